@@ -19,6 +19,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -85,13 +86,13 @@ func TestAttackWitnessIsLoweredBeforeTheLookup(t *testing.T) {
 func TestAttackReadAgainAtAnotherPrice(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
-	id := r.order(seller, mostro.SmallOrder{FiatAmount: 100}) // 100,000 sats at 100,000
+	id := r.order(seller, message.SmallOrder{FiatAmount: 100}) // 100,000 sats at 100,000
 	old := r.store.clone()
-	take := r.message(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+	take := r.message(buyer, message.ActionTakeSell, &id, message.PaymentRequest{Invoice: id.String() + "@home"})
 	r.receive(take)
 	r.settle()
 	r.pays(seller)
-	r.status(mostro.TradeActive, id)
+	r.status(message.TradeActive, id)
 	locked := r.trade(id).LockSats()
 
 	r.store = old
@@ -110,15 +111,15 @@ func TestAttackReadAgainAtAnotherPrice(t *testing.T) {
 func TestAttackLateHoldOfACopyIsGivenBack(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
-	id := r.order(seller, mostro.SmallOrder{})
-	r.must(buyer, mostro.ActionTakeSell, &id, nil)
-	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11For(id, 99_700_000, 86400*3))
+	id := r.order(seller, message.SmallOrder{})
+	r.must(buyer, message.ActionTakeSell, &id, nil)
+	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11For(id, 99_700_000, 86400*3))
 	old := r.store.clone()
 	h := r.pays(seller)
-	fiat := r.message(buyer, mostro.ActionFiatSent, &id, nil)
+	fiat := r.message(buyer, message.ActionFiatSent, &id, nil)
 	r.receive(fiat)
 	r.settle()
-	r.status(mostro.TradeFiatSent, id)
+	r.status(message.TradeFiatSent, id)
 
 	r.store = old
 	r.node.now += 15 * 3600
@@ -136,14 +137,14 @@ func TestAttackLateHoldOfACopyIsGivenBack(t *testing.T) {
 func TestAttackSellerCancelsACopy(t *testing.T) {
 	r := newRig(t)
 	maker, seller := r.someone(), r.someone()
-	id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy})
-	r.must(seller, mostro.ActionTakeBuy, &id, nil)
+	id := r.order(maker, message.SmallOrder{Kind: mostro.SideBuy})
+	r.must(seller, message.ActionTakeBuy, &id, nil)
 	h := r.pays(seller)
-	r.status(mostro.TradeWaitingBuyerInvoice, id)
+	r.status(message.TradeWaitingBuyerInvoice, id)
 	old := r.store.clone()
-	r.must(maker, mostro.ActionAddInvoice, &id, r.bolt11(id))
-	r.must(maker, mostro.ActionFiatSent, &id, nil)
-	r.status(mostro.TradeFiatSent, id)
+	r.must(maker, message.ActionAddInvoice, &id, r.bolt11(id))
+	r.must(maker, message.ActionFiatSent, &id, nil)
+	r.status(message.TradeFiatSent, id)
 
 	r.store = old
 	r.node.now += 600
@@ -151,7 +152,7 @@ func TestAttackSellerCancelsACopy(t *testing.T) {
 	if !r.trade(id).Doubtful {
 		t.Fatal("the trade is not marked doubtful")
 	}
-	r.say(seller, mostro.ActionCancel, &id, nil)
+	r.say(seller, message.ActionCancel, &id, nil)
 	r.settle()
 	if got := r.node.holds[h].state.Phase; got == trade.HoldCanceled {
 		t.Errorf("the seller got the sats back by one cancel although the buyer sent the fiat: %s", r.trade(id).Status)
@@ -163,10 +164,10 @@ func TestAttackSellerCancelsACopy(t *testing.T) {
 func TestAttackThrottleIsNotReplayed(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
-	id := r.order(seller, mostro.SmallOrder{})
+	id := r.order(seller, message.SmallOrder{})
 	old := r.store.clone()
 	var messages []InboundMessage
-	say := func(p trade.Party, action mostro.Action, payload mostro.Payload) {
+	say := func(p trade.Party, action message.Action, payload message.Payload) {
 		msg := r.message(p, action, &id, payload)
 		messages = append(messages, msg)
 		if got := r.receive(msg); got != "" {
@@ -174,14 +175,14 @@ func TestAttackThrottleIsNotReplayed(t *testing.T) {
 		}
 		r.settle()
 	}
-	say(buyer, mostro.ActionTakeSell, mostro.PaymentRequest{Invoice: id.String() + "@home"})
-	say(buyer, mostro.ActionCancel, nil)
+	say(buyer, message.ActionTakeSell, message.PaymentRequest{Invoice: id.String() + "@home"})
+	say(buyer, message.ActionCancel, nil)
 	r.pass(120)
 	buyer.Index++
-	say(buyer, mostro.ActionTakeSell, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+	say(buyer, message.ActionTakeSell, message.PaymentRequest{Invoice: id.String() + "@home"})
 	r.pays(seller)
-	say(buyer, mostro.ActionFiatSent, nil)
-	r.status(mostro.TradeFiatSent, id)
+	say(buyer, message.ActionFiatSent, nil)
+	r.status(message.TradeFiatSent, id)
 
 	r.store = old
 	r.node.now += 60
@@ -190,7 +191,7 @@ func TestAttackThrottleIsNotReplayed(t *testing.T) {
 		r.receive(msg)
 		r.settle()
 	}
-	if got := r.trade(id).Status; got == mostro.TradePending {
+	if got := r.trade(id).Status; got == message.TradePending {
 		t.Errorf("the trade that is missing in the backup is %s after the replay, although its hold is paid and its fiat is sent", got)
 	}
 }
@@ -200,18 +201,18 @@ func TestAttackThrottleIsNotReplayed(t *testing.T) {
 func TestAttackFiatSentOutrunsTheNodeWhenReadAgain(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
-	id := r.order(seller, mostro.SmallOrder{})
+	id := r.order(seller, message.SmallOrder{})
 	old := r.store.clone()
-	take := r.message(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+	take := r.message(buyer, message.ActionTakeSell, &id, message.PaymentRequest{Invoice: id.String() + "@home"})
 	r.receive(take)
 	r.settle()
 	h := r.pays(seller)
-	fiat := r.message(buyer, mostro.ActionFiatSent, &id, nil)
+	fiat := r.message(buyer, message.ActionFiatSent, &id, nil)
 	if got := r.receive(fiat); got != "" {
 		t.Fatal(got)
 	}
 	r.settle()
-	r.status(mostro.TradeFiatSent, id)
+	r.status(message.TradeFiatSent, id)
 
 	r.store = old
 	r.node.now += 600
@@ -259,20 +260,20 @@ func TestAttackThrottlesGrowWithoutBound(t *testing.T) {
 func TestAttackStrangersTakeTheRoomOfAParty(t *testing.T) {
 	r := newRig(t)
 	maker, seller := r.someone(), r.someone()
-	id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy})
-	r.must(seller, mostro.ActionTakeBuy, &id, nil)
+	id := r.order(maker, message.SmallOrder{Kind: mostro.SideBuy})
+	r.must(seller, message.ActionTakeBuy, &id, nil)
 	r.pays(seller)
-	r.status(mostro.TradeWaitingBuyerInvoice, id)
+	r.status(message.TradeWaitingBuyerInvoice, id)
 	r.hold[trade.FxProbe] = true
 	for i := range probesPerSite {
 		p := r.someone()
 		p.Identity = p.Key
 		text := fmt.Sprintf("a%d@wallet.example", i)
-		if got := r.say(p, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideBuy, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerInvoice: &text}); got != "" {
+		if got := r.say(p, message.ActionNewOrder, nil, &message.SmallOrder{Kind: mostro.SideBuy, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerInvoice: &text}); got != "" {
 			t.Fatal(i, got)
 		}
 	}
-	if got := r.say(maker, mostro.ActionAddInvoice, &id, mostro.PaymentRequest{Invoice: "me@wallet.example"}); got != "" {
+	if got := r.say(maker, message.ActionAddInvoice, &id, message.PaymentRequest{Invoice: "me@wallet.example"}); got != "" {
 		t.Errorf("the buyer of a trade with held sats was refused with %q because of strangers' orders", got)
 	}
 	clear(r.store.outbox)
@@ -289,11 +290,11 @@ func TestAttackStrangersRefusalsHoldUpATradesMail(t *testing.T) {
 	for range strangers {
 		p := r.someone()
 		p.Identity = p.Key
-		if got := r.say(p, mostro.ActionCancel, &id, nil); got == "" {
+		if got := r.say(p, message.ActionCancel, &id, nil); got == "" {
 			t.Fatal("accepted")
 		}
 	}
-	if got := r.say(buyer, mostro.ActionFiatSent, &id, nil); got != "" {
+	if got := r.say(buyer, message.ActionFiatSent, &id, nil); got != "" {
 		t.Fatal(got)
 	}
 	var mu sync.Mutex
@@ -447,17 +448,17 @@ func TestAttackShorterLogGrowsPastTheCursor(t *testing.T) {
 
 	trouble.set("", ErrUnavailable)
 	w.start()
-	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
+	seller.send(message.Message{RequestID: number(5), ID: &id, Action: message.ActionRelease})
 	other := w.user(envelope.TransportV2)
 	for w.log.Head() <= head.Cursor {
-		other.send(mostro.Message{RequestID: number(77), ID: &id, Action: mostro.ActionDispute})
+		other.send(message.Message{RequestID: number(77), ID: &id, Action: message.ActionDispute})
 	}
 	trouble.set("", nil)
 	deadline := time.Now().Add(5 * time.Second)
-	for w.trade(id).Status == mostro.TradeFiatSent && time.Now().Before(deadline) {
+	for w.trade(id).Status == message.TradeFiatSent && time.Now().Before(deadline) {
 		time.Sleep(5 * time.Millisecond)
 	}
-	if got := w.trade(id); got.Status == mostro.TradeFiatSent && !got.Settling {
+	if got := w.trade(id); got.Status == message.TradeFiatSent && !got.Settling {
 		t.Error("the seller's release is in the log but was never read")
 	}
 }
@@ -544,7 +545,7 @@ func TestAttackQuestionInAnUncommittableTurn(t *testing.T) {
 	}})
 	first := w.user(envelope.TransportV2) // the inbox starts to read here
 	first.send(first.sell(50_000, 50))
-	first.wait(mostro.ActionNewOrder)
+	first.wait(message.ActionNewOrder)
 	// The engine is kept busy while a question and messages are queued.
 	hold, held := make(chan struct{}), make(chan struct{})
 	let := sync.OnceFunc(func() { close(hold) })
@@ -567,7 +568,7 @@ func TestAttackQuestionInAnUncommittableTurn(t *testing.T) {
 		u := w.user(envelope.TransportV2)
 		m := u.sell(50_000, 50)
 		if i == 0 {
-			m.Payload.(*mostro.SmallOrder).PaymentMethod = "poison"
+			m.Payload.(*message.SmallOrder).PaymentMethod = "poison"
 		}
 		u.send(m)
 	}
@@ -708,7 +709,7 @@ func TestAttackCopyReadWhileTheNodeIsUnsynced(t *testing.T) {
 	w.start()
 	other := w.user(envelope.TransportV2)
 	other.send(other.sell(50_000, 50))
-	other.wait(mostro.ActionNewOrder)
+	other.wait(message.ActionNewOrder)
 	_ = w.stop()
 	copyOf := filepath.Join(w.dir, "copy")
 	if err := os.CopyFS(copyOf, os.DirFS(filepath.Join(w.dir, "escrow"))); err != nil {
@@ -801,8 +802,8 @@ func TestAttackEveryStartIsACopy(t *testing.T) {
 	w.node.mu.Unlock()
 	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	id := w.toFiatSent(seller, buyer)
-	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
-	w.until(id, mostro.TradeSettledHoldInvoice)
+	seller.send(message.Message{RequestID: number(5), ID: &id, Action: message.ActionRelease})
+	w.until(id, message.TradeSettledHoldInvoice)
 	w.restart() // an update of the program
 	open()
 	if got := w.trade(id); got.Frozen {
@@ -865,7 +866,7 @@ func TestAttackClockAheadAcrossARestart(t *testing.T) {
 	if got.SafeUntil < w.clock.Now().Unix() {
 		t.Errorf("the hold counts as unsafe since %d s: the step of the clock was subtracted twice", w.clock.Now().Unix()-got.SafeUntil)
 	}
-	if safe := int64(got.Terms.CLTVBlocks-marginBlocks(got.Terms)) * trade.BlockSeconds; got.Deadline > w.clock.Now().Unix()+safe && got.Status == mostro.TradeFiatSent {
+	if safe := int64(got.Terms.CLTVBlocks-marginBlocks(got.Terms)) * trade.BlockSeconds; got.Deadline > w.clock.Now().Unix()+safe && got.Status == message.TradeFiatSent {
 		t.Errorf("the hold is safe for at most %d hours, but the next check is in %d", safe/3600, (got.Deadline-w.clock.Now().Unix())/3600)
 	}
 }
@@ -881,7 +882,7 @@ func TestAttackPayoutFromTwoWallets(t *testing.T) {
 	w.start()
 	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	id := w.toFiatSent(seller, buyer)
-	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
+	seller.send(message.Message{RequestID: number(5), ID: &id, Action: message.ActionRelease})
 	for deadline := time.Now().Add(5 * time.Second); !w.trade(id).Payout.Sent; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("no payout is in flight")
@@ -897,7 +898,7 @@ func TestAttackPayoutFromTwoWallets(t *testing.T) {
 	})
 	node.swapped.Store(false)
 	w.node.with(func(n *simNode) { n.resolve(w.payoutOf(n), true) })
-	w.until(id, mostro.TradeSuccess)
+	w.until(id, message.TradeSuccess)
 }
 
 func (w *world) payoutOf(n *simNode) trade.Hash {
@@ -1010,12 +1011,12 @@ func TestAttackSecondTakeIsLostWhenReadAgain(t *testing.T) {
 	seller := r.someone()
 	var ids []trade.OrderID
 	for range 2 {
-		ids = append(ids, r.order(r.someone(), mostro.SmallOrder{Kind: mostro.SideBuy}))
+		ids = append(ids, r.order(r.someone(), message.SmallOrder{Kind: mostro.SideBuy}))
 	}
 	old := r.store.clone()
 	var takes []InboundMessage
 	for _, id := range ids {
-		msg := r.message(seller, mostro.ActionTakeBuy, &id, nil)
+		msg := r.message(seller, message.ActionTakeBuy, &id, nil)
 		takes = append(takes, msg)
 		if got := r.receive(msg); got != "" {
 			t.Fatal(got)
@@ -1031,7 +1032,7 @@ func TestAttackSecondTakeIsLostWhenReadAgain(t *testing.T) {
 		r.receive(msg)
 		r.settle()
 	}
-	if got := r.trade(ids[1]).Status; got == mostro.TradePending {
+	if got := r.trade(ids[1]).Status; got == message.TradePending {
 		t.Error("the second order is pending again although its hold is paid")
 	}
 }
@@ -1054,8 +1055,8 @@ func TestAttackCopyWithItsWitness(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.start()
-	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
-	w.until(id, mostro.TradeSuccess)
+	seller.send(message.Message{RequestID: number(5), ID: &id, Action: message.ActionRelease})
+	w.until(id, message.TradeSuccess)
 	_ = w.stop()
 	if err := errors.Join(os.RemoveAll(filepath.Join(w.dir, "escrow")), os.Rename(copyOf, filepath.Join(w.dir, "escrow")), os.WriteFile(witness, remembered, 0o600)); err != nil {
 		t.Fatal(err)
@@ -1078,21 +1079,21 @@ func TestAttackCopyWithItsWitness(t *testing.T) {
 func TestAttackCopyOfAWaitingProbe(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
-	id := r.order(seller, mostro.SmallOrder{})
+	id := r.order(seller, message.SmallOrder{})
 	r.hold[trade.FxProbe] = true
-	take := r.message(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+	take := r.message(buyer, message.ActionTakeSell, &id, message.PaymentRequest{Invoice: id.String() + "@home"})
 	r.receive(take)
 	old := r.store.clone()
 	clear(r.hold)
 	r.settle()
 	r.pays(seller)
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
 	r.store = old
 	r.node.now += 600
 	r.copied()
 	r.receive(take)
 	r.settle()
-	if got := r.trade(id).Status; got == mostro.TradePending {
+	if got := r.trade(id).Status; got == message.TradePending {
 		t.Error("the order is pending again although its hold is paid and its fiat is sent")
 	}
 }
@@ -1144,7 +1145,7 @@ func TestAttackAnyMessageReplays(t *testing.T) {
 		}
 		raw := fmt.Sprintf(`{"order":{"version":%s,"request_id":%s,"trade_index":%s,"id":%s,"action":%s,"payload":%s}}`,
 			pick(`1`, `2`), pick(`null`, `7`, `18446744073709551615`), pick(`1`, fmt.Sprint(rng.IntN(100000))), pick(fmt.Sprintf("%q", id)), action, payload)
-		m, err := mostro.ParseMessage([]byte(raw))
+		m, err := message.ParseMessage([]byte(raw))
 		if err != nil {
 			continue
 		}
@@ -1207,13 +1208,13 @@ func TestAttackAnyMessageReplays(t *testing.T) {
 func TestAttackDoubtStaysWithTheNextTaker(t *testing.T) {
 	r := newRig(t)
 	maker, first, second := r.someone(), r.someone(), r.someone()
-	id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy})
-	r.must(first, mostro.ActionTakeBuy, &id, nil)
+	id := r.order(maker, message.SmallOrder{Kind: mostro.SideBuy})
+	r.must(first, message.ActionTakeBuy, &id, nil)
 	r.copied()
-	r.must(first, mostro.ActionCancel, &id, nil)
-	r.must(second, mostro.ActionTakeBuy, &id, nil)
+	r.must(first, message.ActionCancel, &id, nil)
+	r.must(second, message.ActionTakeBuy, &id, nil)
 	h := r.pays(second)
-	r.status(mostro.TradeWaitingBuyerInvoice, id)
+	r.status(message.TradeWaitingBuyerInvoice, id)
 	r.pass(r.policy.Terms.WaitSeconds + 1)
 	if got := r.trade(id); got.Frozen || r.node.holds[h].state.Phase == trade.HoldAccepted {
 		t.Errorf("the second taker's sats stay held although the maker named no invoice: %s, frozen %v", got.Status, got.Frozen)

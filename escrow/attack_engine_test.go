@@ -14,6 +14,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -71,7 +72,7 @@ func TestOffendingMessageIsSkipped(t *testing.T) {
 		users = append(users, u)
 		m := u.sell(50_000, 50)
 		if len(users) == 17 {
-			m.Payload.(*mostro.SmallOrder).PaymentMethod = "poison"
+			m.Payload.(*message.SmallOrder).PaymentMethod = "poison"
 		}
 		u.send(m)
 	}
@@ -91,7 +92,7 @@ func TestOffendingMessageIsSkipped(t *testing.T) {
 		w.startOn(db, store)
 		for i, u := range users {
 			if i != 16 {
-				u.wait(mostro.ActionNewOrder)
+				u.wait(message.ActionNewOrder)
 			}
 		}
 		open, err := w.engine.Trades(t.Context())
@@ -128,7 +129,7 @@ func TestOffendingResultFreezes(t *testing.T) {
 		}
 		return false
 	}})
-	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
+	seller.send(message.Message{RequestID: number(5), ID: &id, Action: message.ActionRelease})
 	for deadline := time.Now().Add(10 * time.Second); !w.trade(id).Frozen; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the trade is not frozen")
@@ -138,20 +139,20 @@ func TestOffendingResultFreezes(t *testing.T) {
 	if err := w.engine.PayAfterAll(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	w.until(id, mostro.TradeSuccess)
+	w.until(id, message.TradeSuccess)
 }
 
 // toFiatSent brings a sell order with a Lightning address to fiat-sent.
 func (w *world) toFiatSent(seller, buyer *user) trade.OrderID {
 	w.tb.Helper()
 	seller.send(seller.sell(52_000, 50))
-	id := *seller.wait(mostro.ActionNewOrder).ID
-	buyer.send(mostro.Message{RequestID: number(2), TradeIndex: buyer.tradeIndex(), ID: &id, Action: mostro.ActionTakeSell, Payload: mostro.PaymentRequest{Invoice: id.String() + "@home"}})
+	id := *seller.wait(message.ActionNewOrder).ID
+	buyer.send(message.Message{RequestID: number(2), TradeIndex: buyer.tradeIndex(), ID: &id, Action: message.ActionTakeSell, Payload: message.PaymentRequest{Invoice: id.String() + "@home"}})
 	h := simDecode(shownHold(seller)).Hash
 	w.node.with(func(n *simNode) { n.pay(h) })
-	w.until(id, mostro.TradeActive)
-	buyer.send(mostro.Message{RequestID: number(4), ID: &id, Action: mostro.ActionFiatSent})
-	w.until(id, mostro.TradeFiatSent)
+	w.until(id, message.TradeActive)
+	buyer.send(message.Message{RequestID: number(4), ID: &id, Action: message.ActionFiatSent})
+	w.until(id, message.TradeFiatSent)
 	return id
 }
 
@@ -203,14 +204,14 @@ func restoredCopy(t *testing.T, latency time.Duration, witness string) {
 		t.Fatal(err)
 	}
 	w.start()
-	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
-	w.until(id, mostro.TradeSuccess)
+	seller.send(message.Message{RequestID: number(5), ID: &id, Action: message.ActionRelease})
+	w.until(id, message.TradeSuccess)
 	// Another user's order of the lost period was canceled again, and a further one is taken.
 	other, maker, taker := w.user(envelope.TransportV2), w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	other.send(other.sell(50_000, 50))
-	o := *other.wait(mostro.ActionNewOrder).ID
-	other.send(mostro.Message{RequestID: number(9), ID: &o, Action: mostro.ActionCancel})
-	other.wait(mostro.ActionCanceled)
+	o := *other.wait(message.ActionNewOrder).ID
+	other.send(message.Message{RequestID: number(9), ID: &o, Action: message.ActionCancel})
+	other.wait(message.ActionCanceled)
 	lost := w.toFiatSent(maker, taker)
 	_ = w.stop()
 
@@ -255,21 +256,21 @@ func restoredCopy(t *testing.T, latency time.Duration, witness string) {
 		t.Fatal(err)
 	}
 	for _, x := range open {
-		if x.Status == mostro.TradePending {
+		if x.Status == message.TradePending {
 			t.Errorf("order %s is in the book, but no user made it", x.ID)
 		}
 	}
-	if got := w.trade(o); got.Status != mostro.TradeCanceled {
+	if got := w.trade(o); got.Status != message.TradeCanceled {
 		t.Errorf("the canceled order of the lost period is %s", got.Status)
 	}
 	// The trade of the lost period is rebuilt from its messages on the same hold invoice, and
 	// can be completed.
 	again := w.trade(lost)
-	if again.Status != mostro.TradeFiatSent {
+	if again.Status != message.TradeFiatSent {
 		t.Fatalf("the trade of the lost period is %s after %q", again.Status, again.Last)
 	}
-	maker.send(mostro.Message{RequestID: number(15), ID: &lost, Action: mostro.ActionRelease})
-	w.until(lost, mostro.TradeSuccess)
+	maker.send(message.Message{RequestID: number(15), ID: &lost, Action: message.ActionRelease})
+	w.until(lost, message.TradeSuccess)
 }
 
 // An older copy that is started while the Lightning node is down, and stopped again, is still
@@ -290,8 +291,8 @@ func TestCopyIsNotForgottenByARestart(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.start()
-			seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
-			w.until(id, mostro.TradeSuccess)
+			seller.send(message.Message{RequestID: number(5), ID: &id, Action: message.ActionRelease})
+			w.until(id, message.TradeSuccess)
 			_ = w.stop()
 			if err := os.RemoveAll(filepath.Join(w.dir, "escrow")); err != nil {
 				t.Fatal(err)
@@ -436,12 +437,12 @@ func TestNodeTroubles(t *testing.T) {
 	closed("refuses the macaroon")
 	refused := w.user(envelope.TransportV2)
 	refused.send(refused.sell(50_000, 50))
-	if c, ok := refused.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || c.Reason != mostro.ReasonNotAllowedByStatus {
+	if c, ok := refused.wait(message.ActionCantDo).Payload.(message.CantDo); !ok || c.Reason != message.ReasonNotAllowedByStatus {
 		t.Errorf("the answer to a new order is %+v", c)
 	}
 	trouble.set("another", nil)
 	closed("put that wallet back")
-	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
+	seller.send(message.Message{RequestID: number(5), ID: &id, Action: message.ActionRelease})
 	time.Sleep(300 * time.Millisecond)
 	w.node.with(func(n *simNode) {
 		if n.settledMsat != 0 {
@@ -450,7 +451,7 @@ func TestNodeTroubles(t *testing.T) {
 	})
 	trouble.set("", nil)
 	closed("")
-	w.until(id, mostro.TradeSuccess)
+	w.until(id, message.TradeSuccess)
 	for _, want := range []string{"problem=unavailable", "problem=permission", "problem=other_wallet"} {
 		if n := strings.Count(w.output.String(), want); n != 1 {
 			t.Errorf("%s is logged %d times", want, n)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -28,11 +29,11 @@ var fillers = map[string]string{
 
 // large returns a new order with a field that Step does not read, as long as the inbox
 // allows.
-func large(fill string) *mostro.SmallOrder {
+func large(fill string) *message.SmallOrder {
 	for n := 15_000 / len(fill); ; n = n * 9 / 10 {
 		junk := strings.Repeat(fill, n)
-		o := &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerTradePubkey: &junk}
-		m := mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, Action: mostro.ActionNewOrder, Payload: o}
+		o := &message.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerTradePubkey: &junk}
+		m := message.Message{Wrapper: message.WrapperOrder, Version: 2, Action: message.ActionNewOrder, Payload: o}
 		if len(m.JSON()) < maxMessage-500 {
 			return o
 		}
@@ -57,7 +58,7 @@ func TestLargeMessagesFitATurn(t *testing.T) {
 			b.Policy, b.Secret, b.Decode = r.policy, trade.NodeSecret{1}, simDecode
 			b.OrderEvent = func(t trade.Trade) *nostr.Event { return &nostr.Event{Kind: mostro.KindOrder} }
 			for i := range maxBatch {
-				msg := r.message(r.someone(), mostro.ActionNewOrder, nil, large(fill))
+				msg := r.message(r.someone(), message.ActionNewOrder, nil, large(fill))
 				msg.ReplayID = fmt.Sprint(i)
 				if got, err := b.Receive(msg, r.node.now); err != nil || got != "" {
 					t.Fatal(got, err)
@@ -81,18 +82,18 @@ func TestLargeMessagesFitATurn(t *testing.T) {
 func TestLongRequestsAreRefused(t *testing.T) {
 	r := newRig(t)
 	for name, method := range map[string]string{"long": strings.Repeat("x", 513), "escaped to six times its size": strings.Repeat("\x01", 500)} {
-		o := &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: method}
-		if got := r.say(r.someone(), mostro.ActionNewOrder, nil, o); got != string(mostro.ReasonInvalidParameters) {
+		o := &message.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: method}
+		if got := r.say(r.someone(), message.ActionNewOrder, nil, o); got != string(message.ReasonInvalidParameters) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
 	long := strings.Repeat("l", trade.MaxInvoiceText+1)
-	id := r.order(r.someone(), mostro.SmallOrder{})
-	if got := r.say(r.someone(), mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: long}); got != string(mostro.ReasonInvalidParameters) {
+	id := r.order(r.someone(), message.SmallOrder{})
+	if got := r.say(r.someone(), message.ActionTakeSell, &id, message.PaymentRequest{Invoice: long}); got != string(message.ReasonInvalidParameters) {
 		t.Errorf("invoice: %q", got)
 	}
 	r.settle()
-	r.order(r.someone(), mostro.SmallOrder{PaymentMethod: strings.Repeat("<é>", 100)})
+	r.order(r.someone(), message.SmallOrder{PaymentMethod: strings.Repeat("<é>", 100)})
 }
 
 // slowAddresses blocks every probe until it is released.
@@ -116,18 +117,18 @@ func (s *slowAddresses) Probe(ctx context.Context, _ string) error {
 func TestProbesHoldNothingUp(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
 	r.hold[trade.FxSettle] = true
-	r.must(seller, mostro.ActionRelease, &id, nil)
+	r.must(seller, message.ActionRelease, &id, nil)
 	text := func(s string) *string { return &s }
 	probe := func(address string) string {
 		p := r.someone()
 		p.Identity = p.Key
-		return r.say(p, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideBuy, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerInvoice: text(address)})
+		return r.say(p, message.ActionNewOrder, nil, &message.SmallOrder{Kind: mostro.SideBuy, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerInvoice: text(address)})
 	}
 	refused := 0
 	for i := range 640 {
-		if got := probe(fmt.Sprintf("a@host%d.tarpit.example", i)); got == string(mostro.ReasonTooManyRequests) {
+		if got := probe(fmt.Sprintf("a@host%d.tarpit.example", i)); got == string(message.ReasonTooManyRequests) {
 			refused++
 		} else if got != "" {
 			t.Fatal(i, got)
@@ -185,24 +186,24 @@ func TestProbesHoldNothingUp(t *testing.T) {
 func TestOneProbeForEachSenderAndTrade(t *testing.T) {
 	r := newRig(t)
 	maker, seller := r.someone(), r.someone()
-	id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy})
-	r.must(seller, mostro.ActionTakeBuy, &id, nil)
+	id := r.order(maker, message.SmallOrder{Kind: mostro.SideBuy})
+	r.must(seller, message.ActionTakeBuy, &id, nil)
 	r.pays(seller)
-	r.status(mostro.TradeWaitingBuyerInvoice, id)
+	r.status(message.TradeWaitingBuyerInvoice, id)
 	r.hold[trade.FxProbe] = true
-	slow := mostro.PaymentRequest{Invoice: "a@tarpit.example"}
-	if got := r.say(maker, mostro.ActionAddInvoice, &id, slow); got != "" {
+	slow := message.PaymentRequest{Invoice: "a@tarpit.example"}
+	if got := r.say(maker, message.ActionAddInvoice, &id, slow); got != "" {
 		t.Fatal(got)
 	}
 	for range 10 {
-		if got := r.say(maker, mostro.ActionAddInvoice, &id, slow); got != string(mostro.ReasonTooManyRequests) {
+		if got := r.say(maker, message.ActionAddInvoice, &id, slow); got != string(message.ReasonTooManyRequests) {
 			t.Fatalf("the second probe of one sender: %q", got)
 		}
 	}
-	r.must(maker, mostro.ActionAddInvoice, &id, r.bolt11(id))
-	r.status(mostro.TradeActive, id)
-	_ = r.say(maker, mostro.ActionCancel, &id, nil)
-	_ = r.say(seller, mostro.ActionCancel, &id, nil)
+	r.must(maker, message.ActionAddInvoice, &id, r.bolt11(id))
+	r.status(message.TradeActive, id)
+	_ = r.say(maker, message.ActionCancel, &id, nil)
+	_ = r.say(seller, message.ActionCancel, &id, nil)
 	for _, n := range r.store.rows {
 		row := r.store.outbox[n]
 		if row.Trade != id || row.Effect.Kind != trade.FxProbe && lane(row) != laneNode {
@@ -214,25 +215,25 @@ func TestOneProbeForEachSenderAndTrade(t *testing.T) {
 	}
 	delete(r.hold, trade.FxProbe)
 	r.settle()
-	r.status(mostro.TradeCooperativelyCanceled, id)
+	r.status(message.TradeCooperativelyCanceled, id)
 }
 
 // A message whose address was probed too late starts nothing.
 func TestStaleProbeBeginsNothing(t *testing.T) {
 	r := newRig(t)
-	id := r.order(r.someone(), mostro.SmallOrder{})
+	id := r.order(r.someone(), message.SmallOrder{})
 	buyer := r.someone()
 	r.hold[trade.FxProbe] = true
-	r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+	r.must(buyer, message.ActionTakeSell, &id, message.PaymentRequest{Invoice: id.String() + "@home"})
 	r.pass(6 * 3600)
 	delete(r.hold, trade.FxProbe)
 	r.settle()
-	r.status(mostro.TradePending, id)
-	if c, ok := r.last(buyer, mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || c.Reason != mostro.ReasonInvalidInvoice {
+	r.status(message.TradePending, id)
+	if c, ok := r.last(buyer, message.ActionCantDo).Payload.(message.CantDo); !ok || c.Reason != message.ReasonInvalidInvoice {
 		t.Errorf("the sender received %+v", c)
 	}
-	r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
-	r.status(mostro.TradeWaitingPayment, id)
+	r.must(buyer, message.ActionTakeSell, &id, message.PaymentRequest{Invoice: id.String() + "@home"})
+	r.status(message.TradeWaitingPayment, id)
 }
 
 // The node accepted the hold long before the engine learned of it.
@@ -241,9 +242,9 @@ func TestHeldWhileDown(t *testing.T) {
 		t.Run(fmt.Sprint(hours, " hours"), func(t *testing.T) {
 			r := newRig(t)
 			seller, buyer := r.someone(), r.someone()
-			id := r.order(seller, mostro.SmallOrder{})
-			r.must(buyer, mostro.ActionTakeSell, &id, nil)
-			r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11For(id, 99_700_000, 86400*3))
+			id := r.order(seller, message.SmallOrder{})
+			r.must(buyer, message.ActionTakeSell, &id, nil)
+			r.must(buyer, message.ActionAddInvoice, &id, r.bolt11For(id, 99_700_000, 86400*3))
 			h := r.trade(id).Hash
 			if !r.node.pay(h) {
 				t.Fatal("unpaid")
@@ -254,25 +255,25 @@ func TestHeldWhileDown(t *testing.T) {
 			r.settle()
 			left := int64(r.node.holds[h].state.ExpiryHeight) - int64(r.node.height) - int64(marginBlocks(r.policy.Terms))
 			if left < int64(leastBlocks(r.policy.Terms)) {
-				r.status(mostro.TradePending, id)
+				r.status(message.TradePending, id)
 				if hold := r.node.holds[h]; hold.state.Phase != trade.HoldCanceled || !hold.byUs {
 					t.Errorf("the hold is %[2]s with %[1]d blocks left above the margin", left, hold.state.Phase)
 				}
-				if r.got(seller, mostro.ActionHoldInvoicePaymentCanceled) != 1 || r.got(buyer, mostro.ActionCanceled) != 1 {
+				if r.got(seller, message.ActionHoldInvoicePaymentCanceled) != 1 || r.got(buyer, message.ActionCanceled) != 1 {
 					t.Error("a party was not notified")
 				}
 				return
 			}
-			r.status(mostro.TradeActive, id)
+			r.status(message.TradeActive, id)
 			if got := r.trade(id).HeldAt; got > r.node.now-hours*3600+600 {
 				t.Errorf("the stored hold time is %d s ago, the hold was accepted %d hours ago", r.node.now-got, hours)
 			}
-			r.must(buyer, mostro.ActionFiatSent, &id, nil)
-			for r.node.holds[h].state.Phase == trade.HoldAccepted && r.trade(id).Status == mostro.TradeFiatSent {
+			r.must(buyer, message.ActionFiatSent, &id, nil)
+			for r.node.holds[h].state.Phase == trade.HoldAccepted && r.trade(id).Status == message.TradeFiatSent {
 				r.node.height++
 				r.pass(600)
 			}
-			r.status(mostro.TradeDispute, id)
+			r.status(message.TradeDispute, id)
 			if r.node.holds[h].state.Phase != trade.HoldAccepted {
 				t.Error("the hold was canceled before a dispute was opened")
 			}
@@ -289,18 +290,18 @@ func TestTakersWhoCancelWait(t *testing.T) {
 			if private {
 				taker.Identity = taker.Key
 			}
-			id := r.order(maker, mostro.SmallOrder{ExpiresAt: new(r.node.now + 14*86400)})
+			id := r.order(maker, message.SmallOrder{ExpiresAt: new(r.node.now + 14*86400)})
 			for n, minutes := range []int64{1, 2, 4, 8, 16, 32, 60, 60} {
-				r.must(taker, mostro.ActionTakeSell, &id, nil)
-				r.must(taker, mostro.ActionCancel, &id, nil)
+				r.must(taker, message.ActionTakeSell, &id, nil)
+				r.must(taker, message.ActionCancel, &id, nil)
 				taker.Index++
 				if !private {
 					taker.Key = hexKeyOf(5000 + n) // the throttle also applies to the identity
 				}
 				r.node.now += minutes*60 - 1
-				r.refused(mostro.ReasonTooManyRequests, taker, mostro.ActionTakeSell, &id, nil)
+				r.refused(message.ReasonTooManyRequests, taker, message.ActionTakeSell, &id, nil)
 				r.start() // the throttle survives a restart
-				r.refused(mostro.ReasonTooManyRequests, taker, mostro.ActionTakeSell, &id, nil)
+				r.refused(message.ReasonTooManyRequests, taker, message.ActionTakeSell, &id, nil)
 				r.node.now++
 			}
 			r.node.now += 86400
@@ -309,26 +310,26 @@ func TestTakersWhoCancelWait(t *testing.T) {
 			if len(r.store.throttles) != 0 {
 				t.Error("a throttle outlived its end", r.store.throttles)
 			}
-			r.must(taker, mostro.ActionTakeSell, &id, nil)
-			r.must(taker, mostro.ActionCancel, &id, nil)
+			r.must(taker, message.ActionTakeSell, &id, nil)
+			r.must(taker, message.ActionCancel, &id, nil)
 			r.node.now += 60
 			taker.Index++
-			r.must(taker, mostro.ActionTakeSell, &id, nil)
+			r.must(taker, message.ActionTakeSell, &id, nil)
 		})
 	}
 	t.Run("a maker and a party with sats held do not wait", func(t *testing.T) {
 		r := newRig(t)
 		maker, seller := r.someone(), r.someone()
-		id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy})
-		r.must(seller, mostro.ActionTakeBuy, &id, nil)
+		id := r.order(maker, message.SmallOrder{Kind: mostro.SideBuy})
+		r.must(seller, message.ActionTakeBuy, &id, nil)
 		r.pays(seller)
-		r.must(seller, mostro.ActionCancel, &id, nil)
+		r.must(seller, message.ActionCancel, &id, nil)
 		if len(r.store.throttles) != 0 {
 			t.Error("a taker who had paid was throttled")
 		}
 		other := r.someone()
-		r.must(other, mostro.ActionTakeBuy, &id, nil)
-		r.must(maker, mostro.ActionCancel, &id, nil)
+		r.must(other, message.ActionTakeBuy, &id, nil)
+		r.must(maker, message.ActionCancel, &id, nil)
 		if len(r.store.throttles) != 0 {
 			t.Error("a maker was throttled")
 		}
@@ -368,18 +369,18 @@ func TestFrozenMovesNothing(t *testing.T) {
 		r.commit()
 		r.pass(1)
 		r.resolves(id, true)
-		r.status(mostro.TradeSuccess, id)
+		r.status(message.TradeSuccess, id)
 	})
 	t.Run("an address answers", func(t *testing.T) {
 		r := newRig(t)
 		seller, buyer := r.someone(), r.someone()
-		id := r.order(seller, mostro.SmallOrder{})
-		r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+		id := r.order(seller, message.SmallOrder{})
+		r.must(buyer, message.ActionTakeSell, &id, message.PaymentRequest{Invoice: id.String() + "@home"})
 		r.pays(seller)
-		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.must(buyer, message.ActionFiatSent, &id, nil)
 		r.hold[trade.FxMint] = true
-		r.must(seller, mostro.ActionRelease, &id, nil)
-		r.status(mostro.TradeSettledHoldInvoice, id)
+		r.must(seller, message.ActionRelease, &id, nil)
+		r.status(message.TradeSettledHoldInvoice, id)
 		freeze(r, id)
 		delete(r.hold, trade.FxMint)
 		r.settle()
@@ -390,18 +391,18 @@ func TestFrozenMovesNothing(t *testing.T) {
 		r.commit()
 		r.pass(1)
 		r.resolves(id, true)
-		r.status(mostro.TradeSuccess, id)
+		r.status(message.TradeSuccess, id)
 	})
 	t.Run("the hold is settled", func(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := r.toActive()
-		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.must(buyer, message.ActionFiatSent, &id, nil)
 		r.hold[trade.FxSettle] = true
-		r.must(seller, mostro.ActionRelease, &id, nil)
+		r.must(seller, message.ActionRelease, &id, nil)
 		freeze(r, id)
 		delete(r.hold, trade.FxSettle)
 		r.settle()
-		r.status(mostro.TradeSettledHoldInvoice, id)
+		r.status(message.TradeSettledHoldInvoice, id)
 		if len(r.node.pays) != 0 || len(moves(r)) != 0 {
 			t.Fatal("a frozen trade was paid out")
 		}
@@ -409,19 +410,19 @@ func TestFrozenMovesNothing(t *testing.T) {
 		r.commit()
 		r.pass(1)
 		r.resolves(id, true)
-		r.status(mostro.TradeSuccess, id)
+		r.status(message.TradeSuccess, id)
 	})
 	t.Run("a payment fails", func(t *testing.T) {
 		r := newRig(t)
 		id, _, buyer := r.toSettled()
 		freeze(r, id)
-		p, before := r.trade(id).Payout, r.got(buyer, mostro.ActionAddInvoice)
+		p, before := r.trade(id).Payout, r.got(buyer, message.ActionAddInvoice)
 		for range 3 {
 			r.node.resolve(p.Hash, false)
 			r.applyInput(id, paymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
 			r.commit()
 		}
-		if r.got(buyer, mostro.ActionAddInvoice) != before || len(moves(r)) != 0 {
+		if r.got(buyer, message.ActionAddInvoice) != before || len(moves(r)) != 0 {
 			t.Error("a frozen trade asked its buyer for an invoice that the trade would refuse")
 		}
 	})
@@ -430,33 +431,33 @@ func TestFrozenMovesNothing(t *testing.T) {
 // An older copy of a trade is restored while the log and the node are current.
 func TestCopyPaysNothingTwice(t *testing.T) {
 	for _, address := range []bool{false, true} {
-		for _, at := range []mostro.TradeStatus{mostro.TradeFiatSent, "settling", mostro.TradeSettledHoldInvoice} {
+		for _, at := range []message.TradeStatus{message.TradeFiatSent, "settling", message.TradeSettledHoldInvoice} {
 			t.Run(fmt.Sprint("address ", address, ", copy of ", at), func(t *testing.T) {
 				r := newRig(t)
 				seller, buyer := r.someone(), r.someone()
-				id := r.order(seller, mostro.SmallOrder{})
+				id := r.order(seller, message.SmallOrder{})
 				pay := r.bolt11For(id, 99_700_000, 7200)
 				if address {
-					pay = mostro.PaymentRequest{Invoice: id.String() + "@home"}
+					pay = message.PaymentRequest{Invoice: id.String() + "@home"}
 				}
-				r.must(buyer, mostro.ActionTakeSell, &id, pay)
+				r.must(buyer, message.ActionTakeSell, &id, pay)
 				r.pays(seller)
-				r.must(buyer, mostro.ActionFiatSent, &id, nil)
+				r.must(buyer, message.ActionFiatSent, &id, nil)
 				old := r.store.clone()
-				release := r.message(seller, mostro.ActionRelease, &id, nil)
+				release := r.message(seller, message.ActionRelease, &id, nil)
 				r.receive(release)
 				if at == "settling" {
 					old = r.store.clone()
 				}
 				r.hold[trade.FxPay], r.hold[trade.FxMint] = true, true
 				r.settle()
-				if at == mostro.TradeSettledHoldInvoice {
+				if at == message.TradeSettledHoldInvoice {
 					old = r.store.clone()
 				}
 				clear(r.hold)
 				r.settle()
 				r.resolves(id, true)
-				r.status(mostro.TradeSuccess, id)
+				r.status(message.TradeSuccess, id)
 				paid := len(r.node.pays)
 
 				r.store = old
@@ -469,7 +470,7 @@ func TestCopyPaysNothingTwice(t *testing.T) {
 				if len(r.node.pays) != paid || r.node.paidMsat > r.node.settledMsat {
 					t.Errorf("%d payments, %d before; %d msat paid, %d msat settled", len(r.node.pays), paid, r.node.paidMsat, r.node.settledMsat)
 				}
-				if got := r.trade(id); !got.Frozen && got.Status != mostro.TradeSuccess {
+				if got := r.trade(id); !got.Frozen && got.Status != message.TradeSuccess {
 					t.Errorf("the trade is %s after %q and not frozen", got.Status, got.Last)
 				}
 			})
@@ -478,22 +479,22 @@ func TestCopyPaysNothingTwice(t *testing.T) {
 	t.Run("a hold that is still accepted goes on by itself", func(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := r.toActive()
-		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.must(buyer, message.ActionFiatSent, &id, nil)
 		r.copied()
 		if got := r.trade(id); !got.Doubtful || !got.Sighted || got.Frozen {
 			t.Fatalf("doubtful %v, sighted %v, frozen %v", got.Doubtful, got.Sighted, got.Frozen)
 		}
-		r.must(seller, mostro.ActionRelease, &id, nil)
+		r.must(seller, message.ActionRelease, &id, nil)
 		r.resolves(id, true)
-		r.status(mostro.TradeSuccess, id)
+		r.status(message.TradeSuccess, id)
 	})
 	t.Run("a hold that nobody has looked up is not settled", func(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := r.toActive()
-		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.must(buyer, message.ActionFiatSent, &id, nil)
 		r.applyInput(id, trade.Input{Kind: trade.InReconcile})
 		r.commit()
-		if got := r.say(seller, mostro.ActionRelease, &id, nil); got != "" {
+		if got := r.say(seller, message.ActionRelease, &id, nil); got != "" {
 			t.Fatal(got)
 		}
 		if r.trade(id).Settling || !r.trade(id).Frozen {
@@ -508,11 +509,11 @@ func TestReadAgainIsTheSame(t *testing.T) {
 	r := newRig(t)
 	empty := r.store.clone()
 	seller, buyer := r.someone(), r.someone()
-	order := r.message(seller, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA"})
+	order := r.message(seller, message.ActionNewOrder, nil, &message.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA"})
 	r.receive(order)
 	r.settle()
-	id := *r.last(seller, mostro.ActionNewOrder).ID
-	take := r.message(buyer, mostro.ActionTakeSell, &id, r.bolt11For(id, 99_700_000, 7200))
+	id := *r.last(seller, message.ActionNewOrder).ID
+	take := r.message(buyer, message.ActionTakeSell, &id, r.bolt11For(id, 99_700_000, 7200))
 	r.receive(take)
 	r.settle()
 	before := r.trade(id)
@@ -543,13 +544,13 @@ func TestNextTradeNamesNoStrangersKey(t *testing.T) {
 	r := newRig(t)
 	_, victim, _ := r.toActive()
 	id, seller, _ := r.rangeSell(50)
-	r.refused(mostro.ReasonInvalidParameters, seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: victim.Key, Index: 7})
+	r.refused(message.ReasonInvalidParameters, seller, message.ActionRelease, &id, message.NextTrade{Pubkey: victim.Key, Index: 7})
 	// The same holds for a key that comes into use between the announcement and the
 	// settlement.
 	late := r.someone()
 	r.hold[trade.FxSettle] = true
-	r.must(seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: late.Key, Index: 7})
-	r.order(late, mostro.SmallOrder{})
+	r.must(seller, message.ActionRelease, &id, message.NextTrade{Pubkey: late.Key, Index: 7})
+	r.order(late, message.SmallOrder{})
 	before := len(r.mail[late.Key])
 	delete(r.hold, trade.FxSettle)
 	r.settle()
@@ -561,47 +562,47 @@ func TestNextTradeNamesNoStrangersKey(t *testing.T) {
 func TestConsentEndsWithFiatSent(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
-	r.must(buyer, mostro.ActionCancel, &id, nil)
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
-	r.must(seller, mostro.ActionCancel, &id, nil)
-	r.status(mostro.TradeFiatSent, id)
+	r.must(buyer, message.ActionCancel, &id, nil)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
+	r.must(seller, message.ActionCancel, &id, nil)
+	r.status(message.TradeFiatSent, id)
 	if r.node.refundedMsat != 0 {
 		t.Error("the seller has both the sats and the fiat")
 	}
-	r.must(buyer, mostro.ActionCancel, &id, nil)
-	r.status(mostro.TradeCooperativelyCanceled, id)
+	r.must(buyer, message.ActionCancel, &id, nil)
+	r.status(message.TradeCooperativelyCanceled, id)
 
 	id, seller, buyer = r.toActive()
-	r.must(buyer, mostro.ActionCancel, &id, nil)
-	r.must(buyer, mostro.ActionDispute, &id, nil)
-	r.must(seller, mostro.ActionCancel, &id, nil)
-	r.status(mostro.TradeDispute, id)
+	r.must(buyer, message.ActionCancel, &id, nil)
+	r.must(buyer, message.ActionDispute, &id, nil)
+	r.must(seller, message.ActionCancel, &id, nil)
+	r.status(message.TradeDispute, id)
 }
 
 func TestSellersTimeBeginsWithTheInvoice(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
-	id := r.order(seller, mostro.SmallOrder{})
-	r.must(buyer, mostro.ActionTakeSell, &id, nil)
+	id := r.order(seller, message.SmallOrder{})
+	r.must(buyer, message.ActionTakeSell, &id, nil)
 	r.hold[trade.FxCreateHold] = true
-	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	r.pass(895)
 	delete(r.hold, trade.FxCreateHold)
 	r.settle()
 	r.pass(890)
-	r.status(mostro.TradeWaitingPayment, id)
+	r.status(message.TradeWaitingPayment, id)
 	r.pays(seller)
-	r.status(mostro.TradeActive, id)
+	r.status(message.TradeActive, id)
 }
 
 // An invoice that the node canceled before the seller received it is not shown.
 func TestEndedHoldIsNotShown(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
-	id := r.order(seller, mostro.SmallOrder{})
-	r.must(buyer, mostro.ActionTakeSell, &id, nil)
+	id := r.order(seller, message.SmallOrder{})
+	r.must(buyer, message.ActionTakeSell, &id, nil)
 	r.hold[trade.FxCreateHold] = true
-	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	for _, n := range r.store.rows {
 		if row := r.store.outbox[n]; row.Effect.Kind == trade.FxCreateHold {
 			_, _ = (effectRunner{node: r.node, addresses: r.node}).do(t.Context(), row.Effect, 0)
@@ -612,22 +613,22 @@ func TestEndedHoldIsNotShown(t *testing.T) {
 	r.start()
 	delete(r.hold, trade.FxCreateHold)
 	r.settle()
-	if r.got(seller, mostro.ActionPayInvoice) != 0 {
+	if r.got(seller, message.ActionPayInvoice) != 0 {
 		t.Error("a cancelled hold was shown to the seller")
 	}
-	r.status(mostro.TradePending, id)
+	r.status(message.TradePending, id)
 }
 
 func TestRestartsDoNotPutOffForEver(t *testing.T) {
 	r := newRig(t)
-	id := r.order(r.someone(), mostro.SmallOrder{})
-	r.must(r.someone(), mostro.ActionTakeSell, &id, nil)
+	id := r.order(r.someone(), message.SmallOrder{})
+	r.must(r.someone(), message.ActionTakeSell, &id, nil)
 	for range 12 { // 2,040 s in total
 		r.node.now += 170
 		r.start()
 		r.pass(0)
 	}
-	r.status(mostro.TradePending, id)
+	r.status(message.TradePending, id)
 }
 
 // A payout never goes to a hash of one of our own hold invoices.
@@ -639,20 +640,20 @@ func TestPayoutHashIsNoHold(t *testing.T) {
 			clear(r.store.claims)
 		}
 		h := r.trade(other).Hash
-		id := r.order(r.someone(), mostro.SmallOrder{})
+		id := r.order(r.someone(), message.SmallOrder{})
 		buyer := r.someone()
-		r.must(buyer, mostro.ActionTakeSell, &id, nil)
-		r.refused(mostro.ReasonInvalidInvoice, buyer, mostro.ActionAddInvoice, &id, mostro.PaymentRequest{Invoice: simInvoice(h, 99_700_000, r.node.now+7200, id.String())})
+		r.must(buyer, message.ActionTakeSell, &id, nil)
+		r.refused(message.ReasonInvalidInvoice, buyer, message.ActionAddInvoice, &id, message.PaymentRequest{Invoice: simInvoice(h, 99_700_000, r.node.now+7200, id.String())})
 	}
 	// The payout address of a trade returns the hash of its own hold.
-	id := r.order(r.someone(), mostro.SmallOrder{})
+	id := r.order(r.someone(), message.SmallOrder{})
 	t2 := r.trade(id)
 	buyer := r.someone()
-	r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+	r.must(buyer, message.ActionTakeSell, &id, message.PaymentRequest{Invoice: id.String() + "@home"})
 	r.pays(t2.Seller)
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
 	r.hold[trade.FxMint] = true
-	r.must(t2.Seller, mostro.ActionRelease, &id, nil)
+	r.must(t2.Seller, message.ActionRelease, &id, nil)
 	own := r.trade(id).Hash
 	r.applyInput(id, trade.Input{Kind: trade.InMinted, Attempt: r.trade(id).Payout.Attempt, Bolt11: simInvoice(own, 99_700_000, r.node.now+60, id.String())})
 	r.commit()
@@ -669,12 +670,12 @@ func TestPendingOrdersOfOneIdentity(t *testing.T) {
 	order := func(i int) string {
 		p := r.someone()
 		p.Identity, p.Index = maker.Identity, int64(i+1)
-		return r.say(p, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA"})
+		return r.say(p, message.ActionNewOrder, nil, &message.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA"})
 	}
 	for i := range 25 {
 		want := ""
 		if i >= 20 {
-			want = string(mostro.ReasonTooManyRequests)
+			want = string(message.ReasonTooManyRequests)
 		}
 		if got := order(i); got != want {
 			t.Errorf("order %d: %q, want %q", i+1, got, want)
@@ -685,9 +686,9 @@ func TestPendingOrdersOfOneIdentity(t *testing.T) {
 
 func TestOrdersOfSeconds(t *testing.T) {
 	r := newRig(t)
-	for seconds, want := range map[int64]string{1: string(mostro.ReasonInvalidParameters), 599: string(mostro.ReasonInvalidParameters), 600: ""} {
-		o := &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", ExpiresAt: new(r.node.now + seconds)}
-		if got := r.say(r.someone(), mostro.ActionNewOrder, nil, o); got != want {
+	for seconds, want := range map[int64]string{1: string(message.ReasonInvalidParameters), 599: string(message.ReasonInvalidParameters), 600: ""} {
+		o := &message.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", ExpiresAt: new(r.node.now + seconds)}
+		if got := r.say(r.someone(), message.ActionNewOrder, nil, o); got != want {
 			t.Errorf("%d seconds: %q, want %q", seconds, got, want)
 		}
 	}
@@ -697,8 +698,8 @@ func TestOrdersOfSeconds(t *testing.T) {
 func TestEmptyInvoiceAtTake(t *testing.T) {
 	r := newRig(t)
 	for _, text := range []string{"", " "} {
-		id := r.order(r.someone(), mostro.SmallOrder{})
-		r.refused(mostro.ReasonInvalidInvoice, r.someone(), mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: text})
+		id := r.order(r.someone(), message.SmallOrder{})
+		r.refused(message.ReasonInvalidInvoice, r.someone(), message.ActionTakeSell, &id, message.PaymentRequest{Invoice: text})
 	}
 }
 
@@ -707,9 +708,9 @@ func TestClockSetBack(t *testing.T) {
 	r := newRig(t)
 	r.node.now += 86_400 // wrong at boot
 	id, _, buyer := r.toActive()
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
-	waiting := r.order(r.someone(), mostro.SmallOrder{})
-	r.must(r.someone(), mostro.ActionTakeSell, &waiting, nil)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
+	waiting := r.order(r.someone(), message.SmallOrder{})
+	r.must(r.someone(), message.ActionTakeSell, &waiting, nil)
 	r.node.now -= 86_400 // set right by NTP
 	for _, one := range []trade.OrderID{id, waiting} {
 		r.applyInput(one, trade.Input{Kind: trade.InClockBack})
@@ -720,21 +721,21 @@ func TestClockSetBack(t *testing.T) {
 		t.Errorf("the hold counts as safe for %d s", until-r.node.now)
 	}
 	h := r.trade(id).Hash
-	for r.node.holds[h].state.Phase == trade.HoldAccepted && r.trade(id).Status == mostro.TradeFiatSent {
+	for r.node.holds[h].state.Phase == trade.HoldAccepted && r.trade(id).Status == message.TradeFiatSent {
 		r.node.height++
 		r.pass(600)
 	}
-	r.status(mostro.TradeDispute, id)
-	r.status(mostro.TradePending, waiting)
+	r.status(message.TradeDispute, id)
+	r.status(message.TradePending, waiting)
 }
 
 // A hold is not settled if the payer could meanwhile claim the hold back on chain.
 func TestSettleLooksAtTheExpiry(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
 	r.hold[trade.FxSettle] = true
-	r.must(seller, mostro.ActionRelease, &id, nil)
+	r.must(seller, message.ActionRelease, &id, nil)
 	h := r.trade(id).Hash
 	r.node.height = r.node.holds[h].state.ExpiryHeight - lateBlocks
 	delete(r.hold, trade.FxSettle)
@@ -742,7 +743,7 @@ func TestSettleLooksAtTheExpiry(t *testing.T) {
 	if got := r.node.holds[h].state.Phase; got != trade.HoldCanceled || r.node.settledMsat != 0 || len(r.node.pays) != 0 {
 		t.Errorf("the hold is %s with %d msat settled", got, r.node.settledMsat)
 	}
-	if !r.trade(id).EscrowGone || r.got(buyer, mostro.ActionHoldInvoicePaymentCanceled) != 1 {
+	if !r.trade(id).EscrowGone || r.got(buyer, message.ActionHoldInvoicePaymentCanceled) != 1 {
 		t.Error("the parties were not notified")
 	}
 }
@@ -752,9 +753,9 @@ func TestSettleLooksAtTheExpiry(t *testing.T) {
 func TestUnknownRefusals(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
 	r.hold[trade.FxPay] = true
-	r.must(seller, mostro.ActionRelease, &id, nil)
+	r.must(seller, message.ActionRelease, &id, nil)
 	var row OutboxRow
 	for _, n := range r.store.rows {
 		if r.store.outbox[n].Effect.Kind == trade.FxPay {

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // TestCrashMatrix kills the process between each two steps that matter. A call that was made
@@ -26,14 +26,14 @@ func TestCrashMatrix(t *testing.T) {
 	}
 	waiting := func(r *rig) (trade.OrderID, trade.Party, trade.Party) {
 		seller, buyer := r.someone(), r.someone()
-		id := r.order(seller, mostro.SmallOrder{})
-		r.must(buyer, mostro.ActionTakeSell, &id, nil)
+		id := r.order(seller, message.SmallOrder{})
+		r.must(buyer, message.ActionTakeSell, &id, nil)
 		return id, seller, buyer
 	}
 	t.Run("the message was read, the commit did not come", func(t *testing.T) {
 		r := newRig(t)
 		id, _, buyer := waiting(r)
-		msg := r.message(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		msg := r.message(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 		if _, err := r.book.Receive(msg, r.node.now); err != nil {
 			t.Fatal(err)
 		}
@@ -43,17 +43,17 @@ func TestCrashMatrix(t *testing.T) {
 		}
 		r.store.failBefore = false
 		r.start()
-		r.status(mostro.TradeWaitingBuyerInvoice, id)
+		r.status(message.TradeWaitingBuyerInvoice, id)
 		if got := r.receive(msg); got != "" {
 			t.Fatalf("the replay returned %q", got)
 		}
 		r.settle()
-		r.status(mostro.TradeWaitingPayment, id)
+		r.status(message.TradeWaitingPayment, id)
 	})
 	t.Run("the commit came, nobody learnt of it", func(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := waiting(r)
-		msg := r.message(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		msg := r.message(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 		if _, err := r.book.Receive(msg, r.node.now); err != nil {
 			t.Fatal(err)
 		}
@@ -67,7 +67,7 @@ func TestCrashMatrix(t *testing.T) {
 			t.Fatalf("the replay returned %q", got)
 		}
 		r.settle()
-		if r.got(seller, mostro.ActionPayInvoice) != 2 { // one with the reputation and one with the invoice
+		if r.got(seller, message.ActionPayInvoice) != 2 { // one with the reputation and one with the invoice
 			t.Errorf("%v", actions(r.mail[seller.Key]))
 		}
 	})
@@ -75,7 +75,7 @@ func TestCrashMatrix(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := waiting(r)
 		r.hold[trade.FxCreateHold] = true
-		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 		does(r, trade.FxCreateHold)
 		r.start()
 		delete(r.hold, trade.FxCreateHold)
@@ -84,19 +84,19 @@ func TestCrashMatrix(t *testing.T) {
 			t.Errorf("%d hold invoices", len(r.node.holds))
 		}
 		r.pays(seller)
-		r.status(mostro.TradeActive, id)
+		r.status(message.TradeActive, id)
 	})
 	t.Run("hold invoice recorded, seller not told", func(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := waiting(r)
 		r.hold[trade.FxSend] = true
-		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 		r.start()
 		r.pass(900)
-		r.status(mostro.TradeCanceled, id) // because the seller let the time pass
+		r.status(message.TradeCanceled, id) // because the seller let the time pass
 		delete(r.hold, trade.FxSend)
 		r.settle()
-		r.last(seller, mostro.ActionCanceled)
+		r.last(seller, message.ActionCanceled)
 		if !r.trade(id).Over() {
 			t.Error("the hold invoice is still open")
 		}
@@ -104,53 +104,53 @@ func TestCrashMatrix(t *testing.T) {
 	t.Run("seller paid while we were down", func(t *testing.T) {
 		r := newRig(t)
 		id, _, buyer := waiting(r)
-		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 		if !r.node.pay(r.trade(id).Hash) {
 			t.Fatal("the hold invoice cannot be paid")
 		}
 		r.node.now += 5000 // the seller's time ended while the process was down
 		r.start()
 		r.settle()
-		r.status(mostro.TradeActive, id)
-		if r.got(buyer, mostro.ActionHoldInvoicePaymentAccepted) != 1 {
+		r.status(message.TradeActive, id)
+		if r.got(buyer, message.ActionHoldInvoicePaymentAccepted) != 1 {
 			t.Error("the parties were not notified exactly once")
 		}
 	})
 	t.Run("settled, not recorded", func(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := r.toActive()
-		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.must(buyer, message.ActionFiatSent, &id, nil)
 		r.hold[trade.FxSettle] = true
-		r.must(seller, mostro.ActionRelease, &id, nil)
+		r.must(seller, message.ActionRelease, &id, nil)
 		does(r, trade.FxSettle)
 		r.start()
-		r.status(mostro.TradeFiatSent, id)
+		r.status(message.TradeFiatSent, id)
 		for _, p := range []trade.Party{buyer, seller} {
-			if got := r.say(p, mostro.ActionCancel, &id, nil); got != string(mostro.ReasonNotAllowedByStatus) {
+			if got := r.say(p, message.ActionCancel, &id, nil); got != string(message.ReasonNotAllowedByStatus) {
 				t.Errorf("cancel after the release returned %q", got)
 			}
 		}
 		delete(r.hold, trade.FxSettle)
 		r.settle()
-		r.status(mostro.TradeSettledHoldInvoice, id)
-		if r.got(buyer, mostro.ActionReleased) != 1 {
+		r.status(message.TradeSettledHoldInvoice, id)
+		if r.got(buyer, message.ActionReleased) != 1 {
 			t.Error("a party was notified more than once")
 		}
 	})
 	t.Run("settled, not recorded, and the node tells first", func(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := r.toActive()
-		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.must(buyer, message.ActionFiatSent, &id, nil)
 		r.hold[trade.FxSettle] = true
-		r.must(seller, mostro.ActionRelease, &id, nil)
+		r.must(seller, message.ActionRelease, &id, nil)
 		does(r, trade.FxSettle)
 		r.start()
 		r.settle() // the watch reports settled while the settle row is still queued
-		r.status(mostro.TradeSettledHoldInvoice, id)
+		r.status(message.TradeSettledHoldInvoice, id)
 		delete(r.hold, trade.FxSettle)
 		r.settle()
-		if r.got(buyer, mostro.ActionReleased) != 1 || len(r.node.pays) != 1 {
-			t.Errorf("told %d times, %d payments", r.got(buyer, mostro.ActionReleased), len(r.node.pays))
+		if r.got(buyer, message.ActionReleased) != 1 || len(r.node.pays) != 1 {
+			t.Errorf("told %d times, %d payments", r.got(buyer, message.ActionReleased), len(r.node.pays))
 		}
 	})
 	t.Run("claimed, not sent", func(t *testing.T) {
@@ -164,7 +164,7 @@ func TestCrashMatrix(t *testing.T) {
 			t.Fatalf("%d payments", len(r.node.pays))
 		}
 		r.resolves(id, true)
-		r.status(mostro.TradeSuccess, id)
+		r.status(message.TradeSuccess, id)
 	})
 	for _, good := range []bool{true, false} {
 		t.Run("sent, not recorded", func(t *testing.T) {
@@ -177,13 +177,13 @@ func TestCrashMatrix(t *testing.T) {
 			delete(r.hold, trade.FxPay)
 			r.settle()
 			if good {
-				r.status(mostro.TradeSuccess, id)
+				r.status(message.TradeSuccess, id)
 			} else { // the payment failed unseen, so the same payment is sent again
 				r.resolves(id, true)
-				r.status(mostro.TradeSuccess, id)
+				r.status(message.TradeSuccess, id)
 			}
-			if r.got(buyer, mostro.ActionPurchaseCompleted) != 1 || r.node.paidMsat != 99_700_000 {
-				t.Errorf("told %d times, paid %d", r.got(buyer, mostro.ActionPurchaseCompleted), r.node.paidMsat)
+			if r.got(buyer, message.ActionPurchaseCompleted) != 1 || r.node.paidMsat != 99_700_000 {
+				t.Errorf("told %d times, paid %d", r.got(buyer, message.ActionPurchaseCompleted), r.node.paidMsat)
 			}
 		})
 	}
@@ -194,8 +194,8 @@ func TestCrashMatrix(t *testing.T) {
 		r.node.resolve(r.trade(id).Payout.Hash, true) // while no watch runs
 		r.start()
 		r.settle()
-		r.status(mostro.TradeSuccess, id)
-		if r.got(buyer, mostro.ActionPurchaseCompleted) != 1 {
+		r.status(message.TradeSuccess, id)
+		if r.got(buyer, message.ActionPurchaseCompleted) != 1 {
 			t.Error("a party was notified more than once")
 		}
 	})
@@ -203,8 +203,8 @@ func TestCrashMatrix(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := r.toActive()
 		r.hold[trade.FxCancel] = true
-		r.must(seller, mostro.ActionCancel, &id, nil)
-		r.must(buyer, mostro.ActionCancel, &id, nil)
+		r.must(seller, message.ActionCancel, &id, nil)
+		r.must(buyer, message.ActionCancel, &id, nil)
 		does(r, trade.FxCancel)
 		r.start()
 		if r.trade(id).Over() {
@@ -219,18 +219,18 @@ func TestCrashMatrix(t *testing.T) {
 	t.Run("address asked, invoice lost", func(t *testing.T) {
 		r := newRig(t)
 		seller, buyer := r.someone(), r.someone()
-		id := r.order(seller, mostro.SmallOrder{})
-		r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+		id := r.order(seller, message.SmallOrder{})
+		r.must(buyer, message.ActionTakeSell, &id, message.PaymentRequest{Invoice: id.String() + "@home"})
 		r.pays(seller)
-		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.must(buyer, message.ActionFiatSent, &id, nil)
 		r.hold[trade.FxMint] = true
-		r.must(seller, mostro.ActionRelease, &id, nil)
+		r.must(seller, message.ActionRelease, &id, nil)
 		does(r, trade.FxMint)
 		r.start()
 		delete(r.hold, trade.FxMint)
 		r.settle()
 		r.resolves(id, true)
-		r.status(mostro.TradeSuccess, id)
+		r.status(message.TradeSuccess, id)
 		if len(r.node.pays) != 1 {
 			t.Errorf("%d payments", len(r.node.pays))
 		}
@@ -238,12 +238,12 @@ func TestCrashMatrix(t *testing.T) {
 	t.Run("address being looked at", func(t *testing.T) {
 		r := newRig(t)
 		r.hold[trade.FxProbe] = true
-		id, buyer := r.order(r.someone(), mostro.SmallOrder{}), r.someone()
-		r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: "me@home"})
+		id, buyer := r.order(r.someone(), message.SmallOrder{}), r.someone()
+		r.must(buyer, message.ActionTakeSell, &id, message.PaymentRequest{Invoice: "me@home"})
 		r.start()
 		delete(r.hold, trade.FxProbe)
 		r.settle()
-		r.status(mostro.TradeWaitingPayment, id)
+		r.status(message.TradeWaitingPayment, id)
 	})
 }
 
@@ -265,16 +265,16 @@ func TestRolledBackStore(t *testing.T) {
 	t.Run("released and paid since: frozen, not paid again", func(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := r.toActive()
-		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.must(buyer, message.ActionFiatSent, &id, nil)
 		old := r.trade(id)
-		r.must(seller, mostro.ActionRelease, &id, nil)
+		r.must(seller, message.ActionRelease, &id, nil)
 		r.resolves(id, true)
 		back(r, old)
 		r.settle()
 		if tr := r.trade(id); !tr.Frozen || tr.Last != trade.OnContradiction {
 			t.Errorf("%s, frozen %v", tr.Last, tr.Frozen)
 		}
-		if outcome := r.say(seller, mostro.ActionRelease, &id, nil); outcome != string(mostro.ReasonNotAllowedByStatus) {
+		if outcome := r.say(seller, message.ActionRelease, &id, nil); outcome != string(message.ReasonNotAllowedByStatus) {
 			t.Errorf("%q", outcome)
 		}
 		r.settle()
@@ -286,7 +286,7 @@ func TestRolledBackStore(t *testing.T) {
 		r.applyInput(id, trade.Input{Kind: trade.InPayAfterAll})
 		r.commit()
 		r.settle()
-		r.status(mostro.TradeSuccess, id)
+		r.status(message.TradeSuccess, id)
 		if len(r.node.pays) != 1 || r.node.paidMsat != 99_700_000 {
 			t.Error("the buyer was paid again")
 		}
@@ -296,7 +296,7 @@ func TestRolledBackStore(t *testing.T) {
 		id, _, buyer := r.toSettled()
 		r.resolves(id, false)
 		old := r.trade(id)
-		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 		r.resolves(id, true)
 		back(r, old)
 		r.pass(86_400)
@@ -313,19 +313,19 @@ func TestRolledBackStore(t *testing.T) {
 	t.Run("held since: goes on, and its time does not take it away", func(t *testing.T) {
 		r := newRig(t)
 		seller, buyer := r.someone(), r.someone()
-		id := r.order(seller, mostro.SmallOrder{})
-		r.must(buyer, mostro.ActionTakeSell, &id, nil)
-		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		id := r.order(seller, message.SmallOrder{})
+		r.must(buyer, message.ActionTakeSell, &id, nil)
+		r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 		old := r.trade(id)
 		r.pays(seller)
-		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.must(buyer, message.ActionFiatSent, &id, nil)
 		back(r, old)
 		r.settle()
-		r.status(mostro.TradeActive, id)
+		r.status(message.TradeActive, id)
 		h := r.trade(id).Hash
 		r.node.height = r.node.holds[h].state.ExpiryHeight - 20
 		r.pass(r.trade(id).Deadline - r.node.now)
-		r.status(mostro.TradeDispute, id) // the hold is not canceled, because fiat may have been sent
+		r.status(message.TradeDispute, id) // the hold is not canceled, because fiat may have been sent
 		if r.node.heldMsat == 0 {
 			t.Error("the hold was canceled")
 		}

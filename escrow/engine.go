@@ -11,6 +11,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
 )
@@ -421,7 +422,7 @@ func (e *Engine) newerEvent(ctx context.Context) (id string, err error) {
 		}
 		switch {
 		case evt.Kind == mostro.KindOrder:
-			order, err := mostro.ParseUUID(evt.Tags.GetD())
+			order, err := message.ParseUUID(evt.Tags.GetD())
 			if err != nil {
 				return nil
 			}
@@ -645,7 +646,7 @@ func (e *Engine) lookUpTrade(ctx context.Context, t trade.Trade) error {
 			return err
 		}
 	}
-	if h := t.Payout.LastHash; h != (trade.Hash{}) && t.Status == mostro.TradeSettledHoldInvoice {
+	if h := t.Payout.LastHash; h != (trade.Hash{}) && t.Status == message.TradeSettledHoldInvoice {
 		return ask(func() (trade.Input, error) {
 			state, err := e.Node.TrackPayment(ctx, h)
 			if err != nil || state.Status != trade.PaymentSucceeded {
@@ -913,7 +914,7 @@ func (e *Engine) stamps(now int64) {
 	}
 	e.book.Trades(func(t *trade.Trade) {
 		newest = max(newest, t.StampedAt, t.Dispute.StampedAt)
-		if t.Status == mostro.TradeSettledHoldInvoice && t.Payout.Sent && t.HeldAt+(int64(t.Terms.CLTVBlocks)+maxPayoutBlocks)*trade.BlockSeconds < now {
+		if t.Status == message.TradeSettledHoldInvoice && t.Payout.Sent && t.HeldAt+(int64(t.Terms.CLTVBlocks)+maxPayoutBlocks)*trade.BlockSeconds < now {
 			stuck++
 		}
 	})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // brokenStore fails every commit, before or after the write.
@@ -53,9 +54,9 @@ func TestFailedCommitIsFatal(t *testing.T) {
 		w.startOn(db, store)
 		u := w.user(envelope.TransportV2)
 		u.send(u.sell(50_000, 50))
-		id := *u.wait(mostro.ActionNewOrder).ID
+		id := *u.wait(message.ActionNewOrder).ID
 		close(armed)
-		u.send(mostro.Message{RequestID: number(9), ID: &id, Action: mostro.ActionCancel})
+		u.send(message.Message{RequestID: number(9), ID: &id, Action: message.ActionCancel})
 		select {
 		case err := <-w.done:
 			if !errors.Is(err, errCrash) {
@@ -71,8 +72,8 @@ func TestFailedCommitIsFatal(t *testing.T) {
 		}
 		_ = w.stop()
 		w.start() // with the store alone
-		u.wait(mostro.ActionCanceled)
-		w.until(id, mostro.TradeCanceled)
+		u.wait(message.ActionCanceled)
+		w.until(id, message.TradeCanceled)
 	}
 }
 
@@ -106,7 +107,7 @@ func TestPublisherThatFails(t *testing.T) {
 		w.log.mu.Lock()
 		w.log.failBefore, w.log.failAfter = false, false
 		w.log.mu.Unlock()
-		id := *u.wait(mostro.ActionNewOrder).ID
+		id := *u.wait(message.ActionNewOrder).ID
 		n := 0
 		_ = w.log.Read(t.Context(), 0, func(e mostro.Entry) error {
 			if e.Event.Kind == mostro.KindOrder && e.Event.Tags.GetD() == id.String() {
@@ -149,8 +150,8 @@ func TestOldCopyIsNoticed(t *testing.T) {
 	// No trade is open, so there is no hash to look up.
 	u := w.user(envelope.TransportV2)
 	u.send(u.sell(50_000, 50))
-	u.wait(mostro.ActionNewOrder)
-	w.until(id, mostro.TradeSuccess)
+	u.wait(message.ActionNewOrder)
+	w.until(id, message.TradeSuccess)
 	if !strings.Contains(w.output.String(), "older copy") {
 		t.Error("the log does not report the older copy")
 	}
@@ -162,7 +163,7 @@ func TestLogThatBeganAnew(t *testing.T) {
 	w := newWorld(t)
 	u := w.user(envelope.TransportV2)
 	u.send(u.sell(50_000, 50))
-	id := *u.wait(mostro.ActionNewOrder).ID
+	id := *u.wait(message.ActionNewOrder).ID
 	first := w.log.entries[0].Event
 	for i := 0; !w.heard() || i < 3; i++ { // the cursor is committed together with the effects of the order
 	}
@@ -171,14 +172,14 @@ func TestLogThatBeganAnew(t *testing.T) {
 	w.read = make(map[string]int)
 	w.log.append(first, mostro.Source{Road: mostro.RoadClient}, w.clock.Now())
 	w.start()
-	u.send(mostro.Message{RequestID: number(9), ID: &id, Action: mostro.ActionCancel})
-	u.wait(mostro.ActionCanceled)
-	if n := u.got(mostro.ActionNewOrder); n != 0 {
+	u.send(message.Message{RequestID: number(9), ID: &id, Action: message.ActionCancel})
+	u.wait(message.ActionCanceled)
+	if n := u.got(message.ActionNewOrder); n != 0 {
 		t.Errorf("the order was made %d more times", n)
 	}
 }
 
-func (u *user) got(action mostro.Action) (n int) {
+func (u *user) got(action message.Action) (n int) {
 	for _, m := range u.w.seen[u.trade.Pubkey()] {
 		if m.Action == action {
 			n++

@@ -8,13 +8,14 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 func number(n uint64) *uint64 { return &n }
 
-func (u *user) sell(sats, fiat int64) mostro.Message {
-	return mostro.Message{RequestID: number(1), TradeIndex: u.tradeIndex(), Action: mostro.ActionNewOrder, Payload: &mostro.SmallOrder{
-		Kind: mostro.SideSell, Status: mostro.TradePending, AmountSats: sats, FiatCode: "EUR", FiatAmount: fiat, PaymentMethod: "SEPA",
+func (u *user) sell(sats, fiat int64) message.Message {
+	return message.Message{RequestID: number(1), TradeIndex: u.tradeIndex(), Action: message.ActionNewOrder, Payload: &message.SmallOrder{
+		Kind: mostro.SideSell, Status: message.TradePending, AmountSats: sats, FiatCode: "EUR", FiatAmount: fiat, PaymentMethod: "SEPA",
 	}}
 }
 
@@ -28,7 +29,7 @@ func (u *user) tradeIndex() *int64 {
 
 // echoed reports whether an answer carries the id of its request. The form of 2023 has no
 // such field.
-func (u *user) echoed(m mostro.Message, id uint64) bool {
+func (u *user) echoed(m message.Message, id uint64) bool {
 	if u.transport == envelope.TransportLegacy {
 		return m.RequestID == nil
 	}
@@ -39,28 +40,28 @@ func (u *user) echoed(m mostro.Message, id uint64) bool {
 func (w *world) sellOrder(seller, buyer *user, pause func(step string)) trade.OrderID {
 	w.tb.Helper()
 	seller.send(seller.sell(52_000, 50))
-	ack := seller.wait(mostro.ActionNewOrder)
+	ack := seller.wait(message.ActionNewOrder)
 	id := *ack.ID
-	if !seller.echoed(ack, 1) || ack.Payload.(*mostro.SmallOrder).Status != mostro.TradePending {
+	if !seller.echoed(ack, 1) || ack.Payload.(*message.SmallOrder).Status != message.TradePending {
 		w.tb.Fatalf("the acknowledgement is %+v", ack)
 	}
 	pause("new-order")
-	buyer.send(mostro.Message{RequestID: number(2), TradeIndex: buyer.tradeIndex(), ID: &id, Action: mostro.ActionTakeSell})
-	ask := buyer.wait(mostro.ActionAddInvoice).Payload.(*mostro.SmallOrder)
+	buyer.send(message.Message{RequestID: number(2), TradeIndex: buyer.tradeIndex(), ID: &id, Action: message.ActionTakeSell})
+	ask := buyer.wait(message.ActionAddInvoice).Payload.(*message.SmallOrder)
 	if ask.AmountSats != 51_844 || ask.CreatedAt == nil || ask.BuyerTradePubkey != nil {
 		w.tb.Fatalf("the request is %+v", ask)
 	}
-	seller.wait(mostro.ActionWaitingBuyerInvoice)
+	seller.wait(message.ActionWaitingBuyerInvoice)
 	pause("take-sell")
 	var h trade.Hash
 	copy(h[:], id[:])
-	buyer.send(mostro.Message{RequestID: number(3), ID: &id, Action: mostro.ActionAddInvoice, Payload: mostro.PaymentRequest{
+	buyer.send(message.Message{RequestID: number(3), ID: &id, Action: message.ActionAddInvoice, Payload: message.PaymentRequest{
 		Invoice: simInvoice(h, 51_844_000, w.clock.Now().Unix()+7200, id.String()),
 	}})
-	buyer.wait(mostro.ActionWaitingSellerToPay)
-	var hold mostro.PaymentRequest
+	buyer.wait(message.ActionWaitingSellerToPay)
+	var hold message.PaymentRequest
 	for {
-		if p, ok := seller.wait(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest); ok {
+		if p, ok := seller.wait(message.ActionPayInvoice).Payload.(message.PaymentRequest); ok {
 			hold = p
 			break
 		}
@@ -74,33 +75,33 @@ func (w *world) sellOrder(seller, buyer *user, pause func(step string)) trade.Or
 			w.tb.Error("the hold invoice cannot be paid")
 		}
 	})
-	if o := buyer.wait(mostro.ActionHoldInvoicePaymentAccepted).Payload.(*mostro.SmallOrder); o.AmountSats != 51_844 || *o.SellerTradePubkey != seller.trade.Pubkey() {
+	if o := buyer.wait(message.ActionHoldInvoicePaymentAccepted).Payload.(*message.SmallOrder); o.AmountSats != 51_844 || *o.SellerTradePubkey != seller.trade.Pubkey() {
 		w.tb.Fatalf("the buyer received %+v", o)
 	}
-	if o := seller.wait(mostro.ActionBuyerTookOrder).Payload.(*mostro.SmallOrder); o.AmountSats != 52_156 || o.BuyerInvoice != nil {
+	if o := seller.wait(message.ActionBuyerTookOrder).Payload.(*message.SmallOrder); o.AmountSats != 52_156 || o.BuyerInvoice != nil {
 		w.tb.Fatalf("the seller received %+v", o)
 	}
 	pause("paid")
-	buyer.send(mostro.Message{RequestID: number(4), ID: &id, Action: mostro.ActionFiatSent})
-	seller.wait(mostro.ActionFiatSentOk)
-	if m := buyer.wait(mostro.ActionFiatSentOk); !buyer.echoed(m, 4) || m.Payload.(mostro.Peer).Pubkey != seller.trade.Pubkey() {
+	buyer.send(message.Message{RequestID: number(4), ID: &id, Action: message.ActionFiatSent})
+	seller.wait(message.ActionFiatSentOk)
+	if m := buyer.wait(message.ActionFiatSentOk); !buyer.echoed(m, 4) || m.Payload.(message.Peer).Pubkey != seller.trade.Pubkey() {
 		w.tb.Fatalf("the buyer received %+v", m)
 	}
 	pause("fiat-sent")
-	seller.send(mostro.Message{RequestID: number(5), ID: &id, Action: mostro.ActionRelease})
-	released := mostro.ActionReleased
+	seller.send(message.Message{RequestID: number(5), ID: &id, Action: message.ActionRelease})
+	released := message.ActionReleased
 	if buyer.transport == envelope.TransportLegacy {
-		released = mostro.ActionRelease // 2023 had one action for both
+		released = message.ActionRelease // 2023 had one action for both
 	}
 	buyer.wait(released)
-	if m := seller.wait(mostro.ActionHoldInvoicePaymentSettled); !seller.echoed(m, 5) {
+	if m := seller.wait(message.ActionHoldInvoicePaymentSettled); !seller.echoed(m, 5) {
 		w.tb.Fatalf("the seller received %+v", m)
 	}
-	seller.wait(mostro.ActionRate)
+	seller.wait(message.ActionRate)
 	pause("release")
-	buyer.wait(mostro.ActionPurchaseCompleted)
-	buyer.wait(mostro.ActionRate)
-	w.until(id, mostro.TradeSuccess)
+	buyer.wait(message.ActionPurchaseCompleted)
+	buyer.wait(message.ActionRate)
+	w.until(id, message.TradeSuccess)
 	return id
 }
 
@@ -209,9 +210,9 @@ func TestPartyThatChangesTransport(t *testing.T) {
 	old := newRig(t)
 	from := old.someone()
 	from.Transport = envelope.TransportLegacy
-	order := old.order(from, mostro.SmallOrder{})
+	order := old.order(from, message.SmallOrder{})
 	from.Transport = envelope.TransportV2
-	old.must(from, mostro.ActionCancel, &order, nil)
+	old.must(from, message.ActionCancel, &order, nil)
 	if p := old.trade(order).Seller; p.Transport != envelope.TransportLegacy {
 		t.Errorf("a party that began with 2023 has transport %s", p.Transport)
 	}

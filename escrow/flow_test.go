@@ -10,6 +10,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // FlowNet is a Lightning network for whole trades: the Mostro's node, and the wallets of a
@@ -80,10 +81,10 @@ func RunFlows(t *testing.T, n *FlowNet) {
 			f.take()
 			f.addInvoice()
 			f.cancel(f.seller)
-			f.ends(mostro.TradeCanceled)
+			f.ends(message.TradeCanceled)
 			f.unchanged()
 		}},
-		{"cancel by the maker with the sats held", func(f *flow) { f.buy(); f.pay(); f.cancel(f.buyer); f.ends(mostro.TradeCanceled); f.unchanged() }},
+		{"cancel by the maker with the sats held", func(f *flow) { f.buy(); f.pay(); f.cancel(f.buyer); f.ends(message.TradeCanceled); f.unchanged() }},
 		{"cancel by the taker with the sats held", func(f *flow) { f.buy(); f.pay(); f.cancel(f.seller); f.back(); f.unchanged() }},
 		{"time runs out before the payment", func(f *flow) {
 			f.sell()
@@ -91,7 +92,7 @@ func RunFlows(t *testing.T, n *FlowNet) {
 			f.addInvoice()
 			f.shown()
 			f.w.clock.move(901 * time.Second)
-			f.ends(mostro.TradeCanceled)
+			f.ends(message.TradeCanceled)
 			f.unchanged()
 		}},
 		{"time runs out with the sats held", func(f *flow) {
@@ -99,7 +100,7 @@ func RunFlows(t *testing.T, n *FlowNet) {
 			f.pay()
 			f.shown()
 			f.w.clock.move(901 * time.Second)
-			f.ends(mostro.TradeCanceled)
+			f.ends(message.TradeCanceled)
 			f.unchanged()
 		}},
 		{"both agree to cancel", func(f *flow) {
@@ -108,9 +109,9 @@ func RunFlows(t *testing.T, n *FlowNet) {
 			f.addInvoice()
 			f.pay()
 			f.cancel(f.seller)
-			f.buyer.wait(mostro.ActionCooperativeCancelInitiatedByPeer)
+			f.buyer.wait(message.ActionCooperativeCancelInitiatedByPeer)
 			f.cancel(f.buyer)
-			f.ends(mostro.TradeCooperativelyCanceled)
+			f.ends(message.TradeCooperativelyCanceled)
 			f.unchanged()
 		}},
 		{"payment fails, then a new invoice", func(f *flow) {
@@ -121,14 +122,14 @@ func RunFlows(t *testing.T, n *FlowNet) {
 			f.fiatSent()
 			f.release()
 			f.failures(1)
-			f.buyer.wait(mostro.ActionPaymentFailed)
+			f.buyer.wait(message.ActionPaymentFailed)
 			f.w.clock.move(61 * time.Second)
 			f.failures(2)
 			f.w.clock.move(61 * time.Second)
 			f.failures(3)
-			f.buyer.wait(mostro.ActionAddInvoice)
+			f.buyer.wait(message.ActionAddInvoice)
 			f.addInvoice()
-			f.buyer.wait(mostro.ActionInvoiceUpdated)
+			f.buyer.wait(message.ActionInvoiceUpdated)
 			f.paid()
 		}},
 		{"our process stops and starts between all steps", func(f *flow) {
@@ -190,24 +191,24 @@ func (f *flow) balances() [3]int64 {
 func (f *flow) sell() {
 	f.Helper()
 	f.seller.send(f.seller.sell(flowSats, 50))
-	f.id = *f.seller.wait(mostro.ActionNewOrder).ID
+	f.id = *f.seller.wait(message.ActionNewOrder).ID
 }
 
 // buy creates a buy order and has the seller take it.
 func (f *flow) buy() {
 	f.Helper()
 	m := f.buyer.sell(flowSats, 50)
-	m.Payload.(*mostro.SmallOrder).Kind = mostro.SideBuy
+	m.Payload.(*message.SmallOrder).Kind = mostro.SideBuy
 	f.buyer.send(m)
-	f.id = *f.buyer.wait(mostro.ActionNewOrder).ID
-	f.seller.send(mostro.Message{RequestID: number(2), TradeIndex: f.seller.tradeIndex(), ID: &f.id, Action: mostro.ActionTakeBuy})
-	f.buyer.wait(mostro.ActionWaitingSellerToPay)
+	f.id = *f.buyer.wait(message.ActionNewOrder).ID
+	f.seller.send(message.Message{RequestID: number(2), TradeIndex: f.seller.tradeIndex(), ID: &f.id, Action: message.ActionTakeBuy})
+	f.buyer.wait(message.ActionWaitingSellerToPay)
 }
 
 func (f *flow) take() {
 	f.Helper()
-	f.buyer.send(mostro.Message{RequestID: number(2), TradeIndex: f.buyer.tradeIndex(), ID: &f.id, Action: mostro.ActionTakeSell})
-	f.buyer.wait(mostro.ActionAddInvoice)
+	f.buyer.send(message.Message{RequestID: number(2), TradeIndex: f.buyer.tradeIndex(), ID: &f.id, Action: message.ActionTakeSell})
+	f.buyer.wait(message.ActionAddInvoice)
 }
 
 func (f *flow) addInvoice() {
@@ -221,7 +222,7 @@ func (f *flow) addInvoice() {
 
 func (f *flow) addInvoiceOf(bolt11 string) {
 	f.Helper()
-	f.buyer.send(mostro.Message{RequestID: number(3), ID: &f.id, Action: mostro.ActionAddInvoice, Payload: mostro.PaymentRequest{Invoice: bolt11}})
+	f.buyer.send(message.Message{RequestID: number(3), ID: &f.id, Action: message.ActionAddInvoice, Payload: message.PaymentRequest{Invoice: bolt11}})
 }
 
 // unpayable returns an invoice of a node that has no route.
@@ -247,7 +248,7 @@ func (f *flow) unpayable() string {
 func (f *flow) pay() {
 	f.Helper()
 	for {
-		p, ok := f.seller.wait(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
+		p, ok := f.seller.wait(message.ActionPayInvoice).Payload.(message.PaymentRequest)
 		if !ok {
 			continue
 		}
@@ -265,22 +266,22 @@ func (f *flow) pay() {
 
 func (f *flow) fiatSent() {
 	f.Helper()
-	f.until("the trade is active", func() bool { return f.w.status(f.id) == mostro.TradeActive })
-	f.buyer.send(mostro.Message{RequestID: number(4), ID: &f.id, Action: mostro.ActionFiatSent})
-	f.seller.wait(mostro.ActionFiatSentOk)
+	f.until("the trade is active", func() bool { return f.w.status(f.id) == message.TradeActive })
+	f.buyer.send(message.Message{RequestID: number(4), ID: &f.id, Action: message.ActionFiatSent})
+	f.seller.wait(message.ActionFiatSentOk)
 }
 
 func (f *flow) release() {
 	f.Helper()
-	f.seller.send(mostro.Message{RequestID: number(5), ID: &f.id, Action: mostro.ActionRelease})
-	f.seller.wait(mostro.ActionHoldInvoicePaymentSettled)
-	f.buyer.wait(mostro.ActionReleased)
+	f.seller.send(message.Message{RequestID: number(5), ID: &f.id, Action: message.ActionRelease})
+	f.seller.wait(message.ActionHoldInvoicePaymentSettled)
+	f.buyer.wait(message.ActionReleased)
 }
 
 func (f *flow) cancel(u *user) {
 	f.Helper()
 	f.shown()
-	u.send(mostro.Message{RequestID: number(6), ID: &f.id, Action: mostro.ActionCancel})
+	u.send(message.Message{RequestID: number(6), ID: &f.id, Action: message.ActionCancel})
 }
 
 // shown waits until all sent messages are decided, and until an owed invoice was shown.
@@ -291,7 +292,7 @@ func (f *flow) shown() {
 			return false
 		}
 		t := f.w.trade(f.id)
-		return t.Status != mostro.TradeWaitingPayment || t.HoldInvoice != ""
+		return t.Status != message.TradeWaitingPayment || t.HoldInvoice != ""
 	})
 }
 
@@ -316,19 +317,19 @@ func (f *flow) until(what string, done func() bool) {
 // paid waits for the end of a trade and compares the balances.
 func (f *flow) paid() {
 	f.Helper()
-	f.buyerWait(mostro.ActionPurchaseCompleted)
-	f.ends(mostro.TradeSuccess)
+	f.buyerWait(message.ActionPurchaseCompleted)
+	f.ends(message.TradeSuccess)
 	f.count([3]int64{2 * flowFee * 1000, -(flowSats + flowFee) * 1000, (flowSats - flowFee) * 1000})
 }
 
 // buyerWait advances the time of the network while the buyer waits.
-func (f *flow) buyerWait(action mostro.Action) {
+func (f *flow) buyerWait(action message.Action) {
 	f.Helper()
-	f.until("the payout has ended", func() bool { return f.w.status(f.id) == mostro.TradeSuccess })
+	f.until("the payout has ended", func() bool { return f.w.status(f.id) == message.TradeSuccess })
 	f.buyer.wait(action)
 }
 
-func (f *flow) ends(want mostro.TradeStatus) {
+func (f *flow) ends(want message.TradeStatus) {
 	f.Helper()
 	f.until("the trade is "+string(want), func() bool { t := f.w.trade(f.id); return t.Status == want && t.Over() })
 }
@@ -338,7 +339,7 @@ func (f *flow) back() {
 	f.Helper()
 	f.until("the order is back", func() bool {
 		t := f.w.trade(f.id)
-		return t.Status == mostro.TradePending && len(t.Closing) == 0
+		return t.Status == message.TradePending && len(t.Closing) == 0
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -22,16 +23,16 @@ import (
 func TestSafeUntilFollowsTheExpiryHeight(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
-	id := r.order(seller, mostro.SmallOrder{})
-	r.must(buyer, mostro.ActionTakeSell, &id, nil)
-	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	id := r.order(seller, message.SmallOrder{})
+	r.must(buyer, message.ActionTakeSell, &id, nil)
+	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	h := r.trade(id).Hash
 	if !r.node.pay(h) {
 		t.Fatal("unpaid")
 	}
 	r.node.holds[h].state.ExpiryHeight = r.node.height + 100
 	r.settle()
-	r.status(mostro.TradeActive, id)
+	r.status(message.TradeActive, id)
 	want := r.node.now + int64(100-marginBlocks(r.policy.Terms))*trade.BlockSeconds
 	if got := r.trade(id); got.SafeUntil != want || got.Deadline != r.node.now+(want-r.node.now)/2 {
 		t.Errorf("the hold is safe for %d s and checked in %d s, want %d and half of that", got.SafeUntil-r.node.now, got.Deadline-r.node.now, want-r.node.now)
@@ -43,8 +44,8 @@ func TestSafeUntilFollowsTheExpiryHeight(t *testing.T) {
 func TestInvoiceForAHoldThatIsTooShort(t *testing.T) {
 	r := newRig(t)
 	buyer, seller := r.someone(), r.someone()
-	id := r.order(buyer, mostro.SmallOrder{Kind: mostro.SideBuy})
-	r.must(seller, mostro.ActionTakeBuy, &id, nil)
+	id := r.order(buyer, message.SmallOrder{Kind: mostro.SideBuy})
+	r.must(seller, message.ActionTakeBuy, &id, nil)
 	h := r.trade(id).Hash
 	if !r.node.pay(h) {
 		t.Fatal("unpaid")
@@ -52,11 +53,11 @@ func TestInvoiceForAHoldThatIsTooShort(t *testing.T) {
 	terms := r.policy.Terms
 	r.node.holds[h].state.ExpiryHeight = r.node.height + marginBlocks(terms) + leastBlocks(terms)
 	r.settle()
-	r.status(mostro.TradeWaitingBuyerInvoice, id)
+	r.status(message.TradeWaitingBuyerInvoice, id)
 	r.node.now += trade.BlockSeconds
 	r.node.height++
-	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
-	r.status(mostro.TradePending, id)
+	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
+	r.status(message.TradePending, id)
 	if got := r.node.holds[h].state.Phase; got != trade.HoldCanceled {
 		t.Errorf("the hold is %s", got)
 	}
@@ -66,14 +67,14 @@ func TestFrozenTradeWaitsWithItsHold(t *testing.T) {
 	for _, kind := range []trade.InputKind{trade.InHoldMade, trade.InHoldRefused} {
 		r := newRig(t)
 		seller, buyer := r.someone(), r.someone()
-		id := r.order(seller, mostro.SmallOrder{})
-		r.must(buyer, mostro.ActionTakeSell, &id, nil)
+		id := r.order(seller, message.SmallOrder{})
+		r.must(buyer, message.ActionTakeSell, &id, nil)
 		r.hold[trade.FxCreateHold] = true
-		r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 		r.applyInput(id, trade.Input{Kind: trade.InUncommitted})
 		r.applyInput(id, trade.Input{Kind: kind, Hash: r.trade(id).Hash, Bolt11: "lnsim"})
 		r.commit()
-		if got := r.trade(id); got.HoldInvoice != "" || got.Status != mostro.TradeWaitingPayment || !got.Frozen {
+		if got := r.trade(id); got.HoldInvoice != "" || got.Status != message.TradeWaitingPayment || !got.Frozen {
 			t.Errorf("%s: the frozen trade is %s, its invoice %q", kind, got.Status, got.HoldInvoice)
 		}
 	}
@@ -90,8 +91,8 @@ func TestFrozenPaymentFails(t *testing.T) {
 	r.applyInput(id, paymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
 	r.commit()
 	r.settle()
-	if got := r.trade(id); r.got(buyer, mostro.ActionPaymentFailed) != 0 || got.Deadline < r.node.now+24*3600 {
-		t.Errorf("notified %d times, next check in %d s", r.got(buyer, mostro.ActionPaymentFailed), got.Deadline-r.node.now)
+	if got := r.trade(id); r.got(buyer, message.ActionPaymentFailed) != 0 || got.Deadline < r.node.now+24*3600 {
+		t.Errorf("notified %d times, next check in %d s", r.got(buyer, message.ActionPaymentFailed), got.Deadline-r.node.now)
 	}
 }
 
@@ -99,35 +100,35 @@ func TestFrozenPaymentFails(t *testing.T) {
 func TestPayoutHashIsNoHoldOfATradeThatIsOver(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
-	over := r.order(seller, mostro.SmallOrder{})
-	r.must(buyer, mostro.ActionTakeSell, &over, nil)
-	r.must(buyer, mostro.ActionAddInvoice, &over, r.bolt11(over))
+	over := r.order(seller, message.SmallOrder{})
+	r.must(buyer, message.ActionTakeSell, &over, nil)
+	r.must(buyer, message.ActionAddInvoice, &over, r.bolt11(over))
 	h := r.trade(over).Hash
-	r.must(seller, mostro.ActionCancel, &over, nil)
+	r.must(seller, message.ActionCancel, &over, nil)
 	if got := r.trade(over); !got.Over() {
 		t.Fatal("the trade is not over:", got.Status)
 	}
-	id, other := r.order(r.someone(), mostro.SmallOrder{}), r.someone()
-	r.must(other, mostro.ActionTakeSell, &id, nil)
-	r.refused(mostro.ReasonInvalidInvoice, other, mostro.ActionAddInvoice, &id, mostro.PaymentRequest{Invoice: simInvoice(h, 99_700_000, r.node.now+7200, id.String())})
+	id, other := r.order(r.someone(), message.SmallOrder{}), r.someone()
+	r.must(other, message.ActionTakeSell, &id, nil)
+	r.refused(message.ReasonInvalidInvoice, other, message.ActionAddInvoice, &id, message.PaymentRequest{Invoice: simInvoice(h, 99_700_000, r.node.now+7200, id.String())})
 }
 
 // An invoice of the lost period that has another price is not shown.
 func TestHoldOfAnotherAmountIsNotShown(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
-	id := r.order(seller, mostro.SmallOrder{})
-	r.must(buyer, mostro.ActionTakeSell, &id, nil)
+	id := r.order(seller, message.SmallOrder{})
+	r.must(buyer, message.ActionTakeSell, &id, nil)
 	r.hold[trade.FxCreateHold] = true
-	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	got := r.trade(id)
 	if _, err := r.node.CreateHold(t.Context(), HoldRequest{Hash: got.Hash, AmountSats: got.LockSats() + 1, CLTVBlocks: 144, Expiry: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	delete(r.hold, trade.FxCreateHold)
 	r.settle()
-	r.status(mostro.TradePending, id)
-	if r.got(seller, mostro.ActionPayInvoice) != 0 {
+	r.status(message.TradePending, id)
+	if r.got(seller, message.ActionPayInvoice) != 0 {
 		t.Error("the seller was shown an invoice of another amount")
 	}
 }
@@ -164,9 +165,9 @@ func TestUnknownRefusalsOfAHold(t *testing.T) {
 func TestRefusedPaymentIsLookedUp(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
 	r.hold[trade.FxPay] = true
-	r.must(seller, mostro.ActionRelease, &id, nil)
+	r.must(seller, message.ActionRelease, &id, nil)
 	for _, n := range r.store.rows {
 		if row := r.store.outbox[n]; row.Effect.Kind == trade.FxPay {
 			res, err := effectRunner{node: lateRefusal{r.node}}.do(t.Context(), row.Effect, refusalsBelieved)
@@ -205,10 +206,10 @@ func (n *faultyNode) CreateHold(context.Context, HoldRequest) (string, error) { 
 func TestDoubtfulTradeIsNotTimedOut(t *testing.T) {
 	r := newRig(t)
 	buyer, seller := r.someone(), r.someone()
-	id := r.order(buyer, mostro.SmallOrder{Kind: mostro.SideBuy})
-	r.must(seller, mostro.ActionTakeBuy, &id, nil)
+	id := r.order(buyer, message.SmallOrder{Kind: mostro.SideBuy})
+	r.must(seller, message.ActionTakeBuy, &id, nil)
 	r.pays(seller)
-	r.status(mostro.TradeWaitingBuyerInvoice, id)
+	r.status(message.TradeWaitingBuyerInvoice, id)
 	r.applyInput(id, trade.Input{Kind: trade.InReconcile})
 	r.commit()
 	r.pass(1000)
@@ -220,8 +221,8 @@ func TestDoubtfulTradeIsNotTimedOut(t *testing.T) {
 func TestReconcilingTakesNoOrder(t *testing.T) {
 	r := newRig(t)
 	r.book.Reconciling = true
-	order := &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA"}
-	r.refused(mostro.ReasonNotAllowedByStatus, r.someone(), mostro.ActionNewOrder, nil, order)
+	order := &message.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA"}
+	r.refused(message.ReasonNotAllowedByStatus, r.someone(), message.ActionNewOrder, nil, order)
 }
 
 func TestProbesInAll(t *testing.T) {
@@ -275,7 +276,7 @@ func TestMintsHaveTheirShare(t *testing.T) {
 // quietSealer returns an empty gift wrap for every message.
 type quietSealer struct{}
 
-func (quietSealer) Seal(context.Context, trade.Party, mostro.Message, time.Time) (*nostr.Event, error) {
+func (quietSealer) Seal(context.Context, trade.Party, message.Message, time.Time) (*nostr.Event, error) {
 	return &nostr.Event{Kind: mostro.KindGiftWrap}, nil
 }
 
@@ -318,9 +319,9 @@ func engineOn(t *testing.T, r *rig, reconcile bool) *Engine {
 func TestRowsOfAFrozenTradeWait(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
 	r.hold[trade.FxSettle] = true
-	r.must(seller, mostro.ActionRelease, &id, nil)
+	r.must(seller, message.ActionRelease, &id, nil)
 	r.applyInput(id, trade.Input{Kind: trade.InUncommitted})
 	r.commit()
 	e := engineOn(t, r, false)
@@ -343,9 +344,9 @@ func TestRowsOfAFrozenTradeWait(t *testing.T) {
 func TestCopyTellsTheNodeNothing(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
 	r.hold[trade.FxSettle] = true
-	r.must(seller, mostro.ActionRelease, &id, nil)
+	r.must(seller, message.ActionRelease, &id, nil)
 	e := engineOn(t, r, true)
 	e.outbox.mu.Lock()
 	q := e.outbox.pick(laneNode, e.outbox.ready[laneNode])
@@ -369,7 +370,7 @@ func TestTurnIsBounded(t *testing.T) {
 		var h trade.Hash
 		h[0], h[1] = byte(i), 1
 		text := simLongInvoice(h, 0, r.node.now+86400, trade.OrderID{1}.String())
-		msg := r.message(p, mostro.ActionNewOrder, nil, &mostro.SmallOrder{
+		msg := r.message(p, message.ActionNewOrder, nil, &message.SmallOrder{
 			Kind: mostro.SideBuy, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerInvoice: &text,
 		})
 		batch = append(batch, notice{message: &msg, seq: uint64(i + 1)})
@@ -387,7 +388,7 @@ func TestSizeOfATurn(t *testing.T) {
 	r := newRig(t)
 	for i := range 20 {
 		text := simLongInvoice(trade.Hash{byte(i), 1}, 0, r.node.now+86400, trade.OrderID{1}.String())
-		msg := r.message(r.someone(), mostro.ActionNewOrder, nil, &mostro.SmallOrder{
+		msg := r.message(r.someone(), message.ActionNewOrder, nil, &message.SmallOrder{
 			Kind: mostro.SideBuy, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", BuyerInvoice: &text,
 		})
 		if outcome, err := r.book.Receive(msg, r.node.now); outcome != "" || err != nil {
@@ -436,11 +437,11 @@ func (quietPublisher) Publish(context.Context, *nostr.Event) error { return nil 
 func TestSettledWithoutARelease(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toActive()
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
 	r.applyInput(id, trade.Input{Kind: trade.InHold, Hash: r.trade(id).Hash, Hold: trade.Hold{Phase: trade.HoldSettled}})
 	r.commit()
 	r.settle()
-	if got := r.trade(id); !got.Frozen || got.Status != mostro.TradeFiatSent || len(r.node.pays) != 0 {
+	if got := r.trade(id); !got.Frozen || got.Status != message.TradeFiatSent || len(r.node.pays) != 0 {
 		t.Errorf("it is %s, frozen %v, with %d payments", got.Status, got.Frozen, len(r.node.pays))
 	}
 }
@@ -479,7 +480,7 @@ func (n lateNode) LookupHold(ctx context.Context, h trade.Hash) (HoldState, erro
 func TestMessagesWaitForTheLookups(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toActive()
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
 	log, node := readLog{read: make(chan struct{}, 1)}, lateNode{r.node, make(chan struct{}, 1), make(chan struct{})}
 	e := &Engine{
 		Policy: r.policy, Store: r.store, Log: log, Node: node, Addresses: r.node, Sealer: quietSealer{}, Signer: quietSealer{},

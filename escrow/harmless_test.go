@@ -8,6 +8,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -16,19 +17,19 @@ import (
 func TestNoStrangerMovesATrade(t *testing.T) {
 	one, huge := int64(1), int64(math.MaxInt64)
 	text := strings.Repeat("é\x00", 3000)
-	payloads := []mostro.Payload{
-		nil, &mostro.SmallOrder{}, &mostro.SmallOrder{AmountSats: huge, FiatAmount: -huge, MinAmount: &huge, MaxAmount: &one, Premium: math.MinInt64, FiatCode: text, BuyerInvoice: &text},
-		mostro.PaymentRequest{}, mostro.PaymentRequest{Invoice: text, Amount: &huge}, mostro.PaymentRequest{Invoice: "a@home", Amount: &one},
-		mostro.TextMessage(text), mostro.Peer{}, mostro.RatingUser(255), mostro.Amount(huge), mostro.Amount(-1), mostro.DisputeRef{},
-		mostro.DisputeRef{Info: &mostro.SolverDisputeInfo{}}, mostro.CantDo{}, mostro.NextTrade{Pubkey: text, Index: math.MaxUint32},
-		mostro.PaymentFailed{}, mostro.RestoreData{}, mostro.IDs{}, mostro.OrderList{{}}, mostro.BondResolution{SlashBuyer: true},
-		mostro.BondPayoutRequest{}, mostro.CashuLockProof{}, mostro.CashuSignatures{{}},
+	payloads := []message.Payload{
+		nil, &message.SmallOrder{}, &message.SmallOrder{AmountSats: huge, FiatAmount: -huge, MinAmount: &huge, MaxAmount: &one, Premium: math.MinInt64, FiatCode: text, BuyerInvoice: &text},
+		message.PaymentRequest{}, message.PaymentRequest{Invoice: text, Amount: &huge}, message.PaymentRequest{Invoice: "a@home", Amount: &one},
+		message.TextMessage(text), message.Peer{}, message.RatingUser(255), message.Amount(huge), message.Amount(-1), message.DisputeRef{},
+		message.DisputeRef{Info: &message.SolverDisputeInfo{}}, message.CantDo{}, message.NextTrade{Pubkey: text, Index: math.MaxUint32},
+		message.PaymentFailed{}, message.RestoreData{}, message.IDs{}, message.OrderList{{}}, message.BondResolution{SlashBuyer: true},
+		message.BondPayoutRequest{}, message.CashuLockProof{}, message.CashuSignatures{{}},
 	}
 	for name, begin := range map[string]func(r *rig) trade.OrderID{
-		"pending": func(r *rig) trade.OrderID { return r.order(r.someone(), mostro.SmallOrder{}) },
+		"pending": func(r *rig) trade.OrderID { return r.order(r.someone(), message.SmallOrder{}) },
 		"waiting": func(r *rig) trade.OrderID {
-			id := r.order(r.someone(), mostro.SmallOrder{Kind: mostro.SideBuy})
-			r.must(r.someone(), mostro.ActionTakeBuy, &id, nil)
+			id := r.order(r.someone(), message.SmallOrder{Kind: mostro.SideBuy})
+			r.must(r.someone(), message.ActionTakeBuy, &id, nil)
 			return id
 		},
 		"active":  func(r *rig) trade.OrderID { id, _, _ := r.toActive(); return id },
@@ -36,8 +37,8 @@ func TestNoStrangerMovesATrade(t *testing.T) {
 		"success": func(r *rig) trade.OrderID { id, _, _ := r.toSettled(); r.resolves(id, true); return id },
 		"over": func(r *rig) trade.OrderID {
 			maker := r.someone()
-			id := r.order(maker, mostro.SmallOrder{})
-			r.must(maker, mostro.ActionCancel, &id, nil)
+			id := r.order(maker, message.SmallOrder{})
+			r.must(maker, message.ActionCancel, &id, nil)
 			return id
 		},
 	} {
@@ -45,9 +46,9 @@ func TestNoStrangerMovesATrade(t *testing.T) {
 			r := newRig(t)
 			id := begin(r)
 			before := r.trade(id)
-			for _, action := range append(mostro.Actions(), "", "dance") {
+			for _, action := range append(message.Actions(), "", "dance") {
 				for _, payload := range payloads {
-					if (action == mostro.ActionTakeSell || action == mostro.ActionTakeBuy) && name == "pending" {
+					if (action == message.ActionTakeSell || action == message.ActionTakeBuy) && name == "pending" {
 						continue
 					}
 					msg := r.message(r.someone(), action, &id, payload)
@@ -73,10 +74,10 @@ func TestMetricsHoldNoSecret(t *testing.T) {
 	}
 	r := newRig(t)
 	id, seller, _ := r.toSettled()
-	r.say(seller, mostro.ActionRelease, &id, nil)
-	m.message(r.say(seller, mostro.ActionRelease, &id, nil))
+	r.say(seller, message.ActionRelease, &id, nil)
+	m.message(r.say(seller, message.ActionRelease, &id, nil))
 	m.failed(trade.FxPay, ErrUnavailable)
-	m.dropped(&mostro.WireError{Rule: mostro.RuleStale, Detail: seller.Key})
+	m.dropped(&message.WireError{Rule: message.RuleStale, Detail: seller.Key})
 	m.survey(r.book, newOutbox(effectRunner{}, nil, m, nil), 0)
 	m.committed(&r.book.batch.commit, map[trade.Trigger]int{trade.OnSettled: 1}, 0, 0.1)
 	families, err := reg.Gather()

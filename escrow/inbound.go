@@ -9,6 +9,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -73,7 +74,7 @@ func (b *TradeBook) Probed(row uint64, msg InboundMessage, address string, reach
 	b.Done(row)
 	b.probes.remove(probeOf(msg, address))
 	if msg.ProbedAt != 0 && at > msg.ProbedAt+probeSeconds { // ProbedAt is 0 in rows from before rules1
-		return b.outcome(msg, trade.Refuse(mostro.ReasonInvalidInvoice))
+		return b.outcome(msg, trade.Refuse(message.ReasonInvalidInvoice))
 	}
 	return b.outcome(msg, b.act(msg, at, &reachable))
 }
@@ -100,7 +101,7 @@ func (b *TradeBook) wasSeen(id string) (bool, error) {
 
 // outcome answers a refused message, and returns the outcome for Receive.
 func (b *TradeBook) outcome(msg InboundMessage, err error) (string, error) {
-	var refusal mostro.CantDo
+	var refusal message.CantDo
 	switch {
 	case err == nil:
 		return "", nil
@@ -111,14 +112,14 @@ func (b *TradeBook) outcome(msg InboundMessage, err error) (string, error) {
 		return "dropped", nil
 	case errors.Is(err, trade.ErrTable):
 		b.batch.bugs = append(b.batch.bugs, err)
-		b.reply(msg, msg.Message.Message.Refuse(mostro.ReasonNotAllowedByStatus))
+		b.reply(msg, msg.Message.Message.Refuse(message.ReasonNotAllowedByStatus))
 		return "bug", nil
 	}
 	return "", err
 }
 
 // reply answers a message to its sender, over the transport of the message.
-func (b *TradeBook) reply(msg InboundMessage, m mostro.Message) {
+func (b *TradeBook) reply(msg InboundMessage, m message.Message) {
 	// A stranger can name an order of other users. An answer to a stranger must not delay
 	// the messages to the parties, so only answers to the parties use the trade's lane.
 	var id trade.OrderID
@@ -142,7 +143,7 @@ func (b *TradeBook) fresh(msg InboundMessage, at int64) error {
 		return nil
 	}
 	if msg.Message.ID == nil {
-		if msg.Message.Action != mostro.ActionNewOrder {
+		if msg.Message.Action != message.ActionNewOrder {
 			return errDrop // the sender no longer waits for the answer
 		}
 		if envelope.DefaultFreshness.CheckLate(created, now.Add(-time.Duration(b.Policy.Terms.WaitSeconds)*time.Second), now, now) != nil {
@@ -172,27 +173,27 @@ func (b *TradeBook) act(msg InboundMessage, at int64, probed *bool) error {
 		return errDrop
 	}
 	switch m.Action {
-	case mostro.ActionOrders:
+	case message.ActionOrders:
 		return b.orders(msg)
-	case mostro.ActionLastTradeIndex:
+	case message.ActionLastTradeIndex:
 		return b.lastTradeIndex(msg)
-	case mostro.ActionRestoreSession:
+	case message.ActionRestoreSession:
 		return b.restoreSession(msg)
-	case mostro.ActionSendDM:
+	case message.ActionSendDM:
 		return b.receipts(msg)
-	case mostro.ActionNewOrder, mostro.ActionTakeSell, mostro.ActionTakeBuy:
+	case message.ActionNewOrder, message.ActionTakeSell, message.ActionTakeBuy:
 		if b.head.Paused || b.Reconciling || b.NodeDown {
-			return trade.Refuse(mostro.ReasonNotAllowedByStatus)
+			return trade.Refuse(message.ReasonNotAllowedByStatus)
 		}
 		if err := b.checkIndex(msg); err != nil {
 			return err
 		}
-	case mostro.ActionAddInvoice, mostro.ActionFiatSent, mostro.ActionRelease, mostro.ActionCancel,
-		mostro.ActionDispute, mostro.ActionTradePubkey:
-	case mostro.ActionPayInvoice, mostro.ActionRateUser, mostro.ActionAddBondInvoice,
-		mostro.ActionAdminTakeDispute, mostro.ActionAdminSettle, mostro.ActionAdminCancel, mostro.ActionAdminAddSolver,
-		mostro.ActionAddCashuEscrow:
-		return trade.Refuse(mostro.ReasonInvalidAction)
+	case message.ActionAddInvoice, message.ActionFiatSent, message.ActionRelease, message.ActionCancel,
+		message.ActionDispute, message.ActionTradePubkey:
+	case message.ActionPayInvoice, message.ActionRateUser, message.ActionAddBondInvoice,
+		message.ActionAdminTakeDispute, message.ActionAdminSettle, message.ActionAdminCancel, message.ActionAdminAddSolver,
+		message.ActionAddCashuEscrow:
+		return trade.Refuse(message.ReasonInvalidAction)
 	default:
 		return errDrop // a message that only nodes send, or one between users
 	}
@@ -204,9 +205,9 @@ func (b *TradeBook) act(msg InboundMessage, at int64, probed *bool) error {
 	msg.Message = trade.Outgoing{Message: m} // the other fields of the message are never needed again
 	in := trade.Input{At: at, Kind: trade.InMessage, Request: request}
 	var t trade.Trade
-	if m.Action != mostro.ActionNewOrder {
+	if m.Action != message.ActionNewOrder {
 		if t, err = b.trade(*m.ID); errors.Is(err, ErrNoRow) {
-			return trade.Refuse(mostro.ReasonNotFound)
+			return trade.Refuse(message.ReasonNotFound)
 		} else if err != nil {
 			return err
 		}
@@ -223,8 +224,8 @@ func (b *TradeBook) act(msg InboundMessage, at int64, probed *bool) error {
 	if err := b.step(t, in); err != nil {
 		return err
 	}
-	if taker := t.Taker(); m.Action == mostro.ActionCancel && t.HeldAt == 0 && taker.Key == msg.Sender &&
-		(t.Status == mostro.TradeWaitingBuyerInvoice || t.Status == mostro.TradeWaitingPayment) {
+	if taker := t.Taker(); m.Action == message.ActionCancel && t.HeldAt == 0 && taker.Key == msg.Sender &&
+		(t.Status == message.TradeWaitingBuyerInvoice || t.Status == message.TradeWaitingPayment) {
 		b.throttle(taker, msg.Received) // the throttle counts from the arrival, because the message may be read again
 	}
 	if m.TradeIndex != nil {
@@ -245,7 +246,7 @@ func (b *TradeBook) probe(msg InboundMessage, t trade.Trade, in trade.Input) err
 	}
 	p := probeOf(msg, hopeful.Text)
 	if !b.probes.room(p) {
-		return trade.Refuse(mostro.ReasonTooManyRequests)
+		return trade.Refuse(message.ReasonTooManyRequests)
 	}
 	b.probes.add(p)
 	msg.ProbedAt = in.At
@@ -258,8 +259,8 @@ func (b *TradeBook) facts(in *trade.Input, t trade.Trade, msg InboundMessage) er
 	m := in.Request.Message
 	invoice := ""
 	switch m.Action {
-	case mostro.ActionNewOrder:
-		o := m.Payload.(*mostro.SmallOrder)
+	case message.ActionNewOrder:
+		o := m.Payload.(*message.SmallOrder)
 		terms := b.Policy.Terms
 		in.Terms = &terms
 		in.Refused = !b.accepts(o.FiatCode)
@@ -274,22 +275,22 @@ func (b *TradeBook) facts(in *trade.Input, t trade.Trade, msg InboundMessage) er
 			invoice = *o.BuyerInvoice
 		}
 		in.OrderID, in.DisputeID = b.Secret.ID("order", []byte(msg.ReplayID)), b.Secret.ID("dispute", []byte(msg.ReplayID))
-	case mostro.ActionTakeSell, mostro.ActionTakeBuy:
+	case message.ActionTakeSell, message.ActionTakeBuy:
 		in.Limited = b.throttled(msg.from(), msg.Received)
 		in.Busy = b.busy(msg.Identity, m.Action, t.ID)
 		in.Reputation = b.reputation(msg, in.At)
 		if t.MarketPrice {
 			in.Quote = b.Quote(t.Fiat, in.At)
 		}
-		if p, ok := m.Payload.(mostro.PaymentRequest); ok && m.Action == mostro.ActionTakeSell {
+		if p, ok := m.Payload.(message.PaymentRequest); ok && m.Action == message.ActionTakeSell {
 			invoice = p.Invoice
 		}
 		b.setPreimage(in, t.ID, msg)
-	case mostro.ActionAddInvoice:
-		invoice = m.Payload.(mostro.PaymentRequest).Invoice
+	case message.ActionAddInvoice:
+		invoice = m.Payload.(message.PaymentRequest).Invoice
 		b.setPreimage(in, t.ID, msg)
-	case mostro.ActionFiatSent, mostro.ActionRelease:
-		if p, ok := m.Payload.(mostro.NextTrade); ok {
+	case message.ActionFiatSent, message.ActionRelease:
+		if p, ok := m.Payload.(message.NextTrade); ok {
 			in.KeyInUse = b.keys.has(p.Pubkey)
 		}
 	}
@@ -313,7 +314,7 @@ func (b *TradeBook) setPreimage(in *trade.Input, id trade.OrderID, msg InboundMe
 // pending returns the number of pending orders that an identity made.
 func (b *TradeBook) pending(identity string) (n int) {
 	for id := range b.identities[identity] {
-		if t := b.open[id]; t.Status == mostro.TradePending && t.Maker().Identity == identity {
+		if t := b.open[id]; t.Status == message.TradePending && t.Maker().Identity == identity {
 			n++
 		}
 	}
@@ -339,14 +340,14 @@ func (b *TradeBook) accepts(fiat string) bool {
 
 // busy reports whether an identity has another trade that waits for the same duty that the
 // identity would take on.
-func (b *TradeBook) busy(identity string, action mostro.Action, except trade.OrderID) bool {
+func (b *TradeBook) busy(identity string, action message.Action, except trade.OrderID) bool {
 	for id := range b.identities[identity] {
 		t := b.open[id]
 		if id == except {
 			continue
 		}
-		if action == mostro.ActionTakeSell && t.Status == mostro.TradeWaitingBuyerInvoice && t.Buyer.Identity == identity ||
-			action == mostro.ActionTakeBuy && t.Status == mostro.TradeWaitingPayment && t.Seller.Identity == identity {
+		if action == message.ActionTakeSell && t.Status == message.TradeWaitingBuyerInvoice && t.Buyer.Identity == identity ||
+			action == message.ActionTakeBuy && t.Status == message.TradeWaitingPayment && t.Seller.Identity == identity {
 			return true
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -148,10 +149,10 @@ func (b *inbox) open(e mostro.Entry) *InboundMessage {
 		return drop(err)
 	}
 	if len(env.RawMessage) > maxMessage {
-		return drop(&mostro.WireError{Rule: mostro.RuleSize})
+		return drop(&message.WireError{Rule: message.RuleSize})
 	}
 	if env.Identity != env.Sender && !env.Signed {
-		return drop(&mostro.WireError{Rule: mostro.RuleUnsigned})
+		return drop(&message.WireError{Rule: message.RuleUnsigned})
 	}
 	return &InboundMessage{
 		Transport: env.Transport, Sender: env.Sender, Identity: env.Identity, Signed: env.Signed,

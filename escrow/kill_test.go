@@ -18,6 +18,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -149,7 +150,7 @@ func RunKilled(t *testing.T, n *FlowNet, child func(dir, secret, killAt string) 
 	dir := t.TempDir() + "/escrow"
 	w := &world{
 		log: newMemLog(), keys: keys, clock: &testClock{}, output: &lockedBuffer{},
-		read: make(map[string]int), seen: make(map[string][]mostro.Message), secrets: newSecrets(),
+		read: make(map[string]int), seen: make(map[string][]message.Message), secrets: newSecrets(),
 	}
 	w.secrets.addKeys("the node", keys)
 	for _, point := range KillPoints {
@@ -182,7 +183,7 @@ func RunKilled(t *testing.T, n *FlowNet, child func(dir, secret, killAt string) 
 				t.Error(err)
 			}
 			tr, err := db.Trade(f.id)
-			if err != nil || tr.Status != mostro.TradeSuccess {
+			if err != nil || tr.Status != message.TradeSuccess {
 				t.Errorf("%v, %s", err, tr.Status)
 			}
 			if err := w.secrets.addStore(db); err != nil {
@@ -199,7 +200,7 @@ func (f *flow) wholeTrade() {
 	f.take()
 	f.addInvoice()
 	for {
-		p, ok := f.seller.wait(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
+		p, ok := f.seller.wait(message.ActionPayInvoice).Payload.(message.PaymentRequest)
 		if !ok {
 			continue
 		}
@@ -208,14 +209,14 @@ func (f *flow) wholeTrade() {
 		}
 		break
 	}
-	f.seller.wait(mostro.ActionBuyerTookOrder)
+	f.seller.wait(message.ActionBuyerTookOrder)
 	f.w.clock.now = time.Now()
-	f.buyer.send(mostro.Message{RequestID: number(4), ID: &f.id, Action: mostro.ActionFiatSent})
-	f.seller.wait(mostro.ActionFiatSentOk)
+	f.buyer.send(message.Message{RequestID: number(4), ID: &f.id, Action: message.ActionFiatSent})
+	f.seller.wait(message.ActionFiatSentOk)
 	f.w.clock.now = time.Now()
-	f.seller.send(mostro.Message{RequestID: number(5), ID: &f.id, Action: mostro.ActionRelease})
-	f.seller.wait(mostro.ActionHoldInvoicePaymentSettled)
-	f.buyer.wait(mostro.ActionPurchaseCompleted)
+	f.seller.send(message.Message{RequestID: number(5), ID: &f.id, Action: message.ActionRelease})
+	f.seller.wait(message.ActionHoldInvoicePaymentSettled)
+	f.buyer.wait(message.ActionPurchaseCompleted)
 }
 
 // childProcess is an escrow in a child process. The log belongs to the test.

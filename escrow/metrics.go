@@ -5,7 +5,7 @@ import (
 	"strconv"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -80,7 +80,7 @@ func (m *Metrics) dropped(err error) {
 	if m == nil {
 		return
 	}
-	var rule mostro.Rule
+	var rule message.Rule
 	if !errors.As(err, &rule) {
 		rule = "other"
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // loadOldStore returns a stopped world with the store, the node and the users of a golden
@@ -120,7 +121,7 @@ func TestOldStoreGoesOn(t *testing.T) {
 			for _, o := range s.Trades {
 				if tr := w.trade(o.ID); !trade.Terminal(tr.Status) {
 					t.Errorf("%s ended as %s after %q", o.Name, tr.Status, tr.Last)
-				} else if (o.Status == mostro.TradeFiatSent || o.Status == mostro.TradeSettledHoldInvoice) && tr.Status != mostro.TradeSuccess {
+				} else if (o.Status == message.TradeFiatSent || o.Status == message.TradeSettledHoldInvoice) && tr.Status != message.TradeSuccess {
 					t.Errorf("%s was %s and ended as %s after %q", o.Name, o.Status, tr.Status, tr.Last)
 				}
 			}
@@ -133,12 +134,12 @@ func (w *world) endOld(o oldTrade, seller, buyer *user) error {
 	if trade.Terminal(o.Status) {
 		return nil
 	}
-	say := func(u *user, a mostro.Action, p mostro.Payload) {
-		u.send(mostro.Message{RequestID: number(99), ID: &o.ID, Action: a, Payload: p})
+	say := func(u *user, a message.Action, p message.Payload) {
+		u.send(message.Message{RequestID: number(99), ID: &o.ID, Action: a, Payload: p})
 	}
 	asked := false
 	deadline := time.Now().Add(10 * time.Second)
-	var last mostro.TradeStatus
+	var last message.TradeStatus
 	for time.Now().Before(deadline) {
 		t := w.trade(o.ID)
 		if trade.Terminal(t.Status) {
@@ -151,7 +152,7 @@ func (w *world) endOld(o oldTrade, seller, buyer *user) error {
 		fresh := t.Status != last
 		last = t.Status
 		switch {
-		case t.Frozen && t.Status == mostro.TradeFiatSent:
+		case t.Frozen && t.Status == message.TradeFiatSent:
 			if err := w.engine.PayAfterAll(w.tb.Context(), o.ID); err != nil {
 				return err
 			}
@@ -159,20 +160,20 @@ func (w *world) endOld(o oldTrade, seller, buyer *user) error {
 			if err := w.engine.Resume(w.tb.Context(), o.ID); err != nil {
 				return err
 			}
-		case t.Status == mostro.TradePending || t.Status == mostro.TradeWaitingBuyerInvoice || t.Status == mostro.TradeWaitingPayment:
+		case t.Status == message.TradePending || t.Status == message.TradeWaitingBuyerInvoice || t.Status == message.TradeWaitingPayment:
 			if fresh {
-				say(maker, mostro.ActionCancel, nil)
+				say(maker, message.ActionCancel, nil)
 			}
-		case t.Status == mostro.TradeActive && fresh:
-			say(buyer, mostro.ActionFiatSent, nil)
-		case t.Status == mostro.TradeFiatSent || t.Status == mostro.TradeDispute:
+		case t.Status == message.TradeActive && fresh:
+			say(buyer, message.ActionFiatSent, nil)
+		case t.Status == message.TradeFiatSent || t.Status == message.TradeDispute:
 			if !t.Settling && fresh {
-				say(seller, mostro.ActionRelease, nil)
+				say(seller, message.ActionRelease, nil)
 			}
-		case t.Status == mostro.TradeSettledHoldInvoice:
+		case t.Status == message.TradeSettledHoldInvoice:
 			if t.Payout.Failures >= t.Terms.PaymentAttempts && !asked {
 				asked = true
-				say(buyer, mostro.ActionAddInvoice, mostro.PaymentRequest{Invoice: o.ID.String() + "@home"})
+				say(buyer, message.ActionAddInvoice, message.PaymentRequest{Invoice: o.ID.String() + "@home"})
 			} else if t.Payout.Failures > 0 && !asked {
 				w.clock.move(61 * time.Second)
 				w.node.with(func(n *simNode) { n.now = w.clock.Now().Unix() })

@@ -15,6 +15,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // The golden stores in testdata were written by this program at commit 1307280, before the
@@ -52,11 +53,11 @@ type oldPay struct {
 
 // oldTrade is a trade, named after the state it was left in, with the secrets of its parties.
 type oldTrade struct {
-	Name   string             `json:"name"`
-	ID     trade.OrderID      `json:"id"`
-	Status mostro.TradeStatus `json:"status"`
-	Seller oldUser            `json:"seller"`
-	Buyer  oldUser            `json:"buyer"`
+	Name   string              `json:"name"`
+	ID     trade.OrderID       `json:"id"`
+	Status message.TradeStatus `json:"status"`
+	Seller oldUser             `json:"seller"`
+	Buyer  oldUser             `json:"buyer"`
 }
 
 type oldUser struct {
@@ -130,33 +131,33 @@ func (o *oldWriter) note(name string, id trade.OrderID, seller, buyer *user) {
 // every brings one trade to each state.
 func (o *oldWriter) every(transport envelope.Transport) {
 	w, name := o.w, func(s string) string { return s + ", " + string(transport) }
-	address := func(id trade.OrderID) mostro.Payload { return mostro.PaymentRequest{Invoice: id.String() + "@home"} }
+	address := func(id trade.OrderID) message.Payload { return message.PaymentRequest{Invoice: id.String() + "@home"} }
 	sell := func() (*user, trade.OrderID) {
 		u := w.user(transport)
 		u.send(u.sell(52_000, 50))
-		return u, *u.wait(mostro.ActionNewOrder).ID
+		return u, *u.wait(message.ActionNewOrder).ID
 	}
-	take := func(id trade.OrderID, p mostro.Payload) *user {
+	take := func(id trade.OrderID, p message.Payload) *user {
 		u := w.user(transport)
-		u.send(mostro.Message{RequestID: number(2), TradeIndex: u.tradeIndex(), ID: &id, Action: mostro.ActionTakeSell, Payload: p})
+		u.send(message.Message{RequestID: number(2), TradeIndex: u.tradeIndex(), ID: &id, Action: message.ActionTakeSell, Payload: p})
 		return u
 	}
 	shown := func(u *user) trade.Hash { return simDecode(shownHold(u)).Hash }
-	say := func(u *user, id trade.OrderID, a mostro.Action, p mostro.Payload) {
-		u.send(mostro.Message{RequestID: number(9), ID: &id, Action: a, Payload: p})
+	say := func(u *user, id trade.OrderID, a message.Action, p message.Payload) {
+		u.send(message.Message{RequestID: number(9), ID: &id, Action: a, Payload: p})
 	}
 	active := func() (seller, buyer *user, id trade.OrderID) {
 		seller, id = sell()
 		buyer = take(id, address(id))
 		h := shown(seller)
 		w.node.with(func(n *simNode) { n.pay(h) })
-		w.until(id, mostro.TradeActive)
+		w.until(id, message.TradeActive)
 		return seller, buyer, id
 	}
 	fiatSent := func() (seller, buyer *user, id trade.OrderID) {
 		seller, buyer, id = active()
-		say(buyer, id, mostro.ActionFiatSent, nil)
-		w.until(id, mostro.TradeFiatSent)
+		say(buyer, id, message.ActionFiatSent, nil)
+		w.until(id, message.TradeFiatSent)
 		return seller, buyer, id
 	}
 
@@ -165,30 +166,30 @@ func (o *oldWriter) every(transport envelope.Transport) {
 
 	maker := w.user(transport)
 	m := maker.sell(52_000, 50)
-	p := m.Payload.(*mostro.SmallOrder)
+	p := m.Payload.(*message.SmallOrder)
 	text := "maker@home"
 	p.Kind, p.BuyerInvoice = mostro.SideBuy, &text
 	maker.send(m)
-	id = *maker.wait(mostro.ActionNewOrder).ID
+	id = *maker.wait(message.ActionNewOrder).ID
 	o.note(name("pending buy with an address"), id, nil, maker)
 
 	maker = w.user(transport)
 	m = maker.sell(0, 0)
-	p = m.Payload.(*mostro.SmallOrder)
+	p = m.Payload.(*message.SmallOrder)
 	low, high := int64(10), int64(100)
 	p.MinAmount, p.MaxAmount = &low, &high
 	maker.send(m)
-	id = *maker.wait(mostro.ActionNewOrder).ID
+	id = *maker.wait(message.ActionNewOrder).ID
 	o.note(name("pending range"), id, maker, nil)
 
 	seller, id = sell()
-	say(seller, id, mostro.ActionCancel, nil)
-	w.until(id, mostro.TradeCanceled)
+	say(seller, id, message.ActionCancel, nil)
+	w.until(id, message.TradeCanceled)
 	o.note(name("canceled by its maker"), id, seller, nil)
 
 	seller, id = sell()
 	buyer := take(id, nil)
-	w.until(id, mostro.TradeWaitingBuyerInvoice)
+	w.until(id, message.TradeWaitingBuyerInvoice)
 	o.note(name("waiting for an invoice"), id, seller, buyer)
 
 	seller, id = sell()
@@ -199,55 +200,55 @@ func (o *oldWriter) every(transport envelope.Transport) {
 	seller, id = sell()
 	buyer = take(id, address(id))
 	shown(seller)
-	say(buyer, id, mostro.ActionCancel, nil)
-	w.until(id, mostro.TradePending)
+	say(buyer, id, message.ActionCancel, nil)
+	w.until(id, message.TradePending)
 	o.note(name("back in the book"), id, seller, nil)
 
 	maker = w.user(transport)
 	m = maker.sell(52_000, 50)
-	m.Payload.(*mostro.SmallOrder).Kind = mostro.SideBuy
+	m.Payload.(*message.SmallOrder).Kind = mostro.SideBuy
 	maker.send(m)
-	id = *maker.wait(mostro.ActionNewOrder).ID
+	id = *maker.wait(message.ActionNewOrder).ID
 	seller = w.user(transport)
-	seller.send(mostro.Message{RequestID: number(2), TradeIndex: seller.tradeIndex(), ID: &id, Action: mostro.ActionTakeBuy})
+	seller.send(message.Message{RequestID: number(2), TradeIndex: seller.tradeIndex(), ID: &id, Action: message.ActionTakeBuy})
 	h := shown(seller)
 	w.node.with(func(n *simNode) { n.pay(h) })
-	w.until(id, mostro.TradeWaitingBuyerInvoice)
+	w.until(id, message.TradeWaitingBuyerInvoice)
 	o.note(name("held, waiting for an invoice"), id, seller, maker)
 
 	seller, buyer, id = active()
 	o.note(name("active"), id, seller, buyer)
 
 	seller, buyer, id = active()
-	say(buyer, id, mostro.ActionCancel, nil)
-	seller.wait(mostro.ActionCooperativeCancelInitiatedByPeer)
+	say(buyer, id, message.ActionCancel, nil)
+	seller.wait(message.ActionCooperativeCancelInitiatedByPeer)
 	o.note(name("active, cancel asked"), id, seller, buyer)
 
 	seller, buyer, id = active()
-	say(buyer, id, mostro.ActionCancel, nil)
-	seller.wait(mostro.ActionCooperativeCancelInitiatedByPeer)
-	say(seller, id, mostro.ActionCancel, nil)
-	w.until(id, mostro.TradeCooperativelyCanceled)
+	say(buyer, id, message.ActionCancel, nil)
+	seller.wait(message.ActionCooperativeCancelInitiatedByPeer)
+	say(seller, id, message.ActionCancel, nil)
+	w.until(id, message.TradeCooperativelyCanceled)
 	o.note(name("cancelled by both"), id, seller, buyer)
 
 	seller, buyer, id = active()
-	say(buyer, id, mostro.ActionCancel, nil)
-	seller.wait(mostro.ActionCooperativeCancelInitiatedByPeer)
-	say(buyer, id, mostro.ActionFiatSent, nil)
-	w.until(id, mostro.TradeFiatSent)
+	say(buyer, id, message.ActionCancel, nil)
+	seller.wait(message.ActionCooperativeCancelInitiatedByPeer)
+	say(buyer, id, message.ActionFiatSent, nil)
+	w.until(id, message.TradeFiatSent)
 	o.note(name("fiat sent, cancel asked before"), id, seller, buyer)
 
 	seller, buyer, id = fiatSent()
 	o.note(name("fiat sent"), id, seller, buyer)
 
 	seller, buyer, id = active()
-	say(buyer, id, mostro.ActionDispute, nil)
-	w.until(id, mostro.TradeDispute)
+	say(buyer, id, message.ActionDispute, nil)
+	w.until(id, message.TradeDispute)
 	o.note(name("disputed by the buyer"), id, seller, buyer)
 
 	seller, buyer, id = fiatSent()
-	say(seller, id, mostro.ActionDispute, nil)
-	w.until(id, mostro.TradeDispute)
+	say(seller, id, message.ActionDispute, nil)
+	w.until(id, message.TradeDispute)
 	o.note(name("disputed by the seller, fiat sent"), id, seller, buyer)
 
 	seller, buyer, id = fiatSent()
@@ -259,13 +260,13 @@ func (o *oldWriter) every(transport envelope.Transport) {
 	o.note(name("frozen"), id, seller, buyer)
 
 	seller, buyer, id = fiatSent()
-	say(seller, id, mostro.ActionRelease, nil)
-	w.until(id, mostro.TradeSuccess)
+	say(seller, id, message.ActionRelease, nil)
+	w.until(id, message.TradeSuccess)
 	o.note(name("success"), id, seller, buyer)
 
 	seller, buyer, id = fiatSent()
 	w.node.with(func(*simNode) { w.node.failPays = 1000 })
-	say(seller, id, mostro.ActionRelease, nil)
+	say(seller, id, message.ActionRelease, nil)
 	for n := uint32(1); n <= 3; n++ {
 		for w.trade(id).Payout.Failures < n {
 			w.clock.move(61 * time.Second)
@@ -273,13 +274,13 @@ func (o *oldWriter) every(transport envelope.Transport) {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}
-	buyer.wait(mostro.ActionAddInvoice)
+	buyer.wait(message.ActionAddInvoice)
 	w.node.with(func(*simNode) { w.node.failPays = 0 })
 	o.note(name("payout failed, invoice asked for"), id, seller, buyer)
 
 	seller, buyer, id = fiatSent()
 	w.node.with(func(*simNode) { w.node.failPays = 1 })
-	say(seller, id, mostro.ActionRelease, nil)
+	say(seller, id, message.ActionRelease, nil)
 	for w.trade(id).Payout.Failures != 1 {
 		time.Sleep(time.Millisecond)
 	}
@@ -292,36 +293,36 @@ func (o *oldWriter) interrupted() {
 	w := o.w
 	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	seller.send(seller.sell(52_000, 50))
-	id := *seller.wait(mostro.ActionNewOrder).ID
-	take := mostro.Message{RequestID: number(2), TradeIndex: buyer.tradeIndex(), ID: &id, Action: mostro.ActionTakeSell}
-	take.Payload = mostro.PaymentRequest{Invoice: id.String() + "@home"}
+	id := *seller.wait(message.ActionNewOrder).ID
+	take := message.Message{RequestID: number(2), TradeIndex: buyer.tradeIndex(), ID: &id, Action: message.ActionTakeSell}
+	take.Payload = message.PaymentRequest{Invoice: id.String() + "@home"}
 	buyer.send(take)
 	h := simDecode(shownHold(seller)).Hash
 	w.node.with(func(n *simNode) { n.pay(h) })
-	w.until(id, mostro.TradeActive)
-	buyer.send(mostro.Message{RequestID: number(3), ID: &id, Action: mostro.ActionFiatSent})
-	w.until(id, mostro.TradeFiatSent)
+	w.until(id, message.TradeActive)
+	buyer.send(message.Message{RequestID: number(3), ID: &id, Action: message.ActionFiatSent})
+	w.until(id, message.TradeFiatSent)
 
 	waiting, taker := w.user(envelope.TransportV1), w.user(envelope.TransportV1)
 	waiting.send(waiting.sell(52_000, 50))
-	other := *waiting.wait(mostro.ActionNewOrder).ID
+	other := *waiting.wait(message.ActionNewOrder).ID
 	w.node.with(func(n *simNode) { n.down = true })
-	seller.send(mostro.Message{RequestID: number(4), ID: &id, Action: mostro.ActionRelease})
+	seller.send(message.Message{RequestID: number(4), ID: &id, Action: message.ActionRelease})
 	for !w.trade(id).Settling {
 		time.Sleep(time.Millisecond)
 	}
 	o.note("released, node down", id, seller, buyer)
-	take = mostro.Message{RequestID: number(2), TradeIndex: taker.tradeIndex(), ID: &other, Action: mostro.ActionTakeSell}
-	take.Payload = mostro.PaymentRequest{Invoice: other.String() + "@home"}
+	take = message.Message{RequestID: number(2), TradeIndex: taker.tradeIndex(), ID: &other, Action: message.ActionTakeSell}
+	take.Payload = message.PaymentRequest{Invoice: other.String() + "@home"}
 	taker.send(take)
-	w.until(other, mostro.TradeWaitingPayment)
+	w.until(other, message.TradeWaitingPayment)
 	o.note("taken, node down", other, waiting, taker)
 }
 
 // shownHold waits for the hold invoice that a seller is shown, and returns the invoice.
 func shownHold(seller *user) string {
 	for {
-		if p, ok := seller.wait(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest); ok {
+		if p, ok := seller.wait(message.ActionPayInvoice).Payload.(message.PaymentRequest); ok {
 			return p.Invoice
 		}
 	}

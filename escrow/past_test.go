@@ -9,6 +9,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // Each test of this file covers a bug that the reference node fixed in the same state
@@ -17,15 +18,15 @@ import (
 func TestPast01RestartKeepsWatchingWaitingHolds(t *testing.T) { // #853
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
-	id := r.order(seller, mostro.SmallOrder{})
-	r.must(buyer, mostro.ActionTakeSell, &id, nil)
-	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	id := r.order(seller, message.SmallOrder{})
+	r.must(buyer, message.ActionTakeSell, &id, nil)
+	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	r.start()
 	if h := r.book.open[id].HoldWatched(); h != r.trade(id).Hash || h == (trade.Hash{}) {
 		t.Fatal("after a restart no watch covers the invoice that the seller was shown")
 	}
 	r.pays(seller)
-	r.status(mostro.TradeActive, id)
+	r.status(message.TradeActive, id)
 	before := r.trade(id)
 	state := HoldState{Phase: trade.HoldAccepted}
 	for range 3 { // the node reports the hold again at every start
@@ -33,20 +34,20 @@ func TestPast01RestartKeepsWatchingWaitingHolds(t *testing.T) { // #853
 		r.applyInput(id, holdInput(before.Hash, state))
 		r.settle()
 	}
-	if after := r.trade(id); after.Steps != before.Steps || r.got(buyer, mostro.ActionHoldInvoicePaymentAccepted) != 1 {
+	if after := r.trade(id); after.Steps != before.Steps || r.got(buyer, message.ActionHoldInvoicePaymentAccepted) != 1 {
 		t.Error("a hold that was reported twice activated the trade twice")
 	}
 }
 
 func TestPast02RestartKeepsWatchingEscrow(t *testing.T) { // #869
-	for _, status := range []mostro.TradeStatus{mostro.TradeActive, mostro.TradeFiatSent, mostro.TradeDispute} {
+	for _, status := range []message.TradeStatus{message.TradeActive, message.TradeFiatSent, message.TradeDispute} {
 		r := newRig(t)
 		id, _, buyer := r.toActive()
-		if status != mostro.TradeActive {
-			r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		if status != message.TradeActive {
+			r.must(buyer, message.ActionFiatSent, &id, nil)
 		}
-		if status == mostro.TradeDispute {
-			r.must(buyer, mostro.ActionDispute, &id, nil)
+		if status == message.TradeDispute {
+			r.must(buyer, message.ActionDispute, &id, nil)
 		}
 		r.start()
 		if h := r.book.open[id].HoldWatched(); h != r.trade(id).Hash {
@@ -65,33 +66,33 @@ func TestPast03GuardianActsBeforeTheTimeLock(t *testing.T) { // #862
 		r := newRig(t)
 		id, seller, buyer := r.toActive()
 		toHeight(r, id, 25)
-		r.status(mostro.TradeActive, id)
+		r.status(message.TradeActive, id)
 		toHeight(r, id, 24)
-		r.status(mostro.TradeCanceled, id)
-		if r.got(seller, mostro.ActionCanceled) != 1 || r.got(buyer, mostro.ActionCanceled) != 1 || r.node.heldMsat != 0 {
+		r.status(message.TradeCanceled, id)
+		if r.got(seller, message.ActionCanceled) != 1 || r.got(buyer, message.ActionCanceled) != 1 || r.node.heldMsat != 0 {
 			t.Error("the hold was not canceled, or a party was not notified")
 		}
 	})
 	t.Run("fiat sent becomes a dispute and stays held", func(t *testing.T) {
 		r := newRig(t)
 		id, seller, buyer := r.toActive()
-		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.must(buyer, message.ActionFiatSent, &id, nil)
 		toHeight(r, id, 24)
-		r.status(mostro.TradeDispute, id)
-		if r.node.heldMsat == 0 || r.got(buyer, mostro.ActionDisputeInitiatedByYou) != 1 || r.got(seller, mostro.ActionDisputeInitiatedByPeer) != 1 || len(r.disputes) != 1 {
+		r.status(message.TradeDispute, id)
+		if r.node.heldMsat == 0 || r.got(buyer, message.ActionDisputeInitiatedByYou) != 1 || r.got(seller, message.ActionDisputeInitiatedByPeer) != 1 || len(r.disputes) != 1 {
 			t.Error("no dispute was opened, or its hold is not held")
 		}
-		r.must(seller, mostro.ActionRelease, &id, nil)
-		r.status(mostro.TradeSettledHoldInvoice, id)
+		r.must(seller, message.ActionRelease, &id, nil)
+		r.status(message.TradeSettledHoldInvoice, id)
 	})
 	t.Run("by the clock when the node is silent", func(t *testing.T) {
 		r := newRig(t)
 		id, _, _ := r.toActive()
 		r.node.down = true
 		r.pass(73_700) // 123 blocks were left above the margin
-		r.status(mostro.TradeActive, id)
+		r.status(message.TradeActive, id)
 		r.pass(400)
-		r.status(mostro.TradeCanceled, id)
+		r.status(message.TradeCanceled, id)
 		if r.trade(id).Over() {
 			t.Error("the outbox has no row that cancels the hold")
 		}
@@ -105,7 +106,7 @@ func TestPast03GuardianActsBeforeTheTimeLock(t *testing.T) { // #862
 		r := newRig(t)
 		id, _, _ := r.toActive()
 		r.pass(100_000)
-		r.status(mostro.TradeActive, id)
+		r.status(message.TradeActive, id)
 	})
 }
 
@@ -113,9 +114,9 @@ func TestPast04TakeAndCancelOfOneMoment(t *testing.T) { // #866
 	for _, takeFirst := range []bool{true, false} {
 		r := newRig(t)
 		maker, taker := r.someone(), r.someone()
-		id := r.order(maker, mostro.SmallOrder{})
-		take := r.message(taker, mostro.ActionTakeSell, &id, nil)
-		cancel := r.message(maker, mostro.ActionCancel, &id, nil)
+		id := r.order(maker, message.SmallOrder{})
+		take := r.message(taker, message.ActionTakeSell, &id, nil)
+		cancel := r.message(maker, message.ActionCancel, &id, nil)
 		first, second := take, cancel
 		if !takeFirst {
 			first, second = cancel, take
@@ -123,8 +124,8 @@ func TestPast04TakeAndCancelOfOneMoment(t *testing.T) { // #866
 		r.receive(first)
 		got := r.receive(second)
 		r.settle()
-		r.status(mostro.TradeCanceled, id)
-		if takeFirst && got != "" || !takeFirst && got != string(mostro.ReasonInvalidOrderStatus) {
+		r.status(message.TradeCanceled, id)
+		if takeFirst && got != "" || !takeFirst && got != string(message.ReasonInvalidOrderStatus) {
 			t.Errorf("take first %v: the outcome of the second is %q", takeFirst, got)
 		}
 		if last := r.published[len(r.published)-1]; last != mostro.StatusCanceled {
@@ -135,30 +136,30 @@ func TestPast04TakeAndCancelOfOneMoment(t *testing.T) { // #866
 
 func TestPast05TakingStartsTheClock(t *testing.T) { // #876
 	r := newRig(t)
-	id, taker := r.order(r.someone(), mostro.SmallOrder{}), r.someone()
+	id, taker := r.order(r.someone(), message.SmallOrder{}), r.someone()
 	r.pass(3600)
-	r.must(taker, mostro.ActionTakeSell, &id, nil)
+	r.must(taker, message.ActionTakeSell, &id, nil)
 	if tr := r.trade(id); tr.TakenAt != r.node.now || tr.Deadline != r.node.now+900 {
 		t.Errorf("%+v", tr)
 	}
 	r.pass(899)
-	r.status(mostro.TradeWaitingBuyerInvoice, id)
+	r.status(message.TradeWaitingBuyerInvoice, id)
 	r.pass(1)
-	r.status(mostro.TradePending, id)
+	r.status(message.TradePending, id)
 }
 
 func TestPast06EachDutyHasItsTime(t *testing.T) { // #879
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
-	id := r.order(seller, mostro.SmallOrder{})
-	r.must(buyer, mostro.ActionTakeSell, &id, nil)
+	id := r.order(seller, message.SmallOrder{})
+	r.must(buyer, message.ActionTakeSell, &id, nil)
 	r.pass(890)
-	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	r.pass(890)
-	r.status(mostro.TradeWaitingPayment, id)
+	r.status(message.TradeWaitingPayment, id)
 	r.pass(10)
-	r.status(mostro.TradeCanceled, id) // the duty of the maker ended
-	if r.got(buyer, mostro.ActionCanceled) != 1 || r.got(seller, mostro.ActionCanceled) != 1 {
+	r.status(message.TradeCanceled, id) // the duty of the maker ended
+	if r.got(buyer, message.ActionCanceled) != 1 || r.got(seller, message.ActionCanceled) != 1 {
 		t.Error("a party was not notified")
 	}
 }
@@ -169,8 +170,8 @@ func TestPast07PayoutIsBegunOnce(t *testing.T) { // #881
 	tr := r.trade(id)
 	// These inputs could start the payout again while one is in flight.
 	r.applyInput(id, trade.Input{Kind: trade.InSettled, Hash: tr.Hash})
-	r.refused(mostro.ReasonNotAllowedByStatus, seller, mostro.ActionRelease, &id, nil)
-	r.refused(mostro.ReasonNotAllowedByStatus, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.refused(message.ReasonNotAllowedByStatus, seller, message.ActionRelease, &id, nil)
+	r.refused(message.ReasonNotAllowedByStatus, buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	r.pass(400)
 	r.start()
 	r.settle()
@@ -187,8 +188,8 @@ func TestPast08PayoutHoldsNothingUp(t *testing.T) { // #883: payments run in the
 		t.Fatal("two trades of one amount are one payment")
 	}
 	r.resolves(two, true)
-	r.status(mostro.TradeSuccess, two)
-	r.status(mostro.TradeSettledHoldInvoice, one)
+	r.status(message.TradeSuccess, two)
+	r.status(message.TradeSettledHoldInvoice, one)
 }
 
 func TestPast09AQueuedPayoutKeepsItsClaim(t *testing.T) { // #893
@@ -197,7 +198,7 @@ func TestPast09AQueuedPayoutKeepsItsClaim(t *testing.T) { // #893
 	id, _, buyer := r.toSettled()
 	claim := r.trade(id).Payout.Hash
 	r.pass(86_400)
-	r.refused(mostro.ReasonNotAllowedByStatus, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.refused(message.ReasonNotAllowedByStatus, buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	if tr := r.trade(id); tr.Payout.Hash != claim || tr.Payout.Attempt != 1 {
 		t.Error("the claim was lost while the payout waited")
 	}
@@ -205,7 +206,7 @@ func TestPast09AQueuedPayoutKeepsItsClaim(t *testing.T) { // #893
 	r.node.now = r.trade(id).CreatedAt + 200 // the invoice has not expired
 	r.settle()
 	r.resolves(id, true)
-	r.status(mostro.TradeSuccess, id)
+	r.status(message.TradeSuccess, id)
 }
 
 func TestPast10ANewInvoiceIsNotOverwritten(t *testing.T) { // #865
@@ -214,7 +215,7 @@ func TestPast10ANewInvoiceIsNotOverwritten(t *testing.T) { // #865
 	r.resolves(id, false)
 	old := r.trade(id)
 	fresh := r.bolt11(id)
-	r.must(buyer, mostro.ActionAddInvoice, &id, fresh)
+	r.must(buyer, message.ActionAddInvoice, &id, fresh)
 	// Results of the old attempt arrive late.
 	r.applyInput(id, trade.Input{Kind: trade.InPayment, Hash: old.Payout.LastHash, Attempt: old.Payout.Attempt, Payment: trade.Result{Status: trade.PaymentFailed}})
 	r.settle()
@@ -222,7 +223,7 @@ func TestPast10ANewInvoiceIsNotOverwritten(t *testing.T) { // #865
 	if tr.BuyerInvoice.Text != fresh.Invoice || tr.Payout.Hash != simDecode(fresh.Invoice).Hash || tr.Payout.Failures != 0 {
 		t.Errorf("%+v", tr.Payout)
 	}
-	if r.got(buyer, mostro.ActionInvoiceUpdated) != 1 {
+	if r.got(buyer, message.ActionInvoiceUpdated) != 1 {
 		t.Error("the buyer was not notified")
 	}
 }
@@ -231,11 +232,11 @@ func TestPast10ANewInvoiceIsNotOverwritten(t *testing.T) { // #865
 func (r *rig) rangeSell(fiat int64) (id trade.OrderID, seller, buyer trade.Party) {
 	low, high := int64(10), int64(100)
 	seller, buyer = r.someone(), r.someone()
-	id = r.order(seller, mostro.SmallOrder{MinAmount: &low, MaxAmount: &high})
-	r.must(buyer, mostro.ActionTakeSell, &id, mostro.Amount(fiat))
-	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	id = r.order(seller, message.SmallOrder{MinAmount: &low, MaxAmount: &high})
+	r.must(buyer, message.ActionTakeSell, &id, message.Amount(fiat))
+	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	r.pays(seller)
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
 	return id, seller, buyer
 }
 
@@ -255,8 +256,8 @@ func TestPast11ChildNeverStopsARelease(t *testing.T) { // #873
 			r := newRig(t)
 			id, seller, _ := r.rangeSell(fiat)
 			next := r.someone()
-			r.must(seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: next.Key, Index: 7})
-			r.status(mostro.TradeSettledHoldInvoice, id)
+			r.must(seller, message.ActionRelease, &id, message.NextTrade{Pubkey: next.Key, Index: 7})
+			r.status(message.TradeSettledHoldInvoice, id)
 			child, ok := r.child(id)
 			if ok != (want[0] >= 0) {
 				t.Errorf("%d of 10 to 100: child %v", fiat, ok)
@@ -264,13 +265,13 @@ func TestPast11ChildNeverStopsARelease(t *testing.T) { // #873
 			if !ok {
 				continue
 			}
-			if child.FiatAmount != want[0] || child.MinFiat != want[1] || child.MaxFiat != want[2] || child.Status != mostro.TradePending {
+			if child.FiatAmount != want[0] || child.MinFiat != want[1] || child.MaxFiat != want[2] || child.Status != message.TradePending {
 				t.Errorf("%d of 10 to 100: rest %d, %d to %d", fiat, child.FiatAmount, child.MinFiat, child.MaxFiat)
 			}
 			if child.Seller.Key != next.Key || child.Seller.Identity != seller.Identity || child.Seller.Index != 7 || child.Hash != (trade.Hash{}) || child.Buyer != (trade.Party{}) {
 				t.Errorf("child %+v", child)
 			}
-			ack := r.last(next, mostro.ActionNewOrder)
+			ack := r.last(next, message.ActionNewOrder)
 			if *ack.TradeIndex != 7 || *ack.ID != child.ID || ack.RequestID == nil {
 				t.Errorf("the announcement is %+v", ack)
 			}
@@ -279,13 +280,13 @@ func TestPast11ChildNeverStopsARelease(t *testing.T) { // #873
 			}
 		}
 	})
-	for name, next := range map[string]mostro.NextTrade{
+	for name, next := range map[string]message.NextTrade{
 		"no key": {Pubkey: "", Index: 1}, "no point of the curve": {Pubkey: strings.Repeat("f", 64), Index: 1}, "no index": {Pubkey: hexKeyOf(9000)},
 	} {
 		t.Run("refused before it is settled: "+name, func(t *testing.T) {
 			r := newRig(t)
 			id, seller, _ := r.rangeSell(50)
-			r.refused(mostro.ReasonInvalidParameters, seller, mostro.ActionRelease, &id, next)
+			r.refused(message.ReasonInvalidParameters, seller, message.ActionRelease, &id, next)
 			if r.node.settledMsat != 0 {
 				t.Error("the hold was settled nevertheless")
 			}
@@ -295,8 +296,8 @@ func TestPast11ChildNeverStopsARelease(t *testing.T) { // #873
 		r := newRig(t)
 		id, seller, _ := r.rangeSell(50)
 		r.node.now = r.trade(id).ExpiresAt
-		r.must(seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: r.someone().Key, Index: 7})
-		r.status(mostro.TradeSettledHoldInvoice, id)
+		r.must(seller, message.ActionRelease, &id, message.NextTrade{Pubkey: r.someone().Key, Index: 7})
+		r.status(message.TradeSettledHoldInvoice, id)
 		if _, ok := r.child(id); ok {
 			t.Error("the order cannot be taken")
 		}
@@ -306,34 +307,34 @@ func TestPast11ChildNeverStopsARelease(t *testing.T) { // #873
 func TestPast12OnlyTheMakerChangesItsKey(t *testing.T) { // #871
 	r := newRig(t)
 	maker, stranger := r.someone(), r.someone()
-	id := r.order(maker, mostro.SmallOrder{})
-	r.refused(mostro.ReasonInvalidPubkey, stranger, mostro.ActionTradePubkey, &id, nil)
+	id := r.order(maker, message.SmallOrder{})
+	r.refused(message.ReasonInvalidPubkey, stranger, message.ActionTradePubkey, &id, nil)
 	fresh := r.someone()
 	fresh.Identity = maker.Identity
-	r.must(fresh, mostro.ActionTradePubkey, &id, nil)
-	r.last(fresh, mostro.ActionTradePubkey)
+	r.must(fresh, message.ActionTradePubkey, &id, nil)
+	r.last(fresh, message.ActionTradePubkey)
 	if r.trade(id).Seller.Key != fresh.Key {
 		t.Error("the key did not change")
 	}
-	r.refused(mostro.ReasonIsNotYourOrder, maker, mostro.ActionCancel, &id, nil)
-	r.must(fresh, mostro.ActionCancel, &id, nil)
+	r.refused(message.ReasonIsNotYourOrder, maker, message.ActionCancel, &id, nil)
+	r.must(fresh, message.ActionCancel, &id, nil)
 
 	// In full privacy no identity can prove that another key belongs to the party.
 	hidden := r.someone()
 	hidden.Identity = hidden.Key
-	id = r.order(hidden, mostro.SmallOrder{})
+	id = r.order(hidden, message.SmallOrder{})
 	other := r.someone()
 	other.Identity = hidden.Key
-	r.refused(mostro.ReasonInvalidPubkey, other, mostro.ActionTradePubkey, &id, nil)
+	r.refused(message.ReasonInvalidPubkey, other, message.ActionTradePubkey, &id, nil)
 	// A taker cannot announce a key for the rest of the maker's order.
 	low, high := int64(10), int64(100)
 	maker, taker := r.someone(), r.someone()
-	id = r.order(maker, mostro.SmallOrder{MinAmount: &low, MaxAmount: &high})
-	r.must(taker, mostro.ActionTakeSell, &id, mostro.Amount(50))
-	r.must(taker, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	id = r.order(maker, message.SmallOrder{MinAmount: &low, MaxAmount: &high})
+	r.must(taker, message.ActionTakeSell, &id, message.Amount(50))
+	r.must(taker, message.ActionAddInvoice, &id, r.bolt11(id))
 	r.pays(maker)
-	r.must(taker, mostro.ActionFiatSent, &id, mostro.NextTrade{Pubkey: taker.Key, Index: 3})
-	if r.trade(id).Next != (mostro.NextTrade{}) {
+	r.must(taker, message.ActionFiatSent, &id, message.NextTrade{Pubkey: taker.Key, Index: 3})
+	if r.trade(id).Next != (message.NextTrade{}) {
 		t.Error("the taker announced the maker's key")
 	}
 }
@@ -341,13 +342,13 @@ func TestPast12OnlyTheMakerChangesItsKey(t *testing.T) { // #871
 func TestPast13NoGhostOrders(t *testing.T) { // #872
 	r := newRig(t)
 	maker := r.someone()
-	id := r.order(maker, mostro.SmallOrder{})
+	id := r.order(maker, message.SmallOrder{})
 	var stamps []int64
 	for range 4 { // all within one second
 		p := r.someone()
-		r.must(p, mostro.ActionTakeSell, &id, nil)
+		r.must(p, message.ActionTakeSell, &id, nil)
 		stamps = append(stamps, r.trade(id).StampedAt)
-		r.must(p, mostro.ActionCancel, &id, nil)
+		r.must(p, message.ActionCancel, &id, nil)
 		stamps = append(stamps, r.trade(id).StampedAt)
 	}
 	for i := 1; i < len(stamps); i++ {
@@ -357,7 +358,7 @@ func TestPast13NoGhostOrders(t *testing.T) { // #872
 	}
 	// A publication that fails stays queued across a restart.
 	r.hold[trade.FxPublishOrder] = true
-	r.must(maker, mostro.ActionCancel, &id, nil)
+	r.must(maker, message.ActionCancel, &id, nil)
 	r.start()
 	delete(r.hold, trade.FxPublishOrder)
 	r.settle()
@@ -366,11 +367,11 @@ func TestPast13NoGhostOrders(t *testing.T) { // #872
 	}
 	// A taken order that returns to the book after its expiry is not offered again.
 	soon := r.node.now + 1000
-	id = r.order(r.someone(), mostro.SmallOrder{ExpiresAt: &soon})
+	id = r.order(r.someone(), message.SmallOrder{ExpiresAt: &soon})
 	r.pass(900)
-	r.must(r.someone(), mostro.ActionTakeSell, &id, nil)
+	r.must(r.someone(), message.ActionTakeSell, &id, nil)
 	r.pass(900)
-	r.status(mostro.TradeExpired, id)
+	r.status(message.TradeExpired, id)
 	if last := r.published[len(r.published)-1]; last != mostro.StatusCanceled {
 		t.Errorf("the status in the book is %s", last)
 	}
@@ -379,7 +380,7 @@ func TestPast13NoGhostOrders(t *testing.T) { // #872
 func TestPast14RestartPublishesNothingAnew(t *testing.T) { // #888
 	r := newRig(t)
 	for range 5 {
-		r.order(r.someone(), mostro.SmallOrder{})
+		r.order(r.someone(), message.SmallOrder{})
 	}
 	r.toActive()
 	shown := len(r.published)
@@ -395,15 +396,15 @@ func TestPast14RestartPublishesNothingAnew(t *testing.T) { // #888
 func TestPast15DisputesAreDatedAtTheirCommit(t *testing.T) { // #899
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
-	r.must(buyer, mostro.ActionDispute, &id, nil)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
+	r.must(buyer, message.ActionDispute, &id, nil)
 	opened := r.trade(id).Dispute
-	r.must(seller, mostro.ActionRelease, &id, nil)
+	r.must(seller, message.ActionRelease, &id, nil)
 	closed := r.trade(id).Dispute
 	if closed.StampedAt <= opened.StampedAt || opened.OpenedAt != closed.OpenedAt {
 		t.Errorf("opened %d, closed %d", opened.StampedAt, closed.StampedAt)
 	}
-	if len(r.disputes) != 2 || r.disputes[0] != mostro.DisputeStatusInitiated || r.disputes[1] != mostro.DisputeStatusSettled {
+	if len(r.disputes) != 2 || r.disputes[0] != message.DisputeStatusInitiated || r.disputes[1] != message.DisputeStatusSettled {
 		t.Errorf("published %v", r.disputes)
 	}
 }
@@ -412,12 +413,12 @@ func TestPast16ChildForgetsItsParentsKeys(t *testing.T) { // #891
 	r := newRig(t)
 	id, seller, _ := r.rangeSell(50)
 	next := r.someone()
-	r.must(seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: next.Key, Index: 7})
+	r.must(seller, message.ActionRelease, &id, message.NextTrade{Pubkey: next.Key, Index: 7})
 	child, ok := r.child(id)
-	if !ok || child.Next != (mostro.NextTrade{}) || child.Preimage != (trade.Preimage{}) || child.BuyerInvoice != (trade.PayTo{}) {
+	if !ok || child.Next != (message.NextTrade{}) || child.Preimage != (trade.Preimage{}) || child.BuyerInvoice != (trade.PayTo{}) {
 		t.Errorf("child %+v", child)
 	}
-	if r.trade(id).Next != (mostro.NextTrade{}) {
+	if r.trade(id).Next != (message.NextTrade{}) {
 		t.Error("the parent would announce the key again")
 	}
 }
@@ -433,7 +434,7 @@ func TestPast17SignatureBeforeTheGate(t *testing.T) { // #892
 	w.log.append(&forged, mostro.Source{Road: mostro.RoadClient}, w.clock.Now())
 	delete(w.log.ids, real.ID) // the same id with different content
 	w.log.append(real, mostro.Source{Road: mostro.RoadClient}, w.clock.Now())
-	u.wait(mostro.ActionNewOrder)
+	u.wait(message.ActionNewOrder)
 }
 
 func TestPast18InvoicesOfAnotherChainOrWithAHugeLock(t *testing.T) { // #861
@@ -445,7 +446,7 @@ func TestPast18InvoicesOfAnotherChainOrWithAHugeLock(t *testing.T) { // #861
 		"lock":  func(d *trade.Destination) { d.FinalCLTV = 433 },
 	} {
 		r.book.Decode = func(text string) trade.Destination { d := simDecode(text); spoil(&d); return d }
-		r.refused(mostro.ReasonInvalidInvoice, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		r.refused(message.ReasonInvalidInvoice, buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 		// An invoice that an address returns has to follow these rules as well.
 		was := r.trade(id)
 		was.Payout.Minting, was.Payout.Hash, was.Payout.Attempt = true, trade.Hash{}, 9
@@ -465,19 +466,19 @@ func TestPast18InvoicesOfAnotherChainOrWithAHugeLock(t *testing.T) { // #861
 func TestPast19AddressesAreAskedBeforeAnythingHangsOnThem(t *testing.T) { // #858
 	r := newRig(t)
 	r.hold[trade.FxProbe] = true // the probe is slow
-	id, buyer := r.order(r.someone(), mostro.SmallOrder{}), r.someone()
-	r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: "me@slow"})
-	r.status(mostro.TradePending, id)
+	id, buyer := r.order(r.someone(), message.SmallOrder{}), r.someone()
+	r.must(buyer, message.ActionTakeSell, &id, message.PaymentRequest{Invoice: "me@slow"})
+	r.status(message.TradePending, id)
 	other := r.someone() // the order of another user does not wait
-	r.must(other, mostro.ActionTakeSell, &id, nil)
-	r.status(mostro.TradeWaitingBuyerInvoice, id)
+	r.must(other, message.ActionTakeSell, &id, nil)
+	r.status(message.TradeWaitingBuyerInvoice, id)
 	delete(r.hold, trade.FxProbe)
 	r.settle()
-	if m := r.last(buyer, mostro.ActionCantDo); m.Payload.(mostro.CantDo).Reason != mostro.ReasonInvalidOrderStatus {
+	if m := r.last(buyer, message.ActionCantDo); m.Payload.(message.CantDo).Reason != message.ReasonInvalidOrderStatus {
 		t.Errorf("%+v", m)
 	}
 	// If a message would be refused anyway, its address is not probed.
-	if outcome := r.say(r.someone(), mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: "me@victim"}); outcome == "" {
+	if outcome := r.say(r.someone(), message.ActionTakeSell, &id, message.PaymentRequest{Invoice: "me@victim"}); outcome == "" {
 		t.Error("accepted")
 	}
 	for _, row := range r.store.outbox {
@@ -490,11 +491,11 @@ func TestPast19AddressesAreAskedBeforeAnythingHangsOnThem(t *testing.T) { // #85
 func TestPast20StrangersDoNotCancel(t *testing.T) { // #851
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
-	r.refused(mostro.ReasonInvalidPubkey, r.someone(), mostro.ActionCancel, &id, nil)
-	r.must(seller, mostro.ActionCancel, &id, nil)
-	r.refused(mostro.ReasonInvalidPubkey, r.someone(), mostro.ActionCancel, &id, nil)
-	r.must(buyer, mostro.ActionCancel, &id, nil)
-	r.status(mostro.TradeCooperativelyCanceled, id)
+	r.refused(message.ReasonInvalidPubkey, r.someone(), message.ActionCancel, &id, nil)
+	r.must(seller, message.ActionCancel, &id, nil)
+	r.refused(message.ReasonInvalidPubkey, r.someone(), message.ActionCancel, &id, nil)
+	r.must(buyer, message.ActionCancel, &id, nil)
+	r.status(message.TradeCooperativelyCanceled, id)
 }
 
 func TestPast21BrokenHexAndACancelThatFails(t *testing.T) { // #821
@@ -508,13 +509,13 @@ func TestPast21BrokenHexAndACancelThatFails(t *testing.T) { // #821
 	}
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
-	id := r.order(seller, mostro.SmallOrder{})
-	r.must(buyer, mostro.ActionTakeSell, &id, nil)
-	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	id := r.order(seller, message.SmallOrder{})
+	r.must(buyer, message.ActionTakeSell, &id, nil)
+	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	h := r.trade(id).Hash
 	r.node.down = true
-	r.must(buyer, mostro.ActionCancel, &id, nil)
-	r.status(mostro.TradePending, id)
+	r.must(buyer, message.ActionCancel, &id, nil)
+	r.status(message.TradePending, id)
 	if got := r.trade(id).Closing; len(got) != 1 || got[0] != h {
 		t.Fatalf("the queued cancel of the hold is %v", got)
 	}
@@ -524,16 +525,16 @@ func TestPast21BrokenHexAndACancelThatFails(t *testing.T) { // #821
 	if r.node.holds[h].state.Phase != trade.HoldCanceled || r.node.heldMsat != 0 || len(r.trade(id).Closing) != 0 {
 		t.Error("the seller's sats are still held")
 	}
-	r.status(mostro.TradePending, id)
+	r.status(message.TradePending, id)
 }
 
 func TestPast22UnknownOrderIsAnswered(t *testing.T) { // #752
-	for _, action := range []mostro.Action{
-		mostro.ActionTakeBuy, mostro.ActionFiatSent, mostro.ActionRelease, mostro.ActionCancel, mostro.ActionDispute, mostro.ActionTradePubkey,
+	for _, action := range []message.Action{
+		message.ActionTakeBuy, message.ActionFiatSent, message.ActionRelease, message.ActionCancel, message.ActionDispute, message.ActionTradePubkey,
 	} {
 		r := newRig(t)
 		id := trade.OrderID{7}
-		r.refused(mostro.ReasonNotFound, r.someone(), action, &id, nil)
+		r.refused(message.ReasonNotFound, r.someone(), action, &id, nil)
 	}
 }
 
@@ -542,12 +543,12 @@ func TestPast22UnknownOrderIsAnswered(t *testing.T) { // #752
 func TestPast23SolversDoorIsClosed(t *testing.T) { // #746
 	r := newRig(t)
 	id, _, buyer := r.toActive()
-	r.must(buyer, mostro.ActionDispute, &id, nil)
+	r.must(buyer, message.ActionDispute, &id, nil)
 	node := r.someone()
-	for _, action := range []mostro.Action{mostro.ActionAdminSettle, mostro.ActionAdminCancel, mostro.ActionAdminTakeDispute} {
-		r.refused(mostro.ReasonInvalidAction, node, action, &id, nil)
+	for _, action := range []message.Action{message.ActionAdminSettle, message.ActionAdminCancel, message.ActionAdminTakeDispute} {
+		r.refused(message.ReasonInvalidAction, node, action, &id, nil)
 	}
-	r.status(mostro.TradeDispute, id)
+	r.status(message.TradeDispute, id)
 }
 
 func TestPast24NullRateSpoilsNothing(t *testing.T) { // #748
@@ -568,10 +569,10 @@ func TestPast24NullRateSpoilsNothing(t *testing.T) { // #748
 
 func TestPast25AddInvoiceSaysWhen(t *testing.T) { // #739
 	r := newRig(t)
-	id, buyer := r.order(r.someone(), mostro.SmallOrder{}), r.someone()
-	r.must(buyer, mostro.ActionTakeSell, &id, nil)
-	o := r.last(buyer, mostro.ActionAddInvoice).Payload.(*mostro.SmallOrder)
-	if o.CreatedAt == nil || *o.CreatedAt != r.trade(id).CreatedAt || o.Status != mostro.TradeWaitingBuyerInvoice || o.BuyerTradePubkey != nil || o.ExpiresAt != nil {
+	id, buyer := r.order(r.someone(), message.SmallOrder{}), r.someone()
+	r.must(buyer, message.ActionTakeSell, &id, nil)
+	o := r.last(buyer, message.ActionAddInvoice).Payload.(*message.SmallOrder)
+	if o.CreatedAt == nil || *o.CreatedAt != r.trade(id).CreatedAt || o.Status != message.TradeWaitingBuyerInvoice || o.BuyerTradePubkey != nil || o.ExpiresAt != nil {
 		t.Errorf("%+v", o)
 	}
 }

@@ -7,39 +7,40 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 func TestPast36AmountsThatEachSideReads(t *testing.T) { // #552, #524
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
-	id := r.order(seller, mostro.SmallOrder{}) // 100,000 sats with a fee of 300 per side
-	r.must(buyer, mostro.ActionTakeSell, &id, nil)
-	small := func(m mostro.Message) int64 { return m.Payload.(*mostro.SmallOrder).AmountSats }
-	if got := small(r.last(buyer, mostro.ActionAddInvoice)); got != 99_700 {
+	id := r.order(seller, message.SmallOrder{}) // 100,000 sats with a fee of 300 per side
+	r.must(buyer, message.ActionTakeSell, &id, nil)
+	small := func(m message.Message) int64 { return m.Payload.(*message.SmallOrder).AmountSats }
+	if got := small(r.last(buyer, message.ActionAddInvoice)); got != 99_700 {
 		t.Errorf("add-invoice: %d", got)
 	}
-	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	pay := r.mail[seller.Key][len(r.mail[seller.Key])-1]
-	if p, ok := pay.Payload.(mostro.PaymentRequest); !ok || p.Order.AmountSats != 100_300 || simDecode(p.Invoice).AmountMsat != 100_300_000 {
+	if p, ok := pay.Payload.(message.PaymentRequest); !ok || p.Order.AmountSats != 100_300 || simDecode(p.Invoice).AmountMsat != 100_300_000 {
 		t.Errorf("pay-invoice: %+v", pay)
 	}
 	r.pays(seller)
-	if got := small(r.last(buyer, mostro.ActionHoldInvoicePaymentAccepted)); got != 99_700 {
+	if got := small(r.last(buyer, message.ActionHoldInvoicePaymentAccepted)); got != 99_700 {
 		t.Errorf("hold-invoice-payment-accepted: %d", got)
 	}
-	if got := small(r.last(seller, mostro.ActionBuyerTookOrder)); got != 100_300 {
+	if got := small(r.last(seller, message.ActionBuyerTookOrder)); got != 100_300 {
 		t.Errorf("buyer-took-order: %d", got)
 	}
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
-	r.must(seller, mostro.ActionRelease, &id, nil)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
+	r.must(seller, message.ActionRelease, &id, nil)
 	for range 3 {
 		r.resolves(id, false)
 		r.pass(60)
 	}
-	if got := small(r.last(buyer, mostro.ActionAddInvoice)); got != 99_700 {
+	if got := small(r.last(buyer, message.ActionAddInvoice)); got != 99_700 {
 		t.Errorf("the invoice was requested again: %d", got)
 	}
-	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	r.resolves(id, true)
 	if r.node.paidMsat != 99_700_000 || r.node.settledMsat != 100_300_000 {
 		t.Errorf("paid %d of %d msat", r.node.paidMsat, r.node.settledMsat)
@@ -49,7 +50,7 @@ func TestPast36AmountsThatEachSideReads(t *testing.T) { // #552, #524
 func TestPast37NoReleaseBeforeFiatSent(t *testing.T) { // #498
 	r := newRig(t)
 	id, seller, _ := r.toActive()
-	r.refused(mostro.ReasonNotAllowedByStatus, seller, mostro.ActionRelease, &id, nil)
+	r.refused(message.ReasonNotAllowedByStatus, seller, message.ActionRelease, &id, nil)
 	if r.node.settledMsat != 0 {
 		t.Error("settled")
 	}
@@ -59,17 +60,17 @@ func TestPast38ChildOfABuyOrderIsItsMakers(t *testing.T) { // #491
 	r := newRig(t)
 	low, high := int64(10), int64(100)
 	buyer, seller, next := r.someone(), r.someone(), r.someone()
-	id := r.order(buyer, mostro.SmallOrder{Kind: mostro.SideBuy, MinAmount: &low, MaxAmount: &high})
-	r.must(seller, mostro.ActionTakeBuy, &id, mostro.Amount(40))
+	id := r.order(buyer, message.SmallOrder{Kind: mostro.SideBuy, MinAmount: &low, MaxAmount: &high})
+	r.must(seller, message.ActionTakeBuy, &id, message.Amount(40))
 	r.pays(seller)
-	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
-	r.must(buyer, mostro.ActionFiatSent, &id, mostro.NextTrade{Pubkey: next.Key, Index: 5})
-	r.must(seller, mostro.ActionRelease, &id, mostro.NextTrade{Pubkey: seller.Key, Index: 9}) // ignored, because the seller is not the maker
+	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
+	r.must(buyer, message.ActionFiatSent, &id, message.NextTrade{Pubkey: next.Key, Index: 5})
+	r.must(seller, message.ActionRelease, &id, message.NextTrade{Pubkey: seller.Key, Index: 9}) // ignored, because the seller is not the maker
 	child, ok := r.child(id)
 	if !ok || child.Buyer.Key != next.Key || child.Seller != (trade.Party{}) || child.MaxFiat != 60 {
 		t.Fatalf("%v %+v", ok, child)
 	}
-	if *r.last(next, mostro.ActionNewOrder).ID != child.ID || r.got(seller, mostro.ActionNewOrder) != 0 {
+	if *r.last(next, message.ActionNewOrder).ID != child.ID || r.got(seller, message.ActionNewOrder) != 0 {
 		t.Error("the key was announced to a party other than the maker")
 	}
 }
@@ -77,26 +78,26 @@ func TestPast38ChildOfABuyOrderIsItsMakers(t *testing.T) { // #491
 func TestPast39OneHalfTakenOrderAtATime(t *testing.T) { // #444
 	t.Run("as buyer", func(t *testing.T) {
 		r := newRig(t)
-		one, two := r.order(r.someone(), mostro.SmallOrder{}), r.order(r.someone(), mostro.SmallOrder{})
+		one, two := r.order(r.someone(), message.SmallOrder{}), r.order(r.someone(), message.SmallOrder{})
 		greedy := r.someone()
-		r.must(greedy, mostro.ActionTakeSell, &one, nil)
+		r.must(greedy, message.ActionTakeSell, &one, nil)
 		again := r.someone()
 		again.Identity, again.Index = greedy.Identity, 2
-		r.refused(mostro.ReasonPendingOrderExists, again, mostro.ActionTakeSell, &two, nil)
-		r.must(greedy, mostro.ActionAddInvoice, &one, r.bolt11(one)) // the duty of the taker is done
-		r.must(again, mostro.ActionTakeSell, &two, nil)
+		r.refused(message.ReasonPendingOrderExists, again, message.ActionTakeSell, &two, nil)
+		r.must(greedy, message.ActionAddInvoice, &one, r.bolt11(one)) // the duty of the taker is done
+		r.must(again, message.ActionTakeSell, &two, nil)
 	})
 	t.Run("as seller", func(t *testing.T) {
 		r := newRig(t)
-		buy := mostro.SmallOrder{Kind: mostro.SideBuy}
+		buy := message.SmallOrder{Kind: mostro.SideBuy}
 		one, two := r.order(r.someone(), buy), r.order(r.someone(), buy)
 		greedy := r.someone()
-		r.must(greedy, mostro.ActionTakeBuy, &one, nil)
+		r.must(greedy, message.ActionTakeBuy, &one, nil)
 		again := r.someone()
 		again.Identity, again.Index = greedy.Identity, 2
-		r.refused(mostro.ReasonPendingOrderExists, again, mostro.ActionTakeBuy, &two, nil)
+		r.refused(message.ReasonPendingOrderExists, again, message.ActionTakeBuy, &two, nil)
 		r.pays(greedy)
-		r.must(again, mostro.ActionTakeBuy, &two, nil)
+		r.must(again, message.ActionTakeBuy, &two, nil)
 	})
 }
 
@@ -104,7 +105,7 @@ func TestPast40FullPrivacyTradesLikeAnyone(t *testing.T) { // #454, #446, #415
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
 	seller.Identity, buyer.Identity = seller.Key, buyer.Key
-	plain := func(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) {
+	plain := func(p trade.Party, action message.Action, id *trade.OrderID, payload message.Payload) {
 		t.Helper()
 		msg := r.message(p, action, id, payload)
 		msg.Message.TradeIndex = nil
@@ -113,21 +114,21 @@ func TestPast40FullPrivacyTradesLikeAnyone(t *testing.T) { // #454, #446, #415
 		}
 		r.settle()
 	}
-	plain(seller, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA"})
-	id := *r.last(seller, mostro.ActionNewOrder).ID
-	plain(buyer, mostro.ActionTakeSell, &id, nil)
-	plain(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	plain(seller, message.ActionNewOrder, nil, &message.SmallOrder{Kind: mostro.SideSell, AmountSats: 100_000, FiatCode: "EUR", FiatAmount: 100, PaymentMethod: "SEPA"})
+	id := *r.last(seller, message.ActionNewOrder).ID
+	plain(buyer, message.ActionTakeSell, &id, nil)
+	plain(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	for _, m := range r.mail[seller.Key] {
-		if p, ok := m.Payload.(mostro.Peer); ok && (p.Pubkey != "" || p.Reputation == nil || *p.Reputation != (mostro.UserInfo{})) {
+		if p, ok := m.Payload.(message.Peer); ok && (p.Pubkey != "" || p.Reputation == nil || *p.Reputation != (message.UserInfo{})) {
 			t.Errorf("the seller received %+v", p)
 		}
 	}
 	r.pays(seller)
-	plain(buyer, mostro.ActionFiatSent, &id, nil)
-	plain(buyer, mostro.ActionDispute, &id, nil)
-	plain(seller, mostro.ActionRelease, &id, nil)
+	plain(buyer, message.ActionFiatSent, &id, nil)
+	plain(buyer, message.ActionDispute, &id, nil)
+	plain(seller, message.ActionRelease, &id, nil)
 	r.resolves(id, true)
-	r.status(mostro.TradeSuccess, id)
+	r.status(message.TradeSuccess, id)
 	if len(r.store.users) != 0 {
 		t.Errorf("remembered: %v", r.store.users)
 	}
@@ -139,16 +140,16 @@ func TestPast41RatingsDoorIsClosed(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toSettled()
 	r.resolves(id, true)
-	r.refused(mostro.ReasonInvalidAction, buyer, mostro.ActionRateUser, &id, mostro.RatingUser(5))
+	r.refused(message.ReasonInvalidAction, buyer, message.ActionRateUser, &id, message.RatingUser(5))
 }
 
 func TestPast42NobodyTakesATakenOrder(t *testing.T) { // #308
 	r := newRig(t)
 	seller, buyer, thief := r.someone(), r.someone(), r.someone()
-	id := r.order(seller, mostro.SmallOrder{})
-	r.must(buyer, mostro.ActionTakeSell, &id, nil)
-	r.refused(mostro.ReasonInvalidOrderStatus, thief, mostro.ActionTakeSell, &id, nil)
-	r.refused(mostro.ReasonInvalidPeer, thief, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	id := r.order(seller, message.SmallOrder{})
+	r.must(buyer, message.ActionTakeSell, &id, nil)
+	r.refused(message.ReasonInvalidOrderStatus, thief, message.ActionTakeSell, &id, nil)
+	r.refused(message.ReasonInvalidPeer, thief, message.ActionAddInvoice, &id, r.bolt11(id))
 	if r.trade(id).Buyer.Key != buyer.Key {
 		t.Error("stolen")
 	}
@@ -158,32 +159,32 @@ func TestPast43CancelWhileWaitingLeavesNothing(t *testing.T) { // #428, #432, #4
 	type world struct {
 		name   string
 		begin  func(r *rig) (id trade.OrderID, maker, taker trade.Party)
-		waitIn mostro.TradeStatus
+		waitIn message.TradeStatus
 	}
 	worlds := []world{
-		{name: "sell, waiting for an invoice", waitIn: mostro.TradeWaitingBuyerInvoice, begin: func(r *rig) (trade.OrderID, trade.Party, trade.Party) {
+		{name: "sell, waiting for an invoice", waitIn: message.TradeWaitingBuyerInvoice, begin: func(r *rig) (trade.OrderID, trade.Party, trade.Party) {
 			maker, taker := r.someone(), r.someone()
-			id := r.order(maker, mostro.SmallOrder{FiatAmount: 100})
-			r.must(taker, mostro.ActionTakeSell, &id, nil)
+			id := r.order(maker, message.SmallOrder{FiatAmount: 100})
+			r.must(taker, message.ActionTakeSell, &id, nil)
 			return id, maker, taker
 		}},
-		{name: "sell, waiting for the payment", waitIn: mostro.TradeWaitingPayment, begin: func(r *rig) (trade.OrderID, trade.Party, trade.Party) {
+		{name: "sell, waiting for the payment", waitIn: message.TradeWaitingPayment, begin: func(r *rig) (trade.OrderID, trade.Party, trade.Party) {
 			maker, taker := r.someone(), r.someone()
-			id := r.order(maker, mostro.SmallOrder{FiatAmount: 100})
-			r.must(taker, mostro.ActionTakeSell, &id, nil)
-			r.must(taker, mostro.ActionAddInvoice, &id, r.bolt11(id))
+			id := r.order(maker, message.SmallOrder{FiatAmount: 100})
+			r.must(taker, message.ActionTakeSell, &id, nil)
+			r.must(taker, message.ActionAddInvoice, &id, r.bolt11(id))
 			return id, maker, taker
 		}},
-		{name: "buy, waiting for the payment", waitIn: mostro.TradeWaitingPayment, begin: func(r *rig) (trade.OrderID, trade.Party, trade.Party) {
+		{name: "buy, waiting for the payment", waitIn: message.TradeWaitingPayment, begin: func(r *rig) (trade.OrderID, trade.Party, trade.Party) {
 			maker, taker := r.someone(), r.someone()
-			id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy, FiatAmount: 100})
-			r.must(taker, mostro.ActionTakeBuy, &id, nil)
+			id := r.order(maker, message.SmallOrder{Kind: mostro.SideBuy, FiatAmount: 100})
+			r.must(taker, message.ActionTakeBuy, &id, nil)
 			return id, maker, taker
 		}},
-		{name: "buy, paid, waiting for an invoice", waitIn: mostro.TradeWaitingBuyerInvoice, begin: func(r *rig) (trade.OrderID, trade.Party, trade.Party) {
+		{name: "buy, paid, waiting for an invoice", waitIn: message.TradeWaitingBuyerInvoice, begin: func(r *rig) (trade.OrderID, trade.Party, trade.Party) {
 			maker, taker := r.someone(), r.someone()
-			id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy, FiatAmount: 100})
-			r.must(taker, mostro.ActionTakeBuy, &id, nil)
+			id := r.order(maker, message.SmallOrder{Kind: mostro.SideBuy, FiatAmount: 100})
+			r.must(taker, message.ActionTakeBuy, &id, nil)
 			r.pays(taker)
 			return id, maker, taker
 		}},
@@ -193,35 +194,35 @@ func TestPast43CancelWhileWaitingLeavesNothing(t *testing.T) { // #428, #432, #4
 			r := newRig(t)
 			id, maker, taker := w.begin(r)
 			r.status(w.waitIn, id)
-			r.must(maker, mostro.ActionCancel, &id, nil)
-			r.status(mostro.TradeCanceled, id)
-			if r.got(maker, mostro.ActionCanceled) != 1 || r.got(taker, mostro.ActionCanceled) != 1 || r.node.heldMsat != 0 {
+			r.must(maker, message.ActionCancel, &id, nil)
+			r.status(message.TradeCanceled, id)
+			if r.got(maker, message.ActionCanceled) != 1 || r.got(taker, message.ActionCanceled) != 1 || r.node.heldMsat != 0 {
 				t.Error("a party was not notified, or the sats are still held")
 			}
-			r.refused(mostro.ReasonOrderAlreadyCanceled, taker, mostro.ActionCancel, &id, nil)
+			r.refused(message.ReasonOrderAlreadyCanceled, taker, message.ActionCancel, &id, nil)
 		})
 		t.Run(w.name+", by the taker", func(t *testing.T) {
 			r := newRig(t)
 			id, maker, taker := w.begin(r)
-			r.must(taker, mostro.ActionCancel, &id, nil)
-			r.status(mostro.TradePending, id)
+			r.must(taker, message.ActionCancel, &id, nil)
+			r.status(message.TradePending, id)
 			tr := r.trade(id)
 			if tr.Taker() != (trade.Party{}) || tr.Hash != (trade.Hash{}) || tr.Preimage != (trade.Preimage{}) || tr.BuyerInvoice != (trade.PayTo{}) ||
 				tr.AmountSats != 0 || tr.FeeSats != 0 || tr.TakenAt != 0 || tr.HeldAt != 0 || tr.Deadline != tr.ExpiresAt {
 				t.Errorf("%+v", tr)
 			}
-			if r.got(taker, mostro.ActionCanceled) != 1 || r.last(maker, mostro.ActionNewOrder).RequestID == nil || r.node.heldMsat != 0 {
+			if r.got(taker, message.ActionCanceled) != 1 || r.last(maker, message.ActionNewOrder).RequestID == nil || r.node.heldMsat != 0 {
 				t.Error("a party was not notified, or the sats are still held")
 			}
 			if last := r.published[len(r.published)-1]; last != mostro.StatusPending {
 				t.Errorf("the status in the book is %s", last)
 			}
-			r.refused(mostro.ReasonIsNotYourOrder, taker, mostro.ActionCancel, &id, nil)
+			r.refused(message.ReasonIsNotYourOrder, taker, message.ActionCancel, &id, nil)
 		})
 		t.Run(w.name+", by a stranger", func(t *testing.T) {
 			r := newRig(t)
 			id, _, _ := w.begin(r)
-			r.refused(mostro.ReasonInvalidPubkey, r.someone(), mostro.ActionCancel, &id, nil)
+			r.refused(message.ReasonInvalidPubkey, r.someone(), message.ActionCancel, &id, nil)
 		})
 	}
 }
@@ -229,15 +230,15 @@ func TestPast43CancelWhileWaitingLeavesNothing(t *testing.T) { // #428, #432, #4
 func TestPast44TheMakerIsAlwaysTold(t *testing.T) { // #504, #537
 	r := newRig(t)
 	maker, taker := r.someone(), r.someone()
-	id := r.order(maker, mostro.SmallOrder{})
-	r.must(taker, mostro.ActionTakeSell, &id, nil)
-	r.last(maker, mostro.ActionWaitingBuyerInvoice)
+	id := r.order(maker, message.SmallOrder{})
+	r.must(taker, message.ActionTakeSell, &id, nil)
+	r.last(maker, message.ActionWaitingBuyerInvoice)
 	r.pass(900)
-	o := r.last(maker, mostro.ActionNewOrder)
-	if o.RequestID != nil || o.Payload.(*mostro.SmallOrder).Status != mostro.TradePending {
+	o := r.last(maker, message.ActionNewOrder)
+	if o.RequestID != nil || o.Payload.(*message.SmallOrder).Status != message.TradePending {
 		t.Errorf("%+v", o)
 	}
-	r.last(taker, mostro.ActionCanceled)
+	r.last(taker, message.ActionCanceled)
 }
 
 func TestPast45RatingIsShownOnARepublishedOrder(t *testing.T) { // #501
@@ -260,7 +261,7 @@ func TestPast46RestoreOnlyReads(t *testing.T) { // #721
 	r := newRig(t)
 	id, _, buyer := r.toActive()
 	before, mail := r.trade(id), len(r.mail[buyer.Key])
-	r.must(buyer, mostro.ActionRestoreSession, nil, nil)
+	r.must(buyer, message.ActionRestoreSession, nil, nil)
 	if after := r.trade(id); after.Steps != before.Steps {
 		t.Error("the trade moved")
 	}
@@ -273,7 +274,7 @@ func TestPast46RestoreOnlyReads(t *testing.T) { // #721
 func TestPast47to49BondsDoorIsClosed(t *testing.T) {
 	r := newRig(t)
 	id, seller, _ := r.toActive()
-	r.refused(mostro.ReasonInvalidAction, seller, mostro.ActionAddBondInvoice, &id, mostro.PaymentRequest{Invoice: "a@home"})
+	r.refused(message.ReasonInvalidAction, seller, message.ActionAddBondInvoice, &id, message.PaymentRequest{Invoice: "a@home"})
 	for _, row := range trade.Transitions {
 		if (row.On == trade.OnMakerBond || row.On == trade.OnTakerBond) && !row.Later {
 			t.Errorf("%+v", row)
@@ -286,12 +287,12 @@ func TestPast47to49BondsDoorIsClosed(t *testing.T) {
 func TestPast51ErrorsOfTheNodeEndNothing(t *testing.T) { // #336, #353
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
-	id := r.order(seller, mostro.SmallOrder{})
+	id := r.order(seller, message.SmallOrder{})
 	r.node.down = true
-	r.must(buyer, mostro.ActionTakeSell, &id, r.bolt11For(id, 99_700_000, 7200))
-	r.status(mostro.TradeWaitingPayment, id)
+	r.must(buyer, message.ActionTakeSell, &id, r.bolt11For(id, 99_700_000, 7200))
+	r.status(message.TradeWaitingPayment, id)
 	r.pass(900) // no invoice was shown, so the seller is not at fault
-	r.status(mostro.TradePending, id)
+	r.status(message.TradePending, id)
 	r.node.down = false
 	r.settle()
 	if !strings.Contains(string(r.trade(id).Status), "pending") || len(r.trade(id).Closing) != 0 {
@@ -309,15 +310,15 @@ func TestPast52OnePartyAloneCancelsNothing(t *testing.T) { // #361
 		if first == "seller" {
 			one, two = seller, buyer
 		}
-		r.must(one, mostro.ActionCancel, &id, nil)
-		if r.last(one, mostro.ActionCooperativeCancelInitiatedByYou).RequestID == nil || r.last(two, mostro.ActionCooperativeCancelInitiatedByPeer).RequestID != nil {
+		r.must(one, message.ActionCancel, &id, nil)
+		if r.last(one, message.ActionCooperativeCancelInitiatedByYou).RequestID == nil || r.last(two, message.ActionCooperativeCancelInitiatedByPeer).RequestID != nil {
 			t.Error("the answer carries the id of another request")
 		}
-		r.refused(mostro.ReasonInvalidPubkey, one, mostro.ActionCancel, &id, nil)
-		r.status(mostro.TradeActive, id)
-		r.must(two, mostro.ActionCancel, &id, nil)
-		r.status(mostro.TradeCooperativelyCanceled, id)
-		if r.node.heldMsat != 0 || r.got(one, mostro.ActionCooperativeCancelAccepted) != 1 || r.got(two, mostro.ActionCooperativeCancelAccepted) != 1 {
+		r.refused(message.ReasonInvalidPubkey, one, message.ActionCancel, &id, nil)
+		r.status(message.TradeActive, id)
+		r.must(two, message.ActionCancel, &id, nil)
+		r.status(message.TradeCooperativelyCanceled, id)
+		if r.node.heldMsat != 0 || r.got(one, message.ActionCooperativeCancelAccepted) != 1 || r.got(two, message.ActionCooperativeCancelAccepted) != 1 {
 			t.Error("the sats are still held, or a party was not notified")
 		}
 	}
@@ -328,8 +329,8 @@ func TestPast53FiatSentTouchesItsOwnTradeAlone(t *testing.T) { // #423
 	one, _, buyer := r.toActive()
 	two, _, _ := r.toActive()
 	other := r.trade(two)
-	r.must(buyer, mostro.ActionFiatSent, &one, nil)
-	r.status(mostro.TradeFiatSent, one)
+	r.must(buyer, message.ActionFiatSent, &one, nil)
+	r.status(message.TradeFiatSent, one)
 	if after := r.trade(two); after.Steps != other.Steps {
 		t.Error("another trade moved")
 	}
@@ -337,9 +338,9 @@ func TestPast53FiatSentTouchesItsOwnTradeAlone(t *testing.T) { // #423
 
 func TestPast54ExpiryIsStored(t *testing.T) { // #367
 	r := newRig(t)
-	id := r.order(r.someone(), mostro.SmallOrder{})
+	id := r.order(r.someone(), message.SmallOrder{})
 	r.pass(86_400)
-	r.status(mostro.TradeExpired, id)
+	r.status(message.TradeExpired, id)
 	r.start()
 	if r.book.open[id] != nil {
 		t.Error("an expired order is open again after a restart")
@@ -352,7 +353,7 @@ func TestPast54ExpiryIsStored(t *testing.T) { // #367
 func TestPast55AReadLetterIsNotReadAgain(t *testing.T) { // #378
 	r := newRig(t)
 	seller := r.someone()
-	msg := r.message(seller, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50})
+	msg := r.message(seller, message.ActionNewOrder, nil, &message.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50})
 	if got := r.receive(msg); got != "" {
 		t.Fatal(got)
 	}
@@ -368,7 +369,7 @@ func TestPast55AReadLetterIsNotReadAgain(t *testing.T) { // #378
 	if got := r.receive(msg); got != "replayed" || len(r.store.trades) != 1 {
 		t.Errorf("%q, %d orders", got, len(r.store.trades))
 	}
-	nameless := r.message(seller, mostro.ActionOrders, nil, mostro.IDs{{1}})
+	nameless := r.message(seller, message.ActionOrders, nil, message.IDs{{1}})
 	nameless.ReplayID = ""
 	if got := r.receive(nameless); got != "replayed" {
 		t.Errorf("the message names no trade, and its outcome is %q", got)
@@ -377,7 +378,7 @@ func TestPast55AReadLetterIsNotReadAgain(t *testing.T) { // #378
 
 func TestPast56AnOrderWithoutAnythingIsRefused(t *testing.T) { // commit 473ac07
 	r := newRig(t)
-	msg := r.message(trade.Party{Transport: envelope.TransportV2}, mostro.ActionNewOrder, nil, &mostro.SmallOrder{})
+	msg := r.message(trade.Party{Transport: envelope.TransportV2}, message.ActionNewOrder, nil, &message.SmallOrder{})
 	if got := r.receive(msg); got == "" {
 		t.Error("accepted")
 	}
@@ -387,31 +388,31 @@ func TestPast56AnOrderWithoutAnythingIsRefused(t *testing.T) { // commit 473ac07
 }
 
 func TestPast57TimeoutsAreToldToBoth(t *testing.T) { // #530; 57b and 57c are in refusal_test.go
-	for name, begin := range map[string]func(r *rig) (trade.OrderID, trade.Party, trade.Party, mostro.TradeStatus){
-		"sell, the buyer's": func(r *rig) (trade.OrderID, trade.Party, trade.Party, mostro.TradeStatus) {
+	for name, begin := range map[string]func(r *rig) (trade.OrderID, trade.Party, trade.Party, message.TradeStatus){
+		"sell, the buyer's": func(r *rig) (trade.OrderID, trade.Party, trade.Party, message.TradeStatus) {
 			maker, taker := r.someone(), r.someone()
-			id := r.order(maker, mostro.SmallOrder{})
-			r.must(taker, mostro.ActionTakeSell, &id, nil)
-			return id, maker, taker, mostro.TradePending
+			id := r.order(maker, message.SmallOrder{})
+			r.must(taker, message.ActionTakeSell, &id, nil)
+			return id, maker, taker, message.TradePending
 		},
-		"sell, the seller's": func(r *rig) (trade.OrderID, trade.Party, trade.Party, mostro.TradeStatus) {
+		"sell, the seller's": func(r *rig) (trade.OrderID, trade.Party, trade.Party, message.TradeStatus) {
 			maker, taker := r.someone(), r.someone()
-			id := r.order(maker, mostro.SmallOrder{})
-			r.must(taker, mostro.ActionTakeSell, &id, r.bolt11For(id, 99_700_000, 7200))
-			return id, maker, taker, mostro.TradeCanceled
+			id := r.order(maker, message.SmallOrder{})
+			r.must(taker, message.ActionTakeSell, &id, r.bolt11For(id, 99_700_000, 7200))
+			return id, maker, taker, message.TradeCanceled
 		},
-		"buy, the seller's": func(r *rig) (trade.OrderID, trade.Party, trade.Party, mostro.TradeStatus) {
+		"buy, the seller's": func(r *rig) (trade.OrderID, trade.Party, trade.Party, message.TradeStatus) {
 			maker, taker := r.someone(), r.someone()
-			id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy})
-			r.must(taker, mostro.ActionTakeBuy, &id, nil)
-			return id, maker, taker, mostro.TradePending
+			id := r.order(maker, message.SmallOrder{Kind: mostro.SideBuy})
+			r.must(taker, message.ActionTakeBuy, &id, nil)
+			return id, maker, taker, message.TradePending
 		},
-		"buy, the buyer's": func(r *rig) (trade.OrderID, trade.Party, trade.Party, mostro.TradeStatus) {
+		"buy, the buyer's": func(r *rig) (trade.OrderID, trade.Party, trade.Party, message.TradeStatus) {
 			maker, taker := r.someone(), r.someone()
-			id := r.order(maker, mostro.SmallOrder{Kind: mostro.SideBuy})
-			r.must(taker, mostro.ActionTakeBuy, &id, nil)
+			id := r.order(maker, message.SmallOrder{Kind: mostro.SideBuy})
+			r.must(taker, message.ActionTakeBuy, &id, nil)
 			r.pays(taker)
-			return id, maker, taker, mostro.TradeCanceled
+			return id, maker, taker, message.TradeCanceled
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -423,11 +424,11 @@ func TestPast57TimeoutsAreToldToBoth(t *testing.T) { // #530; 57b and 57c are in
 			}
 			r.pass(1)
 			r.status(want, id)
-			r.last(taker, mostro.ActionCanceled)
-			if want == mostro.TradePending {
-				r.last(maker, mostro.ActionNewOrder)
+			r.last(taker, message.ActionCanceled)
+			if want == message.TradePending {
+				r.last(maker, message.ActionNewOrder)
 			} else {
-				r.last(maker, mostro.ActionCanceled)
+				r.last(maker, message.ActionCanceled)
 			}
 			if r.node.heldMsat != 0 {
 				t.Error("the sats are still held")
@@ -440,7 +441,7 @@ func TestPast57TimeoutsAreToldToBoth(t *testing.T) { // #530; 57b and 57c are in
 func TestReputationNotice(t *testing.T) {
 	notices := func(r *rig, p trade.Party) (n int) {
 		for _, m := range r.mail[p.Key] {
-			if _, ok := m.Payload.(mostro.Peer); ok && (m.Action == mostro.ActionPayInvoice || m.Action == mostro.ActionAddInvoice) {
+			if _, ok := m.Payload.(message.Peer); ok && (m.Action == message.ActionPayInvoice || m.Action == message.ActionAddInvoice) {
 				n++
 			}
 		}
@@ -456,23 +457,23 @@ func TestReputationNotice(t *testing.T) {
 	t.Run("sell, invoice at once: to nobody", func(t *testing.T) {
 		r := newRig(t)
 		seller, buyer := r.someone(), r.someone()
-		id := r.order(seller, mostro.SmallOrder{})
-		r.must(buyer, mostro.ActionTakeSell, &id, r.bolt11For(id, 99_700_000, 7200))
-		if notices(r, seller) != 0 || notices(r, buyer) != 0 || r.got(seller, mostro.ActionPayInvoice) != 1 {
+		id := r.order(seller, message.SmallOrder{})
+		r.must(buyer, message.ActionTakeSell, &id, r.bolt11For(id, 99_700_000, 7200))
+		if notices(r, seller) != 0 || notices(r, buyer) != 0 || r.got(seller, message.ActionPayInvoice) != 1 {
 			t.Error(notices(r, seller), notices(r, buyer))
 		}
 	})
 	t.Run("buy: to the buyer, with the seller's days", func(t *testing.T) {
 		r := newRig(t)
 		buyer, seller := r.someone(), r.someone()
-		id := r.order(buyer, mostro.SmallOrder{Kind: mostro.SideBuy})
+		id := r.order(buyer, message.SmallOrder{Kind: mostro.SideBuy})
 		r.store.users[seller.Identity] = User{Identity: seller.Identity, CreatedAt: r.node.now - 10*86_400 - 5}
-		r.must(seller, mostro.ActionTakeBuy, &id, nil)
+		r.must(seller, message.ActionTakeBuy, &id, nil)
 		r.pays(seller)
 		if notices(r, buyer) != 1 || notices(r, seller) != 0 {
 			t.Error(notices(r, seller), notices(r, buyer))
 		}
-		p := r.last(buyer, mostro.ActionAddInvoice).Payload.(mostro.Peer)
+		p := r.last(buyer, message.ActionAddInvoice).Payload.(message.Peer)
 		if p.Pubkey != "" || p.Reputation.OperatingDays != 10 {
 			t.Errorf("%+v", p)
 		}
@@ -481,18 +482,18 @@ func TestReputationNotice(t *testing.T) {
 		r := newRig(t)
 		buyer, seller := r.someone(), r.someone()
 		text := "me@home"
-		id := r.order(buyer, mostro.SmallOrder{Kind: mostro.SideBuy, BuyerInvoice: &text})
-		r.must(seller, mostro.ActionTakeBuy, &id, nil)
+		id := r.order(buyer, message.SmallOrder{Kind: mostro.SideBuy, BuyerInvoice: &text})
+		r.must(seller, message.ActionTakeBuy, &id, nil)
 		r.pays(seller)
-		r.status(mostro.TradeActive, id)
-		if notices(r, buyer) != 0 || r.got(buyer, mostro.ActionAddInvoice) != 0 {
+		r.status(message.TradeActive, id)
+		if notices(r, buyer) != 0 || r.got(buyer, message.ActionAddInvoice) != 0 {
 			t.Error(notices(r, buyer))
 		}
 		// A taker's cancel does not remove the maker's invoice.
-		id = r.order(r.someone(), mostro.SmallOrder{Kind: mostro.SideBuy, BuyerInvoice: &text})
+		id = r.order(r.someone(), message.SmallOrder{Kind: mostro.SideBuy, BuyerInvoice: &text})
 		taker := r.someone()
-		r.must(taker, mostro.ActionTakeBuy, &id, nil)
-		r.must(taker, mostro.ActionCancel, &id, nil)
+		r.must(taker, message.ActionTakeBuy, &id, nil)
+		r.must(taker, message.ActionCancel, &id, nil)
 		if r.trade(id).BuyerInvoice.Text != text {
 			t.Error("the maker's invoice was removed")
 		}

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // A payout fails three times. The buyer is notified at the first failure, asked for a new
@@ -13,8 +13,8 @@ func TestPayoutFailsThenSucceeds(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toSettled()
 	r.resolves(id, false)
-	failed := r.last(buyer, mostro.ActionPaymentFailed).Payload.(mostro.PaymentFailed)
-	if failed != (mostro.PaymentFailed{Attempts: 2, IntervalSeconds: 60}) {
+	failed := r.last(buyer, message.ActionPaymentFailed).Payload.(message.PaymentFailed)
+	if failed != (message.PaymentFailed{Attempts: 2, IntervalSeconds: 60}) {
 		t.Errorf("%+v", failed)
 	}
 	r.pass(59)
@@ -23,13 +23,13 @@ func TestPayoutFailsThenSucceeds(t *testing.T) {
 	}
 	r.pass(1)
 	r.resolves(id, false)
-	if r.got(buyer, mostro.ActionPaymentFailed) != 0 || r.got(buyer, mostro.ActionAddInvoice) != 1 { // one of the take
+	if r.got(buyer, message.ActionPaymentFailed) != 0 || r.got(buyer, message.ActionAddInvoice) != 1 { // one of the take
 		t.Error("the buyer was notified of the second failure")
 	}
 	r.pass(60)
 	r.resolves(id, false)
-	o := r.last(buyer, mostro.ActionAddInvoice).Payload.(*mostro.SmallOrder)
-	if o.Status != mostro.TradeSettledHoldInvoice || o.AmountSats != 99_700 {
+	o := r.last(buyer, message.ActionAddInvoice).Payload.(*message.SmallOrder)
+	if o.Status != message.TradeSettledHoldInvoice || o.AmountSats != 99_700 {
 		t.Errorf("%+v", o)
 	}
 	if r.trade(id).Payout.Attempt != 3 {
@@ -38,18 +38,18 @@ func TestPayoutFailsThenSucceeds(t *testing.T) {
 	// The reminders become rarer and never end.
 	for _, days := range []int64{1, 2, 4, 8, 16, 16} {
 		r.pass(days*86_400 - 7200)
-		if r.got(buyer, mostro.ActionAddInvoice) != 1 { // the one of the take
+		if r.got(buyer, message.ActionAddInvoice) != 1 { // the one of the take
 			t.Errorf("the buyer was reminded before %d days", days)
 		}
 		r.pass(7200)
-		r.last(buyer, mostro.ActionAddInvoice)
+		r.last(buyer, message.ActionAddInvoice)
 	}
-	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
-	r.last(buyer, mostro.ActionInvoiceUpdated)
+	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
+	r.last(buyer, message.ActionInvoiceUpdated)
 	r.resolves(id, true)
-	r.status(mostro.TradeSuccess, id)
-	if r.got(buyer, mostro.ActionPurchaseCompleted) != 1 || r.node.paidMsat != 99_700_000 {
-		t.Errorf("told %d times, paid %d", r.got(buyer, mostro.ActionPurchaseCompleted), r.node.paidMsat)
+	r.status(message.TradeSuccess, id)
+	if r.got(buyer, message.ActionPurchaseCompleted) != 1 || r.node.paidMsat != 99_700_000 {
+		t.Errorf("told %d times, paid %d", r.got(buyer, message.ActionPurchaseCompleted), r.node.paidMsat)
 	}
 }
 
@@ -59,10 +59,10 @@ func TestPayoutWithOneAttempt(t *testing.T) {
 	r := newRig(t)
 	r.book.Policy.Terms.PaymentAttempts = 1
 	id, _, buyer := r.toSettled()
-	r.last(buyer, mostro.ActionAddInvoice)
+	r.last(buyer, message.ActionAddInvoice)
 	r.resolves(id, false)
-	r.last(buyer, mostro.ActionAddInvoice)
-	if r.got(buyer, mostro.ActionPaymentFailed) != 0 {
+	r.last(buyer, message.ActionAddInvoice)
+	if r.got(buyer, message.ActionPaymentFailed) != 0 {
 		t.Error("the buyer was notified of a further attempt")
 	}
 }
@@ -71,12 +71,12 @@ func TestPayoutToAnAddress(t *testing.T) {
 	begin := func(t *testing.T) (*rig, trade.OrderID, trade.Party) {
 		r := newRig(t)
 		seller, buyer := r.someone(), r.someone()
-		id := r.order(seller, mostro.SmallOrder{})
-		r.must(buyer, mostro.ActionTakeSell, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+		id := r.order(seller, message.SmallOrder{})
+		r.must(buyer, message.ActionTakeSell, &id, message.PaymentRequest{Invoice: id.String() + "@home"})
 		r.pays(seller)
-		r.must(buyer, mostro.ActionFiatSent, &id, nil)
+		r.must(buyer, message.ActionFiatSent, &id, nil)
 		r.hold[trade.FxMint] = true
-		r.must(seller, mostro.ActionRelease, &id, nil)
+		r.must(seller, message.ActionRelease, &id, nil)
 		return r, id, buyer
 	}
 	t.Run("each attempt has an invoice of its own", func(t *testing.T) {
@@ -90,11 +90,11 @@ func TestPayoutToAnAddress(t *testing.T) {
 			t.Error("the same invoice was paid again")
 		}
 		r.resolves(id, true)
-		r.status(mostro.TradeSuccess, id)
+		r.status(message.TradeSuccess, id)
 	})
 	t.Run("no other invoice while the address is being asked", func(t *testing.T) {
 		r, id, buyer := begin(t)
-		r.refused(mostro.ReasonNotAllowedByStatus, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+		r.refused(message.ReasonNotAllowedByStatus, buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	})
 	for name, spoil := range map[string]func(d *trade.Destination){
 		"asks for more":       func(d *trade.Destination) { d.AmountMsat += 1000 },
@@ -144,9 +144,9 @@ func TestPayoutThatTheNodeForgot(t *testing.T) {
 	if r.node.pays[h] == nil || r.trade(id).Payout.Hash != h || r.trade(id).Payout.Attempt != 1 {
 		t.Fatal("the payment was not sent again")
 	}
-	r.refused(mostro.ReasonNotAllowedByStatus, buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	r.refused(message.ReasonNotAllowedByStatus, buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	r.resolves(id, true)
-	r.status(mostro.TradeSuccess, id)
+	r.status(message.TradeSuccess, id)
 }
 
 // A late failure of an earlier attempt does not affect the present attempt, although both
@@ -167,5 +167,5 @@ func TestLateNewsOfAnEarlierAttempt(t *testing.T) {
 		t.Fatalf("the claim was released while a payment is in flight: %+v", p)
 	}
 	r.resolves(id, true)
-	r.status(mostro.TradeSuccess, id)
+	r.status(message.TradeSuccess, id)
 }

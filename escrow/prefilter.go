@@ -5,8 +5,8 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -29,7 +29,7 @@ type Prefilter struct {
 func (p *Prefilter) Check(evt *nostr.Event) error {
 	t := envelope.TransportOf(evt.Kind)
 	if !slices.Contains(p.Transports, t) {
-		return &mostro.WireError{Rule: mostro.RuleKind, Detail: "transport not in use"}
+		return &message.WireError{Rule: message.RuleKind, Detail: "transport not in use"}
 	}
 	want := p.Pow
 	if t == envelope.TransportV2 && p.PowFirstContact > want && !p.known.has(evt.PubKey) {

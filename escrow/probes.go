@@ -4,7 +4,7 @@ import (
 	"strings"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"golang.org/x/net/publicsuffix"
 )
 
@@ -30,7 +30,7 @@ type probe struct {
 
 func probeOf(msg InboundMessage, address string) probe {
 	p := probe{sender: msg.Sender, site: siteOf(address), party: msg.ofParty()}
-	if msg.Message.ID != nil && msg.Message.Action != mostro.ActionNewOrder {
+	if msg.Message.ID != nil && msg.Message.Action != message.ActionNewOrder {
 		p.trade = *msg.Message.ID
 	}
 	return p
@@ -69,7 +69,7 @@ func (p probe) known() probe { p.site, p.party = "", false; return p }
 
 // ofParty reports whether a waiting message is from a party of its trade. Step has checked
 // this before the message began to wait.
-func (msg InboundMessage) ofParty() bool { return msg.Message.Action == mostro.ActionAddInvoice }
+func (msg InboundMessage) ofParty() bool { return msg.Message.Action == message.ActionAddInvoice }
 
 // room reports whether another message may wait.
 func (s *probes) room(p probe) bool {

@@ -9,6 +9,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -86,7 +87,7 @@ func TestOrderEvent(t *testing.T) {
 
 func TestDisputeEventDoesNotNameItsOrder(t *testing.T) {
 	events := testEvents()
-	tr := trade.Trade{ID: trade.OrderID{1, 2, 3}, Dispute: trade.Dispute{ID: trade.OrderID{4, 5, 6}, Status: mostro.DisputeStatusInitiated, By: mostro.InitiatorBuyer, OpenedAt: 5, StampedAt: 7}}
+	tr := trade.Trade{ID: trade.OrderID{1, 2, 3}, Dispute: trade.Dispute{ID: trade.OrderID{4, 5, 6}, Status: message.DisputeStatusInitiated, By: message.InitiatorBuyer, OpenedAt: 5, StampedAt: 7}}
 	evt := events.Disputes(tr, DefaultPolicy())[0]
 	d, err := mostro.ParseDispute(evt)
 	if err != nil || d.D != tr.Dispute.ID.String() || d.State != mostro.DisputeStateInitiated || d.Initiator != "buyer" || d.OpenedAt != 5 {

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // defaultMaxOrders is the limit of orders in one answer if the policy sets none.
@@ -14,15 +14,15 @@ const defaultMaxOrders = 10
 
 // orders answers with the requested orders of which the sender's identity is a party.
 func (b *TradeBook) orders(msg InboundMessage) error {
-	ids, ok := msg.Message.Payload.(mostro.IDs)
+	ids, ok := msg.Message.Payload.(message.IDs)
 	most := orMost(b.Policy.MaxOrders)
 	switch {
 	case !ok || len(ids) == 0:
-		return trade.Refuse(mostro.ReasonInvalidParameters)
+		return trade.Refuse(message.ReasonInvalidParameters)
 	case len(ids) > most:
-		return trade.Refuse(mostro.ReasonTooManyRequests)
+		return trade.Refuse(message.ReasonTooManyRequests)
 	}
-	var list mostro.OrderList
+	var list message.OrderList
 	for _, id := range ids {
 		t, err := b.trade(id)
 		if errors.Is(err, ErrNoRow) {
@@ -37,16 +37,16 @@ func (b *TradeBook) orders(msg InboundMessage) error {
 		o := t.SmallOrder(t.Status, t.AmountSats)
 		// The keys are sent only if both parties know each other already. The buyer's
 		// invoice is never sent.
-		if trade.Escrowed(t.Status) || t.Status == mostro.TradeSettledHoldInvoice || t.Status == mostro.TradeSuccess {
+		if trade.Escrowed(t.Status) || t.Status == message.TradeSettledHoldInvoice || t.Status == message.TradeSuccess {
 			o = t.WithKeys(o)
 		}
 		list = append(list, *o)
 	}
 	if len(list) == 0 {
-		return trade.Refuse(mostro.ReasonNotFound)
+		return trade.Refuse(message.ReasonNotFound)
 	}
-	b.reply(msg, mostro.Message{
-		Wrapper: mostro.WrapperOrder, RequestID: msg.Message.RequestID, Action: mostro.ActionOrders, Payload: list,
+	b.reply(msg, message.Message{
+		Wrapper: message.WrapperOrder, RequestID: msg.Message.RequestID, Action: message.ActionOrders, Payload: list,
 	})
 	return nil
 }
@@ -55,17 +55,17 @@ func (b *TradeBook) orders(msg InboundMessage) error {
 func (b *TradeBook) lastTradeIndex(msg InboundMessage) error {
 	u, err := b.user(msg.Identity)
 	if errors.Is(err, ErrNoRow) {
-		return trade.Refuse(mostro.ReasonNotFound)
+		return trade.Refuse(message.ReasonNotFound)
 	}
 	if err != nil {
 		return err
 	}
 	if u.LastIndex == 0 {
-		return trade.Refuse(mostro.ReasonInvalidTradeIndex)
+		return trade.Refuse(message.ReasonInvalidTradeIndex)
 	}
-	b.reply(msg, mostro.Message{
-		Wrapper: mostro.WrapperRestore, RequestID: msg.Message.RequestID, TradeIndex: &u.LastIndex,
-		Action: mostro.ActionLastTradeIndex,
+	b.reply(msg, message.Message{
+		Wrapper: message.WrapperRestore, RequestID: msg.Message.RequestID, TradeIndex: &u.LastIndex,
+		Action: message.ActionLastTradeIndex,
 	})
 	return nil
 }
@@ -76,7 +76,7 @@ const maxRestored = 200
 // restoreSession answers with the identity's open trades and disputes. restoreSession
 // changes nothing.
 func (b *TradeBook) restoreSession(msg InboundMessage) error {
-	var data mostro.RestoreData
+	var data message.RestoreData
 	ids := make([]trade.OrderID, 0, len(b.identities[msg.Identity]))
 	for id := range b.identities[msg.Identity] {
 		ids = append(ids, id)
@@ -96,16 +96,16 @@ func (b *TradeBook) restoreSession(msg InboundMessage) error {
 		if t.Buyer.Identity != msg.Identity {
 			mine = t.Seller
 		}
-		data.Orders = append(data.Orders, mostro.RestoredOrder{
+		data.Orders = append(data.Orders, message.RestoredOrder{
 			OrderID: id, TradeIndex: mine.Index, Status: string(t.Status),
 		})
-		if t.Dispute.Status == mostro.DisputeStatusInitiated || t.Dispute.Status == mostro.DisputeStatusInProgress {
-			data.Disputes = append(data.Disputes, mostro.RestoredDispute{
+		if t.Dispute.Status == message.DisputeStatusInitiated || t.Dispute.Status == message.DisputeStatusInProgress {
+			data.Disputes = append(data.Disputes, message.RestoredDispute{
 				DisputeID: t.Dispute.ID, OrderID: id, TradeIndex: mine.Index,
 				Status: string(t.Dispute.Status), Initiator: t.Dispute.By,
 			})
 		}
 	}
-	b.reply(msg, mostro.Message{Wrapper: mostro.WrapperRestore, Action: mostro.ActionRestoreSession, Payload: data})
+	b.reply(msg, message.Message{Wrapper: message.WrapperRestore, Action: message.ActionRestoreSession, Payload: data})
 	return nil
 }

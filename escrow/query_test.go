@@ -5,26 +5,27 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 func TestOrdersQuery(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
-	other := r.order(r.someone(), mostro.SmallOrder{})
-	pending := r.order(seller2(r, seller), mostro.SmallOrder{})
-	r.must(seller, mostro.ActionOrders, nil, mostro.IDs{pending, other, id, {1}})
-	m := r.last(seller, mostro.ActionOrders)
-	list := m.Payload.(mostro.OrderList)
+	other := r.order(r.someone(), message.SmallOrder{})
+	pending := r.order(seller2(r, seller), message.SmallOrder{})
+	r.must(seller, message.ActionOrders, nil, message.IDs{pending, other, id, {1}})
+	m := r.last(seller, message.ActionOrders)
+	list := m.Payload.(message.OrderList)
 	if len(list) != 2 || *list[0].ID != pending || *list[1].ID != id || m.ID != nil || m.RequestID == nil {
 		t.Fatalf("%+v", m)
 	}
 	if list[1].BuyerInvoice != nil || list[1].AmountSats != 100_000 || *list[1].BuyerTradePubkey != buyer.Key || list[0].SellerTradePubkey != nil {
 		t.Errorf("%+v", list)
 	}
-	r.refused(mostro.ReasonNotFound, r.someone(), mostro.ActionOrders, nil, mostro.IDs{id})
-	r.refused(mostro.ReasonInvalidParameters, seller, mostro.ActionOrders, nil, mostro.IDs{})
-	r.refused(mostro.ReasonInvalidParameters, seller, mostro.ActionOrders, nil, mostro.OrderList{})
-	r.refused(mostro.ReasonTooManyRequests, seller, mostro.ActionOrders, nil, make(mostro.IDs, 11))
+	r.refused(message.ReasonNotFound, r.someone(), message.ActionOrders, nil, message.IDs{id})
+	r.refused(message.ReasonInvalidParameters, seller, message.ActionOrders, nil, message.IDs{})
+	r.refused(message.ReasonInvalidParameters, seller, message.ActionOrders, nil, message.OrderList{})
+	r.refused(message.ReasonTooManyRequests, seller, message.ActionOrders, nil, make(message.IDs, 11))
 }
 
 // seller2 returns the next trade key of the same identity.
@@ -37,55 +38,55 @@ func seller2(r *rig, p trade.Party) trade.Party {
 func TestLastTradeIndex(t *testing.T) {
 	r := newRig(t)
 	p := r.someone()
-	r.refused(mostro.ReasonNotFound, p, mostro.ActionLastTradeIndex, nil, nil)
+	r.refused(message.ReasonNotFound, p, message.ActionLastTradeIndex, nil, nil)
 	p.Index = 4
-	r.order(p, mostro.SmallOrder{})
-	r.must(p, mostro.ActionLastTradeIndex, nil, nil)
-	m := r.last(p, mostro.ActionLastTradeIndex)
-	if m.Wrapper != mostro.WrapperRestore || *m.TradeIndex != 4 || m.Payload != nil || m.RequestID == nil {
+	r.order(p, message.SmallOrder{})
+	r.must(p, message.ActionLastTradeIndex, nil, nil)
+	m := r.last(p, message.ActionLastTradeIndex)
+	if m.Wrapper != message.WrapperRestore || *m.TradeIndex != 4 || m.Payload != nil || m.RequestID == nil {
 		t.Errorf("%+v", m)
 	}
 	r.store.users[p.Identity] = User{Identity: p.Identity}
-	r.refused(mostro.ReasonInvalidTradeIndex, p, mostro.ActionLastTradeIndex, nil, nil)
+	r.refused(message.ReasonInvalidTradeIndex, p, message.ActionLastTradeIndex, nil, nil)
 }
 
 func TestRestoreSession(t *testing.T) {
 	r := newRig(t)
 	id, seller, buyer := r.toActive()
-	pending := r.order(seller2(r, seller), mostro.SmallOrder{})
-	over := r.order(seller2(r, seller2(r, seller)), mostro.SmallOrder{}) // has index 3
+	pending := r.order(seller2(r, seller), message.SmallOrder{})
+	over := r.order(seller2(r, seller2(r, seller)), message.SmallOrder{}) // has index 3
 	maker := r.trade(over).Seller
-	r.must(maker, mostro.ActionCancel, &over, nil)
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
-	r.must(buyer, mostro.ActionDispute, &id, nil)
-	r.must(seller, mostro.ActionRestoreSession, nil, nil)
-	m := r.last(seller, mostro.ActionRestoreSession)
-	data := m.Payload.(mostro.RestoreData)
-	if m.Wrapper != mostro.WrapperRestore || m.RequestID != nil || len(data.Orders) != 2 || len(data.Disputes) != 1 {
+	r.must(maker, message.ActionCancel, &over, nil)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
+	r.must(buyer, message.ActionDispute, &id, nil)
+	r.must(seller, message.ActionRestoreSession, nil, nil)
+	m := r.last(seller, message.ActionRestoreSession)
+	data := m.Payload.(message.RestoreData)
+	if m.Wrapper != message.WrapperRestore || m.RequestID != nil || len(data.Orders) != 2 || len(data.Disputes) != 1 {
 		t.Fatalf("%+v", m)
 	}
 	for _, o := range data.Orders {
-		want := mostro.RestoredOrder{OrderID: id, TradeIndex: 1, Status: "dispute"}
+		want := message.RestoredOrder{OrderID: id, TradeIndex: 1, Status: "dispute"}
 		if o.OrderID == pending {
-			want = mostro.RestoredOrder{OrderID: pending, TradeIndex: 2, Status: "pending"}
+			want = message.RestoredOrder{OrderID: pending, TradeIndex: 2, Status: "pending"}
 		}
 		if o != want {
 			t.Errorf("%+v, want %+v", o, want)
 		}
 	}
-	if d := data.Disputes[0]; d.OrderID != id || d.Initiator != mostro.InitiatorBuyer || d.Status != "initiated" || d.DisputeID != r.trade(id).Dispute.ID {
+	if d := data.Disputes[0]; d.OrderID != id || d.Initiator != message.InitiatorBuyer || d.Status != "initiated" || d.DisputeID != r.trade(id).Dispute.ID {
 		t.Errorf("%+v", d)
 	}
 	stranger := r.someone()
-	r.must(stranger, mostro.ActionRestoreSession, nil, nil)
-	if data := r.last(stranger, mostro.ActionRestoreSession).Payload.(mostro.RestoreData); len(data.Orders)+len(data.Disputes) != 0 {
+	r.must(stranger, message.ActionRestoreSession, nil, nil)
+	if data := r.last(stranger, message.ActionRestoreSession).Payload.(message.RestoreData); len(data.Orders)+len(data.Disputes) != 0 {
 		t.Errorf("a stranger received %+v", data)
 	}
 }
 
 // The trade indexes of an identity count upward. A refused message uses none.
 func TestTradeIndex(t *testing.T) {
-	order := &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50}
+	order := &message.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50}
 	index := func(n int64) *int64 { return &n }
 	for name, c := range map[string]struct {
 		known  int64 // 0 if unknown
@@ -116,7 +117,7 @@ func TestTradeIndex(t *testing.T) {
 			if c.known > 0 {
 				r.store.users[p.Identity] = User{Identity: p.Identity, LastIndex: c.known}
 			}
-			msg := r.message(p, mostro.ActionNewOrder, nil, order)
+			msg := r.message(p, message.ActionNewOrder, nil, order)
 			msg.Message.TradeIndex, msg.Signed = c.index, c.signed
 			if got := r.receive(msg); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
@@ -136,15 +137,15 @@ func TestFreshness(t *testing.T) {
 	live := func(created, received, at int64) string {
 		was := r.node.now
 		r.node.now = was + at
-		msg := r.message(buyer, mostro.ActionDispute, &id, nil)
+		msg := r.message(buyer, message.ActionDispute, &id, nil)
 		msg.CreatedAt, msg.Received = was+created, was+received
-		msg.Message.Action = mostro.ActionAddInvoice
-		msg.Message.Payload = mostro.PaymentRequest{Invoice: "x@home"}
+		msg.Message.Action = message.ActionAddInvoice
+		msg.Message.Payload = message.PaymentRequest{Invoice: "x@home"}
 		got := r.receive(msg) // not allowed in this status: the refusal shows that the message was read
 		r.node.now = was
 		return got
 	}
-	heard := string(mostro.ReasonNotAllowedByStatus)
+	heard := string(message.ReasonNotAllowedByStatus)
 	for name, c := range map[string]struct {
 		created, received, at int64
 		want                  string
@@ -162,7 +163,7 @@ func TestFreshness(t *testing.T) {
 		}
 	}
 	late := func(p trade.Party, created int64) string {
-		msg := r.message(p, mostro.ActionFiatSent, &id, nil)
+		msg := r.message(p, message.ActionFiatSent, &id, nil)
 		msg.Late, msg.CreatedAt, msg.Received = true, created, r.node.now
 		return r.receive(msg)
 	}
@@ -171,13 +172,13 @@ func TestFreshness(t *testing.T) {
 	if got := late(buyer, held-1); got != "dropped" {
 		t.Errorf("a message from before the trade was active: %q", got)
 	}
-	if got := late(seller, held+600); got != string(mostro.ReasonInvalidPubkey) {
+	if got := late(seller, held+600); got != string(message.ReasonInvalidPubkey) {
 		t.Errorf("a message of the wrong party: %q", got)
 	}
 	if got := late(buyer, held+600); got != "" {
 		t.Errorf("a backfilled message within the window of the trade: %q", got)
 	}
-	r.status(mostro.TradeFiatSent, id)
+	r.status(message.TradeFiatSent, id)
 	if got := late(buyer, r.node.now+61); got != "dropped" {
 		t.Errorf("a message of the future: %q", got)
 	}
@@ -187,67 +188,67 @@ func TestFreshness(t *testing.T) {
 func TestDowntimeCostsNobodyTheTrade(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
-	id := r.order(seller, mostro.SmallOrder{})
-	r.must(buyer, mostro.ActionTakeSell, &id, nil)
-	msg := r.message(buyer, mostro.ActionAddInvoice, &id, r.bolt11For(id, 99_700_000, 20_000))
+	id := r.order(seller, message.SmallOrder{})
+	r.must(buyer, message.ActionTakeSell, &id, nil)
+	msg := r.message(buyer, message.ActionAddInvoice, &id, r.bolt11For(id, 99_700_000, 20_000))
 	msg.Late, msg.CreatedAt = true, r.node.now+300
 	r.node.now += 10_000 // time runs out while the process is down
 	r.start()
 	r.pass(0)
-	r.status(mostro.TradeWaitingBuyerInvoice, id)
+	r.status(message.TradeWaitingBuyerInvoice, id)
 	r.node.now += 60 // until the other relay was read
 	if got := r.receive(msg); got != "" {
 		t.Fatalf("%q", got)
 	}
 	r.settle()
-	r.status(mostro.TradeWaitingPayment, id)
+	r.status(message.TradeWaitingPayment, id)
 	// Without any message the grace period ends.
-	other := r.order(r.someone(), mostro.SmallOrder{})
-	r.must(r.someone(), mostro.ActionTakeSell, &other, nil)
+	other := r.order(r.someone(), message.SmallOrder{})
+	r.must(r.someone(), message.ActionTakeSell, &other, nil)
 	r.node.now += 10_000
 	r.start()
 	r.pass(r.policy.GraceSeconds)
-	r.status(mostro.TradePending, other)
+	r.status(message.TradePending, other)
 }
 
 func TestPausedNodeTakesNoNewTrades(t *testing.T) {
 	r := newRig(t)
 	id, _, buyer := r.toActive()
-	pending := r.order(r.someone(), mostro.SmallOrder{})
+	pending := r.order(r.someone(), message.SmallOrder{})
 	r.book.Pause(true)
 	r.commit()
 	r.start()
-	r.refused(mostro.ReasonNotAllowedByStatus, r.someone(), mostro.ActionTakeSell, &pending, nil)
-	if got := r.say(r.someone(), mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50}); got != string(mostro.ReasonNotAllowedByStatus) {
+	r.refused(message.ReasonNotAllowedByStatus, r.someone(), message.ActionTakeSell, &pending, nil)
+	if got := r.say(r.someone(), message.ActionNewOrder, nil, &message.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50}); got != string(message.ReasonNotAllowedByStatus) {
 		t.Errorf("%q", got)
 	}
-	r.must(buyer, mostro.ActionFiatSent, &id, nil) // open trades continue
+	r.must(buyer, message.ActionFiatSent, &id, nil) // open trades continue
 	r.book.Pause(false)
-	r.must(r.someone(), mostro.ActionTakeSell, &pending, nil)
+	r.must(r.someone(), message.ActionTakeSell, &pending, nil)
 }
 
 func TestDispute(t *testing.T) {
-	for _, by := range []mostro.Initiator{mostro.InitiatorBuyer, mostro.InitiatorSeller} {
+	for _, by := range []message.Initiator{message.InitiatorBuyer, message.InitiatorSeller} {
 		r := newRig(t)
 		id, seller, buyer := r.toActive()
 		mine, theirs := buyer, seller
-		if by == mostro.InitiatorSeller {
+		if by == message.InitiatorSeller {
 			mine, theirs = seller, buyer
 		}
-		pending := r.order(r.someone(), mostro.SmallOrder{})
-		r.refused(mostro.ReasonNotAllowedByStatus, seller, mostro.ActionDispute, &pending, nil)
-		r.must(mine, mostro.ActionDispute, &id, nil)
-		you, peer := r.last(mine, mostro.ActionDisputeInitiatedByYou), r.last(theirs, mostro.ActionDisputeInitiatedByPeer)
-		ref := you.Payload.(mostro.DisputeRef)
-		if ref != peer.Payload.(mostro.DisputeRef) || ref.ID == id || *you.RequestID != *peer.RequestID {
+		pending := r.order(r.someone(), message.SmallOrder{})
+		r.refused(message.ReasonNotAllowedByStatus, seller, message.ActionDispute, &pending, nil)
+		r.must(mine, message.ActionDispute, &id, nil)
+		you, peer := r.last(mine, message.ActionDisputeInitiatedByYou), r.last(theirs, message.ActionDisputeInitiatedByPeer)
+		ref := you.Payload.(message.DisputeRef)
+		if ref != peer.Payload.(message.DisputeRef) || ref.ID == id || *you.RequestID != *peer.RequestID {
 			t.Errorf("%+v, %+v", you, peer)
 		}
-		r.refused(mostro.ReasonDisputeCreationError, theirs, mostro.ActionDispute, &id, nil)
-		r.refused(mostro.ReasonInvalidOrderStatus, buyer, mostro.ActionFiatSent, &id, nil)
-		r.must(mine, mostro.ActionCancel, &id, nil)
-		r.must(theirs, mostro.ActionCancel, &id, nil)
-		r.status(mostro.TradeCooperativelyCanceled, id)
-		if len(r.disputes) != 2 || r.disputes[1] != mostro.DisputeStatusSellerRefunded {
+		r.refused(message.ReasonDisputeCreationError, theirs, message.ActionDispute, &id, nil)
+		r.refused(message.ReasonInvalidOrderStatus, buyer, message.ActionFiatSent, &id, nil)
+		r.must(mine, message.ActionCancel, &id, nil)
+		r.must(theirs, message.ActionCancel, &id, nil)
+		r.status(message.TradeCooperativelyCanceled, id)
+		if len(r.disputes) != 2 || r.disputes[1] != message.DisputeStatusSellerRefunded {
 			t.Errorf("published %v", r.disputes)
 		}
 	}

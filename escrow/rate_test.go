@@ -11,6 +11,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
 )
@@ -21,15 +22,15 @@ type postman struct {
 	KeysSealer
 	mu     sync.Mutex
 	sealed map[string]delivery
-	boxes  map[string]chan mostro.Message
+	boxes  map[string]chan message.Message
 }
 
 type delivery struct {
 	to      string
-	message mostro.Message
+	message message.Message
 }
 
-func (p *postman) Seal(ctx context.Context, to trade.Party, m mostro.Message, now time.Time) (*nostr.Event, error) {
+func (p *postman) Seal(ctx context.Context, to trade.Party, m message.Message, now time.Time) (*nostr.Event, error) {
 	evt, err := p.KeysSealer.Seal(ctx, to, m, now)
 	if err == nil {
 		p.mu.Lock()
@@ -51,10 +52,10 @@ func (p *postman) Publish(_ context.Context, evt *nostr.Event) error {
 	return nil
 }
 
-func (p *postman) box(key string) chan mostro.Message {
+func (p *postman) box(key string) chan message.Message {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	box := make(chan mostro.Message, 64) // a trade has fewer messages
+	box := make(chan message.Message, 64) // a trade has fewer messages
 	p.boxes[key] = box
 	return box
 }
@@ -74,7 +75,7 @@ func RunTrades(tb testing.TB, n *FlowNet, trades, parallel int) float64 {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	post := &postman{KeysSealer: KeysSealer{Keys: keys}, sealed: make(map[string]delivery), boxes: make(map[string]chan mostro.Message)}
+	post := &postman{KeysSealer: KeysSealer{Keys: keys}, sealed: make(map[string]delivery), boxes: make(map[string]chan message.Message)}
 	policy := DefaultPolicy()
 	policy.Terms.Fee = 6_000_000
 	e := &Engine{
@@ -121,14 +122,14 @@ func RunTrades(tb testing.TB, n *FlowNet, trades, parallel int) float64 {
 
 func runTrade(ctx context.Context, e *Engine, post *postman, n *FlowNet, seller, buyer trade.Party, bolt11 string) error {
 	sells, buys := post.box(seller.Key), post.box(buyer.Key)
-	say := func(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) error {
+	say := func(p trade.Party, action message.Action, id *trade.OrderID, payload message.Payload) error {
 		now := time.Now().Unix()
 		return e.send(ctx, notice{message: &InboundMessage{
 			Transport: p.Transport, Sender: p.Key, Identity: p.Identity, CreatedAt: now, Received: now, ReplayID: fmt.Sprint(p.Key, action),
-			Message: trade.Outgoing{Message: mostro.Message{Wrapper: mostro.WrapperOrder, ID: id, Action: action, Payload: payload}},
+			Message: trade.Outgoing{Message: message.Message{Wrapper: message.WrapperOrder, ID: id, Action: action, Payload: payload}},
 		}})
 	}
-	wait := func(box chan mostro.Message, action mostro.Action) (mostro.Message, error) {
+	wait := func(box chan message.Message, action message.Action) (message.Message, error) {
 		deadline := time.After(20 * time.Second)
 		for {
 			select {
@@ -136,45 +137,45 @@ func runTrade(ctx context.Context, e *Engine, post *postman, n *FlowNet, seller,
 				if m.Action == action {
 					return m, nil
 				}
-				if m.Action == mostro.ActionCantDo {
-					return m, m.Payload.(mostro.CantDo)
+				if m.Action == message.ActionCantDo {
+					return m, m.Payload.(message.CantDo)
 				}
 			case <-deadline:
-				return mostro.Message{}, fmt.Errorf("no %s came", action)
+				return message.Message{}, fmt.Errorf("no %s came", action)
 			}
 		}
 	}
-	err := say(seller, mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: rateSats, FiatCode: "EUR", FiatAmount: 1, PaymentMethod: "SEPA"})
+	err := say(seller, message.ActionNewOrder, nil, &message.SmallOrder{Kind: mostro.SideSell, AmountSats: rateSats, FiatCode: "EUR", FiatAmount: 1, PaymentMethod: "SEPA"})
 	if err != nil {
 		return err
 	}
-	ack, err := wait(sells, mostro.ActionNewOrder)
+	ack, err := wait(sells, message.ActionNewOrder)
 	if err != nil {
 		return err
 	}
 	id := ack.ID
-	if err := say(buyer, mostro.ActionTakeSell, id, mostro.PaymentRequest{Invoice: bolt11}); err != nil {
+	if err := say(buyer, message.ActionTakeSell, id, message.PaymentRequest{Invoice: bolt11}); err != nil {
 		return err
 	}
-	pay, err := wait(sells, mostro.ActionPayInvoice)
+	pay, err := wait(sells, message.ActionPayInvoice)
 	if err != nil {
 		return err
 	}
-	if err := n.Pay(ctx, pay.Payload.(mostro.PaymentRequest).Invoice); err != nil {
+	if err := n.Pay(ctx, pay.Payload.(message.PaymentRequest).Invoice); err != nil {
 		return err
 	}
-	if _, err := wait(buys, mostro.ActionHoldInvoicePaymentAccepted); err != nil {
+	if _, err := wait(buys, message.ActionHoldInvoicePaymentAccepted); err != nil {
 		return err
 	}
-	if err := say(buyer, mostro.ActionFiatSent, id, nil); err != nil {
+	if err := say(buyer, message.ActionFiatSent, id, nil); err != nil {
 		return err
 	}
-	if _, err := wait(sells, mostro.ActionFiatSentOk); err != nil {
+	if _, err := wait(sells, message.ActionFiatSentOk); err != nil {
 		return err
 	}
-	if err := say(seller, mostro.ActionRelease, id, nil); err != nil {
+	if err := say(seller, message.ActionRelease, id, nil); err != nil {
 		return err
 	}
-	_, err = wait(buys, mostro.ActionPurchaseCompleted)
+	_, err = wait(buys, message.ActionPurchaseCompleted)
 	return err
 }

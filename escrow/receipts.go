@@ -15,6 +15,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -181,11 +182,11 @@ func (b *TradeBook) receipts(msg InboundMessage) error {
 	case errors.Is(err, receipt.ErrNoReceiptMessage), b.receiptSigner == nil, msg.Transport == envelope.TransportLegacy:
 		return errDrop // a message between users, which is ignored
 	case err != nil:
-		return trade.Refuse(mostro.ReasonInvalidTextMessage)
+		return trade.Refuse(message.ReasonInvalidTextMessage)
 	}
 	t, err := b.trade(*msg.Message.ID)
 	if errors.Is(err, ErrNoRow) {
-		return trade.Refuse(mostro.ReasonNotFound)
+		return trade.Refuse(message.ReasonNotFound)
 	}
 	if err != nil {
 		return err
@@ -197,13 +198,13 @@ func (b *TradeBook) receipts(msg InboundMessage) error {
 	case t.Seller.Key:
 		role = receipt.RoleSeller
 	default:
-		return trade.Refuse(mostro.ReasonNotFound)
+		return trade.Refuse(message.ReasonNotFound)
 	}
 	if !settled(t.Status) {
-		return trade.Refuse(mostro.ReasonNotAllowedByStatus)
+		return trade.Refuse(message.ReasonNotAllowedByStatus)
 	}
 	if q.Payment && role != receipt.RoleSeller {
-		return trade.Refuse(mostro.ReasonInvalidParameters) // the buyer has not paid a hold invoice here
+		return trade.Refuse(message.ReasonInvalidParameters) // the buyer has not paid a hold invoice here
 	}
 	row, err := b.issued(t.ID, role)
 	fresh := errors.Is(err, ErrNoRow)
@@ -234,9 +235,9 @@ func (b *TradeBook) receipts(msg InboundMessage) error {
 }
 
 // settled reports whether the hold of a trade with this status was settled.
-func settled(s mostro.TradeStatus) bool {
+func settled(s message.TradeStatus) bool {
 	switch s {
-	case mostro.TradeSettledHoldInvoice, mostro.TradeSuccess, mostro.TradeSettledByAdmin, mostro.TradeCompletedByAdmin:
+	case message.TradeSettledHoldInvoice, message.TradeSuccess, message.TradeSettledByAdmin, message.TradeCompletedByAdmin:
 		return true
 	}
 	return false
@@ -269,7 +270,7 @@ func (b *TradeBook) attest(t trade.Trade, role, rater string) (Issued, error) {
 func (b *TradeBook) signBlinded(t trade.Trade, row *Issued, q receipt.ReceiptRequest) error {
 	if row.Signed != nil {
 		if row.Keyset != q.Keyset || !bytes.Equal(row.Blinded, q.Blinded) {
-			return trade.Refuse(mostro.ReasonInvalidParameters)
+			return trade.Refuse(message.ReasonInvalidParameters)
 		}
 		return nil
 	}
@@ -280,13 +281,13 @@ func (b *TradeBook) signBlinded(t trade.Trade, row *Issued, q receipt.ReceiptReq
 	k := b.keysets[receipt.EpochOf(time.Unix(at, 0))]
 	switch {
 	case k == nil || k.Closed || b.Reconciling:
-		return trade.Refuse(mostro.ReasonNotAllowedByStatus)
+		return trade.Refuse(message.ReasonNotAllowedByStatus)
 	case k.public.ID != q.Keyset:
-		return trade.Refuse(mostro.ReasonInvalidParameters)
+		return trade.Refuse(message.ReasonInvalidParameters)
 	}
 	signed, err := receipt.SignBlinded(k.secret, q.Blinded)
 	if errors.Is(err, receipt.ReceiptBlind) {
-		return trade.Refuse(mostro.ReasonInvalidParameters)
+		return trade.Refuse(message.ReasonInvalidParameters)
 	}
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -69,7 +70,7 @@ func (r *rig) answer(p trade.Party, id trade.OrderID, q receipt.ReceiptRequest) 
 	r.tb.Helper()
 	m := q.Message(id)
 	r.must(p, m.Action, &id, m.Payload)
-	got := r.last(p, mostro.ActionSendDM)
+	got := r.last(p, message.ActionSendDM)
 	if got.RequestID == nil {
 		r.tb.Error("the answer carries no request id")
 	}
@@ -102,20 +103,20 @@ func TestReceipts(t *testing.T) {
 	r.hold[trade.FxPublish] = true
 	id, seller, buyer := r.toActive()
 	ask := receipt.ReceiptRequest{}.Message(id)
-	r.refused(mostro.ReasonNotAllowedByStatus, buyer, ask.Action, &id, ask.Payload)
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
-	r.must(seller, mostro.ActionRelease, &id, nil)
-	r.status(mostro.TradeSettledHoldInvoice, id)
+	r.refused(message.ReasonNotAllowedByStatus, buyer, ask.Action, &id, ask.Payload)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
+	r.must(seller, message.ActionRelease, &id, nil)
+	r.status(message.TradeSettledHoldInvoice, id)
 	settled := r.node.now
 	before := r.trade(id)
 	early := r.answer(seller, id, receipt.ReceiptRequest{})
 	r.pass(3 * 3600)
 	r.resolves(id, true)
-	r.status(mostro.TradeSuccess, id)
+	r.status(message.TradeSuccess, id)
 	done := r.trade(id)
 
 	// A party that sent no request gets no message about receipts.
-	if n := r.got(buyer, mostro.ActionSendDM) + r.got(seller, mostro.ActionSendDM); n != 0 {
+	if n := r.got(buyer, message.ActionSendDM) + r.got(seller, message.ActionSendDM); n != 0 {
 		t.Errorf("%d messages about receipts without a request", n)
 	}
 	a := r.answer(buyer, id, receipt.ReceiptRequest{})
@@ -143,18 +144,18 @@ func TestReceipts(t *testing.T) {
 	if err != nil || named.PaymentHash != hex.EncodeToString(before.Hash[:]) || named.Nullifier != got.Nullifier {
 		t.Errorf("the seller's answer with the payment: %+v, %v", named, err)
 	}
-	r.refused(mostro.ReasonInvalidParameters, buyer, ask.Action, &id, receipt.ReceiptRequest{Payment: true}.Message(id).Payload)
+	r.refused(message.ReasonInvalidParameters, buyer, ask.Action, &id, receipt.ReceiptRequest{Payment: true}.Message(id).Payload)
 	if _, err := rated(t, node.Pubkey(), seller.Key, id.String(), a.Token, a.Receipt, nil); !errors.Is(err, receipt.ReceiptToken) {
 		t.Errorf("the buyer's receipt used by the seller: %v", err)
 	}
 
 	stranger := r.someone()
-	r.refused(mostro.ReasonNotFound, stranger, ask.Action, &id, ask.Payload)
+	r.refused(message.ReasonNotFound, stranger, ask.Action, &id, ask.Payload)
 	unknown := trade.OrderID{1}
-	r.refused(mostro.ReasonNotFound, buyer, ask.Action, &unknown, ask.Payload)
-	r.refused(mostro.ReasonInvalidTextMessage, buyer, ask.Action, &id, mostro.TextMessage(`{"receipt_request":2}`))
-	r.refused(mostro.ReasonInvalidTextMessage, buyer, ask.Action, &id, mostro.TextMessage(`{"receipt_request":1,"x":1}`))
-	r.refused("dropped", buyer, ask.Action, &id, mostro.TextMessage(`hello`))
+	r.refused(message.ReasonNotFound, buyer, ask.Action, &unknown, ask.Payload)
+	r.refused(message.ReasonInvalidTextMessage, buyer, ask.Action, &id, message.TextMessage(`{"receipt_request":2}`))
+	r.refused(message.ReasonInvalidTextMessage, buyer, ask.Action, &id, message.TextMessage(`{"receipt_request":1,"x":1}`))
+	r.refused("dropped", buyer, ask.Action, &id, message.TextMessage(`hello`))
 	old := buyer
 	old.Transport = envelope.TransportLegacy
 	r.refused("dropped", old, ask.Action, &id, ask.Payload)
@@ -167,9 +168,9 @@ func TestReceipts(t *testing.T) {
 	}
 	request := receipt.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}
 	foreign := receipt.ReceiptRequest{Keyset: "00000000000000000000000000000000", Blinded: q.Blinded}.Message(id)
-	r.refused(mostro.ReasonInvalidParameters, buyer, ask.Action, &id, foreign.Payload)
+	r.refused(message.ReasonInvalidParameters, buyer, ask.Action, &id, foreign.Payload)
 	above := receipt.ReceiptRequest{Keyset: set.ID, Blinded: bytes.Repeat([]byte{0xff}, len(q.Blinded))}.Message(id)
-	r.refused(mostro.ReasonInvalidParameters, buyer, ask.Action, &id, above.Payload)
+	r.refused(message.ReasonInvalidParameters, buyer, ask.Action, &id, above.Payload)
 	first, again := r.answer(buyer, id, request), r.answer(buyer, id, request)
 	if !reflect.DeepEqual(first, again) || !reflect.DeepEqual(first.Receipt, a.Receipt) {
 		t.Error("the answer to the same request differs")
@@ -183,7 +184,7 @@ func TestReceipts(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := receipt.ReceiptRequest{Keyset: set.ID, Blinded: other.Blinded}
-	r.refused(mostro.ReasonInvalidParameters, buyer, ask.Action, &id, second.Message(id).Payload)
+	r.refused(message.ReasonInvalidParameters, buyer, ask.Action, &id, second.Message(id).Payload)
 	if _, err := other.Unblind(r.answer(seller, id, second).Signed); err != nil {
 		t.Errorf("the seller's receipt: %v", err)
 	}
@@ -234,7 +235,7 @@ func TestReceiptsEpochs(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := receipt.ReceiptRequest{Keyset: next.ID, Blinded: q.Blinded}.Message(id)
-	r.refused(mostro.ReasonInvalidParameters, buyer, m.Action, &id, m.Payload)
+	r.refused(message.ReasonInvalidParameters, buyer, m.Action, &id, m.Payload)
 	if q, err = set.Blind(buyer.Key, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -262,13 +263,13 @@ func TestReceiptsOfAnOldStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := receipt.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}.Message(id)
-	r.refused(mostro.ReasonNotAllowedByStatus, buyer, m.Action, &id, m.Payload)
+	r.refused(message.ReasonNotAllowedByStatus, buyer, m.Action, &id, m.Payload)
 	r.answer(buyer, id, receipt.ReceiptRequest{}) // the plain receipt is the same if it was lost
 	// The keyset stays closed after every later start, and is not published.
 	rows := len(r.store.rows)
 	r.start()
 	r.givesReceipts(node, newBlindKey(t))
-	r.refused(mostro.ReasonNotAllowedByStatus, buyer, m.Action, &id, m.Payload)
+	r.refused(message.ReasonNotAllowedByStatus, buyer, m.Action, &id, m.Payload)
 	if r.book.QueueKeysets(r.node.now + 10*supplyEvery); len(r.book.batch.commit.Outbox) != 0 || len(r.store.rows) != rows {
 		t.Error("a closed keyset was published")
 	}
@@ -415,7 +416,7 @@ func TestReceiptsOverRestart(t *testing.T) {
 		m := q.Message(id)
 		m.RequestID = number(9)
 		u.send(m)
-		a, err := receipt.ParseReceiptAnswer(u.wait(mostro.ActionSendDM))
+		a, err := receipt.ParseReceiptAnswer(u.wait(message.ActionSendDM))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -461,13 +462,13 @@ func TestReceiptsOverRestart(t *testing.T) {
 	m := receipt.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}.Message(id)
 	m.RequestID = number(10)
 	seller.send(m)
-	if no, ok := seller.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || no.Reason != mostro.ReasonNotAllowedByStatus {
+	if no, ok := seller.wait(message.ActionCantDo).Payload.(message.CantDo); !ok || no.Reason != message.ReasonNotAllowedByStatus {
 		t.Errorf("the answer of an older store is %+v", no)
 	}
 	w.restart() // the answer stays the same when the rollback guard agrees again
 	m.RequestID = number(11)
 	seller.send(m)
-	if no, ok := seller.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || no.Reason != mostro.ReasonNotAllowedByStatus {
+	if no, ok := seller.wait(message.ActionCantDo).Payload.(message.CantDo); !ok || no.Reason != message.ReasonNotAllowedByStatus {
 		t.Errorf("after a restart the answer of an older store is %+v", no)
 	}
 }

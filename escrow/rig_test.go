@@ -11,6 +11,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -25,10 +26,10 @@ type rig struct {
 	n     int
 	// hold keeps effects of these kinds in the outbox.
 	hold      map[trade.EffectKind]bool
-	mail      map[string][]mostro.Message // by the key of the receiver
-	published []mostro.Status             // the published statuses of orders
+	mail      map[string][]message.Message // by the key of the receiver
+	published []mostro.Status              // the published statuses of orders
 	// disputes lists the published statuses of disputes.
-	disputes []mostro.DisputeStatus
+	disputes []message.DisputeStatus
 	policy   Policy
 }
 
@@ -37,7 +38,7 @@ func newRig(tb testing.TB) *rig {
 	rng := rand.New(rand.NewPCG(7, 7))
 	r := &rig{
 		tb: tb, store: newSimStore(), node: newSimNode(rng, 1_790_000_000), price: trade.Quote{Price: 100_000},
-		hold: make(map[trade.EffectKind]bool), mail: make(map[string][]mostro.Message), policy: DefaultPolicy(),
+		hold: make(map[trade.EffectKind]bool), mail: make(map[string][]message.Message), policy: DefaultPolicy(),
 	}
 	r.policy.Terms.Fee = 6_000_000
 	r.start()
@@ -147,7 +148,7 @@ func (r *rig) perform(row OutboxRow) bool {
 	case trade.FxPublishOrder:
 		r.published = append(r.published, mostro.Status(row.Event.Content))
 	case trade.FxPublishDispute:
-		r.disputes = append(r.disputes, mostro.DisputeStatus(row.Event.Content))
+		r.disputes = append(r.disputes, message.DisputeStatus(row.Event.Content))
 	default:
 		res, err := effectRunner{node: r.node, addresses: r.node}.do(context.Background(), row.Effect, 0)
 		if err != nil {
@@ -216,16 +217,16 @@ func hexKeyOf(n int) string {
 }
 
 // message returns a message of a party.
-func (r *rig) message(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) InboundMessage {
+func (r *rig) message(p trade.Party, action message.Action, id *trade.OrderID, payload message.Payload) InboundMessage {
 	r.n++
 	request := uint64(r.n)
 	msg := InboundMessage{
 		Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true,
 		CreatedAt: r.node.now, Received: r.node.now, ReplayID: fmt.Sprintf("letter %d", r.n),
-		Message: trade.Outgoing{Message: mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, RequestID: &request, ID: id, Action: action, Payload: payload}},
+		Message: trade.Outgoing{Message: message.Message{Wrapper: message.WrapperOrder, Version: 2, RequestID: &request, ID: id, Action: action, Payload: payload}},
 	}
 	switch action {
-	case mostro.ActionNewOrder, mostro.ActionTakeSell, mostro.ActionTakeBuy:
+	case message.ActionNewOrder, message.ActionTakeSell, message.ActionTakeBuy:
 		index := p.Index
 		msg.Message.TradeIndex = &index
 	}
@@ -234,7 +235,7 @@ func (r *rig) message(p trade.Party, action mostro.Action, id *trade.OrderID, pa
 
 // say sends a message and returns its outcome, which is "" if the message was accepted. No
 // effect is executed yet.
-func (r *rig) say(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) string {
+func (r *rig) say(p trade.Party, action message.Action, id *trade.OrderID, payload message.Payload) string {
 	r.tb.Helper()
 	return r.receive(r.message(p, action, id, payload))
 }
@@ -250,7 +251,7 @@ func (r *rig) receive(msg InboundMessage) string {
 }
 
 // must sends a message that has to be accepted, and executes all its effects.
-func (r *rig) must(p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) {
+func (r *rig) must(p trade.Party, action message.Action, id *trade.OrderID, payload message.Payload) {
 	r.tb.Helper()
 	if outcome := r.say(p, action, id, payload); outcome != "" {
 		r.tb.Fatalf("%s: %s", action, outcome)
@@ -259,7 +260,7 @@ func (r *rig) must(p trade.Party, action mostro.Action, id *trade.OrderID, paylo
 }
 
 // refused sends a message that has to be refused with a reason and without any change.
-func (r *rig) refused(want mostro.Reason, p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) {
+func (r *rig) refused(want message.Reason, p trade.Party, action message.Action, id *trade.OrderID, payload message.Payload) {
 	r.tb.Helper()
 	before := len(r.mail[p.Key])
 	var tr trade.Trade
@@ -274,7 +275,7 @@ func (r *rig) refused(want mostro.Reason, p trade.Party, action mostro.Action, i
 		r.tb.Errorf("%s was refused and changed the trade", action)
 	}
 	for _, m := range r.mail[p.Key][before:] {
-		if c, ok := m.Payload.(mostro.CantDo); ok && c.Reason == want && m.RequestID != nil {
+		if c, ok := m.Payload.(message.CantDo); ok && c.Reason == want && m.RequestID != nil {
 			return
 		}
 	}
@@ -287,7 +288,7 @@ func (r *rig) refused(want mostro.Reason, p trade.Party, action mostro.Action, i
 func (r *rig) trade(id trade.OrderID) trade.Trade { return r.store.trades[id] }
 
 // last returns the newest message of an action to a party, and removes the message.
-func (r *rig) last(p trade.Party, action mostro.Action) mostro.Message {
+func (r *rig) last(p trade.Party, action message.Action) message.Message {
 	r.tb.Helper()
 	list := r.mail[p.Key]
 	for i := len(list) - 1; i >= 0; i-- {
@@ -297,11 +298,11 @@ func (r *rig) last(p trade.Party, action mostro.Action) mostro.Message {
 		}
 	}
 	r.tb.Fatalf("no %s arrived; the messages are %v", action, actions(list))
-	return mostro.Message{}
+	return message.Message{}
 }
 
 // got returns the number of messages of an action to a party.
-func (r *rig) got(p trade.Party, action mostro.Action) int {
+func (r *rig) got(p trade.Party, action message.Action) int {
 	n := 0
 	for _, m := range r.mail[p.Key] {
 		if m.Action == action {
@@ -311,7 +312,7 @@ func (r *rig) got(p trade.Party, action mostro.Action) int {
 	return n
 }
 
-func (r *rig) status(want mostro.TradeStatus, id trade.OrderID) {
+func (r *rig) status(want message.TradeStatus, id trade.OrderID) {
 	r.tb.Helper()
 	if t := r.trade(id); t.Status != want {
 		r.tb.Fatalf("the trade is %s (%s), want %s", t.Status, t.Last, want)
@@ -319,7 +320,7 @@ func (r *rig) status(want mostro.TradeStatus, id trade.OrderID) {
 }
 
 // order creates an order. Zero fields of o get defaults.
-func (r *rig) order(p trade.Party, o mostro.SmallOrder) trade.OrderID {
+func (r *rig) order(p trade.Party, o message.SmallOrder) trade.OrderID {
 	r.tb.Helper()
 	if o.Kind == "" {
 		o.Kind = mostro.SideSell
@@ -328,27 +329,27 @@ func (r *rig) order(p trade.Party, o mostro.SmallOrder) trade.OrderID {
 		o.AmountSats, o.FiatAmount = 100_000, 100
 	}
 	o.FiatCode, o.PaymentMethod = "EUR", "SEPA"
-	r.must(p, mostro.ActionNewOrder, nil, &o)
-	return *r.last(p, mostro.ActionNewOrder).ID
+	r.must(p, message.ActionNewOrder, nil, &o)
+	return *r.last(p, message.ActionNewOrder).ID
 }
 
 // bolt11 returns an invoice of the buyer for a trade.
-func (r *rig) bolt11(id trade.OrderID) mostro.PaymentRequest {
+func (r *rig) bolt11(id trade.OrderID) message.PaymentRequest {
 	t := r.trade(id)
 	return r.bolt11For(id, t.PayoutSats()*1000, 7200)
 }
 
-func (r *rig) bolt11For(id trade.OrderID, msat, life int64) mostro.PaymentRequest {
+func (r *rig) bolt11For(id trade.OrderID, msat, life int64) message.PaymentRequest {
 	var h trade.Hash
 	_, _ = simReader{r.node.rng}.Read(h[:])
-	return mostro.PaymentRequest{Invoice: simInvoice(h, msat, r.node.now+life, id.String())}
+	return message.PaymentRequest{Invoice: simInvoice(h, msat, r.node.now+life, id.String())}
 }
 
 // pays has the seller pay the hold invoice that was shown.
 func (r *rig) pays(seller trade.Party) trade.Hash {
 	r.tb.Helper()
 	for {
-		if p, ok := r.last(seller, mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest); ok {
+		if p, ok := r.last(seller, message.ActionPayInvoice).Payload.(message.PaymentRequest); ok {
 			h := simDecode(p.Invoice).Hash
 			if !r.node.pay(h) {
 				r.tb.Fatal("the hold invoice cannot be paid")
@@ -363,11 +364,11 @@ func (r *rig) pays(seller trade.Party) trade.Hash {
 func (r *rig) toActive() (id trade.OrderID, seller, buyer trade.Party) {
 	r.tb.Helper()
 	seller, buyer = r.someone(), r.someone()
-	id = r.order(seller, mostro.SmallOrder{})
-	r.must(buyer, mostro.ActionTakeSell, &id, nil)
-	r.must(buyer, mostro.ActionAddInvoice, &id, r.bolt11(id))
+	id = r.order(seller, message.SmallOrder{})
+	r.must(buyer, message.ActionTakeSell, &id, nil)
+	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	r.pays(seller)
-	r.status(mostro.TradeActive, id)
+	r.status(message.TradeActive, id)
 	return id, seller, buyer
 }
 
@@ -375,9 +376,9 @@ func (r *rig) toActive() (id trade.OrderID, seller, buyer trade.Party) {
 func (r *rig) toSettled() (id trade.OrderID, seller, buyer trade.Party) {
 	r.tb.Helper()
 	id, seller, buyer = r.toActive()
-	r.must(buyer, mostro.ActionFiatSent, &id, nil)
-	r.must(seller, mostro.ActionRelease, &id, nil)
-	r.status(mostro.TradeSettledHoldInvoice, id)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
+	r.must(seller, message.ActionRelease, &id, nil)
+	r.status(message.TradeSettledHoldInvoice, id)
 	return id, seller, buyer
 }
 

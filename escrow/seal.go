@@ -9,15 +9,15 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
-	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // Sealer converts a message to the event that is published. A Sealer is safe for
 // concurrent use.
 type Sealer interface {
-	Seal(ctx context.Context, to trade.Party, m mostro.Message, now time.Time) (*nostr.Event, error)
+	Seal(ctx context.Context, to trade.Party, m message.Message, now time.Time) (*nostr.Event, error)
 }
 
 // Signer signs the node's public events.
@@ -34,7 +34,7 @@ type KeysSealer struct {
 
 // Seal seals a message in the receiver's transport. The message inside is not signed,
 // because the event's author is proof enough for a message of a node.
-func (s KeysSealer) Seal(ctx context.Context, to trade.Party, m mostro.Message, now time.Time) (*nostr.Event, error) {
+func (s KeysSealer) Seal(ctx context.Context, to trade.Party, m message.Message, now time.Time) (*nostr.Event, error) {
 	o := envelope.SealOptions{Transport: to.Transport, To: to.Key, Trade: s.Keys, Unsigned: true, Now: now}
 	if s.MailDays > 0 && to.Transport == envelope.TransportV2 {
 		o.Expiration = nostr.Timestamp(now.Unix() + s.MailDays*86400)

@@ -10,6 +10,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -68,9 +69,9 @@ func (s *secrets) addStore(db *DB) error {
 				return nil
 			}
 			switch p := in.Request.Message.Payload.(type) {
-			case mostro.PaymentRequest:
+			case message.PaymentRequest:
 				s.add("an invoice in a message", p.Invoice)
-			case *mostro.SmallOrder:
+			case *message.SmallOrder:
 				if p.BuyerInvoice != nil {
 					s.add("an invoice in an order", *p.BuyerInvoice)
 				}
@@ -151,10 +152,10 @@ func TestSecretsAreKept(t *testing.T) {
 	w.sellOrder(w.user(envelope.TransportV2), w.user(envelope.TransportV1), func(string) { w.restart() })
 	w.sellOrder(w.user(envelope.TransportLegacy), w.user(envelope.TransportLegacy), func(string) {})
 	stranger := w.user(envelope.TransportV2)
-	stranger.send(mostro.Message{RequestID: number(1), TradeIndex: stranger.tradeIndex(), Action: mostro.ActionNewOrder, Payload: &mostro.SmallOrder{
+	stranger.send(message.Message{RequestID: number(1), TradeIndex: stranger.tradeIndex(), Action: message.ActionNewOrder, Payload: &message.SmallOrder{
 		Kind: mostro.SideBuy, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA", BuyerInvoice: text("lnsim:no such invoice"),
 	}})
-	stranger.wait(mostro.ActionCantDo)
+	stranger.wait(message.ActionCantDo)
 	w.secrets.add("a refused invoice", "lnsim:no such invoice")
 	_ = w.stop()
 	found := map[string]bool{}

@@ -5,7 +5,7 @@ import (
 	"errors"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // putBack makes a copy of the store, or replaces the store by the last copy. The Lightning
@@ -102,16 +102,16 @@ func (s *sim) verdict(t trade.Trade) trade.InputKind {
 	switch {
 	case !s.copied(t.ID):
 		return trade.InResume
-	case paid > 0 && paid >= settled, live != nil && live.state.Phase == trade.HoldSettled && !trade.Escrowed(t.Status) && t.Status != mostro.TradeSettledHoldInvoice:
+	case paid > 0 && paid >= settled, live != nil && live.state.Phase == trade.HoldSettled && !trade.Escrowed(t.Status) && t.Status != message.TradeSettledHoldInvoice:
 		// The payout was already made, or the order was not taken in this store.
 		if !s.abandoned[t.ID] {
 			s.count.abandoned++
 		}
 		s.abandoned[t.ID] = true
 		return ""
-	case live != nil && live.state.Phase == trade.HoldSettled && (t.Status == mostro.TradeFiatSent || t.Status == mostro.TradeDispute):
+	case live != nil && live.state.Phase == trade.HoldSettled && (t.Status == message.TradeFiatSent || t.Status == message.TradeDispute):
 		return trade.InPayAfterAll
-	case live != nil && live.state.Phase == trade.HoldSettled && t.Status == mostro.TradeActive:
+	case live != nil && live.state.Phase == trade.HoldSettled && t.Status == message.TradeActive:
 		if !s.abandoned[t.ID] {
 			s.count.abandoned++
 		}
@@ -175,7 +175,7 @@ func (s *sim) judgeCopied(id trade.OrderID) {
 	// invoice once, and that buyer named an invoice that was already paid.
 	named := s.node.pays[t.Payout.LastHash]
 	elsewhere := named != nil && named.order != id.String() && named.state.Status == trade.PaymentSucceeded
-	if paid > settled || t.Status == mostro.TradeSuccess && paid == 0 && !elsewhere {
+	if paid > settled || t.Status == message.TradeSuccess && paid == 0 && !elsewhere {
 		s.fail("trade %s is %s: %d payments of %d settled holds", id, t.Status, paid, settled)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -31,7 +32,7 @@ func (s *sim) downtime() {
 	for left > 0 && s.err == nil {
 		for _, id := range s.unfinished() {
 			switch n := s.rng.IntN(40); {
-			case n < 20 && s.book.open[id].Status == mostro.TradeWaitingPayment:
+			case n < 20 && s.book.open[id].Status == message.TradeWaitingPayment:
 				s.act(id)
 			case n < 2:
 				s.act(id)
@@ -73,7 +74,7 @@ func (s *sim) judgeRoom(was trade.Trade, in trade.Input) {
 	}
 	left := int64(hold.state.ExpiryHeight) - int64(s.node.height) - int64(marginBlocks(was.Terms)) - int64(leastBlocks(was.Terms))
 	switch {
-	case next.Status == mostro.TradeActive && was.Status != mostro.TradeActive && left < -drift:
+	case next.Status == message.TradeActive && was.Status != message.TradeActive && left < -drift:
 		s.fail("trade %s begins with %d blocks less than a trade needs", was.ID, -left)
 	case next.Last == trade.OnHoldTooShort && left > drift && !s.copied(was.ID) && s.node.now-s.skewed > 2*86400:
 		s.fail("the hold of trade %s is given back with %d blocks more than a trade needs", was.ID, left)
@@ -89,7 +90,7 @@ func (s *sim) judgeLook(in trade.Input) {
 	if t.Hash != in.Hash || t.Frozen || t.Settling || t.EscrowGone || hold.state.Phase != trade.HoldAccepted || s.node.height+marginBlocks(t.Terms) < hold.state.ExpiryHeight {
 		return
 	}
-	if t.Status == mostro.TradeActive || t.Status == mostro.TradeFiatSent {
+	if t.Status == message.TradeActive || t.Status == message.TradeFiatSent {
 		s.fail("trade %s is %s, and its hold was looked up %d blocks before its expiry", t.ID, t.Status, hold.state.ExpiryHeight-s.node.height)
 	}
 }
@@ -340,14 +341,14 @@ func (s *sim) judgeRequest(row JournalRow) {
 	m := row.Input.Request.Message
 	invoice := 0
 	switch p := m.Payload.(type) {
-	case *mostro.SmallOrder:
+	case *message.SmallOrder:
 		if p.BuyerInvoice != nil {
 			invoice = len(*p.BuyerInvoice)
 		}
 		if len(p.PaymentMethod) < 100 && s.rng.IntN(50) > 0 {
 			return
 		}
-	case mostro.PaymentRequest:
+	case message.PaymentRequest:
 		invoice = len(p.Invoice)
 		if p.Order == nil && s.rng.IntN(50) > 0 {
 			return
@@ -365,9 +366,9 @@ var filler = strings.Repeat("<&>", 5000)
 
 // swollen adds 15 KiB of unused fields to a payload, or extends a used field to its
 // maximum length.
-func (s *sim) swollen(payload mostro.Payload) mostro.Payload {
+func (s *sim) swollen(payload message.Payload) message.Payload {
 	switch p := payload.(type) {
-	case *mostro.SmallOrder:
+	case *message.SmallOrder:
 		o := *p
 		switch s.rng.IntN(3) {
 		case 0:
@@ -379,8 +380,8 @@ func (s *sim) swollen(payload mostro.Payload) mostro.Payload {
 			o.BuyerTradePubkey = &filler
 		}
 		return &o
-	case mostro.PaymentRequest:
-		p.Order = &mostro.SmallOrder{Kind: mostro.SideSell, FiatCode: "USD", PaymentMethod: filler, FiatAmount: 1}
+	case message.PaymentRequest:
+		p.Order = &message.SmallOrder{Kind: mostro.SideSell, FiatCode: "USD", PaymentMethod: filler, FiatAmount: 1}
 		return p
 	}
 	return payload
@@ -402,7 +403,7 @@ func (s *sim) flood() {
 		var h trade.Hash
 		_, _ = simReader{s.rng}.Read(h[:])
 		text := simLongInvoice(h, 0, s.node.now+86400, "00000000-0000-4000-8000-000000000000")
-		s.send(p, nil, mostro.ActionNewOrder, nil, &mostro.SmallOrder{
+		s.send(p, nil, message.ActionNewOrder, nil, &message.SmallOrder{
 			Kind: mostro.SideBuy, FiatCode: "USD", FiatAmount: 10, AmountSats: 100_000, PaymentMethod: "SEPA",
 			BuyerInvoice: &text, BuyerTradePubkey: &filler,
 		})
@@ -411,8 +412,8 @@ func (s *sim) flood() {
 	s.batch()
 	s.count.flooded += len(s.order) - first
 	for _, id := range slices.Clone(s.order[first:]) {
-		if t := s.book.open[id]; t != nil && t.Status == mostro.TradePending {
-			s.send(t.Maker(), nil, mostro.ActionCancel, &id, nil)
+		if t := s.book.open[id]; t != nil && t.Status == message.TradePending {
+			s.send(t.Maker(), nil, message.ActionCancel, &id, nil)
 		}
 	}
 	s.batch()
@@ -428,7 +429,7 @@ func (s *sim) judgeNextKeys(rows int) {
 		} else if t != nil && row.Input.Kind == trade.InMessage {
 			// A key that was announced earlier and is in use by now cannot be announced again
 			// by another message, and the rest of the order is not made with it.
-			if p, ok := row.Input.Request.Message.Payload.(mostro.NextTrade); ok && p.Pubkey == t.Next.Pubkey {
+			if p, ok := row.Input.Request.Message.Payload.(message.NextTrade); ok && p.Pubkey == t.Next.Pubkey {
 				key = p.Pubkey
 			}
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
 )
@@ -78,7 +79,7 @@ func TestSimulation(t *testing.T) {
 	}
 	t.Logf("%d trades, %d steps, %d refusals, %d crashes, %d calls to the node; ends %v; faults %v; %v",
 		total.trades, total.steps, total.refused, total.crashes, total.calls, total.ends, total.faults(), time.Since(began).Round(time.Millisecond))
-	for _, s := range []mostro.TradeStatus{mostro.TradeSuccess, mostro.TradeCanceled, mostro.TradeCooperativelyCanceled, mostro.TradeExpired} {
+	for _, s := range []message.TradeStatus{message.TradeSuccess, message.TradeCanceled, message.TradeCooperativelyCanceled, message.TradeExpired} {
 		if total.ends[s] == 0 {
 			t.Errorf("no trade ended as %s, so the simulation does not cover that status", s)
 		}
@@ -204,7 +205,7 @@ func newSim(seed uint64, mirror *DB) *sim {
 	}
 	s.hurry = []int64{2, 10, 60}[rng.IntN(3)]
 	s.sleepy = rng.IntN(4) == 0
-	s.count.ends, s.count.triggers = make(map[mostro.TradeStatus]int), make(map[trade.Trigger]int)
+	s.count.ends, s.count.triggers = make(map[message.TradeStatus]int), make(map[trade.Trigger]int)
 	s.node.fickle = true
 	s.store.mirror = mirror
 	s.fragile = mirror == nil && seed%3 == 0
@@ -475,7 +476,7 @@ func (s *sim) judgeTrade(t trade.Trade) {
 		s.fail("trade %s is %s and shown as %s", t.ID, t.Status, t.Bucket)
 	case t.Frozen && !s.mayFreeze[t.ID]:
 		s.fail("trade %s is frozen", t.ID)
-	case t.Status == mostro.TradePending && (t.Taker() != trade.Party{} || t.Hash != trade.Hash{} || t.MarketPrice && t.AmountSats != 0):
+	case t.Status == message.TradePending && (t.Taker() != trade.Party{} || t.Hash != trade.Hash{} || t.MarketPrice && t.AmountSats != 0):
 		s.fail("trade %s is back in the book with something of its taker", t.ID)
 	case trade.Escrowed(t.Status) && t.BuyerInvoice.Text == "":
 		s.fail("trade %s is %s and its buyer cannot be paid", t.ID, t.Status)
@@ -534,9 +535,9 @@ func (s *sim) judgeRow(row JournalRow) {
 	}
 	party := func(t trade.Trade) bool { return key == t.Buyer.Key || key == t.Seller.Key }
 	switch action {
-	case mostro.ActionNewOrder, mostro.ActionTakeSell, mostro.ActionTakeBuy:
+	case message.ActionNewOrder, message.ActionTakeSell, message.ActionTakeBuy:
 		return
-	case mostro.ActionTradePubkey:
+	case message.ActionTradePubkey:
 		return
 	}
 	was := s.journalTrade(row)
@@ -544,12 +545,12 @@ func (s *sim) judgeRow(row JournalRow) {
 		s.fail("%s of %s by a stranger", action, row.Trade)
 	}
 	switch action {
-	case mostro.ActionRelease:
-		if key != was.Seller.Key || was.Status != mostro.TradeFiatSent && was.Status != mostro.TradeDispute {
+	case message.ActionRelease:
+		if key != was.Seller.Key || was.Status != message.TradeFiatSent && was.Status != message.TradeDispute {
 			s.fail("release of %s in %s by %s", row.Trade, was.Status, key)
 		}
 		s.truth[row.Trade].released[was.Hash] = s.generation
-	case mostro.ActionFiatSent, mostro.ActionAddInvoice:
+	case message.ActionFiatSent, message.ActionAddInvoice:
 		if key != was.Buyer.Key {
 			s.fail("%s of %s by another than the buyer", action, row.Trade)
 		}
@@ -618,7 +619,7 @@ func (s *sim) judgeCancel(h trade.Hash) {
 
 func (s *sim) judgePay(p Payment, d trade.Destination) {
 	order := s.node.orderOf(p.Bolt11)
-	id, err := mostro.ParseUUID(order)
+	id, err := message.ParseUUID(order)
 	if err != nil {
 		s.fail("pays an invoice of nobody: %s", p.Bolt11)
 		return
@@ -737,8 +738,8 @@ func (s *sim) do(row OutboxRow) (notice, error) {
 // delivered has a user read a message.
 func (s *sim) delivered(row OutboxRow) {
 	m := row.Effect.Message
-	if m.Action == mostro.ActionPayInvoice {
-		if p, ok := m.Payload.(mostro.PaymentRequest); ok {
+	if m.Action == message.ActionPayInvoice {
+		if p, ok := m.Payload.(message.PaymentRequest); ok {
 			d := simDecode(p.Invoice)
 			t := s.store.trades[row.Trade]
 			if t.Preimage.Hash() != d.Hash && s.owner[d.Hash] != row.Trade {
@@ -747,7 +748,7 @@ func (s *sim) delivered(row OutboxRow) {
 			s.truth[row.Trade].shown[d.Hash] = true
 		}
 	}
-	if o, ok := m.Payload.(*mostro.SmallOrder); ok && o.BuyerInvoice != nil && m.Action != mostro.ActionNewOrder {
+	if o, ok := m.Payload.(*message.SmallOrder); ok && o.BuyerInvoice != nil && m.Action != message.ActionNewOrder {
 		s.fail("%s shows the buyer's invoice", m.Action)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // happen executes one random action.
@@ -112,10 +113,10 @@ func (s *sim) aged(h trade.Hash) {
 	if t.Frozen || s.truth[t.ID] != nil && s.node.now-s.truth[t.ID].freed < 7200 {
 		return // an operator took too long
 	}
-	if t.Hash == h && t.Status == mostro.TradeActive && s.node.now-s.outage > 7200 {
+	if t.Hash == h && t.Status == message.TradeActive && s.node.now-s.outage > 7200 {
 		s.fail("trade %s is active and its hold ran into its time lock", t.ID)
 	}
-	if t.Hash == h && t.Status == mostro.TradeFiatSent && !t.Settling && s.node.now-s.outage > 7200 {
+	if t.Hash == h && t.Status == message.TradeFiatSent && !t.Settling && s.node.now-s.outage > 7200 {
 		s.fail("trade %s has fiat sent, its hold ran into its time lock, and nobody opened a dispute", t.ID)
 	}
 }
@@ -139,7 +140,7 @@ func (s *sim) user() (trade.Party, *int64) {
 }
 
 // send puts a message into the log, sometimes twice, sometimes late.
-func (s *sim) send(p trade.Party, index *int64, action mostro.Action, id *trade.OrderID, payload mostro.Payload) {
+func (s *sim) send(p trade.Party, index *int64, action message.Action, id *trade.OrderID, payload message.Payload) {
 	request := s.rng.Uint64()
 	if s.rng.IntN(30) == 0 {
 		payload = s.swollen(payload)
@@ -147,8 +148,8 @@ func (s *sim) send(p trade.Party, index *int64, action mostro.Action, id *trade.
 	msg := InboundMessage{
 		Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true,
 		CreatedAt: s.node.now, Received: s.clock(), ReplayID: fmt.Sprintf("letter %d", len(s.log)),
-		Message: trade.Outgoing{Message: mostro.Message{
-			Wrapper: mostro.WrapperOrder, Version: 2, RequestID: &request, TradeIndex: index, ID: id, Action: action, Payload: payload,
+		Message: trade.Outgoing{Message: message.Message{
+			Wrapper: message.WrapperOrder, Version: 2, RequestID: &request, TradeIndex: index, ID: id, Action: action, Payload: payload,
 		}},
 	}
 	if s.rng.IntN(20) == 0 {
@@ -166,7 +167,7 @@ func (s *sim) send(p trade.Party, index *int64, action mostro.Action, id *trade.
 
 func (s *sim) newOrder() {
 	p, index := s.user()
-	o := &mostro.SmallOrder{FiatCode: "USD", PaymentMethod: "SEPA", Kind: mostro.SideSell}
+	o := &message.SmallOrder{FiatCode: "USD", PaymentMethod: "SEPA", Kind: mostro.SideSell}
 	if s.rng.IntN(2) == 0 {
 		o.Kind = mostro.SideBuy
 	}
@@ -186,7 +187,7 @@ func (s *sim) newOrder() {
 		text := fmt.Sprintf("maker%d@home", s.nextKey)
 		o.BuyerInvoice = &text
 	}
-	s.send(p, index, mostro.ActionNewOrder, nil, o)
+	s.send(p, index, message.ActionNewOrder, nil, o)
 }
 
 // invoice returns a payout destination, which is valid in most cases.
@@ -233,69 +234,69 @@ func (s *sim) act(id trade.OrderID) {
 		return
 	}
 	switch t.Status {
-	case mostro.TradePending:
+	case message.TradePending:
 		switch n := s.rng.IntN(20); {
 		case n == 0:
-			s.send(t.Maker(), nil, mostro.ActionCancel, &id, nil)
+			s.send(t.Maker(), nil, message.ActionCancel, &id, nil)
 		case n == 1:
 			p, _ := s.user()
 			p.Identity = t.Maker().Identity
-			s.send(p, nil, mostro.ActionTradePubkey, &id, nil)
+			s.send(p, nil, message.ActionTradePubkey, &id, nil)
 		default:
 			s.take(t)
 		}
-	case mostro.TradeWaitingBuyerInvoice:
-		s.send(buyer, nil, mostro.ActionAddInvoice, &id, mostro.PaymentRequest{Invoice: s.invoice(t)})
-	case mostro.TradeWaitingPayment:
+	case message.TradeWaitingBuyerInvoice:
+		s.send(buyer, nil, message.ActionAddInvoice, &id, message.PaymentRequest{Invoice: s.invoice(t)})
+	case message.TradeWaitingPayment:
 		if s.truth[id] != nil && s.truth[id].shown[t.Hash] {
 			s.node.pay(t.Hash)
 		}
-	case mostro.TradeActive:
+	case message.TradeActive:
 		if s.rng.IntN(8) == 0 {
-			s.send([]trade.Party{buyer, seller}[s.rng.IntN(2)], nil, mostro.ActionCancel, &id, nil)
+			s.send([]trade.Party{buyer, seller}[s.rng.IntN(2)], nil, message.ActionCancel, &id, nil)
 			return
 		}
-		var next mostro.Payload
+		var next message.Payload
 		if t.Range() && t.Kind == mostro.SideBuy {
 			next = s.nextTrade(t)
 		}
-		s.send(buyer, nil, mostro.ActionFiatSent, &id, next)
-	case mostro.TradeFiatSent, mostro.TradeDispute:
+		s.send(buyer, nil, message.ActionFiatSent, &id, next)
+	case message.TradeFiatSent, message.TradeDispute:
 		switch s.rng.IntN(12) {
 		case 0:
-			s.send([]trade.Party{buyer, seller}[s.rng.IntN(2)], nil, mostro.ActionCancel, &id, nil)
+			s.send([]trade.Party{buyer, seller}[s.rng.IntN(2)], nil, message.ActionCancel, &id, nil)
 		case 1:
-			s.send([]trade.Party{buyer, seller}[s.rng.IntN(2)], nil, mostro.ActionDispute, &id, nil)
+			s.send([]trade.Party{buyer, seller}[s.rng.IntN(2)], nil, message.ActionDispute, &id, nil)
 		case 2, 3, 4:
 			s.pass(60)
 		default:
-			var next mostro.Payload
+			var next message.Payload
 			if t.Range() && t.Kind == mostro.SideSell {
 				next = s.nextTrade(t)
 			}
-			s.send(seller, nil, mostro.ActionRelease, &id, next)
+			s.send(seller, nil, message.ActionRelease, &id, next)
 		}
-	case mostro.TradeSettledHoldInvoice:
+	case message.TradeSettledHoldInvoice:
 		if s.rng.IntN(3) == 0 {
-			s.send(buyer, nil, mostro.ActionAddInvoice, &id, mostro.PaymentRequest{Invoice: s.invoice(t)})
+			s.send(buyer, nil, message.ActionAddInvoice, &id, message.PaymentRequest{Invoice: s.invoice(t)})
 		}
 	}
 }
 
-func (s *sim) nextTrade(t trade.Trade) mostro.Payload {
+func (s *sim) nextTrade(t trade.Trade) message.Payload {
 	if s.rng.IntN(5) == 0 {
 		return nil
 	}
 	keys := []int{4, 64}[s.rng.IntN(2)] // few keys, so that some are in use
-	return mostro.NextTrade{Pubkey: curveKeys()[s.rng.IntN(keys)], Index: uint32(t.Maker().Index + 100)}
+	return message.NextTrade{Pubkey: curveKeys()[s.rng.IntN(keys)], Index: uint32(t.Maker().Index + 100)}
 }
 
 func (s *sim) take(t trade.Trade) {
 	id := t.ID
 	p, index := s.user()
-	action := mostro.ActionTakeSell
+	action := message.ActionTakeSell
 	if t.Kind == mostro.SideBuy {
-		action = mostro.ActionTakeBuy
+		action = message.ActionTakeBuy
 	}
 	var fiat *int64
 	if t.Range() {
@@ -305,16 +306,16 @@ func (s *sim) take(t trade.Trade) {
 		}
 		fiat = &n
 	}
-	var payload mostro.Payload
+	var payload message.Payload
 	switch {
-	case action == mostro.ActionTakeSell && s.rng.IntN(2) == 0:
+	case action == message.ActionTakeSell && s.rng.IntN(2) == 0:
 		text := t.ID.String() + "@home"
 		if !t.MarketPrice {
 			text = s.invoice(t)
 		}
-		payload = mostro.PaymentRequest{Invoice: text, Amount: fiat}
+		payload = message.PaymentRequest{Invoice: text, Amount: fiat}
 	case fiat != nil:
-		payload = mostro.Amount(*fiat)
+		payload = message.Amount(*fiat)
 	}
 	s.send(p, index, action, &id, payload)
 }
@@ -322,10 +323,10 @@ func (s *sim) take(t trade.Trade) {
 // mischief executes a random action of a random user.
 func (s *sim) mischief(t trade.Trade) {
 	id := t.ID
-	actions := []mostro.Action{
-		mostro.ActionTakeSell, mostro.ActionTakeBuy, mostro.ActionAddInvoice, mostro.ActionFiatSent, mostro.ActionRelease,
-		mostro.ActionCancel, mostro.ActionDispute, mostro.ActionTradePubkey, mostro.ActionPayInvoice, mostro.ActionReleased,
-		mostro.ActionRestoreSession, mostro.ActionLastTradeIndex, mostro.ActionOrders, mostro.ActionAdminSettle,
+	actions := []message.Action{
+		message.ActionTakeSell, message.ActionTakeBuy, message.ActionAddInvoice, message.ActionFiatSent, message.ActionRelease,
+		message.ActionCancel, message.ActionDispute, message.ActionTradePubkey, message.ActionPayInvoice, message.ActionReleased,
+		message.ActionRestoreSession, message.ActionLastTradeIndex, message.ActionOrders, message.ActionAdminSettle,
 	}
 	action := actions[s.rng.IntN(len(actions))]
 	who := []trade.Party{t.Buyer, t.Seller}[s.rng.IntN(2)]
@@ -333,16 +334,16 @@ func (s *sim) mischief(t trade.Trade) {
 	if who.Key == "" || s.rng.IntN(2) == 0 {
 		who, index = s.user()
 	}
-	var payload mostro.Payload
+	var payload message.Payload
 	switch action {
-	case mostro.ActionAddInvoice, mostro.ActionPayInvoice:
-		payload = mostro.PaymentRequest{Invoice: s.invoice(t)}
-	case mostro.ActionRelease, mostro.ActionFiatSent:
+	case message.ActionAddInvoice, message.ActionPayInvoice:
+		payload = message.PaymentRequest{Invoice: s.invoice(t)}
+	case message.ActionRelease, message.ActionFiatSent:
 		if s.rng.IntN(2) == 0 {
-			payload = mostro.NextTrade{Pubkey: "nonsense", Index: 1}
+			payload = message.NextTrade{Pubkey: "nonsense", Index: 1}
 		}
-	case mostro.ActionOrders:
-		payload = mostro.IDs{id}
+	case message.ActionOrders:
+		payload = message.IDs{id}
 	}
 	s.send(who, index, action, &id, payload)
 }
@@ -401,20 +402,20 @@ func (s *sim) rest() {
 func (s *sim) finish(t trade.Trade) {
 	id := t.ID
 	switch t.Status {
-	case mostro.TradePending:
-		s.send(t.Maker(), nil, mostro.ActionCancel, &id, nil)
-	case mostro.TradeActive:
-		s.send(t.Buyer, nil, mostro.ActionFiatSent, &id, nil)
-	case mostro.TradeFiatSent, mostro.TradeDispute:
+	case message.TradePending:
+		s.send(t.Maker(), nil, message.ActionCancel, &id, nil)
+	case message.TradeActive:
+		s.send(t.Buyer, nil, message.ActionFiatSent, &id, nil)
+	case message.TradeFiatSent, message.TradeDispute:
 		if t.EscrowGone {
-			s.send(t.Buyer, nil, mostro.ActionCancel, &id, nil)
-			s.send(t.Seller, nil, mostro.ActionCancel, &id, nil)
+			s.send(t.Buyer, nil, message.ActionCancel, &id, nil)
+			s.send(t.Seller, nil, message.ActionCancel, &id, nil)
 			return
 		}
-		s.send(t.Seller, nil, mostro.ActionRelease, &id, nil)
-	case mostro.TradeSettledHoldInvoice:
+		s.send(t.Seller, nil, message.ActionRelease, &id, nil)
+	case message.TradeSettledHoldInvoice:
 		if t.Payout.Hash == (trade.Hash{}) && !t.Payout.Minting {
-			s.send(t.Buyer, nil, mostro.ActionAddInvoice, &id, mostro.PaymentRequest{Invoice: id.String() + "@home"})
+			s.send(t.Buyer, nil, message.ActionAddInvoice, &id, message.PaymentRequest{Invoice: id.String() + "@home"})
 		}
 	}
 }
@@ -455,7 +456,7 @@ func (s *sim) judgeEnd(t trade.Trade) {
 		}
 	}
 	want := [2]int64{0, 0}
-	if t.Status == mostro.TradeSuccess {
+	if t.Status == message.TradeSuccess {
 		want = [2]int64{t.LockSats() * 1000, t.PayoutSats() * 1000}
 		if t.LockSats()-t.PayoutSats() != 2*t.FeeSats {
 			s.fail("trade %s: %d locked, %d paid, %d a side in fees", t.ID, t.LockSats(), t.PayoutSats(), t.FeeSats)
@@ -479,7 +480,7 @@ var curveKeys = sync.OnceValue(func() []string {
 type simCount struct {
 	trades, steps, refused, crashes, calls, flooded, downtimes                                            int
 	stale, clockBack, uncommitted, rollbacks, twice, lost, abandoned, full, undelivered, afterUndelivered int
-	ends                                                                                                  map[mostro.TradeStatus]int
+	ends                                                                                                  map[message.TradeStatus]int
 	triggers                                                                                              map[trade.Trigger]int
 }
 
@@ -501,7 +502,7 @@ func (c *simCount) add(o simCount) {
 	c.undelivered += o.undelivered
 	c.afterUndelivered += o.afterUndelivered
 	if c.ends == nil {
-		c.ends, c.triggers = make(map[mostro.TradeStatus]int), make(map[trade.Trigger]int)
+		c.ends, c.triggers = make(map[message.TradeStatus]int), make(map[trade.Trigger]int)
 	}
 	for s, n := range o.ends {
 		c.ends[s] += n

@@ -16,6 +16,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // BenchmarkTrades runs whole sell orders from the opened message to the sealed and committed
@@ -43,7 +44,7 @@ func BenchmarkTrades(b *testing.B) {
 	parties := make([]trade.Party, 2*b.N)
 	for i := range parties {
 		parties[i] = trade.Party{Key: newKeys(b).Pubkey(), Identity: simKey(uint64(i)), Index: 1, Transport: envelope.TransportV2}
-		if _, err := e.Sealer.Seal(b.Context(), parties[i], mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionRate, ID: &trade.OrderID{}}, w.clock.Now()); err != nil {
+		if _, err := e.Sealer.Seal(b.Context(), parties[i], message.Message{Wrapper: message.WrapperOrder, Action: message.ActionRate, ID: &trade.OrderID{}}, w.clock.Now()); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -94,14 +95,14 @@ func (r *speedRun) group(parties []trade.Party) {
 		}
 		r.commit()
 	}
-	say := func(i int, p trade.Party, action mostro.Action, id *trade.OrderID, payload mostro.Payload) {
+	say := func(i int, p trade.Party, action message.Action, id *trade.OrderID, payload message.Payload) {
 		r.messages++
 		request := uint64(r.messages)
 		index := int64(1)
 		outcome, err := r.e.book.Receive(InboundMessage{
 			Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true, CreatedAt: r.at, Received: r.at,
 			ReplayID: fmt.Sprintf("%064x", r.messages),
-			Message:  trade.Outgoing{Message: mostro.Message{Wrapper: mostro.WrapperOrder, RequestID: &request, TradeIndex: &index, ID: id, Action: action, Payload: payload}},
+			Message:  trade.Outgoing{Message: message.Message{Wrapper: message.WrapperOrder, RequestID: &request, TradeIndex: &index, ID: id, Action: action, Payload: payload}},
 		}, r.at)
 		if err != nil || outcome != "" {
 			r.b.Fatalf("%s: %s %v", action, outcome, err)
@@ -116,20 +117,20 @@ func (r *speedRun) group(parties []trade.Party) {
 		r.steps++
 	}
 	for i := range n {
-		say(i, parties[2*i], mostro.ActionNewOrder, nil, &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA"})
+		say(i, parties[2*i], message.ActionNewOrder, nil, &message.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA"})
 	}
 	for i, t := range r.e.book.batch.commit.Trades {
 		ids[i] = t.ID
 	}
 	collect()
 	for i := range n {
-		say(i, parties[2*i+1], mostro.ActionTakeSell, &ids[i], nil)
+		say(i, parties[2*i+1], message.ActionTakeSell, &ids[i], nil)
 	}
 	collect()
 	for i := range n {
 		var h trade.Hash
 		copy(h[:], ids[i][:])
-		say(i, parties[2*i+1], mostro.ActionAddInvoice, &ids[i], mostro.PaymentRequest{Invoice: simInvoice(h, 49_850_000, r.at+7200, ids[i].String())})
+		say(i, parties[2*i+1], message.ActionAddInvoice, &ids[i], message.PaymentRequest{Invoice: simInvoice(h, 49_850_000, r.at+7200, ids[i].String())})
 	}
 	collect()
 	for i := range n {
@@ -142,11 +143,11 @@ func (r *speedRun) group(parties []trade.Party) {
 	}
 	collect()
 	for i := range n {
-		say(i, parties[2*i+1], mostro.ActionFiatSent, &ids[i], nil)
+		say(i, parties[2*i+1], message.ActionFiatSent, &ids[i], nil)
 	}
 	collect()
 	for i := range n {
-		say(i, parties[2*i], mostro.ActionRelease, &ids[i], nil)
+		say(i, parties[2*i], message.ActionRelease, &ids[i], nil)
 	}
 	collect()
 	for i := range n {
@@ -198,8 +199,8 @@ func TestMemoryOfOpenTrades(t *testing.T) {
 				index := int64(1)
 				_, err := b.Receive(InboundMessage{
 					Transport: p.Transport, Sender: p.Key, Identity: p.Identity, Signed: true, CreatedAt: at, Received: at, ReplayID: fmt.Sprintf("%064x", i+1),
-					Message: trade.Outgoing{Message: mostro.Message{Wrapper: mostro.WrapperOrder, RequestID: &request, TradeIndex: &index, Action: mostro.ActionNewOrder,
-						Payload: &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA"}}},
+					Message: trade.Outgoing{Message: message.Message{Wrapper: message.WrapperOrder, RequestID: &request, TradeIndex: &index, Action: message.ActionNewOrder,
+						Payload: &message.SmallOrder{Kind: mostro.SideSell, AmountSats: 50_000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA"}}},
 				}, at)
 				if err != nil {
 					return err

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -48,9 +48,9 @@ func TestStoredForm(t *testing.T) {
 func setAll(t *testing.T, v reflect.Value, n *int) {
 	*n++
 	switch p := v.Addr().Interface().(type) {
-	case *mostro.Message:
-		id, number := mostro.UUID{1}, uint64(*n)
-		*p = mostro.Message{Wrapper: mostro.WrapperOrder, Version: 1, RequestID: &number, ID: &id, Action: mostro.ActionFiatSent}
+	case *message.Message:
+		id, number := message.UUID{1}, uint64(*n)
+		*p = message.Message{Wrapper: message.WrapperOrder, Version: 1, RequestID: &number, ID: &id, Action: message.ActionFiatSent}
 		return
 	case *nostr.Event:
 		*p = nostr.Event{ID: "00", PubKey: "01", Kind: 1, Tags: nostr.Tags{}, Sig: "02"}

@@ -13,6 +13,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -252,7 +253,7 @@ type world struct {
 	cancel        context.CancelFunc
 	done          chan error
 	read          map[string]int // by user key: number of log entries already read
-	seen          map[string][]mostro.Message
+	seen          map[string][]message.Message
 	givesReceipts bool // if set, the engine gives receipts
 }
 
@@ -305,7 +306,7 @@ func newWorld(tb testing.TB) *world {
 	w := &world{
 		tb: tb, dir: tb.TempDir(), log: newMemLog(), node: newTestNode(), keys: newKeys(tb).Remembering(10_000),
 		policy: DefaultPolicy(), clock: &testClock{now: time.Now().Truncate(time.Second)}, output: &lockedBuffer{},
-		read: make(map[string]int), seen: make(map[string][]mostro.Message), secrets: newSecrets(),
+		read: make(map[string]int), seen: make(map[string][]message.Message), secrets: newSecrets(),
 	}
 	w.secrets.addKeys("the node", w.keys)
 	w.policy.Terms.Fee = 6_000_000
@@ -329,7 +330,7 @@ func newWorldOn(tb testing.TB, ln Lightning) *world {
 	w := &world{
 		tb: tb, dir: tb.TempDir(), log: newMemLog(), ln: ln, addrs: noAddresses{}, keys: newKeys(tb).Remembering(10_000),
 		policy: DefaultPolicy(), clock: &testClock{now: time.Now().Truncate(time.Second)}, output: &lockedBuffer{},
-		read: make(map[string]int), seen: make(map[string][]mostro.Message), secrets: newSecrets(),
+		read: make(map[string]int), seen: make(map[string][]message.Message), secrets: newSecrets(),
 	}
 	w.secrets.addKeys("the node", w.keys)
 	w.policy.Terms.Fee = 6_000_000
@@ -444,10 +445,10 @@ func (w *world) user(transport envelope.Transport) *user {
 }
 
 // event seals a message to the node.
-func (u *user) event(m mostro.Message) *nostr.Event {
+func (u *user) event(m message.Message) *nostr.Event {
 	u.w.tb.Helper()
 	if m.Wrapper == "" {
-		m.Wrapper = mostro.WrapperOrder
+		m.Wrapper = message.WrapperOrder
 	}
 	evt, err := envelope.Seal(context.Background(), m, envelope.SealOptions{
 		Transport: u.transport, To: u.w.keys.Pubkey(), Trade: u.trade, Identity: u.identity, Now: u.w.clock.Now(),
@@ -459,13 +460,13 @@ func (u *user) event(m mostro.Message) *nostr.Event {
 }
 
 // send sends a message to the node.
-func (u *user) send(m mostro.Message) {
+func (u *user) send(m message.Message) {
 	u.w.tb.Helper()
 	u.w.log.append(u.event(m), mostro.Source{Road: mostro.RoadClient}, u.w.clock.Now())
 }
 
 // wait returns the first unread message to the user with the action.
-func (u *user) wait(action mostro.Action) mostro.Message {
+func (u *user) wait(action message.Action) message.Message {
 	u.w.tb.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	key := u.trade.Pubkey()
@@ -502,8 +503,8 @@ func (u *user) wait(action mostro.Action) mostro.Message {
 	}
 }
 
-func actions(ms []mostro.Message) []mostro.Action {
-	var list []mostro.Action
+func actions(ms []message.Message) []message.Action {
+	var list []message.Action
 	for _, m := range ms {
 		list = append(list, m.Action)
 	}
@@ -528,7 +529,7 @@ func (w *world) heard() bool {
 }
 
 // status returns the stored status of a trade.
-func (w *world) status(id trade.OrderID) mostro.TradeStatus {
+func (w *world) status(id trade.OrderID) message.TradeStatus {
 	w.tb.Helper()
 	return w.trade(id).Status
 }
@@ -545,7 +546,7 @@ func (w *world) trade(id trade.OrderID) trade.Trade {
 }
 
 // until waits until a trade has a status.
-func (w *world) until(id trade.OrderID, want mostro.TradeStatus) trade.Trade {
+func (w *world) until(id trade.OrderID, want message.TradeStatus) trade.Trade {
 	w.tb.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {

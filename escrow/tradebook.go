@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -255,7 +255,7 @@ func (b *TradeBook) ApplyInput(id trade.OrderID, in trade.Input) error {
 		in.Invoice, in.Bolt11 = &dest, ""
 	}
 	err = b.step(t, in)
-	var refusal mostro.CantDo
+	var refusal message.CantDo
 	switch {
 	case err == nil, errors.Is(err, trade.ErrNothing), errors.As(err, &refusal):
 		return nil

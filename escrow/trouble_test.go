@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // Troubles are the failures of a real node between two steps of a trade.
@@ -41,7 +41,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 		return f
 	}
 	releases := func(f *flow) {
-		f.seller.send(mostro.Message{RequestID: number(5), ID: &f.id, Action: mostro.ActionRelease})
+		f.seller.send(message.Message{RequestID: number(5), ID: &f.id, Action: message.ActionRelease})
 	}
 	// paid waits for the payout. If the node has no route yet after its restart, paid also
 	// waits for the next attempt.
@@ -53,7 +53,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 				failures = now
 				w.clock.move(61 * time.Second)
 			}
-			return w.status(f.id) == mostro.TradeSuccess
+			return w.status(f.id) == message.TradeSuccess
 		})
 		f.paid()
 	}
@@ -87,7 +87,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 		t.Helper()
 		u := w.user(envelope.TransportV2)
 		u.send(u.sell(flowSats, 50))
-		if c, ok := u.wait(mostro.ActionCantDo).Payload.(mostro.CantDo); !ok || c.Reason != mostro.ReasonNotAllowedByStatus {
+		if c, ok := u.wait(message.ActionCantDo).Payload.(message.CantDo); !ok || c.Reason != message.ReasonNotAllowedByStatus {
 			t.Errorf("the answer to a new order is %+v", c)
 		}
 	}
@@ -166,7 +166,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	failures := uint32(0)
 	ended := func(seconds int) bool {
 		for deadline := time.Now().Add(time.Duration(seconds) * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-			if w.status(f.id) == mostro.TradeSuccess {
+			if w.status(f.id) == message.TradeSuccess {
 				return true
 			}
 			if now := w.trade(f.id).Payout.Failures; now != failures {
@@ -182,14 +182,14 @@ func RunTroubles(t *testing.T, n *Troubles) {
 		}
 		if tr := w.trade(f.id); !ended(20) {
 			tr = w.trade(f.id)
-			if tr.Status == mostro.TradeSettledHoldInvoice && tr.Payout.Sent {
+			if tr.Status == message.TradeSettledHoldInvoice && tr.Payout.Sent {
 				t.Log("LND holds the payout in flight")
 				return
 			}
 			t.Errorf("after the disk has room the released trade is %s after %q, handed over: %v", tr.Status, tr.Last, tr.Payout.Sent)
 		}
 	}
-	if tr := w.trade(other.id); tr.Status != mostro.TradePending && tr.Status != mostro.TradeWaitingPayment {
+	if tr := w.trade(other.id); tr.Status != message.TradePending && tr.Status != message.TradeWaitingPayment {
 		t.Errorf("the order that was taken on the full disk is %s after %q", tr.Status, tr.Last)
 	}
 }

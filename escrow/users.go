@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // user returns the stored facts about an identity, or ErrNoRow.
@@ -53,7 +53,7 @@ func (b *TradeBook) checkIndex(msg InboundMessage) error {
 	case n == 0:
 		return nil
 	case n <= u.LastIndex:
-		return trade.Refuse(mostro.ReasonInvalidTradeIndex)
+		return trade.Refuse(message.ReasonInvalidTradeIndex)
 	case !msg.Signed:
 		return errDrop
 	}
@@ -82,8 +82,8 @@ func (b *TradeBook) useIndex(p trade.Party, at int64) error {
 
 // reputation returns the reputation of a taker for the counterparty. Ratings are not
 // counted yet, so the reputation is only the age of the identity at this node.
-func (b *TradeBook) reputation(msg InboundMessage, at int64) *mostro.UserInfo {
-	info := &mostro.UserInfo{}
+func (b *TradeBook) reputation(msg InboundMessage, at int64) *message.UserInfo {
+	info := &message.UserInfo{}
 	if msg.Identity == msg.Sender {
 		return info
 	}

@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 	"pgregory.net/rapid"
 )
@@ -64,7 +65,7 @@ func TestCheckedText(t *testing.T) {
 			strings.ReplaceAll(plain, "aaa", `\u0061aa`),
 		}
 		for _, text := range texts {
-			parsed, err := mostro.DecodeEvent([]byte(text))
+			parsed, err := message.DecodeEvent([]byte(text))
 			if err != nil {
 				continue // a word looked like the rewritten place
 			}
@@ -79,7 +80,7 @@ func TestCheckedText(t *testing.T) {
 	evt := &nostr.Event{PubKey: strings.Repeat("7", 64), Kind: mostro.KindOrder, CreatedAt: 1_790_000_000, Content: "a", Sig: strings.Repeat("0f", 64), Tags: nostr.Tags{{"d", "x"}}}
 	evt.ID = evt.GetID()
 	text := string(mostro.EncodeEvent(evt))
-	parsed, err := mostro.DecodeEvent([]byte(text))
+	parsed, err := message.DecodeEvent([]byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}

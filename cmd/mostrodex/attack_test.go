@@ -16,6 +16,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -42,9 +43,9 @@ func honestTrade(t *testing.T, m *Main) {
 }
 
 // sealedAs seals a message of a key to the demo's Mostro.
-func sealedAs(t *testing.T, m *Main, keys *envelope.Keys, action mostro.Action, id *mostro.UUID, payload mostro.Payload) *nostr.Event {
+func sealedAs(t *testing.T, m *Main, keys *envelope.Keys, action message.Action, id *message.UUID, payload message.Payload) *nostr.Event {
 	request := uint64(7)
-	msg := mostro.Message{Wrapper: mostro.WrapperOrder, RequestID: &request, ID: id, Action: action, Payload: payload}
+	msg := message.Message{Wrapper: message.WrapperOrder, RequestID: &request, ID: id, Action: action, Payload: payload}
 	evt, err := envelope.Seal(context.Background(), msg, envelope.SealOptions{Transport: envelope.TransportV2, To: m.escrow.pubkey, Trade: keys, Now: time.Now()})
 	if err != nil {
 		t.Fatal(err)
@@ -101,8 +102,8 @@ func TestAttackBurst(t *testing.T) {
 	for i := range 200 * *attackScale {
 		fill := patterns[i%len(patterns)]
 		junk := strings.Repeat(fill, 15_000/len(fill))
-		events = append(events, sealedAs(t, m, strangerKeys(t), mostro.ActionNewOrder, nil,
-			&mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 10_000, FiatCode: "VES", FiatAmount: 100, PaymentMethod: "x", BuyerTradePubkey: &junk}))
+		events = append(events, sealedAs(t, m, strangerKeys(t), message.ActionNewOrder, nil,
+			&message.SmallOrder{Kind: mostro.SideSell, AmountSats: 10_000, FiatCode: "VES", FiatAmount: 100, PaymentMethod: "x", BuyerTradePubkey: &junk}))
 	}
 	flood(t, m, events)
 	honestTrade(t, m)
@@ -121,8 +122,8 @@ func TestAttackFlap(t *testing.T) {
 			m, stop := runDemo(t, t.TempDir(), slog.New(slog.DiscardHandler))
 			defer stop()
 			x := newDemoTrade(t, m, envelope.TransportV2)
-			x.seller.send(mostro.ActionNewOrder, nil, x.order())
-			x.id = *x.seller.expect(mostro.ActionNewOrder).ID
+			x.seller.send(message.ActionNewOrder, nil, x.order())
+			x.id = *x.seller.expect(message.ActionNewOrder).ID
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 			defer cancel()
 			relay, err := nostr.RelayConnect(ctx, "ws://"+m.Addr())
@@ -134,7 +135,7 @@ func TestAttackFlap(t *testing.T) {
 				if !one {
 					keys = strangerKeys(t)
 				}
-				for _, action := range []mostro.Action{mostro.ActionTakeSell, mostro.ActionCancel} {
+				for _, action := range []message.Action{message.ActionTakeSell, message.ActionCancel} {
 					if err := relay.Publish(ctx, *sealedAs(t, m, keys, action, &x.id, nil)); err != nil {
 						t.Fatal(err)
 					}
@@ -144,7 +145,7 @@ func TestAttackFlap(t *testing.T) {
 			x.shown("pending")
 			var invoice struct{ Bolt11 string }
 			postJSON(t, x.wallet()+"invoice", map[string]any{"amount_sats": x.payout(), "memo": "payout"}, &invoice)
-			x.buyer.send(mostro.ActionTakeSell, &x.id, mostro.PaymentRequest{Invoice: invoice.Bolt11})
+			x.buyer.send(message.ActionTakeSell, &x.id, message.PaymentRequest{Invoice: invoice.Bolt11})
 			x.toFiatSent()
 			x.finish()
 			trade, err := m.escrow.engine.Trade(ctx, x.id)
@@ -167,8 +168,8 @@ func TestAttackSeconds(t *testing.T) {
 	var events []*nostr.Event
 	for range 160 * *attackScale {
 		soon := time.Now().Unix() + 1
-		events = append(events, sealedAs(t, m, strangerKeys(t), mostro.ActionNewOrder, nil,
-			&mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: 10_000, FiatCode: "VES", FiatAmount: 100, PaymentMethod: "x", ExpiresAt: &soon}))
+		events = append(events, sealedAs(t, m, strangerKeys(t), message.ActionNewOrder, nil,
+			&message.SmallOrder{Kind: mostro.SideSell, AmountSats: 10_000, FiatCode: "VES", FiatAmount: 100, PaymentMethod: "x", ExpiresAt: &soon}))
 	}
 	flood(t, m, events)
 	honestTrade(t, m)
@@ -215,8 +216,8 @@ func TestAttackTarpit(t *testing.T) {
 	address := "a@" + tarpit.Addr().String()
 	var events []*nostr.Event
 	for range 100 * *attackScale {
-		events = append(events, sealedAs(t, m, strangerKeys(t), mostro.ActionNewOrder, nil,
-			&mostro.SmallOrder{Kind: mostro.SideBuy, AmountSats: 10_000, FiatCode: "VES", FiatAmount: 100, PaymentMethod: "x", BuyerInvoice: &address}))
+		events = append(events, sealedAs(t, m, strangerKeys(t), message.ActionNewOrder, nil,
+			&message.SmallOrder{Kind: mostro.SideBuy, AmountSats: 10_000, FiatCode: "VES", FiatAmount: 100, PaymentMethod: "x", BuyerInvoice: &address}))
 	}
 	flood(t, m, events)
 	honestTrade(t, m)

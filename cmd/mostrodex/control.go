@@ -15,6 +15,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // controlFile is the operator's socket in the data directory. It serves HTTP to users that
@@ -206,7 +207,7 @@ func (r *escrowRoom) controlJournal(req *http.Request) (any, error) {
 type errControlInput struct{ error }
 
 func pathID(req *http.Request) (trade.OrderID, error) {
-	id, err := mostro.ParseUUID(req.PathValue("id"))
+	id, err := message.ParseUUID(req.PathValue("id"))
 	if err != nil {
 		return id, errControlInput{fmt.Errorf("%q is not the id of a trade", req.PathValue("id"))}
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/mostrodex/mostrodex/escrow/trade"
-	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // runDemo runs a demo on a data directory and returns a function that stops the demo.
@@ -53,14 +53,14 @@ func TestOperatorVerbs(t *testing.T) {
 	if out := verb("pause"); !strings.Contains(out, "no new trades are taken") {
 		t.Errorf("pause: %s", out)
 	}
-	x.seller.send(mostro.ActionNewOrder, nil, x.order())
-	x.seller.expect(mostro.ActionCantDo)
+	x.seller.send(message.ActionNewOrder, nil, x.order())
+	x.seller.expect(message.ActionCantDo)
 	stop()
 	refused(exitError, "no escrow runs on", "trade", "list")
 	m, stop = runDemo(t, dir, slog.New(slog.DiscardHandler))
 	x = newDemoTrade(t, m, envelope.TransportV2)
-	x.seller.send(mostro.ActionNewOrder, nil, x.order())
-	x.seller.expect(mostro.ActionCantDo)
+	x.seller.send(message.ActionNewOrder, nil, x.order())
+	x.seller.expect(message.ActionCantDo)
 	if out := verb("resume"); !strings.Contains(out, "new trades are taken; 0 open") || strings.Contains(out, "no new") {
 		t.Errorf("resume: %s", out)
 	}
@@ -82,8 +82,8 @@ func TestOperatorVerbs(t *testing.T) {
 	refused(exitError, "not in a state for this", "trade", "pay", id, "--yes")
 	refused(exitError, "no such trade", "trade", "show", "7dd204d2-d06c-4406-a3d9-4415f4a8b9c9")
 	refused(exitUsage, "not the id of a trade", "trade", "show", "x")
-	x.seller.send(mostro.ActionRelease, &x.id, nil)
-	x.buyer.expect(mostro.ActionReleased)
+	x.seller.send(message.ActionRelease, &x.id, nil)
+	x.buyer.expect(message.ActionReleased)
 	stop()
 
 	// The store appears to be an older copy, so the trade freezes.
@@ -119,7 +119,7 @@ func TestOperatorVerbs(t *testing.T) {
 	if err := json.Unmarshal([]byte(verb("trade", "list", "--all", "--json")), &all); err != nil {
 		t.Fatal(err)
 	}
-	if len(all.Items) != 1 || all.Items[0].Status != mostro.TradeSuccess || all.Items[0].ID != x.id {
+	if len(all.Items) != 1 || all.Items[0].Status != message.TradeSuccess || all.Items[0].ID != x.id {
 		t.Errorf("the list of all trades is %+v", all.Items)
 	}
 	journal := verb("trade", "journal", id)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -24,7 +25,7 @@ type demoUser struct {
 	transport envelope.Transport
 	relay     *nostr.Relay
 	sub       *nostr.Subscription
-	got       []mostro.Message
+	got       []message.Message
 }
 
 func newDemoUser(t *testing.T, m *Main, transport envelope.Transport) *demoUser {
@@ -43,10 +44,10 @@ func newDemoUser(t *testing.T, m *Main, transport envelope.Transport) *demoUser 
 	return &demoUser{t: t, m: m, keys: keys, transport: transport, relay: relay, sub: sub}
 }
 
-func (u *demoUser) send(action mostro.Action, id *mostro.UUID, payload mostro.Payload) {
+func (u *demoUser) send(action message.Action, id *message.UUID, payload message.Payload) {
 	u.t.Helper()
 	request := uint64(7)
-	msg := mostro.Message{Wrapper: mostro.WrapperOrder, RequestID: &request, ID: id, Action: action, Payload: payload}
+	msg := message.Message{Wrapper: message.WrapperOrder, RequestID: &request, ID: id, Action: action, Payload: payload}
 	evt, err := envelope.Seal(context.Background(), msg, envelope.SealOptions{Transport: u.transport, To: u.m.escrow.engine.Events.Pubkey, Trade: u.keys, Now: time.Now()})
 	if err != nil {
 		u.t.Fatalf("seal %s: %v", action, err)
@@ -57,7 +58,7 @@ func (u *demoUser) send(action mostro.Action, id *mostro.UUID, payload mostro.Pa
 }
 
 // expect waits for a message with the action.
-func (u *demoUser) expect(action mostro.Action) mostro.Message {
+func (u *demoUser) expect(action message.Action) message.Message {
 	u.t.Helper()
 	for {
 		for i, msg := range u.got {
@@ -72,7 +73,7 @@ func (u *demoUser) expect(action mostro.Action) mostro.Message {
 			if err != nil {
 				u.t.Fatalf("open: %v", err)
 			}
-			if env.Message.Action == mostro.ActionCantDo && action != mostro.ActionCantDo {
+			if env.Message.Action == message.ActionCantDo && action != message.ActionCantDo {
 				u.t.Fatalf("refused while waiting for %s: %s", action, env.RawMessage)
 			}
 			u.got = append(u.got, env.Message)
@@ -114,7 +115,7 @@ type demoTrade struct {
 	t             *testing.T
 	m             *Main
 	seller, buyer *demoUser
-	id            mostro.UUID
+	id            message.UUID
 	payoutInvoice string
 	holdInvoice   string
 }
@@ -129,8 +130,8 @@ func newDemoTrade(t *testing.T, m *Main, transport envelope.Transport) *demoTrad
 	return &demoTrade{t: t, m: m, seller: newDemoUser(t, m, transport), buyer: newDemoUser(t, m, transport)}
 }
 
-func (x *demoTrade) order() *mostro.SmallOrder {
-	return &mostro.SmallOrder{Kind: mostro.SideSell, AmountSats: demoTradeSats, FiatCode: "VES", FiatAmount: 100, PaymentMethod: "Pago Móvil"}
+func (x *demoTrade) order() *message.SmallOrder {
+	return &message.SmallOrder{Kind: mostro.SideSell, AmountSats: demoTradeSats, FiatCode: "VES", FiatAmount: 100, PaymentMethod: "Pago Móvil"}
 }
 
 func (x *demoTrade) payout() int64 { return demoTradeSats - demoFeeSats }
@@ -141,8 +142,8 @@ func (x *demoTrade) wallet() string { return "http://" + x.m.PrivateAddr() + "/l
 func (x *demoTrade) toTaken() {
 	t := x.t
 	t.Helper()
-	x.seller.send(mostro.ActionNewOrder, nil, x.order())
-	id := x.seller.expect(mostro.ActionNewOrder).ID
+	x.seller.send(message.ActionNewOrder, nil, x.order())
+	id := x.seller.expect(message.ActionNewOrder).ID
 	if id == nil {
 		t.Fatal("the order has no id")
 	}
@@ -150,16 +151,16 @@ func (x *demoTrade) toTaken() {
 	var invoice struct{ Bolt11 string }
 	postJSON(t, x.wallet()+"invoice", map[string]any{"amount_sats": x.payout(), "memo": "payout"}, &invoice)
 	x.payoutInvoice = invoice.Bolt11
-	x.buyer.send(mostro.ActionTakeSell, id, mostro.PaymentRequest{Invoice: invoice.Bolt11})
+	x.buyer.send(message.ActionTakeSell, id, message.PaymentRequest{Invoice: invoice.Bolt11})
 }
 
 // toFiatSent runs the trade to the buyer's fiat-sent.
 func (x *demoTrade) toFiatSent() {
 	t := x.t
 	t.Helper()
-	request, ok := x.seller.expect(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
+	request, ok := x.seller.expect(message.ActionPayInvoice).Payload.(message.PaymentRequest)
 	if !ok { // the buyer's reputation arrives first, with the same action
-		request, ok = x.seller.expect(mostro.ActionPayInvoice).Payload.(mostro.PaymentRequest)
+		request, ok = x.seller.expect(message.ActionPayInvoice).Payload.(message.PaymentRequest)
 	}
 	if !ok {
 		t.Fatal("pay-invoice carries no payment request")
@@ -170,16 +171,16 @@ func (x *demoTrade) toFiatSent() {
 	if paid.State != "accepted" {
 		t.Fatalf("the hold invoice is %s, want accepted", paid.State)
 	}
-	x.buyer.expect(mostro.ActionHoldInvoicePaymentAccepted)
-	x.buyer.send(mostro.ActionFiatSent, &x.id, nil)
-	x.seller.expect(mostro.ActionFiatSentOk)
+	x.buyer.expect(message.ActionHoldInvoicePaymentAccepted)
+	x.buyer.send(message.ActionFiatSent, &x.id, nil)
+	x.seller.expect(message.ActionFiatSentOk)
 }
 
 // finish runs the trade to the payout.
 func (x *demoTrade) finish() {
 	x.t.Helper()
-	x.seller.send(mostro.ActionRelease, &x.id, nil)
-	x.buyer.expect(mostro.ActionPurchaseCompleted)
+	x.seller.send(message.ActionRelease, &x.id, nil)
+	x.buyer.expect(message.ActionPurchaseCompleted)
 	x.shown("success")
 }
 

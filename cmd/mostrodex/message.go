@@ -11,6 +11,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/spf13/cobra"
 )
@@ -56,7 +57,7 @@ identity. On the legacy transport the identity is named but proven by nothing.`,
 			if o.Transport, err = envelope.ParseTransport(transport); err != nil {
 				return fmt.Errorf("--transport: %w", err)
 			}
-			if o.To, err = mostro.ParsePubkey(to); err != nil {
+			if o.To, err = message.ParsePubkey(to); err != nil {
 				return fmt.Errorf("--to: %w", err)
 			}
 			if o.Trade, err = loadKeys(tradeFile); err != nil {
@@ -74,7 +75,7 @@ identity. On the legacy transport the identity is named but proven by nothing.`,
 			if err != nil {
 				return err
 			}
-			m, err := mostro.ParseDraft(in)
+			m, err := message.ParseDraft(in)
 			if err != nil {
 				return fmt.Errorf("message: %w", err)
 			}
@@ -137,7 +138,7 @@ it opens this one message, on v1 all that Mostro and trade key sent each other.`
 			if err != nil {
 				return err
 			}
-			evt, err := mostro.DecodeEvent(in)
+			evt, err := message.DecodeEvent(in)
 			if err != nil {
 				return fmt.Errorf("event: %w", err)
 			}
@@ -235,7 +236,7 @@ over. A difference is pointed at. The exit code is not 0 when a rule is broken.`
 // checkMessage judges a message. One newline at its end is not part of the message.
 func checkMessage(in []byte, answer bool) messageVerdict {
 	in = bytes.TrimSuffix(bytes.TrimSuffix(in, []byte("\n")), []byte("\r"))
-	m, err := mostro.ParseMessage(in)
+	m, err := message.ParseMessage(in)
 	if err != nil {
 		return messageVerdict{Rule: ruleOf(err), Detail: err.Error()}
 	}
@@ -248,8 +249,8 @@ func checkMessage(in []byte, answer bool) messageVerdict {
 	if !bytes.Equal(in, []byte(v.Canonical)) {
 		v.Diff = diffAt(string(in), v.Canonical)
 		if v.Rule == "" {
-			v.Rule = string(mostro.RuleCanonical)
-			v.Detail = fmt.Sprintf("%s: differs at byte %d", mostro.RuleCanonical, v.Diff.Offset)
+			v.Rule = string(message.RuleCanonical)
+			v.Detail = fmt.Sprintf("%s: differs at byte %d", message.RuleCanonical, v.Diff.Offset)
 		}
 	}
 	v.OK = v.Rule == ""
@@ -257,7 +258,7 @@ func checkMessage(in []byte, answer bool) messageVerdict {
 }
 
 func ruleOf(err error) string {
-	var w *mostro.WireError
+	var w *message.WireError
 	if errors.As(err, &w) {
 		return string(w.Rule)
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/spf13/cobra"
 )
 
@@ -164,13 +164,13 @@ func TestMessageVerbs(t *testing.T) {
 	for name, c := range map[string]struct {
 		stdin string
 		args  []string
-		rule  mostro.Rule
+		rule  message.Rule
 	}{
-		"unknown transport": {draft, []string{"seal", "--transport", "v3", "--to", node.Pubkey, "--trade-key", at("trade")}, mostro.RuleKind},
-		"to no key":         {draft, []string{"seal", "--to", "x", "--trade-key", at("trade")}, mostro.RuleKey},
-		"no message":        {"", []string{"seal", "--to", node.Pubkey, "--trade-key", at("trade")}, mostro.RuleJSON},
-		"unknown action":    {strings.Replace(draft, "take-sell", "x", 1), []string{"seal", "--to", node.Pubkey, "--trade-key", at("trade")}, mostro.RuleAction},
-		"no event":          {"{}", []string{"open", "--key", at("node")}, mostro.RuleMissing},
+		"unknown transport": {draft, []string{"seal", "--transport", "v3", "--to", node.Pubkey, "--trade-key", at("trade")}, message.RuleKind},
+		"to no key":         {draft, []string{"seal", "--to", "x", "--trade-key", at("trade")}, message.RuleKey},
+		"no message":        {"", []string{"seal", "--to", node.Pubkey, "--trade-key", at("trade")}, message.RuleJSON},
+		"unknown action":    {strings.Replace(draft, "take-sell", "x", 1), []string{"seal", "--to", node.Pubkey, "--trade-key", at("trade")}, message.RuleAction},
+		"no event":          {"{}", []string{"open", "--key", at("node")}, message.RuleMissing},
 	} {
 		if out, err := runKeysOrMessage(t, c.stdin, append([]string{"message"}, c.args...)...); !errors.Is(err, c.rule) {
 			t.Errorf("%s: %v, %s", name, err, out)

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/spf13/cobra"
@@ -57,7 +58,7 @@ receipt is for. One with a blind receipt names no order: leave --order out.`,
   mostrodex rate npub1... --stars 2 --key trade1.key --order 308e1272-d5f4-47e6-bd97-3504baea9c23 --url wss://relay.example`,
 		Args: exactly(1, "the Mostro's PUBKEY"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			node, err := mostro.ParsePubkey(args[0])
+			node, err := message.ParsePubkey(args[0])
 			if err != nil {
 				return usagef("PUBKEY: %w", err)
 			}
@@ -76,7 +77,7 @@ receipt is for. One with a blind receipt names no order: leave --order out.`,
 				return fmt.Errorf("--key: %w", err)
 			}
 			if order != "" {
-				id, err := mostro.ParseUUID(order)
+				id, err := message.ParseUUID(order)
 				if err != nil {
 					return usagef("--order: %w", err)
 				}

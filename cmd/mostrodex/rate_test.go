@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // TestRateOverSockets measures whole trades per second from outside. Each trade uses two new
@@ -36,8 +36,8 @@ func TestRateOverSockets(t *testing.T) {
 						x := newDemoTrade(t, m, envelope.TransportV2)
 						x.toTaken()
 						x.toFiatSent()
-						x.seller.send(mostro.ActionRelease, &x.id, nil)
-						x.buyer.expect(mostro.ActionPurchaseCompleted)
+						x.seller.send(message.ActionRelease, &x.id, nil)
+						x.buyer.expect(message.ActionPurchaseCompleted)
 					}
 				})
 			}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/spf13/cobra"
@@ -65,12 +66,12 @@ had again. The trade key itself is refused there: the Mostro knows it.`,
   mostrodex receipt ask npub1... --order 308e1272-d5f4-47e6-bd97-3504baea9c23 --key trade1.key --blind-key rater.key --out blind.json`,
 		Args: exactly(1, "the Mostro's PUBKEY"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			node, err := mostro.ParsePubkey(args[0])
+			node, err := message.ParsePubkey(args[0])
 			if err != nil {
 				return usagef("PUBKEY: %w", err)
 			}
 			a := asker{node: node, payment: payment}
-			if a.order, err = mostro.ParseUUID(order); err != nil {
+			if a.order, err = message.ParseUUID(order); err != nil {
 				return usagef("--order: %w", err)
 			}
 			if a.transport, err = envelope.ParseTransport(transport); err != nil || a.transport == envelope.TransportLegacy {
@@ -137,7 +138,7 @@ had again. The trade key itself is refused there: the Mostro knows it.`,
 type asker struct {
 	wire            *wire
 	node            string
-	order           mostro.UUID
+	order           message.UUID
 	trade, identity *envelope.Keys
 	transport       envelope.Transport
 	payment         bool
@@ -217,7 +218,7 @@ func (a *asker) ask(ctx context.Context, q receipt.ReceiptRequest) (receipt.Rece
 		if err != nil || env.Identity != a.node || env.Message.RequestID == nil || *env.Message.RequestID != id {
 			continue // the message is from another sender or about another request
 		}
-		if no, ok := env.Message.Payload.(mostro.CantDo); ok {
+		if no, ok := env.Message.Payload.(message.CantDo); ok {
 			return receipt.ReceiptAnswer{}, fmt.Errorf("the Mostro refuses: %s", no.Reason)
 		}
 		return receipt.ParseReceiptAnswer(env.Message)
@@ -337,7 +338,7 @@ shows none is unproven, not wrong.`,
 			if err != nil {
 				return err
 			}
-			evt, err := mostro.DecodeEvent(bytes.TrimSpace(in))
+			evt, err := message.DecodeEvent(bytes.TrimSpace(in))
 			if err != nil {
 				return fmt.Errorf("event: %w", err)
 			}

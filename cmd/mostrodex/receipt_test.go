@@ -12,6 +12,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -33,7 +34,7 @@ func keyFile(t *testing.T, dir, name string, keys *envelope.Keys) string {
 }
 
 // mail returns the event that carried a message to a user.
-func (u *demoUser) mail(action mostro.Action) *nostr.Event {
+func (u *demoUser) mail(action message.Action) *nostr.Event {
 	u.t.Helper()
 	var found *nostr.Event
 	eventually(u.t, string(action)+" can be read again", func() bool {
@@ -74,8 +75,8 @@ func TestDemoReceipts(t *testing.T) {
 			id, seller, buyer, holdInvoice := &x.id, x.seller, x.buyer, x.holdInvoice
 			for role, side := range map[string]struct {
 				user *demoUser
-				said mostro.Action
-			}{receipt.RoleBuyer: {buyer, mostro.ActionPurchaseCompleted}, receipt.RoleSeller: {seller, mostro.ActionHoldInvoicePaymentSettled}} {
+				said message.Action
+			}{receipt.RoleBuyer: {buyer, message.ActionPurchaseCompleted}, receipt.RoleSeller: {seller, message.ActionHoldInvoicePaymentSettled}} {
 				s := rater{t: t, m: m, dir: t.TempDir(), node: node, url: url, user: side.user, order: *id}
 				s.key = keyFile(t, s.dir, "trade.key", side.user.keys)
 
@@ -163,7 +164,7 @@ type rater struct {
 	m                   *Main
 	dir, node, url, key string
 	user                *demoUser
-	order               mostro.UUID
+	order               message.UUID
 }
 
 func (s rater) file(name string) string { return filepath.Join(s.dir, name+".json") }

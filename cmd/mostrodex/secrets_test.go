@@ -10,8 +10,8 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // heard is a buffer for all log lines of a program at every level.
@@ -73,8 +73,8 @@ func TestDemoKeepsSecrets(t *testing.T) {
 		keepKeys("user's key", x.buyer.keys)
 		x.toTaken()
 		x.toFiatSent()
-		x.buyer.send(mostro.ActionAddInvoice, &x.id, mostro.PaymentRequest{Invoice: x.payoutInvoice}) // this message is too late
-		x.buyer.expect(mostro.ActionCantDo)
+		x.buyer.send(message.ActionAddInvoice, &x.id, message.PaymentRequest{Invoice: x.payoutInvoice}) // this message is too late
+		x.buyer.expect(message.ActionCantDo)
 		id := x.id.String()
 		for _, args := range [][]string{{"trade", "list"}, {"trade", "show", id}, {"trade", "journal", id}, {"trade", "journal", id, "--json"}, {"trade", "pay", id, "--yes"}} {
 			operator(args...)

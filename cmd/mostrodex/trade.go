@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/spf13/cobra"
 )
 
@@ -252,7 +252,7 @@ func newPauseCmd(verb, short, long string) *cobra.Command {
 }
 
 func tradePath(id string) (string, error) {
-	u, err := mostro.ParseUUID(id)
+	u, err := message.ParseUUID(id)
 	if err != nil {
 		return "", usagef("%q is not the id of a trade", id)
 	}

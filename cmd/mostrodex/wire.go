@@ -11,6 +11,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -85,7 +86,7 @@ func eventOf(name string, rest []json.RawMessage, sub string) *nostr.Event {
 	if name != "EVENT" || len(rest) != 2 || wordOf(rest[0]) != sub {
 		return nil
 	}
-	evt, err := mostro.DecodeEvent(rest[1])
+	evt, err := message.DecodeEvent(rest[1])
 	if err != nil || !evt.CheckID() {
 		return nil
 	}

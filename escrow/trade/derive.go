@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"regexp"
 
-	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // NodeSecret is the key from which ids and preimages are derived. A store that was
@@ -79,7 +79,7 @@ func (s NodeSecret) Ours(memo string, hash Hash) (id OrderID, ok bool) {
 	if m == nil {
 		return id, false
 	}
-	id, err := mostro.ParseUUID(m[1])
+	id, err := message.ParseUUID(m[1])
 	if err != nil {
 		return id, false
 	}

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // Effect is one action that follows from a step. An effect is committed with the step and
@@ -50,7 +50,7 @@ const (
 )
 
 // Outgoing is a message that is not sealed yet. Its JSON is the JSON of the wire.
-type Outgoing struct{ mostro.Message }
+type Outgoing struct{ message.Message }
 
 // IsZero reports whether there is no message, so that omitzero omits the field.
 func (o Outgoing) IsZero() bool { return o.Action == "" }
@@ -60,7 +60,7 @@ func (o Outgoing) MarshalJSON() ([]byte, error) { return o.Message.JSON(), nil }
 
 // UnmarshalJSON parses the output of MarshalJSON.
 func (o *Outgoing) UnmarshalJSON(b []byte) error {
-	m, err := mostro.ParseMessage(json.RawMessage(b))
+	m, err := message.ParseMessage(json.RawMessage(b))
 	if err != nil {
 		return fmt.Errorf("outgoing message: %w", err)
 	}

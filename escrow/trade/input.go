@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // Input is one event in the life of a trade, with every fact that the decision needs. Step
@@ -27,18 +28,18 @@ type Input struct {
 	Child   *Child `json:"child,omitempty"` // InSpawn
 
 	// Facts that the engine looked up or derived.
-	OrderID    OrderID          `json:"order_id,omitzero"`   // new: InSpawn, new-order
-	DisputeID  OrderID          `json:"dispute_id,omitzero"` // new: InSpawn, new-order
-	Preimage   Preimage         `json:"preimage,omitzero"`   // new: if a hold invoice may be needed
-	Terms      *Terms           `json:"terms,omitempty"`     // new-order
-	SentAt     int64            `json:"sent_at,omitzero"`    // new-order: arrival time in unix seconds, if the order arrived long ago
-	Refused    bool             `json:"refused,omitzero"`    // new-order: the operator does not accept this currency
-	Quote      Quote            `json:"quote,omitzero"`
-	Invoice    *Destination     `json:"invoice,omitempty"`
-	Busy       bool             `json:"busy,omitzero"`        // take: the identity has another trade in a waiting state
-	Limited    bool             `json:"limited,omitzero"`     // new-order: the identity has too many orders; take: the taker must wait
-	KeyInUse   bool             `json:"key_in_use,omitzero"`  // next_trade names a key of an open trade
-	Reputation *mostro.UserInfo `json:"reputation,omitempty"` // take: the sender's reputation
+	OrderID    OrderID           `json:"order_id,omitzero"`   // new: InSpawn, new-order
+	DisputeID  OrderID           `json:"dispute_id,omitzero"` // new: InSpawn, new-order
+	Preimage   Preimage          `json:"preimage,omitzero"`   // new: if a hold invoice may be needed
+	Terms      *Terms            `json:"terms,omitempty"`     // new-order
+	SentAt     int64             `json:"sent_at,omitzero"`    // new-order: arrival time in unix seconds, if the order arrived long ago
+	Refused    bool              `json:"refused,omitzero"`    // new-order: the operator does not accept this currency
+	Quote      Quote             `json:"quote,omitzero"`
+	Invoice    *Destination      `json:"invoice,omitempty"`
+	Busy       bool              `json:"busy,omitzero"`        // take: the identity has another trade in a waiting state
+	Limited    bool              `json:"limited,omitzero"`     // new-order: the identity has too many orders; take: the taker must wait
+	KeyInUse   bool              `json:"key_in_use,omitzero"`  // next_trade names a key of an open trade
+	Reputation *message.UserInfo `json:"reputation,omitempty"` // take: the sender's reputation
 	// Grace is in seconds. InRestart: the extension of deadlines that passed while the program
 	// was down. InClockBack: the seconds by which the clock was set back, 0 if unknown.
 	Grace int64 `json:"grace,omitzero"`
@@ -140,7 +141,7 @@ type Child struct {
 // Request is a message whose sender is verified.
 type Request struct {
 	From    Party // the sender, as stated in this message
-	Message mostro.Message
+	Message message.Message
 }
 
 // requestJSON keeps the message in the encoding of the wire.
@@ -160,7 +161,7 @@ func (r *Request) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &raw); err != nil {
 		return fmt.Errorf("request: %w", err)
 	}
-	m, err := mostro.ParseMessage(raw.Message)
+	m, err := message.ParseMessage(raw.Message)
 	if err != nil {
 		return fmt.Errorf("request: %w", err)
 	}

@@ -1,6 +1,8 @@
 package trade
 
-import "github.com/mostrodex/mostrodex/mostro"
+import (
+	"github.com/mostrodex/mostrodex/mostro/message"
+)
 
 // Redacted returns the trade in a form that an operator may see: no field can move money
 // or reveal a destination of money.
@@ -28,11 +30,11 @@ func (in Input) Redacted() Input {
 
 // redacted keeps a payload if it cannot contain a destination or a private text of a user.
 // An order is kept without its invoice.
-func redacted(p mostro.Payload) mostro.Payload {
+func redacted(p message.Payload) message.Payload {
 	switch p := p.(type) {
-	case mostro.Amount, mostro.NextTrade, mostro.CantDo, mostro.RatingUser, mostro.DisputeRef, mostro.PaymentFailed:
+	case message.Amount, message.NextTrade, message.CantDo, message.RatingUser, message.DisputeRef, message.PaymentFailed:
 		return p
-	case *mostro.SmallOrder:
+	case *message.SmallOrder:
 		o := *p
 		o.BuyerInvoice = nil
 		return &o

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 //go:generate go run ../statesdoc -o ../../docs/escrow-states.md
@@ -66,10 +66,10 @@ const (
 
 // Transition is one row of the table. A trade changes only as a row allows.
 type Transition struct {
-	From mostro.TradeStatus // "" if the trade does not exist yet
+	From message.TradeStatus // "" if the trade does not exist yet
 	On   Trigger
 	By   string // the party or component that causes the transition
-	To   mostro.TradeStatus
+	To   message.TradeStatus
 	Does string
 	// Later marks a transition of the protocol that is not implemented yet.
 	Later bool
@@ -90,81 +90,81 @@ const (
 )
 
 // none is the status of a trade that does not exist yet.
-const none mostro.TradeStatus = ""
+const none message.TradeStatus = ""
 
 // Transitions is the table. Step returns ErrTable for a transition that is not in the
 // table, for any sender.
 var Transitions = []Transition{
-	{none, OnNewOrder, byMaker, mostro.TradePending, "order published; new-order to the maker", false},
-	{none, OnSpawn, byEngine, mostro.TradePending, "order published; new-order to the maker's next key", false},
+	{none, OnNewOrder, byMaker, message.TradePending, "order published; new-order to the maker", false},
+	{none, OnSpawn, byEngine, message.TradePending, "order published; new-order to the maker's next key", false},
 
-	{mostro.TradePending, OnTakeSell, byTaker, mostro.TradeWaitingBuyerInvoice, "add-invoice to the buyer, waiting-buyer-invoice to the seller", false},
-	{mostro.TradePending, OnTakeSellInvoice, byTaker, mostro.TradeWaitingPayment, "hold invoice ordered", false},
-	{mostro.TradePending, OnTakeBuy, byTaker, mostro.TradeWaitingPayment, "hold invoice ordered", false},
-	{mostro.TradePending, OnRotate, byMaker, mostro.TradePending, "the maker's trade key changes", false},
-	{mostro.TradePending, OnCancelMaker, byMaker, mostro.TradeCanceled, "canceled to the maker", false},
-	{mostro.TradePending, OnExpired, byClock, mostro.TradeExpired, "taken off the book", false},
+	{message.TradePending, OnTakeSell, byTaker, message.TradeWaitingBuyerInvoice, "add-invoice to the buyer, waiting-buyer-invoice to the seller", false},
+	{message.TradePending, OnTakeSellInvoice, byTaker, message.TradeWaitingPayment, "hold invoice ordered", false},
+	{message.TradePending, OnTakeBuy, byTaker, message.TradeWaitingPayment, "hold invoice ordered", false},
+	{message.TradePending, OnRotate, byMaker, message.TradePending, "the maker's trade key changes", false},
+	{message.TradePending, OnCancelMaker, byMaker, message.TradeCanceled, "canceled to the maker", false},
+	{message.TradePending, OnExpired, byClock, message.TradeExpired, "taken off the book", false},
 
-	{mostro.TradeWaitingBuyerInvoice, OnAddInvoice, byBuyer, mostro.TradeWaitingPayment, "sell order: hold invoice ordered", false},
-	{mostro.TradeWaitingBuyerInvoice, OnAddInvoice, byBuyer, mostro.TradeActive, "buy order, escrow held: hold-invoice-payment-accepted, buyer-took-order", false},
-	{mostro.TradeWaitingBuyerInvoice, OnCancelMaker, byMaker, mostro.TradeCanceled, "hold cancelled; canceled to both", false},
-	{mostro.TradeWaitingBuyerInvoice, OnCancelTaker, byTaker, mostro.TradePending, "hold cancelled; canceled to the taker, new-order to the maker", false},
-	{mostro.TradeWaitingBuyerInvoice, OnTimeoutTaker, byClock, mostro.TradePending, "sell order: canceled to the taker, new-order to the maker", false},
-	{mostro.TradeWaitingBuyerInvoice, OnTimeoutMaker, byClock, mostro.TradeCanceled, "buy order: hold cancelled; canceled to both", false},
-	{mostro.TradeWaitingBuyerInvoice, OnEscrowGone, byNode, mostro.TradeCanceled, "hold-invoice-payment-canceled and canceled to both", false},
-	{mostro.TradeWaitingBuyerInvoice, OnHoldTooShort, byClock, mostro.TradePending, "hold cancelled; hold-invoice-payment-canceled to the seller, canceled to the taker, new-order to the maker", false},
-	{mostro.TradeWaitingBuyerInvoice, OnGuard, byNode, mostro.TradeWaitingBuyerInvoice, "time lock noted", false},
+	{message.TradeWaitingBuyerInvoice, OnAddInvoice, byBuyer, message.TradeWaitingPayment, "sell order: hold invoice ordered", false},
+	{message.TradeWaitingBuyerInvoice, OnAddInvoice, byBuyer, message.TradeActive, "buy order, escrow held: hold-invoice-payment-accepted, buyer-took-order", false},
+	{message.TradeWaitingBuyerInvoice, OnCancelMaker, byMaker, message.TradeCanceled, "hold cancelled; canceled to both", false},
+	{message.TradeWaitingBuyerInvoice, OnCancelTaker, byTaker, message.TradePending, "hold cancelled; canceled to the taker, new-order to the maker", false},
+	{message.TradeWaitingBuyerInvoice, OnTimeoutTaker, byClock, message.TradePending, "sell order: canceled to the taker, new-order to the maker", false},
+	{message.TradeWaitingBuyerInvoice, OnTimeoutMaker, byClock, message.TradeCanceled, "buy order: hold cancelled; canceled to both", false},
+	{message.TradeWaitingBuyerInvoice, OnEscrowGone, byNode, message.TradeCanceled, "hold-invoice-payment-canceled and canceled to both", false},
+	{message.TradeWaitingBuyerInvoice, OnHoldTooShort, byClock, message.TradePending, "hold cancelled; hold-invoice-payment-canceled to the seller, canceled to the taker, new-order to the maker", false},
+	{message.TradeWaitingBuyerInvoice, OnGuard, byNode, message.TradeWaitingBuyerInvoice, "time lock noted", false},
 
-	{mostro.TradeWaitingPayment, OnHoldMade, byNode, mostro.TradeWaitingPayment, "pay-invoice to the seller, waiting-seller-to-pay to the buyer", false},
-	{mostro.TradeWaitingPayment, OnHoldImpossible, byNode, mostro.TradePending, "canceled to the taker, new-order to the maker", false},
-	{mostro.TradeWaitingPayment, OnHeld, byNode, mostro.TradeActive, "hold-invoice-payment-accepted to the buyer, buyer-took-order to the seller", false},
-	{mostro.TradeWaitingPayment, OnHoldTooShort, byNode, mostro.TradePending, "hold cancelled; hold-invoice-payment-canceled to the seller, canceled to the taker, new-order to the maker", false},
-	{mostro.TradeWaitingPayment, OnHeldNoInvoice, byNode, mostro.TradeWaitingBuyerInvoice, "add-invoice to the buyer, waiting-buyer-invoice to the seller", false},
-	{mostro.TradeWaitingPayment, OnCancelMaker, byMaker, mostro.TradeCanceled, "hold cancelled; canceled to both", false},
-	{mostro.TradeWaitingPayment, OnCancelTaker, byTaker, mostro.TradePending, "hold cancelled; canceled to the taker, new-order to the maker", false},
-	{mostro.TradeWaitingPayment, OnTimeoutTaker, byClock, mostro.TradePending, "buy order, or no invoice could be shown: hold cancelled; canceled to the taker, new-order to the maker", false},
-	{mostro.TradeWaitingPayment, OnTimeoutMaker, byClock, mostro.TradeCanceled, "sell order: hold cancelled; canceled to both", false},
+	{message.TradeWaitingPayment, OnHoldMade, byNode, message.TradeWaitingPayment, "pay-invoice to the seller, waiting-seller-to-pay to the buyer", false},
+	{message.TradeWaitingPayment, OnHoldImpossible, byNode, message.TradePending, "canceled to the taker, new-order to the maker", false},
+	{message.TradeWaitingPayment, OnHeld, byNode, message.TradeActive, "hold-invoice-payment-accepted to the buyer, buyer-took-order to the seller", false},
+	{message.TradeWaitingPayment, OnHoldTooShort, byNode, message.TradePending, "hold cancelled; hold-invoice-payment-canceled to the seller, canceled to the taker, new-order to the maker", false},
+	{message.TradeWaitingPayment, OnHeldNoInvoice, byNode, message.TradeWaitingBuyerInvoice, "add-invoice to the buyer, waiting-buyer-invoice to the seller", false},
+	{message.TradeWaitingPayment, OnCancelMaker, byMaker, message.TradeCanceled, "hold cancelled; canceled to both", false},
+	{message.TradeWaitingPayment, OnCancelTaker, byTaker, message.TradePending, "hold cancelled; canceled to the taker, new-order to the maker", false},
+	{message.TradeWaitingPayment, OnTimeoutTaker, byClock, message.TradePending, "buy order, or no invoice could be shown: hold cancelled; canceled to the taker, new-order to the maker", false},
+	{message.TradeWaitingPayment, OnTimeoutMaker, byClock, message.TradeCanceled, "sell order: hold cancelled; canceled to both", false},
 
-	{mostro.TradeActive, OnFiatSent, byBuyer, mostro.TradeFiatSent, "fiat-sent-ok to both", false},
-	{mostro.TradeActive, OnCancelAsked, byParty, mostro.TradeActive, "cooperative-cancel-initiated-by-you and -by-peer", false},
-	{mostro.TradeActive, OnCancelAgreed, byParty, mostro.TradeCooperativelyCanceled, "hold cancelled; cooperative-cancel-accepted to both", false},
-	{mostro.TradeActive, OnDispute, byParty, mostro.TradeDispute, "dispute-initiated-by-you and -by-peer; dispute published", false},
-	{mostro.TradeActive, OnGuard, byNode, mostro.TradeActive, "the hold is looked up, or its time lock noted", false},
-	{mostro.TradeActive, OnGuardFiatSent, byNode, mostro.TradeDispute, "only in a store that was rolled back: fiat may have been sent", false},
-	{mostro.TradeActive, OnGuardActive, byNode, mostro.TradeCanceled, "hold cancelled; canceled to both", false},
-	{mostro.TradeActive, OnEscrowGone, byNode, mostro.TradeCanceled, "hold-invoice-payment-canceled and canceled to both", false},
+	{message.TradeActive, OnFiatSent, byBuyer, message.TradeFiatSent, "fiat-sent-ok to both", false},
+	{message.TradeActive, OnCancelAsked, byParty, message.TradeActive, "cooperative-cancel-initiated-by-you and -by-peer", false},
+	{message.TradeActive, OnCancelAgreed, byParty, message.TradeCooperativelyCanceled, "hold cancelled; cooperative-cancel-accepted to both", false},
+	{message.TradeActive, OnDispute, byParty, message.TradeDispute, "dispute-initiated-by-you and -by-peer; dispute published", false},
+	{message.TradeActive, OnGuard, byNode, message.TradeActive, "the hold is looked up, or its time lock noted", false},
+	{message.TradeActive, OnGuardFiatSent, byNode, message.TradeDispute, "only in a store that was rolled back: fiat may have been sent", false},
+	{message.TradeActive, OnGuardActive, byNode, message.TradeCanceled, "hold cancelled; canceled to both", false},
+	{message.TradeActive, OnEscrowGone, byNode, message.TradeCanceled, "hold-invoice-payment-canceled and canceled to both", false},
 
-	{mostro.TradeFiatSent, OnRelease, bySeller, mostro.TradeFiatSent, "hold being settled", false},
-	{mostro.TradeFiatSent, OnSettled, byNode, mostro.TradeSettledHoldInvoice, "released to the buyer, hold-invoice-payment-settled and rate to the seller; payout begins; rest of a range order made", false},
-	{mostro.TradeFiatSent, OnSettleImpossible, byNode, mostro.TradeFiatSent, "hold-invoice-payment-canceled to both", false},
-	{mostro.TradeFiatSent, OnCancelAsked, byParty, mostro.TradeFiatSent, "cooperative-cancel-initiated-by-you and -by-peer", false},
-	{mostro.TradeFiatSent, OnCancelAgreed, byParty, mostro.TradeCooperativelyCanceled, "hold cancelled; cooperative-cancel-accepted to both", false},
-	{mostro.TradeFiatSent, OnDispute, byParty, mostro.TradeDispute, "dispute-initiated-by-you and -by-peer; dispute published", false},
-	{mostro.TradeFiatSent, OnGuard, byNode, mostro.TradeFiatSent, "the hold is looked up, or its time lock noted", false},
-	{mostro.TradeFiatSent, OnGuardFiatSent, byNode, mostro.TradeDispute, "dispute opened for the buyer; the hold is left alone", false},
-	{mostro.TradeFiatSent, OnEscrowGone, byNode, mostro.TradeFiatSent, "hold-invoice-payment-canceled to both", false},
+	{message.TradeFiatSent, OnRelease, bySeller, message.TradeFiatSent, "hold being settled", false},
+	{message.TradeFiatSent, OnSettled, byNode, message.TradeSettledHoldInvoice, "released to the buyer, hold-invoice-payment-settled and rate to the seller; payout begins; rest of a range order made", false},
+	{message.TradeFiatSent, OnSettleImpossible, byNode, message.TradeFiatSent, "hold-invoice-payment-canceled to both", false},
+	{message.TradeFiatSent, OnCancelAsked, byParty, message.TradeFiatSent, "cooperative-cancel-initiated-by-you and -by-peer", false},
+	{message.TradeFiatSent, OnCancelAgreed, byParty, message.TradeCooperativelyCanceled, "hold cancelled; cooperative-cancel-accepted to both", false},
+	{message.TradeFiatSent, OnDispute, byParty, message.TradeDispute, "dispute-initiated-by-you and -by-peer; dispute published", false},
+	{message.TradeFiatSent, OnGuard, byNode, message.TradeFiatSent, "the hold is looked up, or its time lock noted", false},
+	{message.TradeFiatSent, OnGuardFiatSent, byNode, message.TradeDispute, "dispute opened for the buyer; the hold is left alone", false},
+	{message.TradeFiatSent, OnEscrowGone, byNode, message.TradeFiatSent, "hold-invoice-payment-canceled to both", false},
 
-	{mostro.TradeDispute, OnRelease, bySeller, mostro.TradeDispute, "hold being settled", false},
-	{mostro.TradeDispute, OnSettled, byNode, mostro.TradeSettledHoldInvoice, "as from fiat-sent; dispute published as settled", false},
-	{mostro.TradeDispute, OnSettleImpossible, byNode, mostro.TradeDispute, "hold-invoice-payment-canceled to both", false},
-	{mostro.TradeDispute, OnCancelAsked, byParty, mostro.TradeDispute, "cooperative-cancel-initiated-by-you and -by-peer", false},
-	{mostro.TradeDispute, OnCancelAgreed, byParty, mostro.TradeCooperativelyCanceled, "hold cancelled; cooperative-cancel-accepted to both; dispute published as seller-refunded", false},
-	{mostro.TradeDispute, OnGuard, byNode, mostro.TradeDispute, "the hold is looked up, or its time lock noted", false},
-	{mostro.TradeDispute, OnEscrowGone, byNode, mostro.TradeDispute, "hold-invoice-payment-canceled to both", false},
-	{mostro.TradeDispute, OnSolverSettle, bySolver, mostro.TradeSettledHoldInvoice, "", true},
-	{mostro.TradeDispute, OnSolverCancel, bySolver, mostro.TradeCanceledByAdmin, "", true},
+	{message.TradeDispute, OnRelease, bySeller, message.TradeDispute, "hold being settled", false},
+	{message.TradeDispute, OnSettled, byNode, message.TradeSettledHoldInvoice, "as from fiat-sent; dispute published as settled", false},
+	{message.TradeDispute, OnSettleImpossible, byNode, message.TradeDispute, "hold-invoice-payment-canceled to both", false},
+	{message.TradeDispute, OnCancelAsked, byParty, message.TradeDispute, "cooperative-cancel-initiated-by-you and -by-peer", false},
+	{message.TradeDispute, OnCancelAgreed, byParty, message.TradeCooperativelyCanceled, "hold cancelled; cooperative-cancel-accepted to both; dispute published as seller-refunded", false},
+	{message.TradeDispute, OnGuard, byNode, message.TradeDispute, "the hold is looked up, or its time lock noted", false},
+	{message.TradeDispute, OnEscrowGone, byNode, message.TradeDispute, "hold-invoice-payment-canceled to both", false},
+	{message.TradeDispute, OnSolverSettle, bySolver, message.TradeSettledHoldInvoice, "", true},
+	{message.TradeDispute, OnSolverCancel, bySolver, message.TradeCanceledByAdmin, "", true},
 
-	{mostro.TradeSettledHoldInvoice, OnMinted, byNode, mostro.TradeSettledHoldInvoice, "payout claimed under the invoice's hash, then sent", false},
-	{mostro.TradeSettledHoldInvoice, OnPaySent, byNode, mostro.TradeSettledHoldInvoice, "its outcome is watched", false},
-	{mostro.TradeSettledHoldInvoice, OnPaid, byNode, mostro.TradeSuccess, "purchase-completed and rate to the buyer", false},
-	{mostro.TradeSettledHoldInvoice, OnPayFailed, byNode, mostro.TradeSettledHoldInvoice, "first: payment-failed to the buyer; last: add-invoice", false},
-	{mostro.TradeSettledHoldInvoice, OnRetry, byClock, mostro.TradeSettledHoldInvoice, "payout claimed and sent again", false},
-	{mostro.TradeSettledHoldInvoice, OnTrack, byClock, mostro.TradeSettledHoldInvoice, "the node is asked", false},
-	{mostro.TradeSettledHoldInvoice, OnRemind, byClock, mostro.TradeSettledHoldInvoice, "add-invoice to the buyer again", false},
-	{mostro.TradeSettledHoldInvoice, OnAddInvoice, byBuyer, mostro.TradeSettledHoldInvoice, "no payout in flight: invoice-updated to the buyer; payout begins", false},
+	{message.TradeSettledHoldInvoice, OnMinted, byNode, message.TradeSettledHoldInvoice, "payout claimed under the invoice's hash, then sent", false},
+	{message.TradeSettledHoldInvoice, OnPaySent, byNode, message.TradeSettledHoldInvoice, "its outcome is watched", false},
+	{message.TradeSettledHoldInvoice, OnPaid, byNode, message.TradeSuccess, "purchase-completed and rate to the buyer", false},
+	{message.TradeSettledHoldInvoice, OnPayFailed, byNode, message.TradeSettledHoldInvoice, "first: payment-failed to the buyer; last: add-invoice", false},
+	{message.TradeSettledHoldInvoice, OnRetry, byClock, message.TradeSettledHoldInvoice, "payout claimed and sent again", false},
+	{message.TradeSettledHoldInvoice, OnTrack, byClock, message.TradeSettledHoldInvoice, "the node is asked", false},
+	{message.TradeSettledHoldInvoice, OnRemind, byClock, message.TradeSettledHoldInvoice, "add-invoice to the buyer again", false},
+	{message.TradeSettledHoldInvoice, OnAddInvoice, byBuyer, message.TradeSettledHoldInvoice, "no payout in flight: invoice-updated to the buyer; payout begins", false},
 
-	{none, OnMakerBond, byMaker, mostro.TradeWaitingMakerBond, "", true},
-	{mostro.TradePending, OnTakerBond, byTaker, mostro.TradeWaitingTakerBond, "", true},
+	{none, OnMakerBond, byMaker, message.TradeWaitingMakerBond, "", true},
+	{message.TradePending, OnTakerBond, byTaker, message.TradeWaitingTakerBond, "", true},
 }
 
 // anywhere lists the triggers that are allowed in every status and leave the status
@@ -182,9 +182,9 @@ var anywhere = []Transition{
 }
 
 type edge struct {
-	from mostro.TradeStatus
+	from message.TradeStatus
 	on   Trigger
-	to   mostro.TradeStatus
+	to   message.TradeStatus
 }
 
 // edges is the index of the table. It is built once and then only read.
@@ -203,7 +203,7 @@ var edges = func() map[edge]bool {
 var ErrTable = errors.New("no such transition")
 
 // allowed returns nil if the table has the transition, and ErrTable otherwise.
-func allowed(from mostro.TradeStatus, on Trigger, to mostro.TradeStatus) error {
+func allowed(from message.TradeStatus, on Trigger, to message.TradeStatus) error {
 	if edges[edge{from, on, to}] {
 		return nil
 	}

@@ -5,7 +5,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // WriteStates writes the transition table as Markdown: a diagram, then every row. The file
@@ -28,8 +28,8 @@ func WriteStates(w io.Writer) error {
 			b.WriteString(line)
 		}
 	}
-	for _, s := range mostro.TradeStatuses() {
-		if Terminal(s) && s != mostro.TradeCompletedByAdmin {
+	for _, s := range message.TradeStatuses() {
+		if Terminal(s) && s != message.TradeCompletedByAdmin {
 			fmt.Fprintf(&b, "    %s --> [*]\n", node(s))
 		}
 	}
@@ -49,7 +49,7 @@ func WriteStates(w io.Writer) error {
 		fmt.Fprintf(&b, "| any | %s | %s | %s |\n", t.On, t.By, t.Does)
 	}
 	b.WriteString("\n## What the book shows\n\n| Status | Published as |\n|---|---|\n")
-	for _, s := range mostro.TradeStatuses() {
+	for _, s := range message.TradeStatuses() {
 		shown := string(Public(s))
 		if shown == "" {
 			shown = "nothing"
@@ -60,7 +60,7 @@ func WriteStates(w io.Writer) error {
 	return err
 }
 
-func node(s mostro.TradeStatus) string {
+func node(s message.TradeStatus) string {
 	if s == none {
 		return "[*]"
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 func TestStatesDocumentIsFresh(t *testing.T) {
@@ -27,7 +28,7 @@ func TestStatesDocumentIsFresh(t *testing.T) {
 // and that no row leaves a final status.
 func TestTransitionTable(t *testing.T) {
 	seen := make(map[edge]bool)
-	reached := map[mostro.TradeStatus]bool{none: true}
+	reached := map[message.TradeStatus]bool{none: true}
 	for _, row := range Transitions {
 		e := edge{row.From, row.On, row.To}
 		if seen[e] {
@@ -61,8 +62,8 @@ func TestTransitionTable(t *testing.T) {
 }
 
 func TestMovesOutsideTheTableAreRefused(t *testing.T) {
-	for _, from := range append(mostro.TradeStatuses(), none) {
-		for _, to := range mostro.TradeStatuses() {
+	for _, from := range append(message.TradeStatuses(), none) {
+		for _, to := range message.TradeStatuses() {
 			for _, on := range []Trigger{OnSettled, OnPaid, OnHeld, OnSolverSettle, OnMakerBond} {
 				want := false
 				for _, row := range Transitions {
@@ -79,16 +80,16 @@ func TestMovesOutsideTheTableAreRefused(t *testing.T) {
 // A trade is shown as pending only if it can be taken. A finished trade is never shown as
 // open.
 func TestPublicStatus(t *testing.T) {
-	for s, want := range map[mostro.TradeStatus]mostro.Status{
-		mostro.TradePending: mostro.StatusPending, mostro.TradeWaitingTakerBond: mostro.StatusPending,
-		mostro.TradeWaitingMakerBond:    mostro.StatusUnknown,
-		mostro.TradeWaitingBuyerInvoice: mostro.StatusInProgress, mostro.TradeWaitingPayment: mostro.StatusInProgress,
-		mostro.TradeActive: mostro.StatusInProgress, mostro.TradeFiatSent: mostro.StatusInProgress,
-		mostro.TradeDispute: mostro.StatusInProgress, mostro.TradeSettledHoldInvoice: mostro.StatusInProgress,
-		mostro.TradeSettledByAdmin: mostro.StatusInProgress, mostro.TradeInProgress: mostro.StatusInProgress,
-		mostro.TradeSuccess: mostro.StatusSuccess, mostro.TradeCompletedByAdmin: mostro.StatusSuccess,
-		mostro.TradeCanceled: mostro.StatusCanceled, mostro.TradeCanceledByAdmin: mostro.StatusCanceled,
-		mostro.TradeCooperativelyCanceled: mostro.StatusCanceled, mostro.TradeExpired: mostro.StatusCanceled,
+	for s, want := range map[message.TradeStatus]mostro.Status{
+		message.TradePending: mostro.StatusPending, message.TradeWaitingTakerBond: mostro.StatusPending,
+		message.TradeWaitingMakerBond:    mostro.StatusUnknown,
+		message.TradeWaitingBuyerInvoice: mostro.StatusInProgress, message.TradeWaitingPayment: mostro.StatusInProgress,
+		message.TradeActive: mostro.StatusInProgress, message.TradeFiatSent: mostro.StatusInProgress,
+		message.TradeDispute: mostro.StatusInProgress, message.TradeSettledHoldInvoice: mostro.StatusInProgress,
+		message.TradeSettledByAdmin: mostro.StatusInProgress, message.TradeInProgress: mostro.StatusInProgress,
+		message.TradeSuccess: mostro.StatusSuccess, message.TradeCompletedByAdmin: mostro.StatusSuccess,
+		message.TradeCanceled: mostro.StatusCanceled, message.TradeCanceledByAdmin: mostro.StatusCanceled,
+		message.TradeCooperativelyCanceled: mostro.StatusCanceled, message.TradeExpired: mostro.StatusCanceled,
 	} {
 		if got := Public(s); got != want {
 			t.Errorf("%s shown as %q, want %q", s, got, want)

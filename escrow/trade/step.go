@@ -7,6 +7,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // ErrNothing reports that an input changes nothing about a trade, because the input is a
@@ -48,10 +49,10 @@ func (s *step) decide() error {
 	if s.t.Status == none {
 		switch in.Kind {
 		case InMessage:
-			if in.Request != nil && in.Request.Message.Action == mostro.ActionNewOrder {
+			if in.Request != nil && in.Request.Message.Action == message.ActionNewOrder {
 				return s.newOrder()
 			}
-			return Refuse(mostro.ReasonNotFound)
+			return Refuse(message.ReasonNotFound)
 		case InSpawn:
 			return s.spawn()
 		}
@@ -114,28 +115,28 @@ func (s *step) message() error {
 		return ErrNothing
 	}
 	if s.t.Frozen {
-		return Refuse(mostro.ReasonNotAllowedByStatus)
+		return Refuse(message.ReasonNotAllowedByStatus)
 	}
 	s.follow()
 	switch s.in.Request.Message.Action {
-	case mostro.ActionTakeSell:
+	case message.ActionTakeSell:
 		return s.take(mostro.SideSell)
-	case mostro.ActionTakeBuy:
+	case message.ActionTakeBuy:
 		return s.take(mostro.SideBuy)
-	case mostro.ActionAddInvoice:
+	case message.ActionAddInvoice:
 		return s.addInvoice()
-	case mostro.ActionFiatSent:
+	case message.ActionFiatSent:
 		return s.fiatSent()
-	case mostro.ActionRelease:
+	case message.ActionRelease:
 		return s.release()
-	case mostro.ActionCancel:
+	case message.ActionCancel:
 		return s.cancel()
-	case mostro.ActionDispute:
+	case message.ActionDispute:
 		return s.dispute()
-	case mostro.ActionTradePubkey:
+	case message.ActionTradePubkey:
 		return s.rotate()
 	}
-	return Refuse(mostro.ReasonInvalidAction)
+	return Refuse(message.ReasonInvalidAction)
 }
 
 // follow sends the answers to a party over the transport of the party's newest message, if
@@ -152,10 +153,10 @@ func (s *step) follow() {
 }
 
 // Refuse returns the error that becomes a cant-do message.
-func Refuse(reason mostro.Reason) error { return mostro.CantDo{Reason: reason} }
+func Refuse(reason message.Reason) error { return message.CantDo{Reason: reason} }
 
 // move changes the status, if the table has the transition.
-func (s *step) move(on Trigger, to mostro.TradeStatus) error {
+func (s *step) move(on Trigger, to message.TradeStatus) error {
 	if err := allowed(s.t.Status, on, to); err != nil {
 		return err
 	}
@@ -182,23 +183,23 @@ func (s *step) show() {
 }
 
 // showDispute publishes the dispute's event in the same way.
-func (s *step) showDispute(status mostro.DisputeStatus) {
+func (s *step) showDispute(status message.DisputeStatus) {
 	s.t.Dispute.Status = status
 	s.t.Dispute.StampedAt = max(s.in.At, s.t.Dispute.StampedAt+1)
 	s.do(Effect{Kind: FxPublishDispute})
 }
 
 // say sends a message about the trade.
-func (s *step) say(to Party, action mostro.Action, payload mostro.Payload) *mostro.Message {
+func (s *step) say(to Party, action message.Action, payload message.Payload) *message.Message {
 	id := s.t.ID
-	s.do(Effect{Kind: FxSend, To: to, Message: Outgoing{mostro.Message{
-		Wrapper: mostro.WrapperOrder, ID: &id, Action: action, Payload: payload,
+	s.do(Effect{Kind: FxSend, To: to, Message: Outgoing{message.Message{
+		Wrapper: message.WrapperOrder, ID: &id, Action: action, Payload: payload,
 	}}})
 	return &s.effects[len(s.effects)-1].Message.Message
 }
 
 // answer is like say, but with the id of the request, because clients wait for that id.
-func (s *step) answer(to Party, action mostro.Action, payload mostro.Payload) *mostro.Message {
+func (s *step) answer(to Party, action message.Action, payload message.Payload) *message.Message {
 	m := s.say(to, action, payload)
 	m.RequestID = s.in.Request.Message.RequestID
 	return m
@@ -229,11 +230,11 @@ func (s *step) other() Party {
 }
 
 // role returns the role of the party that sent the request.
-func (s *step) role() mostro.Initiator {
+func (s *step) role() message.Initiator {
 	if s.isBuyer() {
-		return mostro.InitiatorBuyer
+		return message.InitiatorBuyer
 	}
-	return mostro.InitiatorSeller
+	return message.InitiatorSeller
 }
 
 // closeHold starts the cancellation of the current hold. From here the hold's preimage is
@@ -247,7 +248,7 @@ func (s *step) closeHold() {
 }
 
 // end changes to a final status.
-func (s *step) end(on Trigger, to mostro.TradeStatus) error {
+func (s *step) end(on Trigger, to message.TradeStatus) error {
 	if err := s.move(on, to); err != nil {
 		return err
 	}
@@ -259,7 +260,7 @@ func (s *step) end(on Trigger, to mostro.TradeStatus) error {
 // backToBook makes a taken order pending again. The taker's data are deleted, and the
 // maker's data stay.
 func (s *step) backToBook(on Trigger, request *uint64) error {
-	if err := s.move(on, mostro.TradePending); err != nil {
+	if err := s.move(on, message.TradePending); err != nil {
 		return err
 	}
 	t := &s.t
@@ -282,20 +283,20 @@ func (s *step) backToBook(on Trigger, request *uint64) error {
 	}
 	if t.ExpiresAt <= s.in.At {
 		// A pending order past its expiry could not be taken, so the order expires here.
-		s.say(t.Maker(), mostro.ActionCanceled, nil).RequestID = nil
-		return s.end(OnExpired, mostro.TradeExpired)
+		s.say(t.Maker(), message.ActionCanceled, nil).RequestID = nil
+		return s.end(OnExpired, message.TradeExpired)
 	}
 	t.Deadline = t.ExpiresAt
 	s.reshow = true
-	s.say(t.Maker(), mostro.ActionNewOrder, t.SmallOrder(t.Status, t.AmountSats)).RequestID = request
+	s.say(t.Maker(), message.ActionNewOrder, t.SmallOrder(t.Status, t.AmountSats)).RequestID = request
 	return nil
 }
 
 // SmallOrder returns the trade as messages show it. The amount depends on the reader. The
 // caller adds the keys and the invoice, for a reader that may see them.
-func (t Trade) SmallOrder(status mostro.TradeStatus, amountSats int64) *mostro.SmallOrder {
+func (t Trade) SmallOrder(status message.TradeStatus, amountSats int64) *message.SmallOrder {
 	id, created, expires := t.ID, t.CreatedAt, t.ExpiresAt
-	o := &mostro.SmallOrder{
+	o := &message.SmallOrder{
 		ID: &id, Kind: t.Kind, Status: status, AmountSats: amountSats,
 		FiatCode: t.Fiat, FiatAmount: t.FiatAmount, PaymentMethod: t.PaymentMethod, Premium: t.Premium,
 		CreatedAt: &created, ExpiresAt: &expires,
@@ -309,7 +310,7 @@ func (t Trade) SmallOrder(status mostro.TradeStatus, amountSats int64) *mostro.S
 
 // WithKeys adds both trade keys. WithKeys is called only after both parties are committed
 // to the trade.
-func (t Trade) WithKeys(o *mostro.SmallOrder) *mostro.SmallOrder {
+func (t Trade) WithKeys(o *message.SmallOrder) *message.SmallOrder {
 	buyer, seller := t.Buyer.Key, t.Seller.Key
 	o.BuyerTradePubkey, o.SellerTradePubkey = &buyer, &seller
 	return o
@@ -322,7 +323,7 @@ func (s *step) restart() error {
 		return ErrNothing
 	}
 	switch s.t.Status {
-	case mostro.TradeWaitingBuyerInvoice, mostro.TradeWaitingPayment:
+	case message.TradeWaitingBuyerInvoice, message.TradeWaitingPayment:
 	default:
 		return ErrNothing // the expiry of an order is public, and the chain does not wait
 	}
@@ -349,13 +350,13 @@ func (s *step) clockBack() error {
 		t.SafeUntil -= s.in.Grace
 	}
 	switch t.Status {
-	case mostro.TradeWaitingBuyerInvoice, mostro.TradeWaitingPayment:
+	case message.TradeWaitingBuyerInvoice, message.TradeWaitingPayment:
 		t.TakenAt, t.HeldAt = min(t.TakenAt, at), min(t.HeldAt, at)
 		t.Deadline = min(t.Deadline, at+t.Terms.WaitSeconds)
-	case mostro.TradeActive, mostro.TradeFiatSent, mostro.TradeDispute:
+	case message.TradeActive, message.TradeFiatSent, message.TradeDispute:
 		t.HeldAt, t.Deadline = min(t.HeldAt, at), min(t.Deadline, at)
 		t.SafeUntil = min(t.SafeUntil, at+int64(t.Terms.CLTVBlocks)*BlockSeconds)
-	case mostro.TradeSettledHoldInvoice:
+	case message.TradeSettledHoldInvoice:
 		t.Deadline = min(t.Deadline, at+trackPoll)
 	}
 	if t.TakenAt == was.TakenAt && t.HeldAt == was.HeldAt && t.Deadline == was.Deadline && t.SafeUntil == was.SafeUntil {
@@ -368,11 +369,11 @@ func (s *step) clockBack() error {
 // have been made already, to an invoice that this store never saw.
 func (s *step) reconcile() error {
 	t := &s.t
-	if Terminal(t.Status) || t.Status == mostro.TradePending || t.Doubtful && !t.Sighted {
+	if Terminal(t.Status) || t.Status == message.TradePending || t.Doubtful && !t.Sighted {
 		return ErrNothing
 	}
 	t.Doubtful, t.Sighted = true, false // rules before rules1 never set Sighted
-	if t.Status == mostro.TradeSettledHoldInvoice {
+	if t.Status == message.TradeSettledHoldInvoice {
 		t.Frozen = true
 		t.Deadline = s.in.At + remindFirst
 	}
@@ -393,7 +394,7 @@ func (s *step) resume() error {
 	if err := s.stay(OnResume); err != nil {
 		return err
 	}
-	if p := &t.Payout; s.rules(rules1) && t.Status == mostro.TradeSettledHoldInvoice {
+	if p := &t.Payout; s.rules(rules1) && t.Status == message.TradeSettledHoldInvoice {
 		// Results that arrived while the trade was frozen started no further call.
 		switch {
 		case p.Minting:
@@ -423,7 +424,7 @@ func (s *step) uncommitted() error {
 // The payout begins when the node reports the hold as settled.
 func (s *step) payAfterAll() error {
 	t := &s.t
-	if !t.Frozen || t.Status != mostro.TradeFiatSent && t.Status != mostro.TradeDispute {
+	if !t.Frozen || t.Status != message.TradeFiatSent && t.Status != message.TradeDispute {
 		return ErrNothing
 	}
 	t.Frozen, t.Doubtful, t.Sighted, t.Settling = false, false, false, true

@@ -1,39 +1,39 @@
 package trade
 
 import (
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // cancel decides about a cancel, whose effect depends on the status.
 func (s *step) cancel() error {
 	t := &s.t
 	switch t.Status {
-	case mostro.TradeCanceled, mostro.TradeCanceledByAdmin, mostro.TradeCooperativelyCanceled:
-		return Refuse(mostro.ReasonOrderAlreadyCanceled)
-	case mostro.TradePending:
+	case message.TradeCanceled, message.TradeCanceledByAdmin, message.TradeCooperativelyCanceled:
+		return Refuse(message.ReasonOrderAlreadyCanceled)
+	case message.TradePending:
 		if !s.isMaker() {
-			return Refuse(mostro.ReasonIsNotYourOrder)
+			return Refuse(message.ReasonIsNotYourOrder)
 		}
-		s.answer(t.Maker(), mostro.ActionCanceled, nil)
-		return s.end(OnCancelMaker, mostro.TradeCanceled)
-	case mostro.TradeWaitingPayment, mostro.TradeWaitingBuyerInvoice:
+		s.answer(t.Maker(), message.ActionCanceled, nil)
+		return s.end(OnCancelMaker, message.TradeCanceled)
+	case message.TradeWaitingPayment, message.TradeWaitingBuyerInvoice:
 		switch {
 		case !s.isParty():
-			return Refuse(mostro.ReasonInvalidPubkey)
+			return Refuse(message.ReasonInvalidPubkey)
 		case s.rules(rules1) && t.Doubtful && t.HeldAt != 0:
 			return s.contradiction() // fiat may have been sent in the lost time
 		case s.isMaker():
-			s.answer(t.Maker(), mostro.ActionCanceled, nil)
-			s.say(t.Taker(), mostro.ActionCanceled, nil)
+			s.answer(t.Maker(), message.ActionCanceled, nil)
+			s.say(t.Taker(), message.ActionCanceled, nil)
 			s.closeHold()
-			return s.end(OnCancelMaker, mostro.TradeCanceled)
+			return s.end(OnCancelMaker, message.TradeCanceled)
 		}
-		s.answer(t.Taker(), mostro.ActionCanceled, nil)
+		s.answer(t.Taker(), message.ActionCanceled, nil)
 		return s.backToBook(OnCancelTaker, s.in.Request.Message.RequestID)
-	case mostro.TradeActive, mostro.TradeFiatSent, mostro.TradeDispute:
+	case message.TradeActive, message.TradeFiatSent, message.TradeDispute:
 		return s.cooperate()
 	}
-	return Refuse(mostro.ReasonNotAllowedByStatus)
+	return Refuse(message.ReasonNotAllowedByStatus)
 }
 
 // cooperate cancels a trade after both parties have asked for it, one after the other.
@@ -41,32 +41,32 @@ func (s *step) cooperate() error {
 	t := &s.t
 	switch {
 	case !s.isParty():
-		return Refuse(mostro.ReasonInvalidPubkey)
+		return Refuse(message.ReasonInvalidPubkey)
 	case t.Settling:
-		return Refuse(mostro.ReasonNotAllowedByStatus) // the seller has released already
+		return Refuse(message.ReasonNotAllowedByStatus) // the seller has released already
 	case t.CancelBy == s.role():
-		return Refuse(mostro.ReasonInvalidPubkey) // the same party twice is not an agreement
+		return Refuse(message.ReasonInvalidPubkey) // the same party twice is not an agreement
 	case t.CancelBy == "":
 		t.CancelBy = s.role()
-		s.answer(s.partyOf(t.CancelBy), mostro.ActionCooperativeCancelInitiatedByYou, nil)
-		s.say(s.other(), mostro.ActionCooperativeCancelInitiatedByPeer, nil)
+		s.answer(s.partyOf(t.CancelBy), message.ActionCooperativeCancelInitiatedByYou, nil)
+		s.say(s.other(), message.ActionCooperativeCancelInitiatedByPeer, nil)
 		return s.stay(OnCancelAsked)
 	}
-	s.answer(s.partyOf(s.role()), mostro.ActionCooperativeCancelAccepted, nil)
-	s.say(s.other(), mostro.ActionCooperativeCancelAccepted, nil)
+	s.answer(s.partyOf(s.role()), message.ActionCooperativeCancelAccepted, nil)
+	s.say(s.other(), message.ActionCooperativeCancelAccepted, nil)
 	if !t.EscrowGone {
 		s.closeHold()
 	}
-	if t.Status == mostro.TradeDispute {
-		s.showDispute(mostro.DisputeStatusSellerRefunded)
+	if t.Status == message.TradeDispute {
+		s.showDispute(message.DisputeStatusSellerRefunded)
 	}
-	return s.end(OnCancelAgreed, mostro.TradeCooperativelyCanceled)
+	return s.end(OnCancelAgreed, message.TradeCooperativelyCanceled)
 }
 
 // partyOf returns the party with a role. Its transport is the one that follow keeps up to
 // date.
-func (s *step) partyOf(role mostro.Initiator) Party {
-	if role == mostro.InitiatorBuyer {
+func (s *step) partyOf(role message.Initiator) Party {
+	if role == message.InitiatorBuyer {
 		return s.t.Buyer
 	}
 	return s.t.Seller
@@ -78,33 +78,33 @@ func (s *step) dispute() error {
 	t := &s.t
 	switch {
 	case t.Dispute.Status != "":
-		return Refuse(mostro.ReasonDisputeCreationError)
-	case t.Status != mostro.TradeActive && t.Status != mostro.TradeFiatSent || t.Settling:
-		return Refuse(mostro.ReasonNotAllowedByStatus)
+		return Refuse(message.ReasonDisputeCreationError)
+	case t.Status != message.TradeActive && t.Status != message.TradeFiatSent || t.Settling:
+		return Refuse(message.ReasonNotAllowedByStatus)
 	case !s.isParty():
-		return Refuse(mostro.ReasonInvalidPubkey)
+		return Refuse(message.ReasonInvalidPubkey)
 	}
 	return s.openDispute(OnDispute, s.role(), s.in.Request.Message.RequestID)
 }
 
 // openDispute opens the dispute. A trade has at most one dispute.
-func (s *step) openDispute(on Trigger, by mostro.Initiator, request *uint64) error {
+func (s *step) openDispute(on Trigger, by message.Initiator, request *uint64) error {
 	t := &s.t
 	previous := t.Status
-	if err := s.move(on, mostro.TradeDispute); err != nil {
+	if err := s.move(on, message.TradeDispute); err != nil {
 		return err
 	}
 	t.Dispute.By, t.Dispute.Previous, t.Dispute.OpenedAt = by, previous, s.in.At
 	if s.rules(rules1) {
 		t.CancelBy = "" // a consent from before the dispute does not count in it
 	}
-	ref := mostro.DisputeRef{ID: t.Dispute.ID}
+	ref := message.DisputeRef{ID: t.Dispute.ID}
 	mine, theirs := t.Buyer, t.Seller
-	if by == mostro.InitiatorSeller {
+	if by == message.InitiatorSeller {
 		mine, theirs = theirs, mine
 	}
-	s.say(theirs, mostro.ActionDisputeInitiatedByPeer, ref).RequestID = request
-	s.say(mine, mostro.ActionDisputeInitiatedByYou, ref).RequestID = request
-	s.showDispute(mostro.DisputeStatusInitiated)
+	s.say(theirs, message.ActionDisputeInitiatedByPeer, ref).RequestID = request
+	s.say(mine, message.ActionDisputeInitiatedByYou, ref).RequestID = request
+	s.showDispute(message.DisputeStatusInitiated)
 	return nil
 }

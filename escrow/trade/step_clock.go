@@ -2,6 +2,7 @@ package trade
 
 import (
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // clock decides about a deadline that has passed. An early or late tick is harmless,
@@ -16,15 +17,15 @@ func (s *step) clock() error {
 		return s.stay(OnContradiction)
 	}
 	switch t.Status {
-	case mostro.TradePending:
-		return s.end(OnExpired, mostro.TradeExpired)
-	case mostro.TradeWaitingBuyerInvoice:
+	case message.TradePending:
+		return s.end(OnExpired, message.TradeExpired)
+	case message.TradeWaitingBuyerInvoice:
 		return s.timeout(mostro.SideBuy)
-	case mostro.TradeWaitingPayment:
+	case message.TradeWaitingPayment:
 		return s.timeout(mostro.SideSell)
-	case mostro.TradeActive, mostro.TradeFiatSent, mostro.TradeDispute:
+	case message.TradeActive, message.TradeFiatSent, message.TradeDispute:
 		return s.lookAtHold()
-	case mostro.TradeSettledHoldInvoice:
+	case message.TradeSettledHoldInvoice:
 		return s.payoutDue()
 	}
 	return ErrNothing
@@ -40,12 +41,12 @@ func (s *step) timeout(owes mostro.Side) error {
 	}
 	shown := owes == mostro.SideBuy || t.HoldInvoice != ""
 	if t.Kind == owes && shown {
-		s.say(t.Maker(), mostro.ActionCanceled, nil)
-		s.say(t.Taker(), mostro.ActionCanceled, nil)
+		s.say(t.Maker(), message.ActionCanceled, nil)
+		s.say(t.Taker(), message.ActionCanceled, nil)
 		s.closeHold()
-		return s.end(OnTimeoutMaker, mostro.TradeCanceled)
+		return s.end(OnTimeoutMaker, message.TradeCanceled)
 	}
-	s.say(t.Taker(), mostro.ActionCanceled, nil)
+	s.say(t.Taker(), message.ActionCanceled, nil)
 	return s.backToBook(OnTimeoutTaker, nil)
 }
 
@@ -93,16 +94,16 @@ func (s *step) guard(due bool) error {
 		return ErrNothing
 	}
 	switch t.Status {
-	case mostro.TradeActive:
+	case message.TradeActive:
 		if t.Doubtful {
-			return s.openDispute(OnGuardFiatSent, mostro.InitiatorBuyer, nil)
+			return s.openDispute(OnGuardFiatSent, message.InitiatorBuyer, nil)
 		}
-		s.say(t.Buyer, mostro.ActionCanceled, nil)
-		s.say(t.Seller, mostro.ActionCanceled, nil)
+		s.say(t.Buyer, message.ActionCanceled, nil)
+		s.say(t.Seller, message.ActionCanceled, nil)
 		s.closeHold()
-		return s.end(OnGuardActive, mostro.TradeCanceled)
-	case mostro.TradeFiatSent:
-		return s.openDispute(OnGuardFiatSent, mostro.InitiatorBuyer, nil)
+		return s.end(OnGuardActive, message.TradeCanceled)
+	case message.TradeFiatSent:
+		return s.openDispute(OnGuardFiatSent, message.InitiatorBuyer, nil)
 	}
 	return ErrNothing
 }

@@ -4,50 +4,51 @@ import (
 	"strings"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // newOrder decides about a maker's order. The checks have the same order as in the
 // reference node.
 func (s *step) newOrder() error {
 	m, in := s.in.Request.Message, s.in
-	o, ok := m.Payload.(*mostro.SmallOrder)
+	o, ok := m.Payload.(*message.SmallOrder)
 	if !ok || o == nil || in.Terms == nil {
-		return Refuse(mostro.ReasonInvalidParameters)
+		return Refuse(message.ReasonInvalidParameters)
 	}
 	terms := *in.Terms
 	ranged := o.MinAmount != nil && o.MaxAmount != nil
 	fee := terms.Fee.SideFee(o.AmountSats)
 	if o.BuyerInvoice != nil && o.Kind == mostro.SideBuy && *o.BuyerInvoice != "" {
 		if !in.Invoice.pays(o.AmountSats-fee, o.AmountSats == 0, terms, in.At) {
-			return Refuse(mostro.ReasonInvalidInvoice)
+			return Refuse(message.ReasonInvalidInvoice)
 		}
 	}
 	switch {
 	case in.Limited:
-		return Refuse(mostro.ReasonTooManyRequests)
+		return Refuse(message.ReasonTooManyRequests)
 	case in.Refused || !currencyCode(o.FiatCode):
-		return Refuse(mostro.ReasonInvalidFiatCurrency)
+		return Refuse(message.ReasonInvalidFiatCurrency)
 	case !ranged && o.FiatAmount <= 0:
-		return Refuse(mostro.ReasonInvalidAmount)
+		return Refuse(message.ReasonInvalidAmount)
 	case o.AmountSats < 0:
-		return Refuse(mostro.ReasonInvalidAmount)
+		return Refuse(message.ReasonInvalidAmount)
 	case ranged && (*o.MinAmount < 0 || *o.MinAmount >= *o.MaxAmount || o.AmountSats != 0):
-		return Refuse(mostro.ReasonInvalidAmount)
+		return Refuse(message.ReasonInvalidAmount)
 	case !ranged && (o.MinAmount != nil || o.MaxAmount != nil):
-		return Refuse(mostro.ReasonInvalidAmount) // half a range is not a range
+		return Refuse(message.ReasonInvalidAmount) // half a range is not a range
 	case o.Premium != 0 && o.AmountSats != 0:
-		return Refuse(mostro.ReasonInvalidParameters)
+		return Refuse(message.ReasonInvalidParameters)
 	case o.Premium <= -maxPremium || o.Premium >= maxPremium || len(o.PaymentMethod) > maxPaymentMethod:
-		return Refuse(mostro.ReasonInvalidParameters)
+		return Refuse(message.ReasonInvalidParameters)
 	}
 	if err := s.withinLimits(o, ranged, terms); err != nil {
 		return err
 	}
 	if o.Kind != mostro.SideBuy && o.Kind != mostro.SideSell {
-		return Refuse(mostro.ReasonInvalidOrderKind)
+		return Refuse(message.ReasonInvalidOrderKind)
 	}
 	if m.TradeIndex == nil && !s.sender().Private() {
-		return Refuse(mostro.ReasonInvalidTradeIndex)
+		return Refuse(message.ReasonInvalidTradeIndex)
 	}
 	expires := in.At + terms.LifeSeconds
 	if in.SentAt != 0 {
@@ -56,11 +57,11 @@ func (s *step) newOrder() error {
 	if o.ExpiresAt != nil && *o.ExpiresAt != 0 {
 		expires = min(*o.ExpiresAt, in.At+terms.MaxLifeSeconds)
 		if s.rules(rules1) && expires < in.At+LeastLifeSeconds {
-			return Refuse(mostro.ReasonInvalidParameters)
+			return Refuse(message.ReasonInvalidParameters)
 		}
 	}
 	if expires <= in.At {
-		return Refuse(mostro.ReasonInvalidParameters) // the order would be shown as pending and could not be taken
+		return Refuse(message.ReasonInvalidParameters) // the order would be shown as pending and could not be taken
 	}
 	t := &s.t
 	t.ID, t.Kind, t.Terms = in.OrderID, o.Kind, terms
@@ -79,7 +80,7 @@ func (s *step) newOrder() error {
 		t.MakerInvoice = in.Invoice.payTo()
 		t.BuyerInvoice = t.MakerInvoice
 	}
-	if err := s.move(OnNewOrder, mostro.TradePending); err != nil {
+	if err := s.move(OnNewOrder, message.TradePending); err != nil {
 		return err
 	}
 	ack := t.SmallOrder(t.Status, t.AmountSats)
@@ -87,16 +88,16 @@ func (s *step) newOrder() error {
 		text := t.BuyerInvoice.Text
 		ack.BuyerInvoice = &text
 	}
-	s.answer(s.sender(), mostro.ActionNewOrder, ack).TradeIndex = m.TradeIndex
+	s.answer(s.sender(), message.ActionNewOrder, ack).TradeIndex = m.TradeIndex
 	return nil
 }
 
 // withinLimits refuses an order if any of its possible amounts of sats is outside the
 // operator's limits, at the current price and without the premium.
-func (s *step) withinLimits(o *mostro.SmallOrder, ranged bool, terms Terms) error {
+func (s *step) withinLimits(o *message.SmallOrder, ranged bool, terms Terms) error {
 	if o.AmountSats > 0 {
 		if o.AmountSats < terms.MinSats || o.AmountSats > terms.MaxSats || o.AmountSats <= terms.Fee.SideFee(o.AmountSats) {
-			return Refuse(mostro.ReasonOutOfRangeSatsAmount)
+			return Refuse(message.ReasonOutOfRangeSatsAmount)
 		}
 		return nil
 	}
@@ -110,7 +111,7 @@ func (s *step) withinLimits(o *mostro.SmallOrder, ranged bool, terms Terms) erro
 			return err
 		}
 		if sats < terms.MinSats || sats > terms.MaxSats {
-			return Refuse(mostro.ReasonOutOfRangeSatsAmount)
+			return Refuse(message.ReasonOutOfRangeSatsAmount)
 		}
 	}
 	return nil
@@ -120,11 +121,11 @@ func (s *step) withinLimits(o *mostro.SmallOrder, ranged bool, terms Terms) erro
 // the reference node does not answer. This node answers that the price is too old.
 func (s *step) quote(fiat, premium int64) (int64, error) {
 	if s.in.Quote.Price <= 0 || s.in.Quote.Stale {
-		return 0, Refuse(mostro.ReasonPriceTooStale)
+		return 0, Refuse(message.ReasonPriceTooStale)
 	}
 	sats, ok := quoteSats(fiat, s.in.Quote.Price, premium)
 	if !ok {
-		return 0, Refuse(mostro.ReasonOutOfRangeSatsAmount)
+		return 0, Refuse(message.ReasonOutOfRangeSatsAmount)
 	}
 	return sats, nil
 }
@@ -142,10 +143,10 @@ func (s *step) spawn() error {
 	t.CreatedAt, t.ExpiresAt, t.Deadline = s.in.At, c.ExpiresAt, c.ExpiresAt
 	t.Dispute.ID = s.in.DisputeID
 	t.setMaker(c.Maker)
-	if err := s.move(OnSpawn, mostro.TradePending); err != nil {
+	if err := s.move(OnSpawn, message.TradePending); err != nil {
 		return err
 	}
-	ack := s.say(c.Maker, mostro.ActionNewOrder, t.SmallOrder(t.Status, t.AmountSats))
+	ack := s.say(c.Maker, message.ActionNewOrder, t.SmallOrder(t.Status, t.AmountSats))
 	index := c.Maker.Index
 	ack.RequestID, ack.TradeIndex = c.RequestID, &index
 	return nil
@@ -156,35 +157,35 @@ func (s *step) take(side mostro.Side) error {
 	m, t, in := s.in.Request.Message, &s.t, s.in
 	switch {
 	case in.Limited:
-		return Refuse(mostro.ReasonTooManyRequests)
+		return Refuse(message.ReasonTooManyRequests)
 	case in.Busy:
-		return Refuse(mostro.ReasonPendingOrderExists)
+		return Refuse(message.ReasonPendingOrderExists)
 	case t.Kind != side:
-		return Refuse(mostro.ReasonInvalidOrderKind)
-	case t.Status != mostro.TradePending:
-		return Refuse(mostro.ReasonInvalidOrderStatus)
+		return Refuse(message.ReasonInvalidOrderKind)
+	case t.Status != message.TradePending:
+		return Refuse(message.ReasonInvalidOrderStatus)
 	case t.ExpiresAt <= in.At:
-		return Refuse(mostro.ReasonInvalidOrderStatus)
+		return Refuse(message.ReasonInvalidOrderStatus)
 	case s.isMaker():
-		return Refuse(mostro.ReasonInvalidPubkey)
+		return Refuse(message.ReasonInvalidPubkey)
 	case m.TradeIndex == nil && !s.sender().Private():
-		return Refuse(mostro.ReasonInvalidTradeIndex)
+		return Refuse(message.ReasonInvalidTradeIndex)
 	}
 	var invoice string
 	var fiat *int64
 	switch p := m.Payload.(type) {
-	case mostro.Amount:
+	case message.Amount:
 		n := int64(p)
 		fiat = &n
-	case mostro.PaymentRequest:
+	case message.PaymentRequest:
 		invoice, fiat = p.Invoice, p.Amount
 		if s.rules(rules1) && side == mostro.SideSell && strings.TrimSpace(invoice) == "" {
-			return Refuse(mostro.ReasonInvalidInvoice) // as in the reference node
+			return Refuse(message.ReasonInvalidInvoice) // as in the reference node
 		}
 	}
 	if t.Range() {
 		if fiat == nil || *fiat < t.MinFiat || *fiat > t.MaxFiat || *fiat <= 0 {
-			return Refuse(mostro.ReasonOutOfRangeSatsAmount)
+			return Refuse(message.ReasonOutOfRangeSatsAmount)
 		}
 		t.FiatAmount = *fiat
 	}
@@ -194,14 +195,14 @@ func (s *step) take(side mostro.Side) error {
 			return err
 		}
 		if sats < t.Terms.MinSats || sats > t.Terms.MaxSats || sats <= t.Terms.Fee.SideFee(sats) {
-			return Refuse(mostro.ReasonOutOfRangeSatsAmount)
+			return Refuse(message.ReasonOutOfRangeSatsAmount)
 		}
 		t.AmountSats, t.FeeSats = sats, t.Terms.Fee.SideFee(sats)
 	}
 	t.DevFeeSats = t.Terms.DevFee.DevFee(t.FeeSats)
 	if side == mostro.SideSell && invoice != "" {
 		if !in.Invoice.pays(t.PayoutSats(), false, t.Terms, in.At) {
-			return Refuse(mostro.ReasonInvalidInvoice)
+			return Refuse(message.ReasonInvalidInvoice)
 		}
 		t.BuyerInvoice = in.Invoice.payTo()
 	}
@@ -216,12 +217,12 @@ func (s *step) take(side mostro.Side) error {
 		t.TakerReputation = nil // sent only if the taker had a duty before the seller
 		return s.orderHold(OnTakeSellInvoice)
 	}
-	if err := s.move(OnTakeSell, mostro.TradeWaitingBuyerInvoice); err != nil {
+	if err := s.move(OnTakeSell, message.TradeWaitingBuyerInvoice); err != nil {
 		return err
 	}
-	ask := s.answer(t.Buyer, mostro.ActionAddInvoice, t.askInvoice())
+	ask := s.answer(t.Buyer, message.ActionAddInvoice, t.askInvoice())
 	ask.TradeIndex = index(t.Buyer)
-	s.answer(t.Seller, mostro.ActionWaitingBuyerInvoice, nil).TradeIndex = index(t.Seller)
+	s.answer(t.Seller, message.ActionWaitingBuyerInvoice, nil).TradeIndex = index(t.Seller)
 	return nil
 }
 
@@ -235,7 +236,7 @@ func index(p Party) *int64 {
 }
 
 // askInvoice returns the order in the message that asks the buyer for an invoice.
-func (t Trade) askInvoice() *mostro.SmallOrder {
+func (t Trade) askInvoice() *message.SmallOrder {
 	o := t.SmallOrder(t.Status, t.PayoutSats())
 	o.ExpiresAt = nil
 	return o
@@ -250,7 +251,7 @@ func (s *step) newDuty() {
 // orderHold sets the preimage and orders the hold invoice. Both are committed before the
 // node receives the order, and the seller receives the invoice after that.
 func (s *step) orderHold(on Trigger) error {
-	if err := s.move(on, mostro.TradeWaitingPayment); err != nil {
+	if err := s.move(on, message.TradeWaitingPayment); err != nil {
 		return err
 	}
 	t := &s.t
@@ -265,15 +266,15 @@ func (s *step) orderHold(on Trigger) error {
 
 // rotate replaces the trade key of the maker of an order that is not taken.
 func (s *step) rotate() error {
-	if s.t.Status != mostro.TradePending {
-		return Refuse(mostro.ReasonInvalidOrderStatus)
+	if s.t.Status != message.TradePending {
+		return Refuse(message.ReasonInvalidOrderStatus)
 	}
 	maker, sender := s.t.Maker(), s.sender()
 	if maker.Identity != sender.Identity || maker.Private() {
-		return Refuse(mostro.ReasonInvalidPubkey)
+		return Refuse(message.ReasonInvalidPubkey)
 	}
 	if maker.Key == sender.Key {
-		return Refuse(mostro.ReasonInvalidTradeIndex)
+		return Refuse(message.ReasonInvalidTradeIndex)
 	}
 	if sender.Index == 0 {
 		sender.Index = maker.Index
@@ -282,6 +283,6 @@ func (s *step) rotate() error {
 	if err := s.stay(OnRotate); err != nil {
 		return err
 	}
-	s.answer(sender, mostro.ActionTradePubkey, nil)
+	s.answer(sender, message.ActionTradePubkey, nil)
 	return nil
 }

@@ -1,7 +1,7 @@
 package trade
 
 import (
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // pay begins an attempt to pay the buyer. The claim (Payout.Hash) is committed before the
@@ -46,7 +46,7 @@ func (t Trade) payEffect() Effect {
 
 // current reports whether the input is about the current attempt of the payout.
 func (s *step) current() bool {
-	return s.t.Status == mostro.TradeSettledHoldInvoice && s.in.Attempt == s.t.Payout.Attempt
+	return s.t.Status == message.TradeSettledHoldInvoice && s.in.Attempt == s.t.Payout.Attempt
 }
 
 // withheld reports that the trade is frozen, so that no result may begin another call that
@@ -100,7 +100,7 @@ func (s *step) payRefused() error {
 func (s *step) payment() error {
 	t := &s.t
 	p := &t.Payout
-	if t.Status != mostro.TradeSettledHoldInvoice || s.in.Hash == (Hash{}) {
+	if t.Status != message.TradeSettledHoldInvoice || s.in.Hash == (Hash{}) {
 		return ErrNothing
 	}
 	switch s.in.Payment.Status {
@@ -108,13 +108,13 @@ func (s *step) payment() error {
 		if s.in.Hash != p.Hash && !(p.Hash == Hash{} && s.in.Hash == p.LastHash) {
 			return ErrNothing
 		}
-		if err := s.end(OnPaid, mostro.TradeSuccess); err != nil {
+		if err := s.end(OnPaid, message.TradeSuccess); err != nil {
 			return err
 		}
 		p.Hash, p.LastHash, p.Sent, p.Minting, p.Bolt11 = Hash{}, s.in.Hash, false, false, ""
 		p.FeeMsat = s.in.Payment.FeeMsat
-		s.say(t.Buyer, mostro.ActionPurchaseCompleted, nil)
-		s.say(t.Buyer, mostro.ActionRate, nil)
+		s.say(t.Buyer, message.ActionPurchaseCompleted, nil)
+		s.say(t.Buyer, message.ActionRate, nil)
 		return nil
 	case PaymentFailed:
 		if !s.current() || p.Hash != s.in.Hash || !p.Sent {
@@ -153,7 +153,7 @@ func (s *step) payFailed() error {
 		return nil
 	}
 	if p.Failures == 1 && most > 1 {
-		s.say(t.Buyer, mostro.ActionPaymentFailed, mostro.PaymentFailed{
+		s.say(t.Buyer, message.ActionPaymentFailed, message.PaymentFailed{
 			Attempts: most - 1, IntervalSeconds: uint32(t.Terms.PaymentRetrySecs),
 		})
 	}
@@ -177,5 +177,5 @@ func (s *step) ask() {
 	t.Payout.Asked++
 	t.Deadline = s.in.At + wait
 	o := t.SmallOrder(t.Status, t.PayoutSats())
-	s.say(t.Buyer, mostro.ActionAddInvoice, o)
+	s.say(t.Buyer, message.ActionAddInvoice, o)
 }

@@ -4,12 +4,13 @@ import (
 	"errors"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // holdMade sends the hold invoice to the seller.
 func (s *step) holdMade() error {
 	t := &s.t
-	if t.Status != mostro.TradeWaitingPayment || t.Hash != s.in.Hash || t.HoldInvoice != "" || s.in.Bolt11 == "" || s.withheld() {
+	if t.Status != message.TradeWaitingPayment || t.Hash != s.in.Hash || t.HoldInvoice != "" || s.in.Bolt11 == "" || s.withheld() {
 		return ErrNothing
 	}
 	t.HoldInvoice = s.in.Bolt11
@@ -19,13 +20,13 @@ func (s *step) holdMade() error {
 	if err := s.stay(OnHoldMade); err != nil {
 		return err
 	}
-	wait := s.say(t.Buyer, mostro.ActionWaitingSellerToPay, nil)
+	wait := s.say(t.Buyer, message.ActionWaitingSellerToPay, nil)
 	wait.RequestID, wait.TradeIndex = t.TakeRequest, index(t.Buyer)
 	if t.Kind == mostro.SideSell && t.TakerReputation != nil {
-		s.say(t.Seller, mostro.ActionPayInvoice, mostro.Peer{Reputation: t.TakerReputation})
+		s.say(t.Seller, message.ActionPayInvoice, message.Peer{Reputation: t.TakerReputation})
 		t.TakerReputation = nil
 	}
-	pay := s.say(t.Seller, mostro.ActionPayInvoice, mostro.PaymentRequest{
+	pay := s.say(t.Seller, message.ActionPayInvoice, message.PaymentRequest{
 		Order: t.SmallOrder(t.Status, t.LockSats()), Invoice: t.HoldInvoice,
 	})
 	pay.RequestID, pay.TradeIndex = t.TakeRequest, index(t.Seller)
@@ -37,11 +38,11 @@ func (s *step) holdMade() error {
 // the node will not make.
 func (s *step) holdRefused() error {
 	t := &s.t
-	if t.Status != mostro.TradeWaitingPayment || t.Hash != s.in.Hash || t.HoldInvoice != "" || s.withheld() {
+	if t.Status != message.TradeWaitingPayment || t.Hash != s.in.Hash || t.HoldInvoice != "" || s.withheld() {
 		return ErrNothing
 	}
 	taker, request := t.Taker(), t.TakeRequest
-	s.say(taker, mostro.ActionCanceled, nil).RequestID = request
+	s.say(taker, message.ActionCanceled, nil).RequestID = request
 	return s.backToBook(OnHoldImpossible, nil)
 }
 
@@ -64,7 +65,7 @@ func (s *step) hold() error {
 		}
 		return err
 	case HoldSettled:
-		if t.Settling || t.Status == mostro.TradeSettledHoldInvoice {
+		if t.Settling || t.Status == message.TradeSettledHoldInvoice {
 			return s.settled()
 		}
 		return s.contradiction()
@@ -77,7 +78,7 @@ func (s *step) hold() error {
 // held decides about a hold that the seller has paid.
 func (s *step) held() error {
 	t := &s.t
-	if t.Status == mostro.TradeWaitingPayment && t.HeldAt == 0 {
+	if t.Status == message.TradeWaitingPayment && t.HeldAt == 0 {
 		if asked := s.in.Hold.AmountSats; s.rules(rules1) && asked != 0 && asked != t.LockSats() {
 			// The invoice dates from a time that this store has lost, at another price.
 			// The held amount is not the amount that this trade would pay out.
@@ -96,16 +97,16 @@ func (s *step) held() error {
 			return s.activate(OnHeld, nil)
 		}
 		t.BuyerInvoice = PayTo{}
-		if err := s.move(OnHeldNoInvoice, mostro.TradeWaitingBuyerInvoice); err != nil {
+		if err := s.move(OnHeldNoInvoice, message.TradeWaitingBuyerInvoice); err != nil {
 			return err
 		}
 		s.newDuty()
-		s.say(t.Buyer, mostro.ActionAddInvoice, t.askInvoice())
+		s.say(t.Buyer, message.ActionAddInvoice, t.askInvoice())
 		if t.Kind == mostro.SideBuy && t.TakerReputation != nil {
-			s.say(t.Buyer, mostro.ActionAddInvoice, mostro.Peer{Reputation: t.TakerReputation})
+			s.say(t.Buyer, message.ActionAddInvoice, message.Peer{Reputation: t.TakerReputation})
 			t.TakerReputation = nil
 		}
-		s.say(t.Seller, mostro.ActionWaitingBuyerInvoice, nil)
+		s.say(t.Seller, message.ActionWaitingBuyerInvoice, nil)
 		return nil
 	}
 	if s.in.Hold.Height == 0 || !Escrowed(t.Status) || t.Settling || t.EscrowGone {
@@ -153,8 +154,8 @@ func (s *step) holdTooShort() error {
 	if t.Doubtful {
 		return s.contradiction() // fiat may have been sent in the lost time
 	}
-	s.say(t.Seller, mostro.ActionHoldInvoicePaymentCanceled, nil)
-	s.say(t.Taker(), mostro.ActionCanceled, nil)
+	s.say(t.Seller, message.ActionHoldInvoicePaymentCanceled, nil)
+	s.say(t.Taker(), message.ActionCanceled, nil)
 	return s.backToBook(OnHoldTooShort, nil)
 }
 
@@ -162,15 +163,15 @@ func (s *step) holdTooShort() error {
 // known.
 func (s *step) activate(on Trigger, request *uint64) error {
 	t := &s.t
-	if err := s.move(on, mostro.TradeActive); err != nil {
+	if err := s.move(on, message.TradeActive); err != nil {
 		return err
 	}
 	t.Deadline = t.HeldAt + t.Terms.guardSeconds()/2
 	if t.SafeUntil != 0 {
 		t.Deadline = s.in.At + max((t.SafeUntil-s.in.At)/2, guardPoll)
 	}
-	s.say(t.Buyer, mostro.ActionHoldInvoicePaymentAccepted, t.WithKeys(t.SmallOrder(t.Status, t.PayoutSats()))).RequestID = request
-	s.say(t.Seller, mostro.ActionBuyerTookOrder, t.WithKeys(t.SmallOrder(t.Status, t.LockSats())))
+	s.say(t.Buyer, message.ActionHoldInvoicePaymentAccepted, t.WithKeys(t.SmallOrder(t.Status, t.PayoutSats()))).RequestID = request
+	s.say(t.Seller, message.ActionBuyerTookOrder, t.WithKeys(t.SmallOrder(t.Status, t.LockSats())))
 	return nil
 }
 
@@ -178,28 +179,28 @@ func (s *step) activate(on Trigger, request *uint64) error {
 func (s *step) addInvoice() error {
 	t, at := &s.t, s.in.At
 	if !s.isBuyer() {
-		return Refuse(mostro.ReasonInvalidPeer)
+		return Refuse(message.ReasonInvalidPeer)
 	}
 	switch t.Status {
-	case mostro.TradeWaitingBuyerInvoice:
-	case mostro.TradeSettledHoldInvoice:
+	case message.TradeWaitingBuyerInvoice:
+	case message.TradeSettledHoldInvoice:
 		if t.Payout.Hash != (Hash{}) || t.Payout.Minting {
-			return Refuse(mostro.ReasonNotAllowedByStatus)
+			return Refuse(message.ReasonNotAllowedByStatus)
 		}
 	default:
-		return Refuse(mostro.ReasonNotAllowedByStatus)
+		return Refuse(message.ReasonNotAllowedByStatus)
 	}
 	if !s.in.Invoice.pays(t.PayoutSats(), false, t.Terms, at) || t.Hash != (Hash{}) && s.in.Invoice.Hash == t.Hash {
-		return Refuse(mostro.ReasonInvalidInvoice)
+		return Refuse(message.ReasonInvalidInvoice)
 	}
 	t.BuyerInvoice = s.in.Invoice.payTo()
 	request := s.in.Request.Message.RequestID
-	if t.Status == mostro.TradeSettledHoldInvoice {
+	if t.Status == message.TradeSettledHoldInvoice {
 		if err := s.stay(OnAddInvoice); err != nil {
 			return err
 		}
 		t.Payout.Failures, t.Payout.Asked = 0, 0
-		s.answer(t.Buyer, mostro.ActionInvoiceUpdated, nil)
+		s.answer(t.Buyer, message.ActionInvoiceUpdated, nil)
 		s.pay()
 		return nil
 	}
@@ -217,16 +218,16 @@ func (s *step) addInvoice() error {
 // next reads the key that the maker of a range order announces for the rest. A key from
 // any other sender is ignored, because it could replace the maker's key.
 func (s *step) next() error {
-	p, ok := s.in.Request.Message.Payload.(mostro.NextTrade)
+	p, ok := s.in.Request.Message.Payload.(message.NextTrade)
 	if !ok || !s.isMaker() {
 		return nil
 	}
 	// A key that is not a point of the curve could never receive a message.
-	if key, err := mostro.ParsePubkey(p.Pubkey); err != nil || key != p.Pubkey || p.Index == 0 || p.Pubkey == s.t.Buyer.Key || p.Pubkey == s.t.Seller.Key {
-		return Refuse(mostro.ReasonInvalidParameters)
+	if key, err := message.ParsePubkey(p.Pubkey); err != nil || key != p.Pubkey || p.Index == 0 || p.Pubkey == s.t.Buyer.Key || p.Pubkey == s.t.Seller.Key {
+		return Refuse(message.ReasonInvalidParameters)
 	}
 	if s.in.KeyInUse {
-		return Refuse(mostro.ReasonInvalidParameters) // the next order's messages would go to another user
+		return Refuse(message.ReasonInvalidParameters) // the next order's messages would go to another user
 	}
 	if s.t.Range() {
 		s.t.Next = p
@@ -237,23 +238,23 @@ func (s *step) next() error {
 // fiatSent records the buyer's statement that fiat was sent.
 func (s *step) fiatSent() error {
 	t := &s.t
-	if t.Status != mostro.TradeActive {
-		return Refuse(mostro.ReasonInvalidOrderStatus)
+	if t.Status != message.TradeActive {
+		return Refuse(message.ReasonInvalidOrderStatus)
 	}
 	if !s.isBuyer() {
-		return Refuse(mostro.ReasonInvalidPubkey)
+		return Refuse(message.ReasonInvalidPubkey)
 	}
 	if err := s.next(); err != nil {
 		return err
 	}
-	if err := s.move(OnFiatSent, mostro.TradeFiatSent); err != nil {
+	if err := s.move(OnFiatSent, message.TradeFiatSent); err != nil {
 		return err
 	}
 	if s.rules(rules1) {
 		t.CancelBy = "" // a consent from before the payment is void
 	}
-	s.say(t.Seller, mostro.ActionFiatSentOk, mostro.Peer{Pubkey: t.Buyer.Key})
-	s.answer(t.Buyer, mostro.ActionFiatSentOk, mostro.Peer{Pubkey: t.Seller.Key})
+	s.say(t.Seller, message.ActionFiatSentOk, message.Peer{Pubkey: t.Buyer.Key})
+	s.answer(t.Buyer, message.ActionFiatSentOk, message.Peer{Pubkey: t.Seller.Key})
 	return nil
 }
 
@@ -262,10 +263,10 @@ func (s *step) fiatSent() error {
 func (s *step) release() error {
 	t := &s.t
 	if !s.isSeller() {
-		return Refuse(mostro.ReasonInvalidPeer)
+		return Refuse(message.ReasonInvalidPeer)
 	}
-	if t.Status != mostro.TradeFiatSent && t.Status != mostro.TradeDispute || t.Settling || t.EscrowGone {
-		return Refuse(mostro.ReasonNotAllowedByStatus)
+	if t.Status != message.TradeFiatSent && t.Status != message.TradeDispute || t.Settling || t.EscrowGone {
+		return Refuse(message.ReasonNotAllowedByStatus)
 	}
 	if err := s.next(); err != nil {
 		return err
@@ -286,22 +287,22 @@ func (s *step) release() error {
 // belong to the buyer.
 func (s *step) settled() error {
 	t := &s.t
-	if t.Hash != s.in.Hash || !t.Settling || t.Status != mostro.TradeFiatSent && t.Status != mostro.TradeDispute {
+	if t.Hash != s.in.Hash || !t.Settling || t.Status != message.TradeFiatSent && t.Status != message.TradeDispute {
 		return ErrNothing
 	}
 	if s.rules(rules1) && t.Doubtful && !t.Sighted {
 		return s.contradiction() // settled, and perhaps paid out, in the lost time
 	}
-	disputed := t.Status == mostro.TradeDispute
-	if err := s.move(OnSettled, mostro.TradeSettledHoldInvoice); err != nil {
+	disputed := t.Status == message.TradeDispute
+	if err := s.move(OnSettled, message.TradeSettledHoldInvoice); err != nil {
 		return err
 	}
 	t.Settling, t.CancelBy = false, ""
-	s.say(t.Buyer, mostro.ActionReleased, nil)
-	s.say(t.Seller, mostro.ActionHoldInvoicePaymentSettled, nil).RequestID = t.ReleaseRequest
-	s.say(t.Seller, mostro.ActionRate, nil)
+	s.say(t.Buyer, message.ActionReleased, nil)
+	s.say(t.Seller, message.ActionHoldInvoicePaymentSettled, nil).RequestID = t.ReleaseRequest
+	s.say(t.Seller, message.ActionRate, nil)
 	if disputed {
-		s.showDispute(mostro.DisputeStatusSettled)
+		s.showDispute(message.DisputeStatusSettled)
 	}
 	s.rest()
 	t.ReleaseRequest = nil
@@ -340,7 +341,7 @@ func (s *step) rest() {
 	} else {
 		c.Min, c.Max = t.MinFiat, left
 	}
-	t.Next = mostro.NextTrade{}
+	t.Next = message.NextTrade{}
 	s.do(Effect{Kind: FxSpawn, Child: c})
 }
 
@@ -360,8 +361,8 @@ func (s *step) gone(on Trigger) error {
 	if err := s.stay(on); err != nil {
 		return err
 	}
-	s.say(t.Buyer, mostro.ActionHoldInvoicePaymentCanceled, nil)
-	s.say(t.Seller, mostro.ActionHoldInvoicePaymentCanceled, nil)
+	s.say(t.Buyer, message.ActionHoldInvoicePaymentCanceled, nil)
+	s.say(t.Seller, message.ActionHoldInvoicePaymentCanceled, nil)
 	return nil
 }
 
@@ -370,19 +371,19 @@ func (s *step) gone(on Trigger) error {
 func (s *step) escrowGone() error {
 	t := &s.t
 	switch t.Status {
-	case mostro.TradeWaitingPayment:
+	case message.TradeWaitingPayment:
 		if s.rules(rules1) && t.HoldInvoice == "" {
 			return s.holdRefused() // the hold ended before the seller received the invoice
 		}
 		return ErrNothing // an unpaid invoice has expired, and the seller's time will end too
-	case mostro.TradeWaitingBuyerInvoice, mostro.TradeActive:
-		s.say(t.Buyer, mostro.ActionHoldInvoicePaymentCanceled, nil)
-		s.say(t.Seller, mostro.ActionHoldInvoicePaymentCanceled, nil)
-		s.say(t.Buyer, mostro.ActionCanceled, nil)
-		s.say(t.Seller, mostro.ActionCanceled, nil)
+	case message.TradeWaitingBuyerInvoice, message.TradeActive:
+		s.say(t.Buyer, message.ActionHoldInvoicePaymentCanceled, nil)
+		s.say(t.Seller, message.ActionHoldInvoicePaymentCanceled, nil)
+		s.say(t.Buyer, message.ActionCanceled, nil)
+		s.say(t.Seller, message.ActionCanceled, nil)
 		t.EscrowGone = true
-		return s.end(OnEscrowGone, mostro.TradeCanceled)
-	case mostro.TradeFiatSent, mostro.TradeDispute:
+		return s.end(OnEscrowGone, message.TradeCanceled)
+	case message.TradeFiatSent, message.TradeDispute:
 		if t.EscrowGone {
 			return ErrNothing
 		}

@@ -7,10 +7,11 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // OrderID identifies a trade and its order in the book.
-type OrderID = mostro.UUID
+type OrderID = message.UUID
 
 // Trade is one order from its announcement to its end, with every fact about its money. A
 // Trade is a value: Step returns a new one, and no other code writes its fields. The
@@ -18,16 +19,16 @@ type OrderID = mostro.UUID
 //
 // Times are unix seconds; 0 means never.
 type Trade struct {
-	ID     OrderID            `json:"id"`
-	Kind   mostro.Side        `json:"kind"` // the maker's side
-	Status mostro.TradeStatus `json:"status"`
-	Steps  uint32             `json:"steps"` // number of journal records behind this value
-	Last   Trigger            `json:"last"`  // reason of the last change
-	Terms  Terms              `json:"terms"` // the node's terms at the time of the order
+	ID     OrderID             `json:"id"`
+	Kind   mostro.Side         `json:"kind"` // the maker's side
+	Status message.TradeStatus `json:"status"`
+	Steps  uint32              `json:"steps"` // number of journal records behind this value
+	Last   Trigger             `json:"last"`  // reason of the last change
+	Terms  Terms               `json:"terms"` // the node's terms at the time of the order
 
-	Buyer           Party            `json:"buyer,omitzero"`
-	Seller          Party            `json:"seller,omitzero"`
-	TakerReputation *mostro.UserInfo `json:"taker_reputation,omitempty"` // at the time of the take
+	Buyer           Party             `json:"buyer,omitzero"`
+	Seller          Party             `json:"seller,omitzero"`
+	TakerReputation *message.UserInfo `json:"taker_reputation,omitempty"` // at the time of the take
 
 	Fiat          string `json:"fiat"`
 	FiatAmount    int64  `json:"fiat_amount,omitzero"` // 0 for a range order that is not taken
@@ -79,12 +80,12 @@ type Trade struct {
 	// The preimage of such a hash is never used.
 	Closing []Hash `json:"closing,omitempty"`
 
-	CancelBy mostro.Initiator `json:"cancel_by,omitzero"` // the party that asked for a cooperative cancel
-	Dispute  Dispute          `json:"dispute,omitzero"`
-	Payout   Payout           `json:"payout,omitzero"`
+	CancelBy message.Initiator `json:"cancel_by,omitzero"` // the party that asked for a cooperative cancel
+	Dispute  Dispute           `json:"dispute,omitzero"`
+	Payout   Payout            `json:"payout,omitzero"`
 
-	Parent OrderID          `json:"parent,omitzero"` // the range order of which this order is the rest
-	Next   mostro.NextTrade `json:"next,omitzero"`   // the maker's key for the rest, once announced
+	Parent OrderID           `json:"parent,omitzero"` // the range order of which this order is the rest
+	Next   message.NextTrade `json:"next,omitzero"`   // the maker's key for the rest, once announced
 
 	// Request ids that are kept until the Lightning node has answered.
 	TakeRequest    *uint64 `json:"take_request,omitempty"`
@@ -119,12 +120,12 @@ func (i PayTo) Address() bool { return i.Hash == Hash{} }
 
 // Dispute is a disagreement about a trade. A trade has at most one.
 type Dispute struct {
-	ID        OrderID              `json:"id,omitzero"` // derived with the trade, so that the id of the dispute does not reveal the order
-	Status    mostro.DisputeStatus `json:"status,omitzero"`
-	By        mostro.Initiator     `json:"by,omitzero"`
-	Previous  mostro.TradeStatus   `json:"previous,omitzero"`
-	OpenedAt  int64                `json:"opened_at,omitzero"`
-	StampedAt int64                `json:"stamped_at,omitzero"`
+	ID        OrderID               `json:"id,omitzero"` // derived with the trade, so that the id of the dispute does not reveal the order
+	Status    message.DisputeStatus `json:"status,omitzero"`
+	By        message.Initiator     `json:"by,omitzero"`
+	Previous  message.TradeStatus   `json:"previous,omitzero"`
+	OpenedAt  int64                 `json:"opened_at,omitzero"`
+	StampedAt int64                 `json:"stamped_at,omitzero"`
 }
 
 // Payout is the state of the payment to the buyer.
@@ -296,33 +297,33 @@ func (t *Trade) setMaker(p Party) {
 func (t Trade) Over() bool { return Terminal(t.Status) && len(t.Closing) == 0 }
 
 // Terminal reports whether a status is final for the parties.
-func Terminal(s mostro.TradeStatus) bool {
+func Terminal(s message.TradeStatus) bool {
 	switch s {
-	case mostro.TradeSuccess, mostro.TradeCanceled, mostro.TradeCanceledByAdmin,
-		mostro.TradeCooperativelyCanceled, mostro.TradeExpired, mostro.TradeCompletedByAdmin:
+	case message.TradeSuccess, message.TradeCanceled, message.TradeCanceledByAdmin,
+		message.TradeCooperativelyCanceled, message.TradeExpired, message.TradeCompletedByAdmin:
 		return true
 	}
 	return false
 }
 
 // Escrowed reports whether a status rests on an accepted hold.
-func Escrowed(s mostro.TradeStatus) bool {
-	return s == mostro.TradeActive || s == mostro.TradeFiatSent || s == mostro.TradeDispute
+func Escrowed(s message.TradeStatus) bool {
+	return s == message.TradeActive || s == message.TradeFiatSent || s == message.TradeDispute
 }
 
 // Public returns the public status of a trade in the book. Public depends only on the
 // status. A status that can neither be taken nor is final is in progress, even if the
 // reference node shows nothing for it, because a pending order must be one that can be
 // taken.
-func Public(s mostro.TradeStatus) mostro.Status {
+func Public(s message.TradeStatus) mostro.Status {
 	switch s {
-	case mostro.TradePending, mostro.TradeWaitingTakerBond:
+	case message.TradePending, message.TradeWaitingTakerBond:
 		return mostro.StatusPending
-	case mostro.TradeWaitingMakerBond:
+	case message.TradeWaitingMakerBond:
 		return mostro.StatusUnknown // not in the book yet
-	case mostro.TradeSuccess, mostro.TradeCompletedByAdmin:
+	case message.TradeSuccess, message.TradeCompletedByAdmin:
 		return mostro.StatusSuccess
-	case mostro.TradeCanceled, mostro.TradeCanceledByAdmin, mostro.TradeCooperativelyCanceled, mostro.TradeExpired:
+	case message.TradeCanceled, message.TradeCanceledByAdmin, message.TradeCooperativelyCanceled, message.TradeExpired:
 		return mostro.StatusCanceled
 	}
 	return mostro.StatusInProgress
@@ -331,13 +332,13 @@ func Public(s mostro.TradeStatus) mostro.Status {
 // NeedsWallet reports whether the trade depends on the Lightning node that holds its
 // invoice: an amount is held, must be returned, or must be paid out.
 func (t Trade) NeedsWallet() bool {
-	return len(t.Closing) > 0 || t.Status == mostro.TradeSettledHoldInvoice || t.Hash != Hash{} && !t.EscrowGone && !Terminal(t.Status)
+	return len(t.Closing) > 0 || t.Status == message.TradeSettledHoldInvoice || t.Hash != Hash{} && !t.EscrowGone && !Terminal(t.Status)
 }
 
 // HoldWatched returns the hash of the hold invoice to watch, or a zero hash if there is
 // none. The hash depends only on the trade, so a restart watches the same hash.
 func (t Trade) HoldWatched() Hash {
-	if t.HoldInvoice == "" || t.EscrowGone || t.Frozen || Terminal(t.Status) || t.Status == mostro.TradeSettledHoldInvoice {
+	if t.HoldInvoice == "" || t.EscrowGone || t.Frozen || Terminal(t.Status) || t.Status == message.TradeSettledHoldInvoice {
 		return Hash{}
 	}
 	return t.Hash
@@ -345,7 +346,7 @@ func (t Trade) HoldWatched() Hash {
 
 // PayoutWatched returns the hash and attempt of the payment to watch.
 func (t Trade) PayoutWatched() (Hash, uint32) {
-	if t.Status != mostro.TradeSettledHoldInvoice || !t.Payout.Sent {
+	if t.Status != message.TradeSettledHoldInvoice || !t.Payout.Sent {
 		return Hash{}, 0
 	}
 	return t.Payout.Hash, t.Payout.Attempt
@@ -411,13 +412,13 @@ func (t Terms) CheckNode(holdExpiryDelta uint32) error {
 // of the current duty, or the time in which the hold is safe.
 func (t Trade) Window(at int64) (opened, closes int64) {
 	switch {
-	case t.Status == mostro.TradePending:
+	case t.Status == message.TradePending:
 		return max(t.CreatedAt, at-t.Terms.WaitSeconds), t.ExpiresAt
-	case t.Status == mostro.TradeWaitingBuyerInvoice || t.Status == mostro.TradeWaitingPayment:
+	case t.Status == message.TradeWaitingBuyerInvoice || t.Status == message.TradeWaitingPayment:
 		return t.TakenAt, t.Deadline
 	case Escrowed(t.Status):
 		return t.HeldAt, t.safeUntil()
-	case t.Status == mostro.TradeSettledHoldInvoice:
+	case t.Status == message.TradeSettledHoldInvoice:
 		return t.HeldAt, at
 	}
 	return at, 0

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -25,9 +26,9 @@ func benchModes(t testing.TB) (trade, node *Keys, modes []benchMode) {
 	return trade, smallKeys(t, 3), []benchMode{{"reputation", identity, false}, {"privacy", nil, false}, {"node", nil, true}}
 }
 
-func benchMessage() mostro.Message {
-	return mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, RequestID: new(uint64(1)), TradeIndex: new(int64(4)), Action: mostro.ActionNewOrder, Payload: &mostro.SmallOrder{
-		Kind: mostro.SideSell, Status: mostro.TradePending, AmountSats: 52000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA,Revolut"}}
+func benchMessage() message.Message {
+	return message.Message{Wrapper: message.WrapperOrder, Version: 2, RequestID: new(uint64(1)), TradeIndex: new(int64(4)), Action: message.ActionNewOrder, Payload: &message.SmallOrder{
+		Kind: mostro.SideSell, Status: message.TradePending, AmountSats: 52000, FiatCode: "EUR", FiatAmount: 50, PaymentMethod: "SEPA,Revolut"}}
 }
 
 // bareOpen does only the cryptography of Open.
@@ -43,13 +44,13 @@ func bareOpen(t testing.TB, evt *nostr.Event, node *Keys, body []byte, env Envel
 		t.Fatal(err)
 	}
 	if sigs[0] != "" {
-		p, err := mostro.ParsePoint(env.Sender)
+		p, err := message.ParsePoint(env.Sender)
 		if err != nil || !verifyText(p, body, sigs[0]) {
 			t.Fatal("trade signature")
 		}
 	}
 	if sigs[1] != "" {
-		p, err := mostro.ParsePoint(env.Identity)
+		p, err := message.ParsePoint(env.Identity)
 		if err != nil || !verifyText(p, append(proofPrefix(env.Sender), body...), sigs[1]) {
 			t.Fatal("identity signature")
 		}
@@ -97,7 +98,7 @@ func prepared(t testing.TB, trade, node *Keys, mode benchMode) (evt *nostr.Event
 	if plain, err = key.Decrypt(evt.Content); err != nil {
 		t.Fatal(err)
 	}
-	tup, err := mostro.ParseTuple(plain, 3)
+	tup, err := message.ParseTuple(plain, 3)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -38,7 +39,7 @@ const (
 // NewChat derives the conversation of own with a peer's public key. It returns an error
 // if peer is not a public key.
 func NewChat(own *Keys, peer string) (*Chat, error) {
-	p, err := mostro.ParsePoint(peer)
+	p, err := message.ParsePoint(peer)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +98,7 @@ func (c *Chat) Seal(from *Keys, text string, now time.Time, random io.Reader) (*
 		random = rand.Reader
 	}
 	if !slices.Contains(c.parties[:], from.pubkey) {
-		return nil, mostro.NewError(mostro.RuleParty, "the sender is not a party of this chat")
+		return nil, message.NewError(message.RuleParty, "the sender is not a party of this chat")
 	}
 	at := nostr.Timestamp(now.Unix())
 	inner := &nostr.Event{PubKey: from.pubkey, CreatedAt: at, Kind: nostr.KindTextNote, Tags: nostr.Tags{}, Content: text}
@@ -113,7 +114,7 @@ func (c *Chat) Seal(from *Keys, text string, now time.Time, random io.Reader) (*
 		return nil, fmt.Errorf("seal chat: %w", err)
 	}
 	if len(outer.Content) > maxChatContent {
-		return nil, mostro.NewError(mostro.RuleSize, fmt.Sprintf("encrypted text of %d bytes, the limit is %d", len(outer.Content), maxChatContent))
+		return nil, message.NewError(message.RuleSize, fmt.Sprintf("encrypted text of %d bytes, the limit is %d", len(outer.Content), maxChatContent))
 	}
 	if err := signEvent(outer, c.Sign, random); err != nil {
 		return nil, fmt.Errorf("seal chat: %w", err)
@@ -131,12 +132,12 @@ func (c *Chat) Open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 	case mostro.KindGiftWrap:
 		return c.openOld(evt)
 	}
-	return ChatMessage{}, mostro.NewError(mostro.RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no chat")
+	return ChatMessage{}, message.NewError(message.RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no chat")
 }
 
 func (c *Chat) open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 	if evt.PubKey != c.Sign.pubkey {
-		return ChatMessage{}, mostro.NewError(mostro.RuleParty, "the author is not the conversation's signing key")
+		return ChatMessage{}, message.NewError(message.RuleParty, "the author is not the conversation's signing key")
 	}
 	ps := 0
 	for _, tag := range evt.Tags {
@@ -148,13 +149,13 @@ func (c *Chat) open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 		}
 	}
 	if ps != 1 {
-		return ChatMessage{}, mostro.NewError(mostro.RuleStructure, "want exactly one p tag, naming the conversation")
+		return ChatMessage{}, message.NewError(message.RuleStructure, "want exactly one p tag, naming the conversation")
 	}
 	if int64(evt.CreatedAt) > now.Add(maxChatSkew).Unix() {
-		return ChatMessage{}, mostro.NewError(mostro.RuleFuture, fmt.Sprintf("dated more than %s ahead", maxChatSkew))
+		return ChatMessage{}, message.NewError(message.RuleFuture, fmt.Sprintf("dated more than %s ahead", maxChatSkew))
 	}
 	if len(evt.Content) > maxChatContent {
-		return ChatMessage{}, mostro.NewError(mostro.RuleSize, fmt.Sprintf("encrypted text of %d bytes", len(evt.Content)))
+		return ChatMessage{}, message.NewError(message.RuleSize, fmt.Sprintf("encrypted text of %d bytes", len(evt.Content)))
 	}
 	if err := CheckEvent(evt); err != nil {
 		return ChatMessage{}, err
@@ -168,7 +169,7 @@ func (c *Chat) open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 		return ChatMessage{}, err
 	}
 	if skew := int64(msg.CreatedAt) - int64(evt.CreatedAt); skew > 60 || skew < -60 {
-		return ChatMessage{}, mostro.NewError(mostro.RuleStale, "the inner and the outer event are dated more than a minute apart")
+		return ChatMessage{}, message.NewError(message.RuleStale, "the inner and the outer event are dated more than a minute apart")
 	}
 	return msg, nil
 }
@@ -191,18 +192,18 @@ func (c *Chat) inner(evt *nostr.Event, key ConversationKey) (ChatMessage, error)
 	if err != nil {
 		return ChatMessage{}, err
 	}
-	inner, err := mostro.DecodeEvent(plain)
+	inner, err := message.DecodeEvent(plain)
 	if err != nil {
-		return ChatMessage{}, mostro.InPath("inner", err)
+		return ChatMessage{}, message.InPath("inner", err)
 	}
 	if err := CheckEvent(inner); err != nil {
-		return ChatMessage{}, mostro.InPath("inner", err)
+		return ChatMessage{}, message.InPath("inner", err)
 	}
 	if !slices.Contains(c.parties[:], inner.PubKey) {
-		return ChatMessage{}, mostro.NewError(mostro.RuleParty, "signed by a key outside the conversation")
+		return ChatMessage{}, message.NewError(message.RuleParty, "signed by a key outside the conversation")
 	}
 	if inner.Kind != nostr.KindTextNote {
-		return ChatMessage{}, mostro.NewError(mostro.RuleRumorKind, fmt.Sprintf("the inner event has kind %d", inner.Kind))
+		return ChatMessage{}, message.NewError(message.RuleRumorKind, fmt.Sprintf("the inner event has kind %d", inner.Kind))
 	}
 	return ChatMessage{Text: inner.Content, Sender: inner.PubKey, CreatedAt: inner.CreatedAt, InnerID: inner.ID, OuterID: evt.ID}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -31,10 +32,10 @@ func TestChat(t *testing.T) {
 	if err != nil || msg.Text != "¿listo?" || msg.Sender != alice.Pubkey() || int64(msg.CreatedAt) != testNow.Unix() {
 		t.Fatalf("%+v, %v", msg, err)
 	}
-	if _, err := chat.Seal(eve, "x", testNow, nil); !errors.Is(err, mostro.RuleParty) {
+	if _, err := chat.Seal(eve, "x", testNow, nil); !errors.Is(err, message.RuleParty) {
 		t.Errorf("a third party seals: %v", err)
 	}
-	if _, err := chat.Seal(alice, strings.Repeat("x", 60000), testNow, nil); !errors.Is(err, mostro.RuleSize) {
+	if _, err := chat.Seal(alice, strings.Repeat("x", 60000), testNow, nil); !errors.Is(err, message.RuleSize) {
 		t.Errorf("too long: %v", err)
 	}
 	resigned := func(change func(*nostr.Event)) *nostr.Event {
@@ -66,24 +67,24 @@ func TestChat(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		evt  *nostr.Event
-		rule mostro.Rule
+		rule message.Rule
 	}{
-		"kind 4":              {&nostr.Event{Kind: 4}, mostro.RuleKind},
-		"another author":      {crafted(t, eve, chat.Conv.Pubkey(), 14, "x"), mostro.RuleParty},
-		"no p":                {resigned(func(e *nostr.Event) { e.Tags = nostr.Tags{{}, {"x"}} }), mostro.RuleStructure},
-		"two p":               {resigned(func(e *nostr.Event) { e.Tags = append(e.Tags, e.Tags[0]) }), mostro.RuleStructure},
-		"another p":           {resigned(func(e *nostr.Event) { e.Tags = nostr.Tags{{"p", eve.Pubkey()}} }), mostro.RuleStructure},
-		"bare p":              {resigned(func(e *nostr.Event) { e.Tags = nostr.Tags{{"p"}} }), mostro.RuleStructure},
-		"dated ahead":         {resigned(func(e *nostr.Event) { e.CreatedAt += 61 }), mostro.RuleFuture},
-		"huge":                {resigned(func(e *nostr.Event) { e.Content = strings.Repeat("A", 65537) }), mostro.RuleSize},
-		"signature":           {func() *nostr.Event { e := sealed(); e.Sig = strings.Repeat("0", 128); return e }(), mostro.RuleSignature},
-		"not ours":            {resigned(func(e *nostr.Event) { e.Content = crafted(t, eve, alice.Pubkey(), 14, "x").Content }), mostro.RuleEncryption},
-		"no JSON":             {holding("hello"), mostro.RuleJSON},
-		"said by eve":         {holding(words(eve, 1, testNow)), mostro.RuleParty},
-		"words of kind 14":    {holding(words(bob, 14, testNow)), mostro.RuleRumorKind},
-		"words off by a byte": {holding(strings.Replace(words(bob, 1, testNow), `"hi"`, `"ho"`, 1)), mostro.RuleEventID},
-		"words of yesterday":  {holding(words(bob, 1, testNow.Add(-61*time.Second))), mostro.RuleStale},
-		"words of tomorrow":   {holding(words(bob, 1, testNow.Add(61*time.Second))), mostro.RuleStale},
+		"kind 4":              {&nostr.Event{Kind: 4}, message.RuleKind},
+		"another author":      {crafted(t, eve, chat.Conv.Pubkey(), 14, "x"), message.RuleParty},
+		"no p":                {resigned(func(e *nostr.Event) { e.Tags = nostr.Tags{{}, {"x"}} }), message.RuleStructure},
+		"two p":               {resigned(func(e *nostr.Event) { e.Tags = append(e.Tags, e.Tags[0]) }), message.RuleStructure},
+		"another p":           {resigned(func(e *nostr.Event) { e.Tags = nostr.Tags{{"p", eve.Pubkey()}} }), message.RuleStructure},
+		"bare p":              {resigned(func(e *nostr.Event) { e.Tags = nostr.Tags{{"p"}} }), message.RuleStructure},
+		"dated ahead":         {resigned(func(e *nostr.Event) { e.CreatedAt += 61 }), message.RuleFuture},
+		"huge":                {resigned(func(e *nostr.Event) { e.Content = strings.Repeat("A", 65537) }), message.RuleSize},
+		"signature":           {func() *nostr.Event { e := sealed(); e.Sig = strings.Repeat("0", 128); return e }(), message.RuleSignature},
+		"not ours":            {resigned(func(e *nostr.Event) { e.Content = crafted(t, eve, alice.Pubkey(), 14, "x").Content }), message.RuleEncryption},
+		"no JSON":             {holding("hello"), message.RuleJSON},
+		"said by eve":         {holding(words(eve, 1, testNow)), message.RuleParty},
+		"words of kind 14":    {holding(words(bob, 14, testNow)), message.RuleRumorKind},
+		"words off by a byte": {holding(strings.Replace(words(bob, 1, testNow), `"hi"`, `"ho"`, 1)), message.RuleEventID},
+		"words of yesterday":  {holding(words(bob, 1, testNow.Add(-61*time.Second))), message.RuleStale},
+		"words of tomorrow":   {holding(words(bob, 1, testNow.Add(61*time.Second))), message.RuleStale},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := theirs.Open(c.evt, testNow); !errors.Is(err, c.rule) {
@@ -101,13 +102,13 @@ func TestChat(t *testing.T) {
 	if err != nil || msg.Text != "hi" || msg.Sender != bob.Pubkey() {
 		t.Errorf("older form: %+v, %v", msg, err)
 	}
-	if _, err := theirs.Open(old(words(eve, 1, testNow)), testNow); !errors.Is(err, mostro.RuleParty) {
+	if _, err := theirs.Open(old(words(eve, 1, testNow)), testNow); !errors.Is(err, message.RuleParty) {
 		t.Errorf("older form, signed by eve: %v", err)
 	}
-	if _, err := theirs.Open(old(strings.Replace(words(bob, 1, testNow), `"sig"`, `"gis"`, 1)), testNow); !errors.Is(err, mostro.RuleMissing) {
+	if _, err := theirs.Open(old(strings.Replace(words(bob, 1, testNow), `"sig"`, `"gis"`, 1)), testNow); !errors.Is(err, message.RuleMissing) {
 		t.Errorf("older form, unsigned: %v", err)
 	}
-	if _, err := NewChat(alice, "x"); !errors.Is(err, mostro.RuleKey) {
+	if _, err := NewChat(alice, "x"); !errors.Is(err, message.RuleKey) {
 		t.Errorf("a peer that is no key: %v", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -48,7 +49,7 @@ func ParseTransport(s string) (Transport, error) {
 			return t, nil
 		}
 	}
-	return 0, mostro.NewError(mostro.RuleKind, "unknown transport: want v2, v1 or legacy")
+	return 0, message.NewError(message.RuleKind, "unknown transport: want v2, v1 or legacy")
 }
 
 // TransportOf returns the transport of an event kind, or 0 if the kind carries no
@@ -111,7 +112,7 @@ type Envelope struct {
 	// wrap its seal again in a new event. A daemon must act only once on a ReplayID.
 	ReplayID string
 	// Message is in the current vocabulary on every transport.
-	Message mostro.Message
+	Message message.Message
 	// RawMessage is the message as it was sent.
 	RawMessage []byte
 	// Contact is the pubkey field of a 2023 message. The field is a claim without
@@ -128,7 +129,7 @@ type Envelope struct {
 // in this order before it acts on the message.
 func Open(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	if TransportOf(evt.Kind) == 0 {
-		return Envelope{}, mostro.NewError(mostro.RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no messages")
+		return Envelope{}, message.NewError(message.RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no messages")
 	}
 	if err := CheckEvent(evt); err != nil {
 		return Envelope{}, err
@@ -147,7 +148,7 @@ func OpenVerified(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	case TransportLegacy:
 		return openLegacy(evt, keys)
 	}
-	return Envelope{}, mostro.NewError(mostro.RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no messages")
+	return Envelope{}, message.NewError(message.RuleKind, "kind "+strconv.Itoa(evt.Kind)+" carries no messages")
 }
 
 // SealOptions configures Seal: transport, keys, receiver and time of a message.
@@ -181,7 +182,7 @@ type SealOptions struct {
 // parse the message, Seal returns an error. Seal also returns an error if Trade is nil,
 // if Unsigned is set for a separate identity, or if ctx ends before the proof of work
 // is found.
-func Seal(ctx context.Context, m mostro.Message, o SealOptions) (*nostr.Event, error) {
+func Seal(ctx context.Context, m message.Message, o SealOptions) (*nostr.Event, error) {
 	if o.Trade == nil {
 		return nil, errors.New("seal: no trade key")
 	}
@@ -194,7 +195,7 @@ func Seal(ctx context.Context, m mostro.Message, o SealOptions) (*nostr.Event, e
 		o.contact = o.Identity.pubkey
 	}
 	if o.Unsigned && o.Identity.pubkey != o.Trade.pubkey {
-		return nil, mostro.NewError(mostro.RuleUnsigned, "an identity other than the trade key needs the trade key's signature")
+		return nil, message.NewError(message.RuleUnsigned, "an identity other than the trade key needs the trade key's signature")
 	}
 	m.Version = o.Transport.Version()
 	switch o.Transport {
@@ -205,19 +206,19 @@ func Seal(ctx context.Context, m mostro.Message, o SealOptions) (*nostr.Event, e
 	case TransportLegacy:
 		return sealLegacy(ctx, m, o)
 	}
-	return nil, mostro.NewError(mostro.RuleKind, "no transport given")
+	return nil, message.NewError(message.RuleKind, "no transport given")
 }
 
 // sendable returns the canonical bytes of a message, or an error if the receiver could
 // not parse these bytes.
-func sendable(m mostro.Message) ([]byte, error) {
+func sendable(m message.Message) ([]byte, error) {
 	b := m.JSON()
-	back, err := mostro.ParseMessage(b)
+	back, err := message.ParseMessage(b)
 	if err != nil {
 		return nil, fmt.Errorf("the receiver could not parse the message: %w", err)
 	}
 	if again := back.AppendJSON(make([]byte, 0, len(b))); !bytes.Equal(again, b) {
-		return nil, mostro.NewError(mostro.RuleCanonical, "the message changes when it is encoded and parsed again")
+		return nil, message.NewError(message.RuleCanonical, "the message changes when it is encoded and parsed again")
 	}
 	return b, nil
 }
@@ -227,7 +228,7 @@ func sendable(m mostro.Message) ([]byte, error) {
 // checks; the bytes as received; and the received bytes without white space. All three
 // are sound, because the message was parsed from the received bytes by a parser that
 // accepts only one meaning.
-func verified(t *mostro.Tuple, pubkey *btcec.PublicKey, prefix []byte, sig string) bool {
+func verified(t *message.Tuple, pubkey *btcec.PublicKey, prefix []byte, sig string) bool {
 	try := func(body []byte) bool {
 		return verifyText(pubkey, append(prefix[:len(prefix):len(prefix)], body...), sig)
 	}

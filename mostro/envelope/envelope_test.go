@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -27,9 +28,9 @@ func TestSealOpenEveryModeAndAction(t *testing.T) {
 			identity *Keys
 			unsigned bool
 		}{{"reputation", identity, false}, {"privacy signed", nil, false}, {"privacy unsigned", nil, true}, {"identity is trade", trade, false}} {
-			for i, a := range mostro.Actions() {
+			for i, a := range message.Actions() {
 				p := payloads[i%len(payloads)]
-				m := mostro.Message{Wrapper: mostro.WrapperOrder, Version: 9, RequestID: new(uint64(7)), ID: &tradeID, Action: a, Payload: p}
+				m := message.Message{Wrapper: message.WrapperOrder, Version: 9, RequestID: new(uint64(7)), ID: &tradeID, Action: a, Payload: p}
 				evt, err := Seal(context.Background(), m, SealOptions{Transport: transport, To: node.Pubkey(), Trade: trade, Identity: mode.identity, Unsigned: mode.unsigned, Now: testNow})
 				if err != nil {
 					t.Fatalf("%s %s %s: %v", transport, mode.name, a, err)
@@ -64,13 +65,13 @@ func TestSealOpenEveryModeAndAction(t *testing.T) {
 
 func TestOpenForTheNodeOnly(t *testing.T) {
 	_, trade := keysA(t)
-	m := mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionCancel, ID: &tradeID}
+	m := message.Message{Wrapper: message.WrapperOrder, Action: message.ActionCancel, ID: &tradeID}
 	for _, transport := range []Transport{TransportV2, TransportV1, TransportLegacy} {
 		evt, err := Seal(context.Background(), m, SealOptions{Transport: transport, To: smallKeys(t, 3).Pubkey(), Trade: trade, Now: testNow})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(evt, smallKeys(t, 4)); !errors.Is(err, mostro.RuleEncryption) && transport != TransportLegacy {
+		if _, err := Open(evt, smallKeys(t, 4)); !errors.Is(err, message.RuleEncryption) && transport != TransportLegacy {
 			t.Errorf("%s: another key: %v", transport, err)
 		} else if err == nil {
 			t.Errorf("%s: another key opened it", transport)
@@ -128,33 +129,33 @@ func TestOpenV2Refuses(t *testing.T) {
 	other := strings.Replace(body, "take-sell", "release", 1)
 	for name, c := range map[string]struct {
 		plain string
-		rule  mostro.Rule
+		rule  message.Rule
 	}{
-		"two elements":                          {`[` + body + `,"` + sig + `"]`, mostro.RuleArity},
-		"four elements":                         {`[` + body + `,"` + sig + `",null,null]`, mostro.RuleArity},
-		"bare message":                          {body, mostro.RuleType},
-		"empty array":                           {`[]`, mostro.RuleArity},
-		"text after":                            {`[` + body + `,null,null] ` + "\x00", mostro.RuleJSON},
-		"signature of another message":          {`[` + other + `,"` + sig + `",null]`, mostro.RuleInnerSig},
-		"signature of another key":              {`[` + body + `,"` + sign(identity, body) + `",null]`, mostro.RuleInnerSig},
-		"signature cut":                         {`[` + body + `,"` + sig[:126] + `",null]`, mostro.RuleInnerSig},
-		"signature too long":                    {`[` + body + `,"` + sig + `00",null]`, mostro.RuleInnerSig},
-		"signature very long":                   {`[` + body + `,"` + strings.Repeat(sig, 300) + `",null]`, mostro.RuleInnerSig},
-		"proof too long":                        {`[` + body + `,"` + sig + `",["` + identity.Pubkey() + `","` + sig + sig + `"]]`, mostro.RuleIdentity},
-		"proof of a long key":                   {`[` + body + `,"` + sig + `",["` + identity.Pubkey() + identity.Pubkey() + `","` + sig + `"]]`, mostro.RuleKey},
-		"signature no hex":                      {`[` + body + `,"` + strings.Repeat("z", 128) + `",null]`, mostro.RuleInnerSig},
-		"signature a number":                    {`[` + body + `,5,null]`, mostro.RuleType},
-		"proof without signature":               {`[` + body + `,null,` + good + `]`, mostro.RuleUnsigned},
-		"proof for another trade key":           {`[` + body + `,"` + sig + `",` + proof(identity, node.Pubkey(), body) + `]`, mostro.RuleIdentity},
-		"proof grafted from another message":    {`[` + other + `,"` + sign(trade, other) + `",` + good + `]`, mostro.RuleIdentity},
-		"proof names another identity":          {`[` + body + `,"` + sig + `",["` + node.Pubkey() + `"` + good[67:] + `]`, mostro.RuleIdentity},
-		"proof without its domain":              {fmt.Sprintf(`[%s,"%s",["%s","%s"]]`, body, sig, identity.Pubkey(), sign(identity, body)), mostro.RuleIdentity},
-		"proof of one element":                  {`[` + body + `,"` + sig + `",["` + identity.Pubkey() + `"]]`, mostro.RuleArity},
-		"proof of no key":                       {`[` + body + `,"` + sig + `",["x","` + sig + `"]]`, mostro.RuleKey},
-		"proof of a key not on the curve":       {`[` + body + `,"` + sig + `",["` + strings.Repeat("ff", 32) + `","` + sig + `"]]`, mostro.RuleKey},
-		"unknown action":                        {`[` + strings.Replace(body, "take-sell", "take-all", 1) + `,null,null]`, mostro.RuleAction},
-		"action twice, each signed differently": {`[{"order":{"version":2,"action":"cancel","action":"release"}},null,null]`, mostro.RuleDuplicate},
-		"not JSON":                              {`hello`, mostro.RuleJSON},
+		"two elements":                          {`[` + body + `,"` + sig + `"]`, message.RuleArity},
+		"four elements":                         {`[` + body + `,"` + sig + `",null,null]`, message.RuleArity},
+		"bare message":                          {body, message.RuleType},
+		"empty array":                           {`[]`, message.RuleArity},
+		"text after":                            {`[` + body + `,null,null] ` + "\x00", message.RuleJSON},
+		"signature of another message":          {`[` + other + `,"` + sig + `",null]`, message.RuleInnerSig},
+		"signature of another key":              {`[` + body + `,"` + sign(identity, body) + `",null]`, message.RuleInnerSig},
+		"signature cut":                         {`[` + body + `,"` + sig[:126] + `",null]`, message.RuleInnerSig},
+		"signature too long":                    {`[` + body + `,"` + sig + `00",null]`, message.RuleInnerSig},
+		"signature very long":                   {`[` + body + `,"` + strings.Repeat(sig, 300) + `",null]`, message.RuleInnerSig},
+		"proof too long":                        {`[` + body + `,"` + sig + `",["` + identity.Pubkey() + `","` + sig + sig + `"]]`, message.RuleIdentity},
+		"proof of a long key":                   {`[` + body + `,"` + sig + `",["` + identity.Pubkey() + identity.Pubkey() + `","` + sig + `"]]`, message.RuleKey},
+		"signature no hex":                      {`[` + body + `,"` + strings.Repeat("z", 128) + `",null]`, message.RuleInnerSig},
+		"signature a number":                    {`[` + body + `,5,null]`, message.RuleType},
+		"proof without signature":               {`[` + body + `,null,` + good + `]`, message.RuleUnsigned},
+		"proof for another trade key":           {`[` + body + `,"` + sig + `",` + proof(identity, node.Pubkey(), body) + `]`, message.RuleIdentity},
+		"proof grafted from another message":    {`[` + other + `,"` + sign(trade, other) + `",` + good + `]`, message.RuleIdentity},
+		"proof names another identity":          {`[` + body + `,"` + sig + `",["` + node.Pubkey() + `"` + good[67:] + `]`, message.RuleIdentity},
+		"proof without its domain":              {fmt.Sprintf(`[%s,"%s",["%s","%s"]]`, body, sig, identity.Pubkey(), sign(identity, body)), message.RuleIdentity},
+		"proof of one element":                  {`[` + body + `,"` + sig + `",["` + identity.Pubkey() + `"]]`, message.RuleArity},
+		"proof of no key":                       {`[` + body + `,"` + sig + `",["x","` + sig + `"]]`, message.RuleKey},
+		"proof of a key not on the curve":       {`[` + body + `,"` + sig + `",["` + strings.Repeat("ff", 32) + `","` + sig + `"]]`, message.RuleKey},
+		"unknown action":                        {`[` + strings.Replace(body, "take-sell", "take-all", 1) + `,null,null]`, message.RuleAction},
+		"action twice, each signed differently": {`[{"order":{"version":2,"action":"cancel","action":"release"}},null,null]`, message.RuleDuplicate},
+		"not JSON":                              {`hello`, message.RuleJSON},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Open(crafted(t, trade, node.Pubkey(), mostro.KindMessage, c.plain), node)
@@ -184,7 +185,7 @@ func TestSignatureOverWhichBytes(t *testing.T) {
 	_, trade := keysA(t)
 	node := smallKeys(t, 3)
 	const odd = `{"order": {"payload":null,"action":"cancel","x":1, "version":2,"id":"308E1272-d5f4-47e6-bd97-3504baea9c23"}}`
-	m, err := mostro.ParseMessage([]byte(odd))
+	m, err := message.ParseMessage([]byte(odd))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +198,7 @@ func TestSignatureOverWhichBytes(t *testing.T) {
 		env, err := Open(crafted(t, trade, node.Pubkey(), mostro.KindMessage, `[`+odd+` , "`+sig+`",null]`), node)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
-		} else if string(env.RawMessage) != odd || env.Message.Action != mostro.ActionCancel {
+		} else if string(env.RawMessage) != odd || env.Message.Action != message.ActionCancel {
 			t.Errorf("%s: %+v", name, env)
 		}
 	}
@@ -205,7 +206,7 @@ func TestSignatureOverWhichBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(crafted(t, trade, node.Pubkey(), mostro.KindMessage, `[`+odd+` , "`+sig+`",null]`), node); !errors.Is(err, mostro.RuleInnerSig) {
+	if _, err := Open(crafted(t, trade, node.Pubkey(), mostro.KindMessage, `[`+odd+` , "`+sig+`",null]`), node); !errors.Is(err, message.RuleInnerSig) {
 		t.Errorf("other bytes: %v", err)
 	}
 }
@@ -233,32 +234,32 @@ func TestOpenV1Refuses(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		evt  *nostr.Event
-		rule mostro.Rule
+		rule message.Rule
 	}{
-		"seal of another kind":       {wrap(string(mostro.EncodeEvent(crafted(t, identity, node.Pubkey(), 14, rumor(trade, 1, signed))))), mostro.RuleSealKind},
-		"seal of no JSON":            {wrap("seal"), mostro.RuleJSON},
-		"seal without signature":     {wrap(strings.Replace(string(mostro.EncodeEvent(sealOf(rumor(trade, 1, signed)))), `"sig"`, `"gis"`, 1)), mostro.RuleMissing},
-		"seal with a key twice":      {wrap(strings.Replace(string(mostro.EncodeEvent(sealOf(rumor(trade, 1, signed)))), `"kind"`, `"kind":13,"kind"`, 1)), mostro.RuleDuplicate},
-		"seal of another author":     {forged(func(s *nostr.Event) { s.PubKey = trade.Pubkey() }), mostro.RuleSeal},
-		"seal dated otherwise":       {forged(func(s *nostr.Event) { s.CreatedAt++ }), mostro.RuleSeal},
-		"seal with another id":       {forged(func(s *nostr.Event) { s.ID = strings.Repeat("0", 64) }), mostro.RuleSeal},
-		"seal with a short sig":      {forged(func(s *nostr.Event) { s.Sig = s.Sig[:10] }), mostro.RuleSeal},
-		"seal with a long key":       {forged(func(s *nostr.Event) { s.PubKey += s.PubKey }), mostro.RuleSeal},
-		"rumor for someone else":     {wrap(string(mostro.EncodeEvent(crafted(t, identity, trade.Pubkey(), nostr.KindSeal, rumor(trade, 1, signed))))), mostro.RuleEncryption},
-		"rumor of kind 14":           {sealed(rumor(trade, 14, signed)), mostro.RuleRumorKind},
-		"rumor of no JSON":           {sealed("rumor"), mostro.RuleJSON},
-		"rumor by no key":            {sealed(strings.Replace(rumor(trade, 1, signed), trade.Pubkey(), strings.Repeat("f", 64), 1)), mostro.RuleKey},
-		"three elements":             {sealed(rumor(trade, 1, `[`+body+`,"`+sig+`",null]`)), mostro.RuleArity},
-		"one element":                {sealed(rumor(trade, 1, `[`+body+`]`)), mostro.RuleArity},
-		"unsigned, another identity": {sealed(rumor(trade, 1, `[`+body+`,null]`)), mostro.RuleUnsigned},
+		"seal of another kind":       {wrap(string(mostro.EncodeEvent(crafted(t, identity, node.Pubkey(), 14, rumor(trade, 1, signed))))), message.RuleSealKind},
+		"seal of no JSON":            {wrap("seal"), message.RuleJSON},
+		"seal without signature":     {wrap(strings.Replace(string(mostro.EncodeEvent(sealOf(rumor(trade, 1, signed)))), `"sig"`, `"gis"`, 1)), message.RuleMissing},
+		"seal with a key twice":      {wrap(strings.Replace(string(mostro.EncodeEvent(sealOf(rumor(trade, 1, signed)))), `"kind"`, `"kind":13,"kind"`, 1)), message.RuleDuplicate},
+		"seal of another author":     {forged(func(s *nostr.Event) { s.PubKey = trade.Pubkey() }), message.RuleSeal},
+		"seal dated otherwise":       {forged(func(s *nostr.Event) { s.CreatedAt++ }), message.RuleSeal},
+		"seal with another id":       {forged(func(s *nostr.Event) { s.ID = strings.Repeat("0", 64) }), message.RuleSeal},
+		"seal with a short sig":      {forged(func(s *nostr.Event) { s.Sig = s.Sig[:10] }), message.RuleSeal},
+		"seal with a long key":       {forged(func(s *nostr.Event) { s.PubKey += s.PubKey }), message.RuleSeal},
+		"rumor for someone else":     {wrap(string(mostro.EncodeEvent(crafted(t, identity, trade.Pubkey(), nostr.KindSeal, rumor(trade, 1, signed))))), message.RuleEncryption},
+		"rumor of kind 14":           {sealed(rumor(trade, 14, signed)), message.RuleRumorKind},
+		"rumor of no JSON":           {sealed("rumor"), message.RuleJSON},
+		"rumor by no key":            {sealed(strings.Replace(rumor(trade, 1, signed), trade.Pubkey(), strings.Repeat("f", 64), 1)), message.RuleKey},
+		"three elements":             {sealed(rumor(trade, 1, `[`+body+`,"`+sig+`",null]`)), message.RuleArity},
+		"one element":                {sealed(rumor(trade, 1, `[`+body+`]`)), message.RuleArity},
+		"unsigned, another identity": {sealed(rumor(trade, 1, `[`+body+`,null]`)), message.RuleUnsigned},
 		"signed by the identity": {sealed(rumor(trade, 1, func() string {
 			s, err := identity.signText([]byte(body), newRandom())
 			if err != nil {
 				t.Fatal(err)
 			}
 			return `[` + body + `,"` + s + `"]`
-		}())), mostro.RuleInnerSig},
-		"another trade key's signature": {sealed(rumor(ephemeral, 1, signed)), mostro.RuleInnerSig},
+		}())), message.RuleInnerSig},
+		"another trade key's signature": {sealed(rumor(ephemeral, 1, signed)), message.RuleInnerSig},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := Open(c.evt, node); !errors.Is(err, c.rule) {
@@ -288,7 +289,7 @@ func TestOpenV1Refuses(t *testing.T) {
 func TestOpenOuterEvent(t *testing.T) {
 	_, trade := keysA(t)
 	node := smallKeys(t, 3)
-	m := mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionCancel, ID: &tradeID}
+	m := message.Message{Wrapper: message.WrapperOrder, Action: message.ActionCancel, ID: &tradeID}
 	fresh := func() *nostr.Event {
 		evt, err := Seal(context.Background(), m, SealOptions{Transport: TransportV2, To: node.Pubkey(), Trade: trade, Now: testNow})
 		if err != nil {
@@ -322,32 +323,32 @@ func TestOpenOuterEvent(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		evt  func() *nostr.Event
-		rule mostro.Rule
+		rule message.Rule
 	}{
-		"kind 1":             {func() *nostr.Event { e := fresh(); e.Kind = 1; return e }, mostro.RuleKind},
-		"empty event":        {func() *nostr.Event { return &nostr.Event{Kind: 14} }, mostro.RuleEventID},
-		"id of another":      {func() *nostr.Event { e := fresh(); e.ID = strings.Repeat("a", 64); return e }, mostro.RuleEventID},
-		"id in capitals":     {func() *nostr.Event { e := fresh(); e.ID = strings.ToUpper(e.ID); return e }, mostro.RuleEventID},
-		"date changed":       {func() *nostr.Event { e := fresh(); e.CreatedAt++; return e }, mostro.RuleEventID},
-		"date and id":        {func() *nostr.Event { e := fresh(); e.CreatedAt++; e.ID = e.GetID(); return e }, mostro.RuleSignature},
-		"sig zero":           {func() *nostr.Event { e := fresh(); e.Sig = strings.Repeat("0", 128); return e }, mostro.RuleSignature},
-		"sig too long":       {func() *nostr.Event { e := fresh(); e.Sig += "00"; return e }, mostro.RuleSignature},
-		"key too long":       {func() *nostr.Event { e := fresh(); e.PubKey += e.PubKey; return e }, mostro.RuleKey},
-		"content empty":      {resigned(""), mostro.RuleSize},
-		"content huge":       {resigned(strings.Repeat("A", maxPayload+4)), mostro.RuleSize},
-		"line breaks alone":  {resigned(strings.Repeat("\n", 200)), mostro.RuleEncryption},
-		"line breaks mostly": {resigned("Ag==" + strings.Repeat("\n", 200)), mostro.RuleEncryption},
-		"broken base64":      {resigned(strings.Repeat("!", 200)), mostro.RuleEncryption},
-		"base64 url style":   {resigned(strings.Repeat("-_-_", 50)), mostro.RuleEncryption},
-		"unknown version":    {func() *nostr.Event { e := fresh(); b := rawOf(e); b[0] = 1; return reencoded(e, b) }, mostro.RuleEncryption},
-		"version future":     {resigned("#" + strings.Repeat("A", 200)), mostro.RuleEncryption},
-		"MAC off by a bit":   {func() *nostr.Event { e := fresh(); b := rawOf(e); b[len(b)-1] ^= 1; return reencoded(e, b) }, mostro.RuleEncryption},
-		"text off by a bit":  {func() *nostr.Event { e := fresh(); b := rawOf(e); b[40] ^= 1; return reencoded(e, b) }, mostro.RuleEncryption},
-		"cut":                {func() *nostr.Event { e := fresh(); b := rawOf(e); return reencoded(e, b[:len(b)-32]) }, mostro.RuleEncryption},
+		"kind 1":             {func() *nostr.Event { e := fresh(); e.Kind = 1; return e }, message.RuleKind},
+		"empty event":        {func() *nostr.Event { return &nostr.Event{Kind: 14} }, message.RuleEventID},
+		"id of another":      {func() *nostr.Event { e := fresh(); e.ID = strings.Repeat("a", 64); return e }, message.RuleEventID},
+		"id in capitals":     {func() *nostr.Event { e := fresh(); e.ID = strings.ToUpper(e.ID); return e }, message.RuleEventID},
+		"date changed":       {func() *nostr.Event { e := fresh(); e.CreatedAt++; return e }, message.RuleEventID},
+		"date and id":        {func() *nostr.Event { e := fresh(); e.CreatedAt++; e.ID = e.GetID(); return e }, message.RuleSignature},
+		"sig zero":           {func() *nostr.Event { e := fresh(); e.Sig = strings.Repeat("0", 128); return e }, message.RuleSignature},
+		"sig too long":       {func() *nostr.Event { e := fresh(); e.Sig += "00"; return e }, message.RuleSignature},
+		"key too long":       {func() *nostr.Event { e := fresh(); e.PubKey += e.PubKey; return e }, message.RuleKey},
+		"content empty":      {resigned(""), message.RuleSize},
+		"content huge":       {resigned(strings.Repeat("A", maxPayload+4)), message.RuleSize},
+		"line breaks alone":  {resigned(strings.Repeat("\n", 200)), message.RuleEncryption},
+		"line breaks mostly": {resigned("Ag==" + strings.Repeat("\n", 200)), message.RuleEncryption},
+		"broken base64":      {resigned(strings.Repeat("!", 200)), message.RuleEncryption},
+		"base64 url style":   {resigned(strings.Repeat("-_-_", 50)), message.RuleEncryption},
+		"unknown version":    {func() *nostr.Event { e := fresh(); b := rawOf(e); b[0] = 1; return reencoded(e, b) }, message.RuleEncryption},
+		"version future":     {resigned("#" + strings.Repeat("A", 200)), message.RuleEncryption},
+		"MAC off by a bit":   {func() *nostr.Event { e := fresh(); b := rawOf(e); b[len(b)-1] ^= 1; return reencoded(e, b) }, message.RuleEncryption},
+		"text off by a bit":  {func() *nostr.Event { e := fresh(); b := rawOf(e); b[40] ^= 1; return reencoded(e, b) }, message.RuleEncryption},
+		"cut":                {func() *nostr.Event { e := fresh(); b := rawOf(e); return reencoded(e, b[:len(b)-32]) }, message.RuleEncryption},
 		"nonce and MAC only": {func() *nostr.Event {
 			e := fresh()
 			return reencoded(e, append([]byte{2}, make([]byte, 97)...))
-		}, mostro.RuleEncryption},
+		}, message.RuleEncryption},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := Open(c.evt(), node); !errors.Is(err, c.rule) {
@@ -355,7 +356,7 @@ func TestOpenOuterEvent(t *testing.T) {
 			}
 		})
 	}
-	if _, err := OpenVerified(&nostr.Event{Kind: 1}, node); !errors.Is(err, mostro.RuleKind) {
+	if _, err := OpenVerified(&nostr.Event{Kind: 1}, node); !errors.Is(err, message.RuleKind) {
 		t.Errorf("kind 1: %v", err)
 	}
 	evt := fresh()
@@ -371,20 +372,20 @@ func TestPlaintextLimit(t *testing.T) {
 	_, trade := keysA(t)
 	node := smallKeys(t, 3)
 	send := func(n int) (*nostr.Event, error) {
-		m := mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionSendDM, ID: &tradeID, Payload: mostro.TextMessage(strings.Repeat("x", n))}
+		m := message.Message{Wrapper: message.WrapperOrder, Action: message.ActionSendDM, ID: &tradeID, Payload: message.TextMessage(strings.Repeat("x", n))}
 		return Seal(context.Background(), m, SealOptions{Transport: TransportV2, To: node.Pubkey(), Trade: trade, Unsigned: true, Now: testNow})
 	}
-	m := mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, Action: mostro.ActionSendDM, ID: &tradeID, Payload: mostro.TextMessage("")}
+	m := message.Message{Wrapper: message.WrapperOrder, Version: 2, Action: message.ActionSendDM, ID: &tradeID, Payload: message.TextMessage("")}
 	room := 65535 - len(m.JSON()) - len("[,null,null]")
 	evt, err := send(room)
 	if err != nil {
 		t.Fatal(err)
 	}
 	env, err := Open(evt, node)
-	if err != nil || len(env.Message.Payload.(mostro.TextMessage)) != room {
+	if err != nil || len(env.Message.Payload.(message.TextMessage)) != room {
 		t.Fatalf("65,535 bytes: %v", err)
 	}
-	if _, err := send(room + 1); !errors.Is(err, mostro.RuleSize) {
+	if _, err := send(room + 1); !errors.Is(err, message.RuleSize) {
 		t.Fatalf("65,536 bytes: %v", err)
 	}
 }
@@ -392,28 +393,28 @@ func TestPlaintextLimit(t *testing.T) {
 func TestSealRefuses(t *testing.T) {
 	identity, trade := keysA(t)
 	node := smallKeys(t, 3)
-	ok := mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionCancel, ID: &tradeID}
+	ok := message.Message{Wrapper: message.WrapperOrder, Action: message.ActionCancel, ID: &tradeID}
 	with := func(change func(*SealOptions)) SealOptions {
 		o := SealOptions{Transport: TransportV2, To: node.Pubkey(), Trade: trade, Now: testNow}
 		change(&o)
 		return o
 	}
 	for name, c := range map[string]struct {
-		m    mostro.Message
+		m    message.Message
 		o    SealOptions
-		rule mostro.Rule
+		rule message.Rule
 	}{
-		"no transport":       {ok, with(func(o *SealOptions) { o.Transport = 0 }), mostro.RuleKind},
-		"no receiver":        {ok, with(func(o *SealOptions) { o.To = "" }), mostro.RuleKey},
-		"receiver as npub":   {ok, with(func(o *SealOptions) { o.To = node.Npub() }), mostro.RuleKey},
-		"receiver off curve": {ok, with(func(o *SealOptions) { o.To = strings.Repeat("f", 64) }), mostro.RuleKey},
-		"identity unsigned":  {ok, with(func(o *SealOptions) { o.Identity, o.Unsigned = identity, true }), mostro.RuleUnsigned},
-		"unknown action":     {mostro.Message{Wrapper: mostro.WrapperOrder, Action: "take-all"}, with(func(o *SealOptions) {}), mostro.RuleAction},
-		"unknown wrapper":    {mostro.Message{Wrapper: "x", Action: mostro.ActionCancel}, with(func(o *SealOptions) {}), mostro.RuleWrapper},
-		"unknown reason":     {mostro.Message{Wrapper: mostro.WrapperCantDo, Action: mostro.ActionCantDo, Payload: mostro.CantDo{Reason: "because"}}, with(func(o *SealOptions) {}), mostro.RuleValue},
-		"unknown status":     {mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionNewOrder, Payload: &mostro.SmallOrder{Status: "new"}}, with(func(o *SealOptions) {}), mostro.RuleValue},
-		"order that is nil":  {mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionNewOrder, Payload: (*mostro.SmallOrder)(nil)}, with(func(o *SealOptions) {}), mostro.RuleType},
-		"too much work":      {ok, with(func(o *SealOptions) { o.Work = 257 }), mostro.RuleWork},
+		"no transport":       {ok, with(func(o *SealOptions) { o.Transport = 0 }), message.RuleKind},
+		"no receiver":        {ok, with(func(o *SealOptions) { o.To = "" }), message.RuleKey},
+		"receiver as npub":   {ok, with(func(o *SealOptions) { o.To = node.Npub() }), message.RuleKey},
+		"receiver off curve": {ok, with(func(o *SealOptions) { o.To = strings.Repeat("f", 64) }), message.RuleKey},
+		"identity unsigned":  {ok, with(func(o *SealOptions) { o.Identity, o.Unsigned = identity, true }), message.RuleUnsigned},
+		"unknown action":     {message.Message{Wrapper: message.WrapperOrder, Action: "take-all"}, with(func(o *SealOptions) {}), message.RuleAction},
+		"unknown wrapper":    {message.Message{Wrapper: "x", Action: message.ActionCancel}, with(func(o *SealOptions) {}), message.RuleWrapper},
+		"unknown reason":     {message.Message{Wrapper: message.WrapperCantDo, Action: message.ActionCantDo, Payload: message.CantDo{Reason: "because"}}, with(func(o *SealOptions) {}), message.RuleValue},
+		"unknown status":     {message.Message{Wrapper: message.WrapperOrder, Action: message.ActionNewOrder, Payload: &message.SmallOrder{Status: "new"}}, with(func(o *SealOptions) {}), message.RuleValue},
+		"order that is nil":  {message.Message{Wrapper: message.WrapperOrder, Action: message.ActionNewOrder, Payload: (*message.SmallOrder)(nil)}, with(func(o *SealOptions) {}), message.RuleType},
+		"too much work":      {ok, with(func(o *SealOptions) { o.Work = 257 }), message.RuleWork},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := Seal(context.Background(), c.m, c.o); !errors.Is(err, c.rule) {
@@ -441,7 +442,7 @@ func TestTransportNames(t *testing.T) {
 func TestWrapIsDatedBackAndTagged(t *testing.T) {
 	identity, trade := keysA(t)
 	node := smallKeys(t, 3)
-	m := mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionCancel, ID: &tradeID}
+	m := message.Message{Wrapper: message.WrapperOrder, Action: message.ActionCancel, ID: &tradeID}
 	seen := map[string]bool{}
 	for range 20 {
 		evt, err := Seal(context.Background(), m, SealOptions{Transport: TransportV1, To: node.Pubkey(), Trade: trade, Identity: identity, Now: testNow, Expiration: 1782000100, Work: 4})

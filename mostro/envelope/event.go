@@ -7,7 +7,7 @@ import (
 	"strconv"
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -17,19 +17,19 @@ func CheckEvent(evt *nostr.Event) error {
 	var id, pubkey [32]byte
 	var sig [64]byte
 	if !hex32.Decode(id[:], evt.ID) {
-		return mostro.NewError(mostro.RuleEventID, "want 64 lower-case hex digits")
+		return message.NewError(message.RuleEventID, "want 64 lower-case hex digits")
 	}
 	if !hex32.Decode(pubkey[:], evt.PubKey) {
-		return mostro.NewError(mostro.RuleKey, "want 64 lower-case hex digits")
+		return message.NewError(message.RuleKey, "want 64 lower-case hex digits")
 	}
 	if !hex32.Decode(sig[:], evt.Sig) {
-		return mostro.NewError(mostro.RuleSignature, "want 128 lower-case hex digits")
+		return message.NewError(message.RuleSignature, "want 128 lower-case hex digits")
 	}
 	if !evt.CheckID() {
-		return mostro.NewError(mostro.RuleEventID, "not the hash of this event")
+		return message.NewError(message.RuleEventID, "not the hash of this event")
 	}
 	if ok, err := evt.CheckSignature(); err != nil || !ok {
-		return mostro.NewError(mostro.RuleSignature, "does not verify")
+		return message.NewError(message.RuleSignature, "does not verify")
 	}
 	return nil
 }

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -31,10 +31,10 @@ func (f Freshness) Check(created nostr.Timestamp, received, now time.Time) error
 		return err
 	}
 	if age := received.Sub(created.Time()); age >= f.MaxAge+time.Second {
-		return mostro.NewError(mostro.RuleStale, fmt.Sprintf("%s old at its arrival, the limit is %s", age.Truncate(time.Second), f.MaxAge))
+		return message.NewError(message.RuleStale, fmt.Sprintf("%s old at its arrival, the limit is %s", age.Truncate(time.Second), f.MaxAge))
 	}
 	if wait := now.Sub(received); f.MaxWait > 0 && wait > f.MaxWait {
-		return mostro.NewError(mostro.RuleStale, fmt.Sprintf("waited %s, the limit is %s", wait.Truncate(time.Second), f.MaxWait))
+		return message.NewError(message.RuleStale, fmt.Sprintf("waited %s, the limit is %s", wait.Truncate(time.Second), f.MaxWait))
 	}
 	return nil
 }
@@ -51,9 +51,9 @@ func (f Freshness) CheckLate(created nostr.Timestamp, opened, deadline, now time
 	at := created.Time()
 	switch {
 	case at.Before(opened.Truncate(time.Second)):
-		return mostro.NewError(mostro.RuleStale, "older than the trade's current step")
+		return message.NewError(message.RuleStale, "older than the trade's current step")
 	case at.After(deadline), now.After(deadline):
-		return mostro.NewError(mostro.RuleStale, "the trade's current step is over")
+		return message.NewError(message.RuleStale, "the trade's current step is over")
 	}
 	return nil
 }
@@ -62,7 +62,7 @@ func (f Freshness) ahead(created nostr.Timestamp, at time.Time) error {
 	// The comparison is in seconds, because a Duration overflows for dates centuries
 	// away.
 	if int64(created) > at.Add(f.MaxAhead).Unix() {
-		return mostro.NewError(mostro.RuleFuture, fmt.Sprintf("dated more than %s ahead", f.MaxAhead))
+		return message.NewError(message.RuleFuture, fmt.Sprintf("dated more than %s ahead", f.MaxAhead))
 	}
 	return nil
 }

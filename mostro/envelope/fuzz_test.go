@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -17,7 +18,7 @@ func FuzzOpenEvent(f *testing.F) {
 	}
 	keys := smallKeys(f, 3)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		evt, err := mostro.DecodeRumor(b)
+		evt, err := message.DecodeRumor(b)
 		if err != nil {
 			return
 		}
@@ -51,7 +52,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(byte(2), rumor)
 	f.Add(byte(2), strings.Replace(rumor, trade.Pubkey(), identity.Pubkey(), 1))
 	f.Add(byte(3), `{"Order":{"version":1,"id":"ede61c96-4c13-4519-bf3a-dcf7f1e9d842","pubkey":null,"action":"FiatSent","content":null}}`)
-	peer, err := mostro.ParsePoint(node.Pubkey())
+	peer, err := message.ParsePoint(node.Pubkey())
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -106,7 +107,7 @@ func FuzzOpen(f *testing.F) {
 			return
 		}
 		for _, k := range []string{env.Sender, env.Identity} {
-			if _, err := mostro.ParsePoint(k); err != nil {
+			if _, err := message.ParsePoint(k); err != nil {
 				t.Fatalf("%q is given as a proven key", k)
 			}
 		}
@@ -158,7 +159,7 @@ func FuzzDecryptNIP44(f *testing.F) {
 }
 
 func FuzzDecryptNIP04(f *testing.F) {
-	peer, err := mostro.ParsePoint(smallKeys(f, 4).Pubkey())
+	peer, err := message.ParsePoint(smallKeys(f, 4).Pubkey())
 	if err != nil {
 		f.Fatal(err)
 	}

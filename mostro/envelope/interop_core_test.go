@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 func core(t *testing.T) *bridge {
@@ -106,7 +107,7 @@ func TestInteropCoreParser(t *testing.T) {
 	compare := func(text string) (accepted bool) {
 		t.Helper()
 		a := b.ask(map[string]any{"op": "echo", "message": text})
-		m, err := mostro.ParseMessage([]byte(text))
+		m, err := message.ParseMessage([]byte(text))
 		switch {
 		case (a.Error == "") != (err == nil):
 			if a.Error == "" && knownStrictness(text) {
@@ -124,9 +125,9 @@ func TestInteropCoreParser(t *testing.T) {
 		return err == nil
 	}
 	// verify() of every action with every payload, with and without an id.
-	for _, a := range mostro.Actions() {
+	for _, a := range message.Actions() {
 		for _, p := range payloadSamples(t) {
-			m := mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, ID: &tradeID, Action: a, Payload: p}
+			m := message.Message{Wrapper: message.WrapperOrder, Version: 2, ID: &tradeID, Action: a, Payload: p}
 			if !compare(string(m.JSON())) {
 				t.Fatalf("refused %s", m.JSON())
 			}
@@ -140,7 +141,7 @@ func TestInteropCoreParser(t *testing.T) {
 		switch i % 4 {
 		case 1: // with up to 15 digits core parses exactly, so both must agree exactly
 			f = math.Trunc(rnd.Float64()*5e3) / 1e3
-			text := string(mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionRate, Payload: mostro.Peer{Reputation: &mostro.UserInfo{Rating: f}}}.JSON())
+			text := string(message.Message{Wrapper: message.WrapperOrder, Action: message.ActionRate, Payload: message.Peer{Reputation: &message.UserInfo{Rating: f}}}.JSON())
 			if a := b.must(map[string]any{"op": "echo", "message": text}); a.Message != text {
 				t.Fatalf("core writes %s\nours %s", a.Message, text)
 			}
@@ -152,7 +153,7 @@ func TestInteropCoreParser(t *testing.T) {
 		if math.IsNaN(f) || math.IsInf(f, 0) {
 			continue
 		}
-		m := mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionRate, Payload: mostro.Peer{Reputation: &mostro.UserInfo{Rating: f}}}
+		m := message.Message{Wrapper: message.WrapperOrder, Action: message.ActionRate, Payload: message.Peer{Reputation: &message.UserInfo{Rating: f}}}
 		if !compare(string(m.JSON())) {
 			t.Fatalf("refused %s", m.JSON())
 		}
@@ -160,7 +161,7 @@ func TestInteropCoreParser(t *testing.T) {
 	// Messages with one fault, or with an unusual form.
 	var texts []string
 	for _, p := range payloadSamples(t) {
-		texts = append(texts, string(mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, RequestID: new(uint64(5)), ID: &tradeID, Action: mostro.ActionFiatSent, Payload: p}.JSON()))
+		texts = append(texts, string(message.Message{Wrapper: message.WrapperOrder, Version: 2, RequestID: new(uint64(5)), ID: &tradeID, Action: message.ActionFiatSent, Payload: p}.JSON()))
 	}
 	pieces := []string{`null`, `0`, `-1`, `-0`, `1.0`, `1e2`, `true`, `""`, `"x"`, `[]`, `{}`, `"buy"`, `18446744073709551616`, `9223372036854775808`, `,`, ` `, `"\ud83d\ude42"`, `"\u0000"`, `"\/"`, `01`, `:`, `}`, `"id":null,`, `"x":[1,{"y":null}],`}
 	accepted := 0
@@ -218,7 +219,7 @@ func sameButFloats(core, ours string) bool {
 	if ratingFloat.ReplaceAllString(core, "$1") != ratingFloat.ReplaceAllString(ours, "$1") {
 		return false
 	}
-	m, err := mostro.ParseMessage([]byte(core))
+	m, err := message.ParseMessage([]byte(core))
 	return err == nil && string(m.JSON()) == strings.ReplaceAll(core, "e+", "e")
 }
 
@@ -226,15 +227,15 @@ func sameButFloats(core, ours string) bool {
 // refuses on purpose: a struct as an array of its fields, a word as an object, or an
 // unknown key that occurs twice.
 func knownStrictness(text string) bool {
-	_, err := mostro.ParseMessage([]byte(text))
-	w, ok := err.(*mostro.WireError)
+	_, err := message.ParseMessage([]byte(text))
+	w, ok := err.(*message.WireError)
 	if !ok {
 		return false
 	}
 	switch w.Rule {
-	case mostro.RuleDuplicate:
+	case message.RuleDuplicate:
 		return true
-	case mostro.RuleType:
+	case message.RuleType:
 		return strings.Contains(w.Detail, "want an object, have array") || strings.Contains(w.Detail, "want a string, have object")
 	}
 	return false

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -95,7 +96,7 @@ func (b *bridge) must(request map[string]any) bridgeAnswer {
 // event parses the event of an answer.
 func (b *bridge) event(a bridgeAnswer) *nostr.Event {
 	b.t.Helper()
-	evt, err := mostro.DecodeEvent(a.Event)
+	evt, err := message.DecodeEvent(a.Event)
 	if err != nil {
 		b.t.Fatalf("%v: %s", err, a.Event)
 	}
@@ -121,7 +122,7 @@ type crossCase struct {
 	transport Transport
 	identity  *Keys
 	signed    bool
-	message   mostro.Message
+	message   message.Message
 }
 
 // crossCases combines every action with payloads of all types, in reputation and
@@ -132,11 +133,11 @@ func crossCases(t *testing.T, identity, trade *Keys) []crossCase {
 	payloads := payloadSamples(t)
 	n := 0
 	for _, transport := range []Transport{TransportV2, TransportV1} {
-		for _, a := range mostro.Actions() {
+		for _, a := range message.Actions() {
 			for _, mode := range []crossCase{{identity: identity, signed: true}, {identity: trade, signed: true}, {identity: trade}} {
 				// Payloads are taken in turn, so each payload occurs several times over
 				// all actions and modes.
-				mode.message = mostro.Message{Wrapper: wrappers[n%len(wrappers)], Version: transport.Version(), Action: a, Payload: payloads[n%len(payloads)]}
+				mode.message = message.Message{Wrapper: wrappers[n%len(wrappers)], Version: transport.Version(), Action: a, Payload: payloads[n%len(payloads)]}
 				if n%3 != 0 {
 					mode.message.ID = &tradeID
 				}
@@ -171,7 +172,7 @@ func TestInteropNPM(t *testing.T) {
 					continue // JavaScript's curve is slow: each action runs once per transport, and the modes take turns
 				}
 				if c.message.Payload != nil && strings.ContainsRune(string(c.message.JSON()), '\u2028') {
-					c.message.Payload = mostro.TextMessage("é🙂\"\\\n") // JavaScript encodes some characters, and large or whole numbers, in another way
+					c.message.Payload = message.TextMessage("é🙂\"\\\n") // JavaScript encodes some characters, and large or whole numbers, in another way
 				}
 				want := string(c.message.JSON())
 				if !javaScriptKeeps(want) {
@@ -203,11 +204,11 @@ func TestInteropNPM(t *testing.T) {
 				t.Fatalf("only %d cases ran", n)
 			}
 
-			for _, m := range []mostro.Message{
-				{Wrapper: mostro.WrapperOrder, Version: 1, ID: &tradeID, Action: mostro.ActionTakeSell, Payload: mostro.PaymentRequest{Invoice: "ñ@ln.example"}},
-				{Wrapper: mostro.WrapperDispute, Version: 1, ID: &tradeID, Action: mostro.ActionAdminTakeDispute},
+			for _, m := range []message.Message{
+				{Wrapper: message.WrapperOrder, Version: 1, ID: &tradeID, Action: message.ActionTakeSell, Payload: message.PaymentRequest{Invoice: "ñ@ln.example"}},
+				{Wrapper: message.WrapperDispute, Version: 1, ID: &tradeID, Action: message.ActionAdminTakeDispute},
 			} {
-				legacy, err := mostro.AppendLegacy(nil, m, identity.Pubkey())
+				legacy, err := message.AppendLegacy(nil, m, identity.Pubkey())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -258,7 +259,7 @@ func TestInteropNPM(t *testing.T) {
 			if err := CheckEvent(evt); err != nil || CheckWork(evt, 8) != nil {
 				t.Fatalf("%s mined %d bits, %v", lib, Difficulty(evt.ID), err)
 			}
-			mined, err := Seal(context.Background(), mostro.Message{Wrapper: mostro.WrapperOrder, ID: &tradeID, Action: mostro.ActionCancel},
+			mined, err := Seal(context.Background(), message.Message{Wrapper: message.WrapperOrder, ID: &tradeID, Action: message.ActionCancel},
 				SealOptions{Transport: TransportV2, To: receiver.Pubkey(), Trade: trade, Now: now, Work: 8})
 			if err != nil {
 				t.Fatal(err)

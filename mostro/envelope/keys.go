@@ -13,7 +13,7 @@ import (
 
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/btcsuite/btcd/btcec/v2/schnorr"
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr/nip06"
 	"github.com/nbd-wtf/go-nostr/nip19"
 )
@@ -50,7 +50,7 @@ func NewKeys(source io.Reader) (*Keys, error) {
 func KeysFromSecret(secret [32]byte) (*Keys, error) {
 	var n btcec.ModNScalar
 	if overflow := n.SetBytes(&secret); overflow != 0 || n.IsZero() {
-		return nil, mostro.NewError(mostro.RuleKey, "not a secret of secp256k1")
+		return nil, message.NewError(message.RuleKey, "not a secret of secp256k1")
 	}
 	sk, _ := btcec.PrivKeyFromBytes(secret[:])
 	signer, pubkey := newSigner(sk)
@@ -65,16 +65,16 @@ func ParseSecret(s string) (*Keys, error) {
 		prefix, v, err := nip19.Decode(s)
 		text, ok := v.(string)
 		if err != nil || prefix != "nsec" || !ok {
-			return nil, mostro.NewError(mostro.RuleKey, "broken nsec")
+			return nil, message.NewError(message.RuleKey, "broken nsec")
 		}
 		s = text
 	}
 	var secret [32]byte
 	if len(s) != 64 {
-		return nil, mostro.NewError(mostro.RuleKey, "want 64 hex digits or an nsec")
+		return nil, message.NewError(message.RuleKey, "want 64 hex digits or an nsec")
 	}
 	if _, err := hex.Decode(secret[:], []byte(s)); err != nil {
-		return nil, mostro.NewError(mostro.RuleKey, "want 64 hex digits or an nsec")
+		return nil, message.NewError(message.RuleKey, "want 64 hex digits or an nsec")
 	}
 	return KeysFromSecret(secret)
 }
@@ -172,7 +172,7 @@ func NewWords() (string, error) { return nip06.GenerateSeedWords() }
 func ParseWords(s string) (*Words, error) {
 	s = strings.Join(strings.Fields(strings.ToLower(s)), " ")
 	if !nip06.ValidateWords(s) {
-		return nil, mostro.NewError(mostro.RuleKey, "not a BIP-39 seed phrase: a word is unknown or the checksum is wrong")
+		return nil, message.NewError(message.RuleKey, "not a BIP-39 seed phrase: a word is unknown or the checksum is wrong")
 	}
 	w := new(Words)
 	copy(w.seed[:], nip06.SeedFromWords(s))
@@ -196,14 +196,14 @@ func (w *Words) Identity() (*Keys, error) { return w.derive(identityIndex) }
 // key) or above 2^31-1.
 func (w *Words) Trade(index uint32) (*Keys, error) {
 	if index == identityIndex {
-		return nil, mostro.NewError(mostro.RuleRange, "trade index 0 belongs to the identity key")
+		return nil, message.NewError(message.RuleRange, "trade index 0 belongs to the identity key")
 	}
 	return w.derive(index)
 }
 
 func (w *Words) derive(index uint32) (*Keys, error) {
 	if index >= hardened {
-		return nil, mostro.NewError(mostro.RuleRange, "trade index beyond 2^31-1")
+		return nil, message.NewError(message.RuleRange, "trade index beyond 2^31-1")
 	}
 	h := hmac.New(sha512.New, []byte("Bitcoin seed"))
 	h.Write(w.seed[:])
@@ -235,13 +235,13 @@ func (w *Words) derive(index uint32) (*Keys, error) {
 func splitNode(sum []byte, parent *btcec.ModNScalar) (*btcec.ModNScalar, []byte, error) {
 	s := new(btcec.ModNScalar)
 	if overflow := s.SetByteSlice(sum[:32]); overflow {
-		return nil, nil, mostro.NewError(mostro.RuleKey, "this index has no key (chance 2^-127): use the next index")
+		return nil, nil, message.NewError(message.RuleKey, "this index has no key (chance 2^-127): use the next index")
 	}
 	if parent != nil {
 		s.Add(parent)
 	}
 	if s.IsZero() {
-		return nil, nil, mostro.NewError(mostro.RuleKey, "this index has no key (chance 2^-127): use the next index")
+		return nil, nil, message.NewError(message.RuleKey, "this index has no key (chance 2^-127): use the next index")
 	}
 	return s, sum[32:], nil
 }

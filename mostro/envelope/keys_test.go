@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip13"
 	"github.com/nbd-wtf/go-nostr/nip44"
@@ -30,7 +30,7 @@ func TestParseSecret(t *testing.T) {
 		"empty": "", "short": "00", "zero": strings.Repeat("0", 64), "order of the curve": "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141",
 		"beyond": strings.Repeat("f", 64), "no hex": strings.Repeat("g", 64), "npub": k.Npub(), "nsec cut": k.Nsec()[:40], "nsec off": k.Nsec()[:62] + "q",
 	} {
-		if _, err := ParseSecret(s); !errors.Is(err, mostro.RuleKey) {
+		if _, err := ParseSecret(s); !errors.Is(err, message.RuleKey) {
 			t.Errorf("%s: %v", name, err)
 		} else if s != "" && strings.Contains(err.Error(), s) {
 			t.Errorf("%s: the error repeats the input", name)
@@ -66,17 +66,17 @@ func TestWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Trade(0); !errors.Is(err, mostro.RuleRange) {
+	if _, err := w.Trade(0); !errors.Is(err, message.RuleRange) {
 		t.Errorf("trade 0: %v", err)
 	}
-	if _, err := w.Trade(1 << 31); !errors.Is(err, mostro.RuleRange) {
+	if _, err := w.Trade(1 << 31); !errors.Is(err, message.RuleRange) {
 		t.Errorf("trade 2^31: %v", err)
 	}
 	if _, err := w.Trade(1<<31 - 1); err != nil {
 		t.Error(err)
 	}
 	for _, bad := range []string{"", "abandon", strings.Replace(wordsA, "about", "abandon", 1), strings.Replace(wordsA, "about", "mostro", 1)} {
-		if _, err := ParseWords(bad); !errors.Is(err, mostro.RuleKey) {
+		if _, err := ParseWords(bad); !errors.Is(err, message.RuleKey) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -129,7 +129,7 @@ func TestNIP44AgainstAnother(t *testing.T) {
 		}
 	}
 	for _, n := range []int{0, 65536} {
-		if _, err := ours.encrypt(make([]byte, n), rand.Reader); !errors.Is(err, mostro.RuleSize) {
+		if _, err := ours.encrypt(make([]byte, n), rand.Reader); !errors.Is(err, message.RuleSize) {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 	}
@@ -137,14 +137,14 @@ func TestNIP44AgainstAnother(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ours.Decrypt(payload); !errors.Is(err, mostro.RuleEncryption) {
+	if _, err := ours.Decrypt(payload); !errors.Is(err, message.RuleEncryption) {
 		t.Errorf("not UTF-8: %v", err)
 	}
 }
 
 func TestRemembering(t *testing.T) {
 	node := smallKeys(t, 3).Remembering(2)
-	m := mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionCancel, ID: &tradeID}
+	m := message.Message{Wrapper: message.WrapperOrder, Action: message.ActionCancel, ID: &tradeID}
 	for round := range 2 {
 		for i := byte(10); i < 14; i++ {
 			trade := smallKeys(t, i)
@@ -183,7 +183,7 @@ func TestRememberingConcurrently(t *testing.T) {
 	node := smallKeys(t, 3).Remembering(3)
 	var events []*nostr.Event
 	for i := byte(10); i < 18; i++ {
-		evt, err := Seal(context.Background(), mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionCancel, ID: &tradeID},
+		evt, err := Seal(context.Background(), message.Message{Wrapper: message.WrapperOrder, Action: message.ActionCancel, ID: &tradeID},
 			SealOptions{Transport: TransportV2, To: node.Pubkey(), Trade: smallKeys(t, i), Now: testNow})
 		if err != nil {
 			t.Fatal(err)
@@ -231,7 +231,7 @@ func TestMine(t *testing.T) {
 	if err := CheckWork(evt, 10); err != nil || nip13.CommittedDifficulty(evt) != 10 {
 		t.Errorf("%v, committed %d", err, nip13.CommittedDifficulty(evt))
 	}
-	if err := CheckWork(evt, Difficulty(evt.ID)+1); !errors.Is(err, mostro.RuleWork) {
+	if err := CheckWork(evt, Difficulty(evt.ID)+1); !errors.Is(err, message.RuleWork) {
 		t.Errorf("one bit more: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -251,18 +251,18 @@ func TestFreshness(t *testing.T) {
 		name          string
 		created       nostr.Timestamp
 		received, now time.Time
-		rule          mostro.Rule
+		rule          message.Rule
 	}{
 		{"now", 1782000000, at(0), at(0), ""},
 		{"ten seconds and a bit", 1782000000, at(10.999), at(11), ""},
-		{"eleven seconds", 1782000000, at(11), at(11), mostro.RuleStale},
+		{"eleven seconds", 1782000000, at(11), at(11), message.RuleStale},
 		{"waited a day for the daemon", 1782000000, at(1), at(86400), ""},
 		{"a minute ahead", 1782000060, at(0), at(0), ""},
-		{"more than a minute ahead", 1782000061, at(0), at(0), mostro.RuleFuture},
-		{"ahead when it came, due by now", 1782000061, at(0), at(100), mostro.RuleFuture},
-		{"the end of time", math.MaxInt64, at(0), at(0), mostro.RuleFuture},
-		{"the beginning", math.MinInt64, at(0), at(0), mostro.RuleStale},
-		{"zero", 0, at(0), at(0), mostro.RuleStale},
+		{"more than a minute ahead", 1782000061, at(0), at(0), message.RuleFuture},
+		{"ahead when it came, due by now", 1782000061, at(0), at(100), message.RuleFuture},
+		{"the end of time", math.MaxInt64, at(0), at(0), message.RuleFuture},
+		{"the beginning", math.MinInt64, at(0), at(0), message.RuleStale},
+		{"zero", 0, at(0), at(0), message.RuleStale},
 	} {
 		err := f.Check(c.created, c.received, c.now)
 		if (c.rule == "") != (err == nil) || (c.rule != "" && !errors.Is(err, c.rule)) {
@@ -270,7 +270,7 @@ func TestFreshness(t *testing.T) {
 		}
 	}
 	f.MaxWait = time.Hour
-	if err := f.Check(1782000000, at(0), at(3601)); !errors.Is(err, mostro.RuleStale) {
+	if err := f.Check(1782000000, at(0), at(3601)); !errors.Is(err, message.RuleStale) {
 		t.Errorf("waited too long: %v", err)
 	}
 	if err := f.Check(1782000000, at(0), at(3599)); err != nil {
@@ -285,11 +285,11 @@ func TestFreshness(t *testing.T) {
 		name    string
 		created nostr.Timestamp
 		now     time.Time
-		rule    mostro.Rule
+		rule    message.Rule
 	}{
-		{"within", 1782000500, at(900), ""}, {"at the opening", 1782000000, at(900), ""}, {"before it", 1781999999, at(900), mostro.RuleStale},
-		{"after the deadline", 1782001001, at(1001), mostro.RuleStale}, {"fetched too late", 1782000500, at(1001), mostro.RuleStale},
-		{"dated ahead", 1782000900, at(100), mostro.RuleFuture}, {"the end of time", math.MaxInt64, at(900), mostro.RuleFuture}, {"the beginning", math.MinInt64, at(900), mostro.RuleStale},
+		{"within", 1782000500, at(900), ""}, {"at the opening", 1782000000, at(900), ""}, {"before it", 1781999999, at(900), message.RuleStale},
+		{"after the deadline", 1782001001, at(1001), message.RuleStale}, {"fetched too late", 1782000500, at(1001), message.RuleStale},
+		{"dated ahead", 1782000900, at(100), message.RuleFuture}, {"the end of time", math.MaxInt64, at(900), message.RuleFuture}, {"the beginning", math.MinInt64, at(900), message.RuleStale},
 	} {
 		err := f.CheckLate(c.created, at(0.5), at(1000), c.now)
 		if (c.rule == "") != (err == nil) || (c.rule != "" && !errors.Is(err, c.rule)) {

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"unicode/utf8"
 
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"golang.org/x/crypto/chacha20"
 )
 
@@ -63,7 +63,7 @@ func (k *Keys) Conversation(peer string) (ConversationKey, error) {
 			return key, nil
 		}
 	}
-	p, err := mostro.ParsePoint(peer)
+	p, err := message.ParsePoint(peer)
 	if err != nil {
 		return ConversationKey{}, err
 	}
@@ -111,7 +111,7 @@ func PaddedLen(n int) int {
 // encrypt returns the base64 payload for a plaintext.
 func (key ConversationKey) encrypt(plain []byte, random io.Reader) (string, error) {
 	if len(plain) < minPlaintext || len(plain) > maxPlaintext {
-		return "", mostro.NewError(mostro.RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
+		return "", message.NewError(message.RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
 	}
 	padded := 2 + PaddedLen(len(plain))
 	out := make([]byte, 1+32+padded+32)
@@ -142,19 +142,19 @@ func (key ConversationKey) encrypt(plain []byte, random io.Reader) (string, erro
 // payload is impossible, and RuleEncryption for any other fault.
 func (key ConversationKey) Decrypt(payload string) ([]byte, error) {
 	if len(payload) < minPayload || len(payload) > maxPayload {
-		return nil, mostro.NewError(mostro.RuleSize, fmt.Sprintf("encrypted content of %d bytes", len(payload)))
+		return nil, message.NewError(message.RuleSize, fmt.Sprintf("encrypted content of %d bytes", len(payload)))
 	}
 	raw := make([]byte, base64.StdEncoding.DecodedLen(len(payload)))
 	n, err := base64.StdEncoding.Decode(raw, []byte(payload))
 	if err != nil {
-		return nil, mostro.NewError(mostro.RuleEncryption, "broken base64")
+		return nil, message.NewError(message.RuleEncryption, "broken base64")
 	}
 	if n < 1+32+2+32+32 { // line breaks count in the payload, but decode to nothing
-		return nil, mostro.NewError(mostro.RuleEncryption, "too short")
+		return nil, message.NewError(message.RuleEncryption, "too short")
 	}
 	raw = raw[:n]
 	if raw[0] != 2 {
-		return nil, mostro.NewError(mostro.RuleEncryption, "not NIP-44 version 2")
+		return nil, message.NewError(message.RuleEncryption, "not NIP-44 version 2")
 	}
 	nonce, body, mac := raw[1:33], raw[33:n-32], raw[n-32:]
 	keys, err := key.MessageKeys(nonce)
@@ -166,7 +166,7 @@ func (key ConversationKey) Decrypt(payload string) ([]byte, error) {
 	h.Write(body)
 	var sum [32]byte
 	if !hmac.Equal(h.Sum(sum[:0]), mac) {
-		return nil, mostro.NewError(mostro.RuleEncryption, "not for this key, or damaged")
+		return nil, message.NewError(message.RuleEncryption, "not for this key, or damaged")
 	}
 	cipher, err := chacha20.NewUnauthenticatedCipher(keys[:32], keys[32:44])
 	if err != nil {
@@ -175,11 +175,11 @@ func (key ConversationKey) Decrypt(payload string) ([]byte, error) {
 	cipher.XORKeyStream(body, body)
 	size := int(binary.BigEndian.Uint16(body))
 	if size < minPlaintext || len(body) != 2+PaddedLen(size) {
-		return nil, mostro.NewError(mostro.RuleEncryption, "wrong padding")
+		return nil, message.NewError(message.RuleEncryption, "wrong padding")
 	}
 	plain := body[2 : 2+size]
 	if !utf8.Valid(plain) {
-		return nil, mostro.NewError(mostro.RuleEncryption, "not UTF-8")
+		return nil, message.NewError(message.RuleEncryption, "not UTF-8")
 	}
 	return plain, nil
 }

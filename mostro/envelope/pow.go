@@ -8,7 +8,7 @@ import (
 	"strconv"
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -37,7 +37,7 @@ func zeroBits(b [32]byte) int {
 // leading zero bits. The caller must also check the id itself, before or after.
 func CheckWork(evt *nostr.Event, want int) error {
 	if have := Difficulty(evt.ID); have < want {
-		return mostro.NewError(mostro.RuleWork, fmt.Sprintf("%d leading zero bits, want %d", have, want))
+		return message.NewError(message.RuleWork, fmt.Sprintf("%d leading zero bits, want %d", have, want))
 	}
 	return nil
 }
@@ -51,7 +51,7 @@ func Mine(ctx context.Context, evt *nostr.Event, want int) error {
 		return nil
 	}
 	if want > 256 {
-		return mostro.NewError(mostro.RuleWork, "no id has more than 256 bits")
+		return message.NewError(message.RuleWork, "no id has more than 256 bits")
 	}
 	tag := nostr.Tag{"nonce", "0", strconv.Itoa(want)}
 	evt.Tags = append(evt.Tags[:len(evt.Tags):len(evt.Tags)], tag)

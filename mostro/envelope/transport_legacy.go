@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -25,15 +26,15 @@ import (
 // largest plaintext with padding and iv, rounded up.
 const maxLegacyContent = 88 << 10
 
-var errLegacyCipher = &mostro.WireError{Rule: mostro.RuleEncryption, Detail: "not for this key, or damaged"}
+var errLegacyCipher = &message.WireError{Rule: message.RuleEncryption, Detail: "not for this key, or damaged"}
 
 func openLegacy(evt *nostr.Event, keys *Keys) (Envelope, error) {
-	peer, err := mostro.ParsePoint(evt.PubKey)
+	peer, err := message.ParsePoint(evt.PubKey)
 	if err != nil {
 		return Envelope{}, err
 	}
 	if len(evt.Content) > maxLegacyContent {
-		return Envelope{}, mostro.NewError(mostro.RuleSize, fmt.Sprintf("encrypted content of %d bytes", len(evt.Content)))
+		return Envelope{}, message.NewError(message.RuleSize, fmt.Sprintf("encrypted content of %d bytes", len(evt.Content)))
 	}
 	plain, ok := decryptNIP04(evt.Content, keys.sharedX(peer))
 	if !ok {
@@ -41,9 +42,9 @@ func openLegacy(evt *nostr.Event, keys *Keys) (Envelope, error) {
 		return Envelope{}, &e
 	}
 	if len(plain) > maxPlaintext {
-		return Envelope{}, mostro.NewError(mostro.RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
+		return Envelope{}, message.NewError(message.RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
 	}
-	m, contact, err := mostro.ParseLegacy(plain)
+	m, contact, err := message.ParseLegacy(plain)
 	if err != nil {
 		return Envelope{}, err
 	}
@@ -53,20 +54,20 @@ func openLegacy(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	}, nil
 }
 
-func sealLegacy(ctx context.Context, m mostro.Message, o SealOptions) (*nostr.Event, error) {
+func sealLegacy(ctx context.Context, m message.Message, o SealOptions) (*nostr.Event, error) {
 	if _, err := sendable(m); err != nil {
 		return nil, fmt.Errorf("seal legacy: %w", err)
 	}
-	plain, err := mostro.AppendLegacy(make([]byte, 0, 512), m, o.contact)
+	plain, err := message.AppendLegacy(make([]byte, 0, 512), m, o.contact)
 	if err != nil {
 		return nil, fmt.Errorf("seal legacy: %w", err)
 	}
-	if back, contact, err := mostro.ParseLegacy(plain); err != nil {
+	if back, contact, err := message.ParseLegacy(plain); err != nil {
 		return nil, fmt.Errorf("seal legacy: the receiver could not parse the message: %w", err)
-	} else if again, err := mostro.AppendLegacy(nil, back, contact); err != nil || !bytes.Equal(again, plain) {
-		return nil, fmt.Errorf("seal legacy: %w", mostro.NewError(mostro.RuleCanonical, "the message changes when it is encoded and parsed again"))
+	} else if again, err := message.AppendLegacy(nil, back, contact); err != nil || !bytes.Equal(again, plain) {
+		return nil, fmt.Errorf("seal legacy: %w", message.NewError(message.RuleCanonical, "the message changes when it is encoded and parsed again"))
 	}
-	peer, err := mostro.ParsePoint(o.To)
+	peer, err := message.ParsePoint(o.To)
 	if err != nil {
 		return nil, fmt.Errorf("seal legacy: %w", err)
 	}
@@ -94,7 +95,7 @@ func sealLegacy(ctx context.Context, m mostro.Message, o SealOptions) (*nostr.Ev
 // coordinate of the shared point.
 func encryptNIP04(plain []byte, x [32]byte, random io.Reader) (string, error) {
 	if len(plain) > maxPlaintext {
-		return "", mostro.NewError(mostro.RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
+		return "", message.NewError(message.RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
 	}
 	var iv [aes.BlockSize]byte
 	if _, err := io.ReadFull(random, iv[:]); err != nil {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/nbd-wtf/go-nostr/nip04"
 )
@@ -16,7 +17,7 @@ import (
 func TestLegacyIdentity(t *testing.T) {
 	identity, trade := keysA(t)
 	node := smallKeys(t, 3)
-	m := mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionFiatSent, ID: &tradeID}
+	m := message.Message{Wrapper: message.WrapperOrder, Action: message.ActionFiatSent, ID: &tradeID}
 	for _, c := range []struct {
 		name     string
 		identity *Keys
@@ -71,12 +72,12 @@ func TestLegacyCipherErrorsAreOne(t *testing.T) {
 func TestLegacyPlaintextLimit(t *testing.T) {
 	_, trade := keysA(t)
 	node := smallKeys(t, 3)
-	peer, err := mostro.ParsePoint(node.Pubkey())
+	peer, err := message.ParsePoint(node.Pubkey())
 	if err != nil {
 		t.Fatal(err)
 	}
 	const frame = `{"Order":{"version":1,"pubkey":null,"action":"CantDo","content":{"TextMessage":""}}}`
-	for n, rule := range map[int]mostro.Rule{65535: "", 65536: mostro.RuleSize, 70000: mostro.RuleSize} {
+	for n, rule := range map[int]message.Rule{65535: "", 65536: message.RuleSize, 70000: message.RuleSize} {
 		plain := strings.Replace(frame, `""`, `"`+strings.Repeat("x", n-len(frame))+`"`, 1)
 		// encryptNIP04 refuses this size, so the test uses go-nostr's function.
 		x := trade.sharedX(peer)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -29,48 +30,48 @@ func openV1(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	if err != nil {
 		return Envelope{}, err
 	}
-	seal, err := mostro.DecodeEvent(sealJSON)
+	seal, err := message.DecodeEvent(sealJSON)
 	if err != nil {
-		return Envelope{}, mostro.InPath("seal", err)
+		return Envelope{}, message.InPath("seal", err)
 	}
 	if seal.Kind != nostr.KindSeal {
-		return Envelope{}, mostro.NewError(mostro.RuleSealKind, fmt.Sprintf("the wrap holds kind %d", seal.Kind))
+		return Envelope{}, message.NewError(message.RuleSealKind, fmt.Sprintf("the wrap holds kind %d", seal.Kind))
 	}
 	if err := CheckEvent(seal); err != nil {
 		// The reference implementation checks the signature over the id in the seal.
 		// This code also checks that id.
-		return Envelope{}, mostro.NewError(mostro.RuleSeal, err.Error())
+		return Envelope{}, message.NewError(message.RuleSeal, err.Error())
 	}
 	if key, err = keys.Conversation(seal.PubKey); err != nil {
-		return Envelope{}, mostro.InPath("seal", err)
+		return Envelope{}, message.InPath("seal", err)
 	}
 	rumorJSON, err := key.Decrypt(seal.Content)
 	if err != nil {
-		return Envelope{}, mostro.InPath("seal", err)
+		return Envelope{}, message.InPath("seal", err)
 	}
 	keys.remember(seal.PubKey, key)
-	rumor, err := mostro.DecodeRumor(rumorJSON)
+	rumor, err := message.DecodeRumor(rumorJSON)
 	if err != nil {
-		return Envelope{}, mostro.InPath("rumor", err)
+		return Envelope{}, message.InPath("rumor", err)
 	}
 	if rumor.Kind != nostr.KindTextNote {
-		return Envelope{}, mostro.NewError(mostro.RuleRumorKind, fmt.Sprintf("the seal holds kind %d", rumor.Kind))
+		return Envelope{}, message.NewError(message.RuleRumorKind, fmt.Sprintf("the seal holds kind %d", rumor.Kind))
 	}
-	sender, err := mostro.ParsePoint(rumor.PubKey)
+	sender, err := message.ParsePoint(rumor.PubKey)
 	if err != nil {
-		return Envelope{}, mostro.InPath("rumor", err)
+		return Envelope{}, message.InPath("rumor", err)
 	}
-	t, err := mostro.ParseTuple([]byte(rumor.Content), 2)
+	t, err := message.ParseTuple([]byte(rumor.Content), 2)
 	if err != nil {
 		return Envelope{}, err
 	}
 	if t.Sig != nil && !verified(t, sender, nil, *t.Sig) {
-		return Envelope{}, mostro.NewError(mostro.RuleInnerSig, "not the trade key's signature over this message")
+		return Envelope{}, message.NewError(message.RuleInnerSig, "not the trade key's signature over this message")
 	}
 	if t.Sig == nil && rumor.PubKey != seal.PubKey {
 		// The seal proves only the identity. Without this check any identity could send
 		// messages in the name of another trade key.
-		return Envelope{}, mostro.NewError(mostro.RuleUnsigned, "identity and trade key differ, and the message is unsigned")
+		return Envelope{}, message.NewError(message.RuleUnsigned, "identity and trade key differ, and the message is unsigned")
 	}
 	return Envelope{
 		Transport: TransportV1, Sender: rumor.PubKey, Identity: seal.PubKey, FullPrivacy: rumor.PubKey == seal.PubKey,
@@ -78,7 +79,7 @@ func openV1(evt *nostr.Event, keys *Keys) (Envelope, error) {
 	}, nil
 }
 
-func sealV1(ctx context.Context, m mostro.Message, o SealOptions) (*nostr.Event, error) {
+func sealV1(ctx context.Context, m message.Message, o SealOptions) (*nostr.Event, error) {
 	body, err := sendable(m)
 	if err != nil {
 		return nil, fmt.Errorf("seal v1: %w", err)

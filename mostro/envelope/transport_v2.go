@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -27,7 +28,7 @@ func openV2(evt *nostr.Event, keys *Keys) (Envelope, error) {
 		return Envelope{}, err
 	}
 	keys.remember(evt.PubKey, key)
-	t, err := mostro.ParseTuple(plain, 3)
+	t, err := message.ParseTuple(plain, 3)
 	if err != nil {
 		return Envelope{}, err
 	}
@@ -36,34 +37,34 @@ func openV2(evt *nostr.Event, keys *Keys) (Envelope, error) {
 		EventID: evt.ID, ReplayID: evt.ID, Message: t.Message, RawMessage: t.Raw,
 	}
 	if t.Sig == nil && t.Identity != nil {
-		return Envelope{}, mostro.NewError(mostro.RuleUnsigned, "an identity proof without the trade key's signature")
+		return Envelope{}, message.NewError(message.RuleUnsigned, "an identity proof without the trade key's signature")
 	}
 	if t.Sig != nil {
-		sender, err := mostro.ParsePoint(evt.PubKey)
+		sender, err := message.ParsePoint(evt.PubKey)
 		if err != nil {
 			return Envelope{}, err
 		}
 		if !verified(t, sender, nil, *t.Sig) {
-			return Envelope{}, mostro.NewError(mostro.RuleInnerSig, "not the trade key's signature over this message")
+			return Envelope{}, message.NewError(message.RuleInnerSig, "not the trade key's signature over this message")
 		}
 	}
 	if t.Identity != nil {
-		if env.Identity, err = mostro.ParsePubkey(*t.Identity); err != nil {
-			return Envelope{}, mostro.InPath("identity", err)
+		if env.Identity, err = message.ParsePubkey(*t.Identity); err != nil {
+			return Envelope{}, message.InPath("identity", err)
 		}
-		identity, err := mostro.ParsePoint(env.Identity)
+		identity, err := message.ParsePoint(env.Identity)
 		if err != nil {
-			return Envelope{}, mostro.InPath("identity", err)
+			return Envelope{}, message.InPath("identity", err)
 		}
 		if !verified(t, identity, proofPrefix(evt.PubKey), t.IdentitySig) {
-			return Envelope{}, mostro.NewError(mostro.RuleIdentity, "not the identity's signature over this trade key and message")
+			return Envelope{}, message.NewError(message.RuleIdentity, "not the identity's signature over this trade key and message")
 		}
 	}
 	env.FullPrivacy = env.Identity == env.Sender
 	return env, nil
 }
 
-func sealV2(ctx context.Context, m mostro.Message, o SealOptions) (*nostr.Event, error) {
+func sealV2(ctx context.Context, m message.Message, o SealOptions) (*nostr.Event, error) {
 	body, err := sendable(m)
 	if err != nil {
 		return nil, fmt.Errorf("seal v2: %w", err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/reference"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -84,7 +85,7 @@ func smallKeys(t testing.TB, n byte) *Keys {
 
 func TestSignatureVectors(t *testing.T) {
 	identity, trade := keysA(t)
-	m, err := mostro.ParseMessage([]byte(vectorBody))
+	m, err := message.ParseMessage([]byte(vectorBody))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +118,7 @@ func vectorEvent(t testing.TB, id string) (string, *nostr.Event) {
 	for line := range strings.Lines(string(b)) {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, `{"id":"`+id) {
-			evt, err := mostro.DecodeRumor([]byte(line))
+			evt, err := message.DecodeRumor([]byte(line))
 			if err != nil {
 				t.Fatal(err)
 			}

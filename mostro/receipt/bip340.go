@@ -8,8 +8,8 @@ import (
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/btcsuite/btcd/btcec/v2/schnorr"
 	"github.com/btcsuite/btcd/chaincfg/chainhash"
-	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // BIP-340 over messages of any length. The library signs and verifies only messages of
@@ -111,7 +111,7 @@ type signature struct {
 
 // holds verifies one signature alone.
 func (s signature) holds() bool {
-	p, err := mostro.ParsePoint(s.pubkey)
+	p, err := message.ParsePoint(s.pubkey)
 	return err == nil && verifyRaw(p, s.msg, s.sig[:])
 }
 

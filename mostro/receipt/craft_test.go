@@ -13,8 +13,8 @@ import (
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/btcsuite/btcd/btcec/v2/schnorr"
 	"github.com/mostrodex/mostrodex/internal/hex32"
-	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"golang.org/x/crypto/chacha20"
 	"pgregory.net/rapid"
 )
@@ -123,8 +123,8 @@ func TestSharedPoint(t *testing.T) {
 			return k
 		}
 		own, peer := draw("own"), draw("peer")
-		p, _ := mostro.ParsePoint(peer.Pubkey())
-		me, _ := mostro.ParsePoint(own.Pubkey())
+		p, _ := message.ParsePoint(peer.Pubkey())
+		me, _ := message.ParsePoint(own.Pubkey())
 		point, proof, err := sharedPoint(own, p, []byte("x"), repeatable())
 		if err != nil {
 			t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/crypto/chacha20"
 )
@@ -32,22 +33,22 @@ const messageKeysLen = 32 + 12 + 32
 
 // provingActions maps each action that a host sends only to the parties of a taken
 // order to the role that the action proves; "" if the action proves no role.
-var provingActions = map[mostro.Action]string{
-	mostro.ActionPurchaseCompleted:         RoleBuyer,
-	mostro.ActionHoldInvoicePaymentSettled: RoleSeller,
-	mostro.ActionRate:                      "",
-	mostro.ActionCooperativeCancelAccepted: "",
-	mostro.ActionAdminSettled:              "",
-	mostro.ActionAdminCanceled:             "",
-	mostro.ActionDisputeInitiatedByYou:     "",
-	mostro.ActionDisputeInitiatedByPeer:    "",
-	mostro.ActionCanceled:                  "",
+var provingActions = map[message.Action]string{
+	message.ActionPurchaseCompleted:         RoleBuyer,
+	message.ActionHoldInvoicePaymentSettled: RoleSeller,
+	message.ActionRate:                      "",
+	message.ActionCooperativeCancelAccepted: "",
+	message.ActionAdminSettled:              "",
+	message.ActionAdminCanceled:             "",
+	message.ActionDisputeInitiatedByYou:     "",
+	message.ActionDisputeInitiatedByPeer:    "",
+	message.ActionCanceled:                  "",
 }
 
 // Disclosable reports whether a host's message with this action can be used as a
 // receipt. ActionCanceled can, but it proves little: a user who publishes an order and
 // cancels it receives one.
-func Disclosable(a mostro.Action) bool { _, ok := provingActions[a]; return ok }
+func Disclosable(a message.Action) bool { _, ok := provingActions[a]; return ok }
 
 // Disclose makes an R0 receipt from an event that a host sent, and returns the values
 // of the rating's receipt tag. trade is the trade key that received the event; the same
@@ -61,7 +62,7 @@ func Disclose(evt *nostr.Event, trade *envelope.Keys, random io.Reader) ([]strin
 	case envelope.TransportV1:
 		return DiscloseV1(evt, trade, random)
 	}
-	return nil, mostro.NewError(mostro.RuleKind, fmt.Sprintf("kind %d carries no message that can be disclosed", evt.Kind))
+	return nil, message.NewError(message.RuleKind, fmt.Sprintf("kind %d carries no message that can be disclosed", evt.Kind))
 }
 
 // DiscloseV2 makes an R0 receipt from a signed kind 14. The receipt holds message keys,
@@ -73,7 +74,7 @@ func DiscloseV2(evt *nostr.Event, trade *envelope.Keys) ([]string, error) {
 	}
 	raw, err := base64.StdEncoding.DecodeString(evt.Content)
 	if err != nil {
-		return nil, mostro.NewError(mostro.RuleEncryption, "broken base64")
+		return nil, message.NewError(message.RuleEncryption, "broken base64")
 	}
 	key, err := trade.Conversation(evt.PubKey)
 	if err != nil {
@@ -106,13 +107,13 @@ func DiscloseV1(evt *nostr.Event, trade *envelope.Keys, random io.Reader) ([]str
 	if err != nil {
 		return nil, err
 	}
-	seal, err := mostro.DecodeEvent(sealJSON)
+	seal, err := message.DecodeEvent(sealJSON)
 	if err != nil {
-		return nil, mostro.InPath("seal", err)
+		return nil, message.InPath("seal", err)
 	}
-	host, err := mostro.ParsePoint(seal.PubKey)
+	host, err := message.ParsePoint(seal.PubKey)
 	if err != nil {
-		return nil, mostro.InPath("seal", err)
+		return nil, message.InPath("seal", err)
 	}
 	point, proof, err := sharedPoint(trade, host, []byte(seal.ID), random)
 	if err != nil {
@@ -130,7 +131,7 @@ func bare(evt *nostr.Event) *nostr.Event {
 
 func opened(evt *nostr.Event, trade *envelope.Keys, want envelope.Transport) (envelope.Envelope, error) {
 	if envelope.TransportOf(evt.Kind) != want {
-		return envelope.Envelope{}, mostro.NewError(mostro.RuleKind, "not a message of transport "+want.String())
+		return envelope.Envelope{}, message.NewError(message.RuleKind, "not a message of transport "+want.String())
 	}
 	env, err := envelope.Open(evt, trade)
 	if err != nil {
@@ -177,7 +178,7 @@ func (r *Receipt) checkDisclosed(values []string) error {
 // hostEvent parses an event inside a receipt. The event must be encoded as EncodeEvent
 // does, be of the given kind, and be signed by the host.
 func (r *Receipt) hostEvent(text string, kind int) (*nostr.Event, error) {
-	evt, err := mostro.DecodeEvent([]byte(text))
+	evt, err := message.DecodeEvent([]byte(text))
 	if err != nil || string(mostro.EncodeEvent(evt)) != text {
 		return nil, forged(ReceiptJSON, "want an event's fields in NIP-01's order, without white space")
 	}
@@ -187,9 +188,9 @@ func (r *Receipt) hostEvent(text string, kind int) (*nostr.Event, error) {
 	case evt.PubKey != r.Node:
 		return nil, forged(ReceiptNode, "the author is not the rated host")
 	}
-	var w *mostro.WireError
+	var w *message.WireError
 	switch err := envelope.CheckEvent(evt); {
-	case errors.As(err, &w) && w.Rule == mostro.RuleEventID:
+	case errors.As(err, &w) && w.Rule == message.RuleEventID:
 		return nil, forged(ReceiptEventID, w.Detail)
 	case err != nil:
 		return nil, forged(ReceiptEventSig, "does not verify")
@@ -286,11 +287,11 @@ func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	if !hex32.Decode(proof[:], values[2]) {
 		return nil, forged(ReceiptProof, "want 128 lower-case hex digits")
 	}
-	host, err := mostro.ParsePoint(r.Node)
+	host, err := message.ParsePoint(r.Node)
 	if err != nil {
 		return nil, forged(ReceiptNode, "the host's key is not a public key")
 	}
-	rater, err := mostro.ParsePoint(r.Rater)
+	rater, err := message.ParsePoint(r.Rater)
 	if err != nil {
 		return nil, forged(ReceiptRecipient, "the author's key is not a public key")
 	}
@@ -313,7 +314,7 @@ func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	rumor, err := mostro.DecodeRumor(rumorJSON)
+	rumor, err := message.DecodeRumor(rumorJSON)
 	switch {
 	case err != nil:
 		return nil, forged(ReceiptRumor, "not an event")
@@ -336,12 +337,12 @@ func (r *Receipt) readDisclosed(plain []byte, transport envelope.Transport) erro
 		return forged(ReceiptTuple, "want a message followed by nulls")
 	}
 	body := plain[len(head) : len(plain)-len(tail)]
-	m, err := mostro.ParseMessage(body)
+	m, err := message.ParseMessage(body)
 	if err != nil || !bytes.Equal(m.JSON(), body) {
 		return forged(ReceiptCanonical, "not the bytes that a host writes")
 	}
 	switch {
-	case m.Wrapper != mostro.WrapperOrder:
+	case m.Wrapper != message.WrapperOrder:
 		return forged(ReceiptWrapper, "wrapped as "+string(m.Wrapper))
 	case m.Version != transport.Version():
 		return forged(ReceiptMessageVersion, fmt.Sprintf("version %d, want %d", m.Version, transport.Version()))
@@ -351,8 +352,8 @@ func (r *Receipt) readDisclosed(plain []byte, transport envelope.Transport) erro
 		return forged(ReceiptOrder, "the message is about another order")
 	}
 	if m.Payload != nil {
-		ref, ok := m.Payload.(mostro.DisputeRef)
-		disputed := m.Action == mostro.ActionDisputeInitiatedByYou || m.Action == mostro.ActionDisputeInitiatedByPeer
+		ref, ok := m.Payload.(message.DisputeRef)
+		disputed := m.Action == message.ActionDisputeInitiatedByYou || m.Action == message.ActionDisputeInitiatedByPeer
 		if !ok || !disputed || ref.Info != nil {
 			return forged(ReceiptPayload, "only the id of a dispute may be published")
 		}

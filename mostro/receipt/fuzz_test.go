@@ -11,6 +11,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -26,7 +27,7 @@ func FuzzCheckReceipt(f *testing.F) {
 	}
 	id := orderID(f, testOrder)
 	for _, transport := range []envelope.Transport{envelope.TransportV2, envelope.TransportV1} {
-		seed(disclosed(f, said(f, host, trade.Pubkey(), transport, mostro.Message{ID: id, Action: mostro.ActionPurchaseCompleted}), trade))
+		seed(disclosed(f, said(f, host, trade.Pubkey(), transport, message.Message{ID: id, Action: message.ActionPurchaseCompleted}), trade))
 	}
 	preimage := strings.Repeat("42", 32)
 	raw, _ := hex.DecodeString(preimage)
@@ -82,17 +83,17 @@ func FuzzCheckReceipt(f *testing.F) {
 // answers. An accepted text is the same if it is written and parsed again.
 func FuzzReceiptMessage(f *testing.F) {
 	id := *orderID(f, testOrder)
-	for _, m := range []mostro.Message{
+	for _, m := range []message.Message{
 		ReceiptRequest{}.Message(id),
 		ReceiptRequest{Payment: true}.Message(id),
 		ReceiptRequest{Keyset: strings.Repeat("0", 32), Blinded: make([]byte, blindLen)}.Message(id),
-		ReceiptAnswer{Token: "a", Receipt: []string{"r1", "b"}}.Message(mostro.Message{ID: &id}),
-		ReceiptAnswer{Keyset: strings.Repeat("0", 32), Signed: make([]byte, blindLen)}.Message(mostro.Message{ID: &id}),
+		ReceiptAnswer{Token: "a", Receipt: []string{"r1", "b"}}.Message(message.Message{ID: &id}),
+		ReceiptAnswer{Keyset: strings.Repeat("0", 32), Signed: make([]byte, blindLen)}.Message(message.Message{ID: &id}),
 	} {
-		f.Add(string(m.Payload.(mostro.TextMessage)))
+		f.Add(string(m.Payload.(message.TextMessage)))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		m := mostro.Message{Wrapper: mostro.WrapperDM, ID: &id, Action: mostro.ActionSendDM, Payload: mostro.TextMessage(text)}
+		m := message.Message{Wrapper: message.WrapperDM, ID: &id, Action: message.ActionSendDM, Payload: message.TextMessage(text)}
 		if q, err := ParseReceiptRequest(m); err == nil {
 			again, err := ParseReceiptRequest(q.Message(id))
 			if err != nil || again.Keyset != q.Keyset || string(again.Blinded) != string(q.Blinded) || again.Payment != q.Payment {

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // A trader requests receipts from a node, and the node answers, with the action
@@ -63,24 +63,24 @@ const (
 )
 
 // Message returns the request about one order as a message.
-func (q ReceiptRequest) Message(order mostro.UUID) mostro.Message {
-	return mostro.Message{Wrapper: mostro.WrapperDM, ID: &order, Action: mostro.ActionSendDM, Payload: plainText(receiptRequestJSON{receiptVersion, q.Keyset, hex.EncodeToString(q.Blinded), q.Payment})}
+func (q ReceiptRequest) Message(order message.UUID) message.Message {
+	return message.Message{Wrapper: message.WrapperDM, ID: &order, Action: message.ActionSendDM, Payload: plainText(receiptRequestJSON{receiptVersion, q.Keyset, hex.EncodeToString(q.Blinded), q.Payment})}
 }
 
 // Message returns the answer to a request as a message.
-func (a ReceiptAnswer) Message(request mostro.Message) mostro.Message {
-	return mostro.Message{
-		Wrapper: mostro.WrapperDM, RequestID: request.RequestID, ID: request.ID, Action: mostro.ActionSendDM,
+func (a ReceiptAnswer) Message(request message.Message) message.Message {
+	return message.Message{
+		Wrapper: message.WrapperDM, RequestID: request.RequestID, ID: request.ID, Action: message.ActionSendDM,
 		Payload: plainText(receiptAnswerJSON{receiptVersion, a.Token, a.Receipt, a.Keyset, hex.EncodeToString(a.Signed)}),
 	}
 }
 
-func plainText(v any) mostro.TextMessage {
+func plainText(v any) message.TextMessage {
 	b, err := json.Marshal(v)
 	if err != nil {
 		panic(err) // strings and numbers always marshal
 	}
-	return mostro.TextMessage(b)
+	return message.TextMessage(b)
 }
 
 // ErrNoReceiptMessage is returned if a message is not about receipts.
@@ -88,22 +88,22 @@ var ErrNoReceiptMessage = errors.New("not about receipts")
 
 // ParseReceiptRequest parses a request. It returns ErrNoReceiptMessage if the message
 // is not a receipt request, and a WireError if the request is malformed.
-func ParseReceiptRequest(m mostro.Message) (q ReceiptRequest, err error) {
+func ParseReceiptRequest(m message.Message) (q ReceiptRequest, err error) {
 	var in receiptRequestJSON
 	if err := aboutReceipts(m, receiptRequestHead, &in); err != nil {
 		return q, err
 	}
 	if in.Version != receiptVersion {
-		return q, mostro.NewError(mostro.RuleValue, "unknown version of a receipt request")
+		return q, message.NewError(message.RuleValue, "unknown version of a receipt request")
 	}
 	if (in.Keyset == "") != (in.Blinded == "") || in.Keyset != "" && (len(in.Keyset) != 32 || !hex32.IsLower(in.Keyset)) {
-		return q, mostro.NewError(mostro.RuleStructure, "keyset and blinded must both be set or both be absent")
+		return q, message.NewError(message.RuleStructure, "keyset and blinded must both be set or both be absent")
 	}
 	q.Keyset, q.Payment = in.Keyset, in.Payment
 	if in.Blinded != "" {
 		q.Blinded = make([]byte, blindLen)
 		if !hex32.Decode(q.Blinded, in.Blinded) {
-			return ReceiptRequest{}, mostro.NewError(mostro.RuleSize, "blinded is not 256 bytes in hex")
+			return ReceiptRequest{}, message.NewError(message.RuleSize, "blinded is not 256 bytes in hex")
 		}
 	}
 	return q, nil
@@ -112,19 +112,19 @@ func ParseReceiptRequest(m mostro.Message) (q ReceiptRequest, err error) {
 // ParseReceiptAnswer parses an answer. It returns ErrNoReceiptMessage if the message is
 // not a receipt answer, and a WireError if the answer is malformed. ParseReceiptAnswer
 // verifies no signature: CheckReceipt and BlindRequest.Unblind do.
-func ParseReceiptAnswer(m mostro.Message) (a ReceiptAnswer, err error) {
+func ParseReceiptAnswer(m message.Message) (a ReceiptAnswer, err error) {
 	var in receiptAnswerJSON
 	if err := aboutReceipts(m, receiptAnswerHead, &in); err != nil {
 		return a, err
 	}
 	if in.Version != receiptVersion {
-		return a, mostro.NewError(mostro.RuleValue, "unknown version of a receipt answer")
+		return a, message.NewError(message.RuleValue, "unknown version of a receipt answer")
 	}
 	a = ReceiptAnswer{Token: in.Token, Receipt: in.Receipt, Keyset: in.Keyset}
 	if in.Signed != "" {
 		a.Signed = make([]byte, blindLen)
 		if !hex32.Decode(a.Signed, in.Signed) {
-			return ReceiptAnswer{}, mostro.NewError(mostro.RuleSize, "signed is not 256 bytes in hex")
+			return ReceiptAnswer{}, message.NewError(message.RuleSize, "signed is not 256 bytes in hex")
 		}
 	}
 	return a, nil
@@ -132,18 +132,18 @@ func ParseReceiptAnswer(m mostro.Message) (a ReceiptAnswer, err error) {
 
 // aboutReceipts decodes the text of a message into v. Unknown fields and trailing text
 // are errors.
-func aboutReceipts(m mostro.Message, head string, v any) error {
-	text, ok := m.Payload.(mostro.TextMessage)
-	if m.Action != mostro.ActionSendDM || m.ID == nil || !ok || !strings.HasPrefix(string(text), head) {
+func aboutReceipts(m message.Message, head string, v any) error {
+	text, ok := m.Payload.(message.TextMessage)
+	if m.Action != message.ActionSendDM || m.ID == nil || !ok || !strings.HasPrefix(string(text), head) {
 		return ErrNoReceiptMessage
 	}
 	d := json.NewDecoder(bytes.NewReader([]byte(text)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return mostro.NewError(mostro.RuleJSON, "malformed receipt message")
+		return message.NewError(message.RuleJSON, "malformed receipt message")
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return mostro.NewError(mostro.RuleJSON, "text after a receipt message")
+		return message.NewError(message.RuleJSON, "text after a receipt message")
 	}
 	return nil
 }

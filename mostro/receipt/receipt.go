@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -50,7 +51,7 @@ type Receipt struct {
 
 	// Action is the action of the host's message to the author. Only R0 sets this
 	// field.
-	Action mostro.Action
+	Action message.Action
 
 	// Nullifier is 64 hex digits. Ratings with the same nullifier count once. On R2 the
 	// nullifier is derived from the blind token. On the other kinds the nullifier is

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -72,9 +73,9 @@ func (s showing) refused(t testing.TB, want ReceiptRule) {
 
 const testOrder = "308e1272-d5f4-47e6-bd97-3504baea9c23"
 
-func orderID(t testing.TB, s string) *mostro.UUID {
+func orderID(t testing.TB, s string) *message.UUID {
 	t.Helper()
-	id, err := mostro.ParseUUID(s)
+	id, err := message.ParseUUID(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,10 +83,10 @@ func orderID(t testing.TB, s string) *mostro.UUID {
 }
 
 // said returns a host's message to a trade key, sealed as our escrow seals messages.
-func said(t testing.TB, host *envelope.Keys, to string, transport envelope.Transport, m mostro.Message) *nostr.Event {
+func said(t testing.TB, host *envelope.Keys, to string, transport envelope.Transport, m message.Message) *nostr.Event {
 	t.Helper()
 	if m.Wrapper == "" {
-		m.Wrapper = mostro.WrapperOrder
+		m.Wrapper = message.WrapperOrder
 	}
 	evt, err := envelope.Seal(context.Background(), m, envelope.SealOptions{
 		Transport: transport, To: to, Trade: host, Unsigned: true, Now: ratedAt, Expiration: nostr.Timestamp(ratedAt.Unix() + 86400), Rand: repeatable(),
@@ -113,13 +114,13 @@ func TestDisclosed(t *testing.T) {
 		t.Fatal("want a key with odd y")
 	}
 	id := orderID(t, testOrder)
-	dispute := mostro.DisputeRef{ID: *orderID(t, "6f1c2f0e-0000-4000-8000-000000000001")}
+	dispute := message.DisputeRef{ID: *orderID(t, "6f1c2f0e-0000-4000-8000-000000000001")}
 	for _, transport := range []envelope.Transport{envelope.TransportV2, envelope.TransportV1} {
 		for _, rater := range []*envelope.Keys{trade, odd} {
 			nullifiers := map[string]string{}
 			for action, role := range provingActions {
-				m := mostro.Message{ID: id, Action: action, RequestID: new(uint64(1<<64 - 1)), TradeIndex: new(int64(7))}
-				if action == mostro.ActionDisputeInitiatedByYou {
+				m := message.Message{ID: id, Action: action, RequestID: new(uint64(1<<64 - 1)), TradeIndex: new(int64(7))}
+				if action == message.ActionDisputeInitiatedByYou {
 					m.Payload = dispute
 				}
 				evt := said(t, host, rater.Pubkey(), transport, m)
@@ -142,7 +143,7 @@ func TestDisclosed(t *testing.T) {
 func TestDiscloseShowsOneMessage(t *testing.T) {
 	host := keyPair(t, 3)
 	trade := tradeKeys(t)
-	m := mostro.Message{Wrapper: mostro.WrapperOrder, ID: orderID(t, testOrder), Action: mostro.ActionRate}
+	m := message.Message{Wrapper: message.WrapperOrder, ID: orderID(t, testOrder), Action: message.ActionRate}
 	random := repeatable()
 	seal := func() *nostr.Event {
 		evt, err := envelope.Seal(context.Background(), m, envelope.SealOptions{Transport: envelope.TransportV2, To: trade.Pubkey(), Trade: host, Unsigned: true, Now: ratedAt, Rand: random})
@@ -162,10 +163,10 @@ func TestDiscloseRefuses(t *testing.T) {
 	host := keyPair(t, 3)
 	trade := tradeKeys(t)
 	id := orderID(t, testOrder)
-	for name, m := range map[string]mostro.Message{
-		"an action that proves nothing": {ID: id, Action: mostro.ActionNewOrder, Payload: &mostro.SmallOrder{Kind: mostro.SideBuy, FiatCode: "EUR"}},
-		"a message about no order":      {Action: mostro.ActionRate},
-		"an invoice":                    {ID: id, Action: mostro.ActionRate, Payload: mostro.PaymentRequest{Invoice: "lnbc1"}},
+	for name, m := range map[string]message.Message{
+		"an action that proves nothing": {ID: id, Action: message.ActionNewOrder, Payload: &message.SmallOrder{Kind: mostro.SideBuy, FiatCode: "EUR"}},
+		"a message about no order":      {Action: message.ActionRate},
+		"an invoice":                    {ID: id, Action: message.ActionRate, Payload: message.PaymentRequest{Invoice: "lnbc1"}},
 	} {
 		for _, transport := range []envelope.Transport{envelope.TransportV2, envelope.TransportV1} {
 			if values, err := Disclose(said(t, host, trade.Pubkey(), transport, m), trade, repeatable()); err == nil {
@@ -173,7 +174,7 @@ func TestDiscloseRefuses(t *testing.T) {
 			}
 		}
 	}
-	if _, err := Disclose(said(t, host, keyPair(t, 9).Pubkey(), envelope.TransportV2, mostro.Message{ID: id, Action: mostro.ActionRate}), trade, nil); err == nil {
+	if _, err := Disclose(said(t, host, keyPair(t, 9).Pubkey(), envelope.TransportV2, message.Message{ID: id, Action: message.ActionRate}), trade, nil); err == nil {
 		t.Error("a message to another key was disclosed")
 	}
 }
@@ -234,7 +235,7 @@ func TestDisclosedV2Tampered(t *testing.T) {
 	trade := tradeKeys(t)
 	stranger := keyPair(t, 9)
 	id := orderID(t, testOrder)
-	good := said(t, host, trade.Pubkey(), envelope.TransportV2, mostro.Message{ID: id, Action: mostro.ActionPurchaseCompleted})
+	good := said(t, host, trade.Pubkey(), envelope.TransportV2, message.Message{ID: id, Action: message.ActionPurchaseCompleted})
 	values := disclosed(t, good, trade)
 	s := showing{host: host, rater: trade, order: testOrder, receipt: values}
 	s.mustHold(t)
@@ -259,15 +260,15 @@ func TestDisclosedV2Tampered(t *testing.T) {
 	text := func(plain string) []string {
 		return shownV2(t, resealed(t, host, trade.Pubkey(), mostro.KindMessage, pad([]byte(plain)), to), trade)
 	}
-	canonical := string(mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, ID: id, Action: mostro.ActionPurchaseCompleted}.JSON())
+	canonical := string(message.Message{Wrapper: message.WrapperOrder, Version: 2, ID: id, Action: message.ActionPurchaseCompleted}.JSON())
 	tuple := "[" + canonical + ",null,null]"
 	s2 := s
 	s2.receipt = text(tuple) // the crafted receipt itself is sound
 	s2.mustHold(t)
-	saying := func(m mostro.Message) []string {
+	saying := func(m message.Message) []string {
 		m.Version = 2
 		if m.Wrapper == "" {
-			m.Wrapper = mostro.WrapperOrder
+			m.Wrapper = message.WrapperOrder
 		}
 		return text("[" + string(m.JSON()) + ",null,null]")
 	}
@@ -301,14 +302,14 @@ func TestDisclosedV2Tampered(t *testing.T) {
 		{"with two elements", text("[" + canonical + ",null]"), ReceiptTuple},
 		{"not canonical", text("[" + strings.Replace(canonical, ",", ", ", 1) + ",null,null]"), ReceiptCanonical},
 		{"with an unknown field", text("[" + strings.Replace(canonical, `{"version"`, `{"x":1,"version"`, 1) + ",null,null]"), ReceiptCanonical},
-		{"wrapped as a rating", saying(mostro.Message{Wrapper: mostro.WrapperRate, ID: id, Action: mostro.ActionRate}), ReceiptWrapper},
+		{"wrapped as a rating", saying(message.Message{Wrapper: message.WrapperRate, ID: id, Action: message.ActionRate}), ReceiptWrapper},
 		{"of version 1 inside", text("[" + strings.Replace(canonical, `"version":2`, `"version":1`, 1) + ",null,null]"), ReceiptMessageVersion},
-		{"of another action", saying(mostro.Message{ID: id, Action: mostro.ActionWaitingSellerToPay}), ReceiptAction},
-		{"about another order", saying(mostro.Message{ID: orderID(t, "6f1c2f0e-0000-4000-8000-000000000001"), Action: mostro.ActionRate}), ReceiptOrder},
-		{"about no order", saying(mostro.Message{Action: mostro.ActionRate}), ReceiptOrder},
-		{"with a payload", saying(mostro.Message{ID: id, Action: mostro.ActionRate, Payload: mostro.Amount(5)}), ReceiptPayload},
-		{"with a solver's view of a dispute", saying(mostro.Message{ID: id, Action: mostro.ActionDisputeInitiatedByYou, Payload: mostro.DisputeRef{ID: *id, Info: &mostro.SolverDisputeInfo{}}}), ReceiptPayload},
-		{"with a dispute at the wrong action", saying(mostro.Message{ID: id, Action: mostro.ActionRate, Payload: mostro.DisputeRef{ID: *id}}), ReceiptPayload},
+		{"of another action", saying(message.Message{ID: id, Action: message.ActionWaitingSellerToPay}), ReceiptAction},
+		{"about another order", saying(message.Message{ID: orderID(t, "6f1c2f0e-0000-4000-8000-000000000001"), Action: message.ActionRate}), ReceiptOrder},
+		{"about no order", saying(message.Message{Action: message.ActionRate}), ReceiptOrder},
+		{"with a payload", saying(message.Message{ID: id, Action: message.ActionRate, Payload: message.Amount(5)}), ReceiptPayload},
+		{"with a solver's view of a dispute", saying(message.Message{ID: id, Action: message.ActionDisputeInitiatedByYou, Payload: message.DisputeRef{ID: *id, Info: &message.SolverDisputeInfo{}}}), ReceiptPayload},
+		{"with a dispute at the wrong action", saying(message.Message{ID: id, Action: message.ActionRate, Payload: message.DisputeRef{ID: *id}}), ReceiptPayload},
 	}
 	rules := map[ReceiptRule]bool{}
 	for _, c := range cases {
@@ -344,18 +345,18 @@ func TestDisclosedV1Tampered(t *testing.T) {
 	host := keyPair(t, 3)
 	trade := tradeKeys(t)
 	stranger := keyPair(t, 9)
-	m := mostro.Message{ID: orderID(t, testOrder), Action: mostro.ActionHoldInvoicePaymentSettled}
+	m := message.Message{ID: orderID(t, testOrder), Action: message.ActionHoldInvoicePaymentSettled}
 	values := disclosed(t, said(t, host, trade.Pubkey(), envelope.TransportV1, m), trade)
 	s := showing{host: host, rater: trade, order: testOrder, receipt: values}
 	s.mustHold(t)
 	foreign := disclosed(t, said(t, host, stranger.Pubkey(), envelope.TransportV1, m), stranger)
-	seal, err := mostro.DecodeEvent([]byte(values[2]))
+	seal, err := message.DecodeEvent([]byte(values[2]))
 	if err != nil {
 		t.Fatal(err)
 	}
 	crafted := func(rumor string) []string {
 		evt := resealed(t, host, trade.Pubkey(), nostr.KindSeal, pad([]byte(rumor)), nostr.Tags{})
-		p, _ := mostro.ParsePoint(host.Pubkey())
+		p, _ := message.ParsePoint(host.Pubkey())
 		point, proof, err := sharedPoint(trade, p, []byte(evt.ID), repeatable())
 		if err != nil {
 			t.Fatal(err)
@@ -365,7 +366,7 @@ func TestDisclosedV1Tampered(t *testing.T) {
 	rumor := func(author *envelope.Keys, kind int, content string) string {
 		return string(mostro.EncodeEvent(&nostr.Event{PubKey: author.Pubkey(), CreatedAt: 1, Kind: kind, Tags: nostr.Tags{}, Content: content}))
 	}
-	m.Wrapper, m.Version = mostro.WrapperOrder, 1
+	m.Wrapper, m.Version = message.WrapperOrder, 1
 	tuple := "[" + string(m.JSON()) + ",null]"
 	s.receipt = crafted(rumor(host, 1, tuple)) // the crafted receipt itself is sound
 	s.mustHold(t)
@@ -410,11 +411,11 @@ func TestDisclosedCounting(t *testing.T) {
 	const freeKey = 8 * (32 + 12)
 	least := 1 << 30
 	for action := range provingActions {
-		m := mostro.Message{Wrapper: mostro.WrapperOrder, Version: 2, ID: orderID(t, testOrder), Action: action}
+		m := message.Message{Wrapper: message.WrapperOrder, Version: 2, ID: orderID(t, testOrder), Action: action}
 		free := 128 + 65 + 65 + 4 // order id; request id and trade index or null; which of nine actions
-		for _, payload := range []mostro.Payload{nil, mostro.DisputeRef{ID: *m.ID}} {
+		for _, payload := range []message.Payload{nil, message.DisputeRef{ID: *m.ID}} {
 			if payload != nil {
-				if action != mostro.ActionDisputeInitiatedByYou && action != mostro.ActionDisputeInitiatedByPeer {
+				if action != message.ActionDisputeInitiatedByYou && action != message.ActionDisputeInitiatedByPeer {
 					continue
 				}
 				free += 128

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
-	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // R1: the host signs that an author took part in one of its orders. There are two
@@ -158,7 +158,7 @@ func (r *Receipt) checkSigned(values []string, holds func(signature) bool) error
 	digest := sha256.Sum256(s.text())
 	signed := signature{pubkey: r.Node, msg: digest[:]}
 	if !hex32.Decode(signed.sig[:], values[4]) || !holds(signed) {
-		if _, err := mostro.ParsePoint(r.Node); err != nil {
+		if _, err := message.ParsePoint(r.Node); err != nil {
 			return forged(ReceiptSignature, "the host's key is not a public key")
 		}
 		return forged(ReceiptSignature, "not the host's signature over this statement")

@@ -11,6 +11,7 @@ import (
 	"github.com/mostrodex/mostrodex/internal/reference"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -87,7 +88,7 @@ func TestStatement(t *testing.T) {
 	}
 	// One receipt per order and role counts: the buyer's R0 has the same nullifier.
 	r0 := showing{host: host, rater: rater, order: testOrder}
-	r0.receipt = disclosed(t, said(t, host, rater.Pubkey(), envelope.TransportV2, mostro.Message{ID: orderID(t, testOrder), Action: mostro.ActionPurchaseCompleted}), rater)
+	r0.receipt = disclosed(t, said(t, host, rater.Pubkey(), envelope.TransportV2, message.Message{ID: orderID(t, testOrder), Action: message.ActionPurchaseCompleted}), rater)
 	if got := r0.mustHold(t).Nullifier; got != r.Nullifier {
 		t.Errorf("nullifier of r0 %s, of r1 %s", got, r.Nullifier)
 	}

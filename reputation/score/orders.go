@@ -5,7 +5,7 @@ import (
 	"iter"
 	"strings"
 
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // orders holds the orders of all nodes by number. There may be a million orders. Therefore
@@ -22,15 +22,15 @@ const orderBlock = 256
 
 // order holds all versions of one order, and the values derived from the versions.
 type order struct {
-	key      mostro.UUID // the UUID, or for other ids the index in names
-	cell     uint32      // cell of the versions
-	count    uint32      // number of versions
-	Expires  int64       // from the newest pending version that has an expiry
-	Sats     int64       // from the newest version that has an amount
-	Cluster  uint32      // hash of amount and method
-	ExpireBy int32       // index of the version with Expires; -1 if there is none
-	SatsBy   int32       // index of the version with Sats; -1 if there is none
-	Test     bool        // set if the order is not on mainnet
+	key      message.UUID // the UUID, or for other ids the index in names
+	cell     uint32       // cell of the versions
+	count    uint32       // number of versions
+	Expires  int64        // from the newest pending version that has an expiry
+	Sats     int64        // from the newest version that has an amount
+	Cluster  uint32       // hash of amount and method
+	ExpireBy int32        // index of the version with Expires; -1 if there is none
+	SatsBy   int32        // index of the version with Sats; -1 if there is none
+	Test     bool         // set if the order is not on mainnet
 	isName   bool
 
 	// These fields belong to the aggregates of the node and are no facts. lifecycle and
@@ -70,12 +70,12 @@ func (a *orders) id(o *order) string {
 // nodeOrders holds the orders of one node by d tag.
 type nodeOrders struct {
 	all   *orders
-	uuids map[mostro.UUID]uint32
+	uuids map[message.UUID]uint32
 	names map[string]uint32 // ids that are no UUID
 }
 
 func newNodeOrders(all *orders) nodeOrders {
-	return nodeOrders{all: all, uuids: map[mostro.UUID]uint32{}}
+	return nodeOrders{all: all, uuids: map[message.UUID]uint32{}}
 }
 
 func (m *nodeOrders) len() int { return len(m.uuids) + len(m.names) }
@@ -142,8 +142,8 @@ func (m *nodeOrders) each() iter.Seq2[uint32, *order] {
 
 // canonicalUUID parses a UUID in the spelling that String returns. ok is false for any
 // other spelling, which is stored as a name.
-func canonicalUUID(d string) (mostro.UUID, bool) {
-	u, err := mostro.ParseUUID(d)
+func canonicalUUID(d string) (message.UUID, bool) {
+	u, err := message.ParseUUID(d)
 	return u, err == nil && u.String() == d
 }
 

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // TestOrdersAgainstMaps changes orders of several nodes at random, and compares all orders
@@ -18,7 +18,7 @@ func TestOrdersAgainstMaps(t *testing.T) {
 	want := []map[string][]version{{}, {}, {}}
 	names := make([]string, 400)
 	for i := range names {
-		var u mostro.UUID
+		var u message.UUID
 		for j := range u {
 			u[j] = byte(rng.Uint32())
 		}

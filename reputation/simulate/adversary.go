@@ -10,6 +10,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
@@ -191,11 +192,11 @@ func (g *game) claimedFirst(context.Context) error {
 // r0Canceled rates a host. The receipt is the host's own signed message that an order
 // was cancelled.
 func (m *market) r0Canceled(h *host, orderID string, trade *envelope.Keys, rating float64, when time.Time, r *rand.Rand) error {
-	id, err := mostro.ParseUUID(orderID)
+	id, err := message.ParseUUID(orderID)
 	if err != nil {
 		return err
 	}
-	evt, err := envelope.Seal(context.Background(), mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionCanceled, ID: &id},
+	evt, err := envelope.Seal(context.Background(), message.Message{Wrapper: message.WrapperOrder, Action: message.ActionCanceled, ID: &id},
 		envelope.SealOptions{Transport: envelope.TransportV2, To: trade.Pubkey(), Trade: h.keys, Unsigned: true, Now: when.Add(-time.Minute), Rand: source{r}})
 	if err != nil {
 		return err

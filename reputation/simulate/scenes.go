@@ -12,6 +12,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/mostrodex/mostrodex/reputation"
 	"github.com/mostrodex/mostrodex/reputation/score"
@@ -242,11 +243,11 @@ func (g *game) freeBadMouthing(ctx context.Context) error {
 		m.order(h, d, mostro.StatusPending, d.made)
 		m.order(h, d, mostro.StatusCanceled, d.made.Add(5*time.Minute))
 		trade := keysOf(g.Seed, fmt.Sprint("stranger's trade ", i))
-		orderID, err := mostro.ParseUUID(d.id)
+		orderID, err := message.ParseUUID(d.id)
 		if err != nil {
 			return err
 		}
-		evt, err := envelope.Seal(ctx, mostro.Message{Wrapper: mostro.WrapperOrder, Action: mostro.ActionCanceled, ID: &orderID},
+		evt, err := envelope.Seal(ctx, message.Message{Wrapper: message.WrapperOrder, Action: message.ActionCanceled, ID: &orderID},
 			envelope.SealOptions{Transport: envelope.TransportV2, To: trade.Pubkey(), Trade: h.keys, Unsigned: true, Now: d.made.Add(5 * time.Minute), Rand: source{r}})
 		if err != nil {
 			return err

@@ -1,4 +1,4 @@
-package mostro
+package message
 
 // Action is the verb of a message, in kebab-case as on the wire.
 type Action string

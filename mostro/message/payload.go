@@ -1,4 +1,6 @@
-package mostro
+package message
+
+import "github.com/mostrodex/mostrodex/mostro"
 
 // Payload is the content of a message besides its action: one of the types below. The
 // set is closed. Payload values are shared and must not be changed.
@@ -13,7 +15,7 @@ type Payload interface {
 // parser refuses unknown fields in its JSON.
 type SmallOrder struct {
 	ID                *UUID
-	Kind              Side        // "" for null
+	Kind              mostro.Side // "" for null
 	Status            TradeStatus // "" for null
 	AmountSats        int64       // 0: at market price
 	FiatCode          string

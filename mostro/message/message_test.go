@@ -1,4 +1,4 @@
-package mostro
+package message
 
 import (
 	"bufio"
@@ -13,9 +13,10 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/internal/reference"
+	"github.com/mostrodex/mostrodex/mostro"
 )
 
-var rewrite = flag.Bool("rewrite", false, "rewrite the golden file of the codec")
+var update = flag.Bool("update", false, "rewrite the golden file of the codec")
 
 // examples returns the message lines of one section of the wire reference. Placeholders
 // for keys are replaced by keys.
@@ -105,7 +106,7 @@ func samplePayloads() []Payload {
 	key := strings.Repeat("a7", 32)
 	bare := &SmallOrder{FiatCode: "EUR", PaymentMethod: ""}
 	full := &SmallOrder{
-		ID: &sampleID, Kind: SideSell, Status: TradeWaitingMakerBond, AmountSats: math.MaxInt64, FiatCode: "VES",
+		ID: &sampleID, Kind: mostro.SideSell, Status: TradeWaitingMakerBond, AmountSats: math.MaxInt64, FiatCode: "VES",
 		MinAmount: new(int64(0)), MaxAmount: new(int64(-1)), FiatAmount: 100, PaymentMethod: "Pago Móvil, \"face\\to/face\" <&>\u2028\u2029\x00\x1f\x7f\b\f\n\r\t🙂",
 		Premium: -3, BuyerTradePubkey: &key, SellerTradePubkey: &key, BuyerInvoice: new("user@ln.example"),
 		CreatedAt: new(int64(1782000000)), ExpiresAt: new(int64(0)),
@@ -136,7 +137,7 @@ func samplePayloads() []Payload {
 		list = append(list, CantDo{Reason: r})
 	}
 	for _, s := range TradeStatuses() {
-		list = append(list, &SmallOrder{Kind: SideBuy, Status: s})
+		list = append(list, &SmallOrder{Kind: mostro.SideBuy, Status: s})
 	}
 	return list
 }
@@ -165,7 +166,7 @@ func TestSamplesAreGolden(t *testing.T) {
 		got = append(Message{Wrapper: WrapperOrder, Version: 2, ID: &sampleID, Action: ActionFiatSent, Payload: p}.AppendJSON(got), '\n')
 	}
 	golden := filepath.Join("testdata", "payloads.ndjson")
-	if *rewrite {
+	if *update {
 		if err := os.WriteFile(golden, got, 0o644); err != nil {
 			t.Fatal(err)
 		}

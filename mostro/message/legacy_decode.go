@@ -1,4 +1,4 @@
-package mostro
+package message
 
 // ParseLegacy parses a message of 2023 and converts it to the current vocabulary.
 // contact is the message's pubkey field, "" for null. contact is a claim without proof.

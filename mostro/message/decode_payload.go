@@ -1,4 +1,4 @@
-package mostro
+package message
 
 func (r *jsonReader) paymentRequest() (PaymentRequest, error) {
 	var p PaymentRequest

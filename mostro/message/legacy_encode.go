@@ -1,4 +1,4 @@
-package mostro
+package message
 
 import (
 	"strconv"

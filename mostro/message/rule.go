@@ -1,4 +1,4 @@
-package mostro
+package message
 
 // Rule names one rule of the wire format that an input can break. The name is stable,
 // so it can be a metric's label. A Rule is also an error: errors.Is(err, RuleArity) is

@@ -1,4 +1,4 @@
-package mostro
+package message
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -101,10 +102,10 @@ func FuzzParseLegacy(f *testing.F) {
 
 func FuzzDecodeEvent(f *testing.F) {
 	key := strings.Repeat("79", 32)
-	evt := &nostr.Event{ID: key, PubKey: key, CreatedAt: 1782000000, Kind: KindMessage, Tags: nostr.Tags{{"p", key}, {"expiration", "1784592000"}}, Content: "aé\"\n\\", Sig: key + key}
-	f.Add(EncodeEvent(evt))
+	evt := &nostr.Event{ID: key, PubKey: key, CreatedAt: 1782000000, Kind: mostro.KindMessage, Tags: nostr.Tags{{"p", key}, {"expiration", "1784592000"}}, Content: "aé\"\n\\", Sig: key + key}
+	f.Add(mostro.EncodeEvent(evt))
 	evt.Sig = ""
-	f.Add(EncodeEvent(evt))
+	f.Add(mostro.EncodeEvent(evt))
 	f.Add([]byte(`{"id":null,"pubkey":"","created_at":-1,"kind":1,"tags":[[],["p"]],"content":"\u0000"}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, decode := range []func([]byte) (*nostr.Event, error){DecodeEvent, DecodeRumor} {
@@ -113,12 +114,12 @@ func FuzzDecodeEvent(f *testing.F) {
 				wantWireError(t, err)
 				continue
 			}
-			back, err := parseEvent(EncodeEvent(evt), evt.Sig != "")
+			back, err := parseEvent(mostro.EncodeEvent(evt), evt.Sig != "")
 			if err != nil {
-				t.Fatalf("%s: %v", EncodeEvent(evt), err)
+				t.Fatalf("%s: %v", mostro.EncodeEvent(evt), err)
 			}
-			if !bytes.Equal(EncodeEvent(back), EncodeEvent(evt)) {
-				t.Fatalf("%s became %s", EncodeEvent(evt), EncodeEvent(back))
+			if !bytes.Equal(mostro.EncodeEvent(back), mostro.EncodeEvent(evt)) {
+				t.Fatalf("%s became %s", mostro.EncodeEvent(evt), mostro.EncodeEvent(back))
 			}
 		}
 	})

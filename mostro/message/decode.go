@@ -1,4 +1,6 @@
-package mostro
+package message
+
+import "github.com/mostrodex/mostrodex/mostro"
 
 // ParseMessage parses a message as the reference implementation does: exactly one
 // wrapper, known words only, tuples of their exact length, required fields present,
@@ -238,7 +240,7 @@ func (r *jsonReader) payloadBody(key []byte) (Payload, error) {
 	return nil, NewError(RulePayload, "unknown payload")
 }
 
-var sideByName = byName([]Side{SideBuy, SideSell})
+var sideByName = byName([]mostro.Side{mostro.SideBuy, mostro.SideSell})
 
 func (r *jsonReader) smallOrder(o *SmallOrder) error {
 	var seen fieldSet

@@ -1,4 +1,4 @@
-package mostro
+package message
 
 // Tuple is the decrypted JSON array of transports v1 and v2. A nil Sig or Identity
 // stands for null.

@@ -1,6 +1,10 @@
-package mostro
+package message
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
 
 // The vocabulary of 2023 in CamelCase, and its mapping to the current vocabulary. In
 // 2023 several verbs had no separate acknowledgement: a node answered FiatSent with
@@ -89,7 +93,7 @@ var legacyWrappers = []Wrapper{WrapperOrder, WrapperDispute, WrapperCantDo, Wrap
 
 var legacyWrapperByName = bothSpellings(legacyWrappers)
 
-var legacySideByName = bothSpellings([]Side{SideBuy, SideSell})
+var legacySideByName = bothSpellings([]mostro.Side{mostro.SideBuy, mostro.SideSell})
 
 var legacyStatusByName = bothSpellings(allTradeStatuses)
 
