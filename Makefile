@@ -25,7 +25,7 @@ unit:
 # Without cmd/mostrodex: its tests speak through go-nostr's client, which races
 # with itself when a connection ends (relay.go, Close and ConnectWithTLS).
 race:
-	$(GO) test -short -race -timeout 20m -tags "$(TAGS)" ./mostro ./relay/... ./indexer ./escrow ./escrow/trade ./escrow/lnsim ./reputation ./reputation/score
+	$(GO) test -short -race -timeout 20m -tags "$(TAGS)" ./mostro/... ./relay/... ./indexer ./escrow ./escrow/trade ./escrow/lnsim ./reputation ./reputation/score
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on the files above"; exit 1; }
@@ -41,7 +41,7 @@ kill-long:
 # Every fuzz target of every package, for FUZZTIME each; a short slice of it in
 # make test.
 FUZZTIME ?= 10m
-FUZZPKGS = ./mostro ./internal/jsonscan ./relay ./relay/eventlog ./relay/federation ./relay/negentropy ./indexer ./escrow
+FUZZPKGS = ./mostro ./mostro/message ./mostro/envelope ./mostro/receipt ./internal/jsonscan ./relay ./relay/eventlog ./relay/federation ./relay/negentropy ./indexer ./escrow
 fuzz:
 	@TAGS="$(TAGS)" GO="$(GO)" FUZZTIME=$(FUZZTIME) FUZZPROCS=2 tools/fuzz.sh $(FUZZPKGS)
 
@@ -64,7 +64,7 @@ sim:
 	$(GO) test ./escrow -run 'TestSimulation$$' -sim.trades 1000000 -count 1 -timeout 6h -v
 
 golden:
-	$(GO) test ./mostro ./escrow/lnd/wire -update
+	$(GO) test ./mostro ./mostro/message ./escrow/lnd/wire -update
 
 # The score's golden bundle, computed again by an arm64 program under emulation.
 .PHONY: reputation-arm64

@@ -4,8 +4,8 @@
 # the number of executions, or the finding. If a target fails, the exit code is 1. If
 # FUZZ is set, only targets with FUZZ in their name run.
 #
-#   tools/fuzz.sh ./mostro
-#   FUZZTIME=10m FUZZ=Open tools/fuzz.sh ./mostro
+#   tools/fuzz.sh ./mostro/message
+#   FUZZTIME=10m FUZZ=Open tools/fuzz.sh ./mostro/envelope
 set -u
 time=${FUZZTIME:-60s}
 procs=${FUZZPROCS:-1}

@@ -17,7 +17,7 @@ interop-npm-prepare:
 	else echo "SKIP interop-npm: node and npm are not installed"; fi
 
 interop-npm: interop-npm-prepare
-	MOSTRODEX_INTEROP_NPM="$(INTEROP_NPM)" $(GO) test -tags "$(TAGS)" -count=1 -run 'InteropNPM' ./mostro
+	MOSTRODEX_INTEROP_NPM="$(INTEROP_NPM)" $(GO) test -tags "$(TAGS)" -count=1 -run 'InteropNPM' ./mostro/envelope
 
 # mostro-core, the reference implementation, from the Rust registry. The first build
 # takes some minutes. Later builds use the cache.
@@ -27,7 +27,7 @@ interop-core-prepare:
 	else echo "SKIP interop-core: cargo is not installed"; fi
 
 interop-core: interop-core-prepare
-	MOSTRODEX_INTEROP_CORE="$(INTEROP_CORE)/release/interop-core" $(GO) test -tags "$(TAGS)" -count=1 -run 'InteropCore' ./mostro
+	MOSTRODEX_INTEROP_CORE="$(INTEROP_CORE)/release/interop-core" $(GO) test -tags "$(TAGS)" -count=1 -run 'InteropCore' ./mostro/envelope
 
 # The relay clients of nostr-tools and NDK with this project's relay.
 INTEROP_CLIENTS = $(INTEROP_CACHE)/interop-clients

@@ -52,9 +52,13 @@ func goList(t *testing.T, args ...string) []listed {
 	}
 }
 
+// nounLayers are the packages of mostro. Each imports only packages before it.
+var nounLayers = []string{"mostro", "mostro/message", "mostro/envelope", "mostro/receipt"}
+
 // TestImportRules checks the code against the picture in docs/architecture.md:
 //
 //	cmd/mostrodex -> relay indexer reputation escrow -> mostro -> go-nostr, stdlib
+//	mostro/receipt -> mostro/envelope -> mostro/message -> mostro
 //	relay/federation -> relay -> relay/eventlog          anyone -> internal
 //	reputation -> reputation/score   escrow -> escrow/trade
 //	indexer/web -> indexer -> indexer/words indexer/sorted
@@ -74,6 +78,9 @@ func TestImportRules(t *testing.T) {
 				switch {
 				case inner == "internal/testkit" || inner == "internal/reference" || inner == "reputation/score/scoretest":
 					t.Errorf("%s imports %s, which is for tests", path, inner)
+				case slices.Contains(nounLayers, path) && other == "mostro" && slices.Index(nounLayers, inner) >= slices.Index(nounLayers, path),
+					slices.Contains(nounLayers, path) && other == "mostro" && !slices.Contains(nounLayers, inner):
+					t.Errorf("%s imports %s: the order is %s", path, inner, strings.Join(nounLayers, ", "))
 				case room == "mostro" && other == "internal" && inner != "internal/hex32" && inner != "internal/jsontext":
 					t.Errorf("%s imports %s: mostro may import only internal/hex32 and internal/jsontext", path, inner)
 				case path == "relay/eventlog" && other == "relay", path == "reputation/score" && other == "reputation", path == "escrow/trade" && other == "escrow":
@@ -87,26 +94,41 @@ func TestImportRules(t *testing.T) {
 				}
 				continue
 			}
-			if room == "mostro" && path == "mostro" && !mostroMayImport(imp) {
-				t.Errorf("mostro imports %s: only the standard library, go-nostr and the crypto of its key rules", imp)
+			if slices.Contains(nounLayers, path) && !mostroMayImport(path, imp) {
+				t.Errorf("%s imports %s", path, imp)
 			}
 		}
 	}
-}
-
-// mostroMayImport reports whether package mostro may import a path.
-func mostroMayImport(imp string) bool {
-	if !strings.Contains(imp, ".") { // is in the standard library
-		return true
-	}
-	for _, ok := range []string{"github.com/nbd-wtf/go-nostr", "github.com/btcsuite/btcd/btcec/v2", "github.com/btcsuite/btcd/chaincfg/chainhash",
-		"github.com/btcsuite/btcd/btcutil/bech32", "github.com/cloudflare/circl/blindsign/blindrsa",
-		"golang.org/x/crypto/", "golang.org/x/text/unicode/norm", "github.com/tyler-smith/go-bip39", "github.com/decred/dcrd/dcrec/secp256k1"} {
-		if strings.HasPrefix(imp, ok) {
-			return true
+	for _, path := range nounLayers {
+		if !mostroMayImport(path, "bytes") || mostroMayImport(path, "github.com/dgraph-io/badger/v4") {
+			t.Errorf("%s: the list of libraries is wrong", path)
 		}
 	}
-	return false
+	if mostroMayImport("mostro", "github.com/btcsuite/btcd/btcec/v2") || !mostroMayImport("mostro/envelope", "golang.org/x/crypto/chacha20") {
+		t.Error("the nouns need no crypto, the envelopes do")
+	}
+}
+
+// mostroMayImport reports whether a package of nounLayers may import a package of the
+// standard library or of another module. All may import go-nostr. The messages check
+// public keys, the envelopes sign and encrypt, the receipts also check payments and blind
+// signatures.
+func mostroMayImport(path, imp string) bool {
+	if !strings.Contains(imp, ".") { // the standard library
+		return imp != "net/http" && imp != "os" && imp != "database/sql"
+	}
+	allowed := []string{"github.com/nbd-wtf/go-nostr"}
+	switch path {
+	case "mostro/receipt":
+		allowed = append(allowed, "github.com/btcsuite/btcd/btcutil/bech32", "github.com/cloudflare/circl/blindsign/blindrsa")
+		fallthrough
+	case "mostro/envelope":
+		allowed = append(allowed, "github.com/btcsuite/btcd/chaincfg/chainhash", "golang.org/x/crypto/chacha20")
+		fallthrough
+	case "mostro/message":
+		allowed = append(allowed, "github.com/btcsuite/btcd/btcec/v2")
+	}
+	return slices.ContainsFunc(allowed, func(lib string) bool { return imp == lib || strings.HasPrefix(imp, lib+"/") })
 }
 
 // TestKeptApart lists the one file, or the rooms, that may import a library.
