@@ -22,7 +22,7 @@ import (
 
 // Receipts prove to others that a user traded here, so that the user's rating of this node
 // counts. A party of a settled trade requests receipts by a message that no other client
-// sends (mostro.ReceiptRequest). Every later request returns the same receipts, because an
+// sends (receipt.Request). Every later request returns the same receipts, because an
 // issued receipt is stored in the same commit as the answer. Receipts move no money and
 // are no part of a trade: Step does not know them.
 
@@ -177,9 +177,9 @@ func (b *TradeBook) QueueKeysets(at int64) {
 // receipts answers a request for receipts. A sender that is no party gets the same answer
 // as for an order that does not exist.
 func (b *TradeBook) receipts(msg InboundMessage) error {
-	q, err := receipt.ParseReceiptRequest(msg.Message.Message)
+	q, err := receipt.ParseRequest(msg.Message.Message)
 	switch {
-	case errors.Is(err, receipt.ErrNoReceiptMessage), b.receiptSigner == nil, msg.Transport == envelope.TransportLegacy:
+	case errors.Is(err, receipt.ErrUnrelated), b.receiptSigner == nil, msg.Transport == envelope.TransportLegacy:
 		return errDrop // a message between users, which is ignored
 	case err != nil:
 		return trade.Refuse(message.ReasonInvalidTextMessage)
@@ -223,7 +223,7 @@ func (b *TradeBook) receipts(msg InboundMessage) error {
 	if fresh {
 		b.saveIssued(row)
 	}
-	answer := receipt.ReceiptAnswer{Token: row.Token, Receipt: row.Receipt}
+	answer := receipt.Answer{Token: row.Token, Receipt: row.Receipt}
 	if q.Payment {
 		answer.Receipt = row.Payment
 	}
@@ -267,7 +267,7 @@ func (b *TradeBook) attest(t trade.Trade, role, rater string) (Issued, error) {
 
 // signBlinded signs the blinded message of a side, once. A repeated request for the same
 // message returns the same signature, because the first answer may have been lost.
-func (b *TradeBook) signBlinded(t trade.Trade, row *Issued, q receipt.ReceiptRequest) error {
+func (b *TradeBook) signBlinded(t trade.Trade, row *Issued, q receipt.Request) error {
 	if row.Signed != nil {
 		if row.Keyset != q.Keyset || !bytes.Equal(row.Blinded, q.Blinded) {
 			return trade.Refuse(message.ReasonInvalidParameters)
@@ -286,7 +286,7 @@ func (b *TradeBook) signBlinded(t trade.Trade, row *Issued, q receipt.ReceiptReq
 		return trade.Refuse(message.ReasonInvalidParameters)
 	}
 	signed, err := receipt.SignBlinded(k.secret, q.Blinded)
-	if errors.Is(err, receipt.ReceiptBlind) {
+	if errors.Is(err, receipt.RuleBlind) {
 		return trade.Refuse(message.ReasonInvalidParameters)
 	}
 	if err != nil {

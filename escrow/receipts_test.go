@@ -66,7 +66,7 @@ func (r *rig) keyset() (k receipt.Keyset, evt *nostr.Event) {
 }
 
 // answer sends a request for receipts and returns the answer.
-func (r *rig) answer(p trade.Party, id trade.OrderID, q receipt.ReceiptRequest) receipt.ReceiptAnswer {
+func (r *rig) answer(p trade.Party, id trade.OrderID, q receipt.Request) receipt.Answer {
 	r.tb.Helper()
 	m := q.Message(id)
 	r.must(p, m.Action, &id, m.Payload)
@@ -74,7 +74,7 @@ func (r *rig) answer(p trade.Party, id trade.OrderID, q receipt.ReceiptRequest) 
 	if got.RequestID == nil {
 		r.tb.Error("the answer carries no request id")
 	}
-	a, err := receipt.ParseReceiptAnswer(got)
+	a, err := receipt.ParseAnswer(got)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func rated(tb testing.TB, node, rater, order, token string, values []string, set
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return receipt.CheckReceipt(&evt, parsed, sets)
+	return receipt.Check(&evt, parsed, sets)
 }
 
 func TestReceipts(t *testing.T) {
@@ -102,14 +102,14 @@ func TestReceipts(t *testing.T) {
 	set, _ := r.keyset()
 	r.hold[trade.FxPublish] = true
 	id, seller, buyer := r.toActive()
-	ask := receipt.ReceiptRequest{}.Message(id)
+	ask := receipt.Request{}.Message(id)
 	r.refused(message.ReasonNotAllowedByStatus, buyer, ask.Action, &id, ask.Payload)
 	r.must(buyer, message.ActionFiatSent, &id, nil)
 	r.must(seller, message.ActionRelease, &id, nil)
 	r.status(message.TradeSettledHoldInvoice, id)
 	settled := r.node.now
 	before := r.trade(id)
-	early := r.answer(seller, id, receipt.ReceiptRequest{})
+	early := r.answer(seller, id, receipt.Request{})
 	r.pass(3 * 3600)
 	r.resolves(id, true)
 	r.status(message.TradeSuccess, id)
@@ -119,19 +119,19 @@ func TestReceipts(t *testing.T) {
 	if n := r.got(buyer, message.ActionSendDM) + r.got(seller, message.ActionSendDM); n != 0 {
 		t.Errorf("%d messages about receipts without a request", n)
 	}
-	a := r.answer(buyer, id, receipt.ReceiptRequest{})
+	a := r.answer(buyer, id, receipt.Request{})
 	got, err := rated(t, node.Pubkey(), buyer.Key, id.String(), a.Token, a.Receipt, nil)
 	want := receipt.Receipt{
-		Kind: receipt.ReceiptR1, Node: node.Pubkey(), Rater: buyer.Key, Order: id.String(), Role: receipt.RoleBuyer,
+		Kind: receipt.R1, Node: node.Pubkey(), Rater: buyer.Key, Order: id.String(), Role: receipt.RoleBuyer,
 		BandSats: 100_000, Day: receipt.SettleDay(time.Unix(settled, 0)), Nullifier: got.Nullifier,
 	}
 	if err != nil || got != want {
 		t.Errorf("buyer: %+v, %v; want %+v", got, err, want)
 	}
-	if got, err = rated(t, node.Pubkey(), buyer.Key, id.String(), a.Token, nil, nil); err != nil || got.Kind != receipt.ReceiptR1 || got.Role != "" {
+	if got, err = rated(t, node.Pubkey(), buyer.Key, id.String(), a.Token, nil, nil); err != nil || got.Kind != receipt.R1 || got.Role != "" {
 		t.Errorf("the token of RoboSats alone: %+v, %v", got, err)
 	}
-	b := r.answer(seller, id, receipt.ReceiptRequest{})
+	b := r.answer(seller, id, receipt.Request{})
 	if !reflect.DeepEqual(b, early) {
 		t.Error("the second answer to the seller differs")
 	}
@@ -139,13 +139,13 @@ func TestReceipts(t *testing.T) {
 	if err != nil || got.Role != receipt.RoleSeller || got.PaymentHash != "" {
 		t.Errorf("seller: %+v, %v", got, err)
 	}
-	paid := r.answer(seller, id, receipt.ReceiptRequest{Payment: true})
+	paid := r.answer(seller, id, receipt.Request{Payment: true})
 	named, err := rated(t, node.Pubkey(), seller.Key, id.String(), paid.Token, paid.Receipt, nil)
 	if err != nil || named.PaymentHash != hex.EncodeToString(before.Hash[:]) || named.Nullifier != got.Nullifier {
 		t.Errorf("the seller's answer with the payment: %+v, %v", named, err)
 	}
-	r.refused(message.ReasonInvalidParameters, buyer, ask.Action, &id, receipt.ReceiptRequest{Payment: true}.Message(id).Payload)
-	if _, err := rated(t, node.Pubkey(), seller.Key, id.String(), a.Token, a.Receipt, nil); !errors.Is(err, receipt.ReceiptToken) {
+	r.refused(message.ReasonInvalidParameters, buyer, ask.Action, &id, receipt.Request{Payment: true}.Message(id).Payload)
+	if _, err := rated(t, node.Pubkey(), seller.Key, id.String(), a.Token, a.Receipt, nil); !errors.Is(err, receipt.RuleToken) {
 		t.Errorf("the buyer's receipt used by the seller: %v", err)
 	}
 
@@ -166,10 +166,10 @@ func TestReceipts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request := receipt.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}
-	foreign := receipt.ReceiptRequest{Keyset: "00000000000000000000000000000000", Blinded: q.Blinded}.Message(id)
+	request := receipt.Request{Keyset: set.ID, Blinded: q.Blinded}
+	foreign := receipt.Request{Keyset: "00000000000000000000000000000000", Blinded: q.Blinded}.Message(id)
 	r.refused(message.ReasonInvalidParameters, buyer, ask.Action, &id, foreign.Payload)
-	above := receipt.ReceiptRequest{Keyset: set.ID, Blinded: bytes.Repeat([]byte{0xff}, len(q.Blinded))}.Message(id)
+	above := receipt.Request{Keyset: set.ID, Blinded: bytes.Repeat([]byte{0xff}, len(q.Blinded))}.Message(id)
 	r.refused(message.ReasonInvalidParameters, buyer, ask.Action, &id, above.Payload)
 	first, again := r.answer(buyer, id, request), r.answer(buyer, id, request)
 	if !reflect.DeepEqual(first, again) || !reflect.DeepEqual(first.Receipt, a.Receipt) {
@@ -183,7 +183,7 @@ func TestReceipts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second := receipt.ReceiptRequest{Keyset: set.ID, Blinded: other.Blinded}
+	second := receipt.Request{Keyset: set.ID, Blinded: other.Blinded}
 	r.refused(message.ReasonInvalidParameters, buyer, ask.Action, &id, second.Message(id).Payload)
 	if _, err := other.Unblind(r.answer(seller, id, second).Signed); err != nil {
 		t.Errorf("the seller's receipt: %v", err)
@@ -205,7 +205,7 @@ func TestReceipts(t *testing.T) {
 	}
 	sets := func(string, string) *nostr.Event { return evt }
 	got, err = rated(t, node.Pubkey(), fresh.Pubkey(), receipt.BlindNullifier(values[2]), "", values, sets)
-	if err != nil || got.Kind != receipt.ReceiptR2 || got.Epoch != set.Epoch {
+	if err != nil || got.Kind != receipt.R2 || got.Epoch != set.Epoch {
 		t.Errorf("blind: %+v, %v", got, err)
 	}
 	if !reflect.DeepEqual(r.trade(id), done) {
@@ -234,12 +234,12 @@ func TestReceiptsEpochs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := receipt.ReceiptRequest{Keyset: next.ID, Blinded: q.Blinded}.Message(id)
+	m := receipt.Request{Keyset: next.ID, Blinded: q.Blinded}.Message(id)
 	r.refused(message.ReasonInvalidParameters, buyer, m.Action, &id, m.Payload)
 	if q, err = set.Blind(buyer.Key, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := q.Unblind(r.answer(buyer, id, receipt.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}).Signed); err != nil {
+	if _, err := q.Unblind(r.answer(buyer, id, receipt.Request{Keyset: set.ID, Blinded: q.Blinded}).Signed); err != nil {
 		t.Error(err)
 	}
 }
@@ -262,9 +262,9 @@ func TestReceiptsOfAnOldStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := receipt.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}.Message(id)
+	m := receipt.Request{Keyset: set.ID, Blinded: q.Blinded}.Message(id)
 	r.refused(message.ReasonNotAllowedByStatus, buyer, m.Action, &id, m.Payload)
-	r.answer(buyer, id, receipt.ReceiptRequest{}) // the plain receipt is the same if it was lost
+	r.answer(buyer, id, receipt.Request{}) // the plain receipt is the same if it was lost
 	// The keyset stays closed after every later start, and is not published.
 	rows := len(r.store.rows)
 	r.start()
@@ -322,9 +322,9 @@ func TestReceiptsCrash(t *testing.T) {
 			}
 			s.asked = append(s.asked, q)
 		}
-		var ask receipt.ReceiptRequest
+		var ask receipt.Request
 		if len(s.asked) > 0 && rng.IntN(3) > 0 {
-			ask = receipt.ReceiptRequest{Keyset: set.ID, Blinded: s.asked[rng.IntN(len(s.asked))].Blinded}
+			ask = receipt.Request{Keyset: set.ID, Blinded: s.asked[rng.IntN(len(s.asked))].Blinded}
 		}
 		m := ask.Message(s.id)
 		if _, err := r.book.Receive(r.message(s.party, m.Action, &s.id, m.Payload), r.node.now); err != nil {
@@ -347,7 +347,7 @@ func TestReceiptsCrash(t *testing.T) {
 	for _, s := range sides {
 		signed := map[string]bool{}
 		for _, m := range r.mail[s.party.Key] {
-			if a, err := receipt.ParseReceiptAnswer(m); err == nil && a.Signed != nil {
+			if a, err := receipt.ParseAnswer(m); err == nil && a.Signed != nil {
 				signed[string(a.Signed)] = true
 			}
 		}
@@ -411,12 +411,12 @@ func TestReceiptsOverRestart(t *testing.T) {
 	set := w.keysets()[0]
 	seller, buyer := w.user(envelope.TransportV1), w.user(envelope.TransportV2)
 	id := w.sellOrder(seller, buyer, func(string) {})
-	ask := func(u *user, q receipt.ReceiptRequest) receipt.ReceiptAnswer {
+	ask := func(u *user, q receipt.Request) receipt.Answer {
 		t.Helper()
 		m := q.Message(id)
 		m.RequestID = number(9)
 		u.send(m)
-		a, err := receipt.ParseReceiptAnswer(u.wait(message.ActionSendDM))
+		a, err := receipt.ParseAnswer(u.wait(message.ActionSendDM))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -426,8 +426,8 @@ func TestReceiptsOverRestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request := receipt.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}
-	first, plain := ask(buyer, request), ask(seller, receipt.ReceiptRequest{})
+	request := receipt.Request{Keyset: set.ID, Blinded: q.Blinded}
+	first, plain := ask(buyer, request), ask(seller, receipt.Request{})
 	if _, err := q.Unblind(first.Signed); err != nil {
 		t.Fatal(err)
 	}
@@ -435,7 +435,7 @@ func TestReceiptsOverRestart(t *testing.T) {
 	if again := ask(buyer, request); !reflect.DeepEqual(first, again) {
 		t.Error("the answer to the buyer differs after the restart")
 	}
-	if again := ask(seller, receipt.ReceiptRequest{}); !reflect.DeepEqual(plain, again) {
+	if again := ask(seller, receipt.Request{}); !reflect.DeepEqual(plain, again) {
 		t.Error("the answer to the seller differs after the restart")
 	}
 	for _, k := range w.keysets() {
@@ -459,7 +459,7 @@ func TestReceiptsOverRestart(t *testing.T) {
 	if q, err = set.Blind(newKeys(t).Pubkey(), nil); err != nil {
 		t.Fatal(err)
 	}
-	m := receipt.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded}.Message(id)
+	m := receipt.Request{Keyset: set.ID, Blinded: q.Blinded}.Message(id)
 	m.RequestID = number(10)
 	seller.send(m)
 	if no, ok := seller.wait(message.ActionCantDo).Payload.(message.CantDo); !ok || no.Reason != message.ReasonNotAllowedByStatus {

@@ -27,7 +27,7 @@ const (
 	ClassRates            // ParseRates
 	ClassMail             // a private message: see IsMail
 	ClassDeletion         // NIP-09
-	ClassKeyset           // ParseKeyset
+	ClassKeyset           // receipt.ParseKeyset
 
 	ClassAnnouncement // a notice to the users of a client
 	ClassHealth       // the state of a node

@@ -16,7 +16,7 @@ const MaxRatingText = 500
 // HostRating is a user's rating of a host. Mostro's users rate a Mostro in the form in
 // which RoboSats' users rate their coordinators. The rating itself proves nothing.
 // Token and Receipt may prove that the author traded with the host; ParseHostRating
-// does not check either, CheckReceipt does.
+// does not check either, receipt.Check does.
 type HostRating struct {
 	EventID   string
 	Pubkey    string // the rater's key

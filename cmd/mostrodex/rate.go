@@ -126,12 +126,12 @@ receipt is for. One with a blind receipt names no order: leave --order out.`,
 				}
 				// The check comes before the publication, so that no rating is published that
 				// readers refuse.
-				if r, err = receipt.CheckReceipt(&evt, parsed, sets); err != nil {
+				if r, err = receipt.Check(&evt, parsed, sets); err != nil {
 					return err
 				}
 				return w.publish(ctx, &evt)
 			})
-			var broken *receipt.ReceiptError
+			var broken *receipt.Error
 			if errors.As(err, &broken) {
 				return fmt.Errorf("not published: %w", err)
 			}

@@ -146,7 +146,7 @@ type asker struct {
 
 // receipt requests the plain receipt and, if blind is not nil, also a blind receipt.
 func (a *asker) receipt(ctx context.Context, blind *envelope.Keys) (receiptFile, error) {
-	answer, err := a.ask(ctx, receipt.ReceiptRequest{Payment: a.payment})
+	answer, err := a.ask(ctx, receipt.Request{Payment: a.payment})
 	if err != nil {
 		return receiptFile{}, err
 	}
@@ -155,7 +155,7 @@ func (a *asker) receipt(ctx context.Context, blind *envelope.Keys) (receiptFile,
 	if err != nil {
 		return receiptFile{}, fmt.Errorf("the Mostro's answer does not hold: %w", err)
 	}
-	if r.Kind != receipt.ReceiptR1 || r.Day == "" {
+	if r.Kind != receipt.R1 || r.Day == "" {
 		return receiptFile{}, errors.New("the Mostro's answer is no receipt")
 	}
 	if blind == nil {
@@ -175,7 +175,7 @@ func (a *asker) blind(ctx context.Context, by *envelope.Keys, day string) (recei
 	if err != nil {
 		return receiptFile{}, err
 	}
-	answer, err := a.ask(ctx, receipt.ReceiptRequest{Keyset: set.ID, Blinded: q.Blinded})
+	answer, err := a.ask(ctx, receipt.Request{Keyset: set.ID, Blinded: q.Blinded})
 	if err != nil {
 		return receiptFile{}, fmt.Errorf("%w (a Mostro gives one blind receipt for each side of a trade)", err)
 	}
@@ -187,14 +187,14 @@ func (a *asker) blind(ctx context.Context, by *envelope.Keys, day string) (recei
 }
 
 // ask sends one request and waits for its answer.
-func (a *asker) ask(ctx context.Context, q receipt.ReceiptRequest) (receipt.ReceiptAnswer, error) {
+func (a *asker) ask(ctx context.Context, q receipt.Request) (receipt.Answer, error) {
 	now := time.Now()
 	m := q.Message(a.order)
 	id := uint64(now.UnixNano())
 	m.RequestID = &id
 	evt, err := envelope.Seal(ctx, m, envelope.SealOptions{Transport: a.transport, To: a.node, Trade: a.trade, Identity: a.identity, Now: now})
 	if err != nil {
-		return receipt.ReceiptAnswer{}, err
+		return receipt.Answer{}, err
 	}
 	// Gift wraps may be dated back by up to two days.
 	since := nostr.Timestamp(now.Add(-49 * time.Hour).Unix())
@@ -203,25 +203,25 @@ func (a *asker) ask(ctx context.Context, q receipt.ReceiptRequest) (receipt.Rece
 	}
 	sub, err := a.wire.subscribe(ctx, nostr.Filter{Kinds: []int{a.transport.Kind()}, Tags: nostr.TagMap{"p": {a.trade.Pubkey()}}, Since: &since})
 	if err != nil {
-		return receipt.ReceiptAnswer{}, err
+		return receipt.Answer{}, err
 	}
 	defer func() { _ = a.wire.write(ctx, "CLOSE", sub) }() // the connection ends in any case
 	if err := a.wire.publish(ctx, evt); err != nil {
-		return receipt.ReceiptAnswer{}, err
+		return receipt.Answer{}, err
 	}
 	for {
 		evt, err := a.wire.next(ctx, sub)
 		if err != nil {
-			return receipt.ReceiptAnswer{}, fmt.Errorf("the Mostro does not answer; does it give receipts, and is the trade settled? %w", err)
+			return receipt.Answer{}, fmt.Errorf("the Mostro does not answer; does it give receipts, and is the trade settled? %w", err)
 		}
 		env, err := envelope.Open(evt, a.trade)
 		if err != nil || env.Identity != a.node || env.Message.RequestID == nil || *env.Message.RequestID != id {
 			continue // the message is from another sender or about another request
 		}
 		if no, ok := env.Message.Payload.(message.CantDo); ok {
-			return receipt.ReceiptAnswer{}, fmt.Errorf("the Mostro refuses: %s", no.Reason)
+			return receipt.Answer{}, fmt.Errorf("the Mostro refuses: %s", no.Reason)
 		}
-		return receipt.ParseReceiptAnswer(env.Message)
+		return receipt.ParseAnswer(env.Message)
 	}
 }
 
@@ -287,7 +287,7 @@ type checkedReceipt struct {
 }
 
 func checked(evt *nostr.Event, r receipt.Receipt, err error) checkedReceipt {
-	var broken *receipt.ReceiptError
+	var broken *receipt.Error
 	if errors.As(err, &broken) {
 		return checkedReceipt{EventID: evt.ID, Rule: string(broken.Rule), Detail: broken.Error()}
 	}
@@ -306,7 +306,7 @@ func (c checkedReceipt) sentence() string {
 	switch {
 	case c.Rule != "":
 		return "does not hold: " + c.Detail
-	case c.Kind == receipt.ReceiptNone.String():
+	case c.Kind == receipt.None.String():
 		return "unproven: it shows no receipt, and counts nothing"
 	}
 	s := "proven by " + c.Kind
@@ -364,7 +364,7 @@ shows none is unproven, not wrong.`,
 					return err
 				}
 			}
-			r, wrong := receipt.CheckReceipt(evt, rating, sets)
+			r, wrong := receipt.Check(evt, rating, sets)
 			c := checked(evt, r, wrong)
 			if asJSON {
 				err = printJSON(cmd.OutOrStdout(), c)
@@ -403,7 +403,7 @@ func (f receiptFile) check(sets receipt.Keysets) (receipt.Receipt, error) {
 	if err != nil {
 		return receipt.Receipt{}, err
 	}
-	return receipt.CheckReceipt(&evt, r, sets)
+	return receipt.Check(&evt, r, sets)
 }
 
 func readReceipt(file string) (f receiptFile, err error) {

@@ -81,19 +81,19 @@ func TestDemoReceipts(t *testing.T) {
 				s.key = keyFile(t, s.dir, "trade.key", side.user.keys)
 
 				s.verb(string(mostro.EncodeEvent(side.user.mail(side.said))), "message", "open", "--key", s.key, "--receipt", s.file("r0"))
-				if r := s.rate("r0", s.key, 5); r.Kind != receipt.ReceiptR0 || r.Role != role || r.Action != side.said || r.Order != id.String() {
+				if r := s.rate("r0", s.key, 5); r.Kind != receipt.R0 || r.Role != role || r.Action != side.said || r.Order != id.String() {
 					t.Errorf("%s, r0: %+v", role, r)
 				}
 				s.verb("", "receipt", "ask", node, "--order", id.String(), "--key", s.key, "--transport", transport.String(), "--url", url, "--out", s.file("r1"))
 				if f := s.read("r1"); !receipt.VerifyToken(node, side.user.keys.Pubkey(), id.String(), f.Token) {
 					t.Errorf("%s: no token for readers of RoboSats", role)
 				}
-				if r := s.rate("r1", s.key, 4); r.Kind != receipt.ReceiptR1 || r.Role != role || r.BandSats != 10_000 || r.Day == "" {
+				if r := s.rate("r1", s.key, 4); r.Kind != receipt.R1 || r.Role != role || r.BandSats != 10_000 || r.Day == "" {
 					t.Errorf("%s, r1: %+v", role, r)
 				}
 				blindKey := keyFile(t, s.dir, "blind.key", nil)
 				s.verb("", "receipt", "ask", node, "--order", id.String(), "--key", s.key, "--blind-key", blindKey, "--transport", transport.String(), "--url", url, "--out", s.file("r2"))
-				if r := s.rate("r2", blindKey, 3); r.Kind != receipt.ReceiptR2 || r.Order != "" || r.Role != "" || r.Rater == side.user.keys.Pubkey() {
+				if r := s.rate("r2", blindKey, 3); r.Kind != receipt.R2 || r.Order != "" || r.Role != "" || r.Rater == side.user.keys.Pubkey() {
 					t.Errorf("%s, r2: %+v", role, r)
 				}
 				// An answer that was lost can be requested again.
@@ -118,7 +118,7 @@ func TestDemoReceipts(t *testing.T) {
 					s.verb("", "receipt", "ask", node, "--order", id.String(), "--key", s.key, "--payment", "--transport", transport.String(), "--url", url, "--out", s.file("payment"))
 					s.verb("", "receipt", "open", "--receipt", s.file("payment"), "--invoice", holdInvoice, "--preimage", hex.EncodeToString(trade.Preimage[:]), "--out", s.file("r3"))
 					r := s.rate("r3", s.key, 5)
-					if r.Kind != receipt.ReceiptR3 || r.PaidSats == nil || *r.PaidSats != trade.LockSats() || len(r.Payee) != 66 || r.PaidNetwork == "" || r.PaidNetwork == "mainnet" {
+					if r.Kind != receipt.R3 || r.PaidSats == nil || *r.PaidSats != trade.LockSats() || len(r.Payee) != 66 || r.PaidNetwork == "" || r.PaidNetwork == "mainnet" {
 						t.Errorf("r3: %+v", r)
 					}
 				}
@@ -211,7 +211,7 @@ func (s rater) rate(kind, key string, stars int) receipt.Receipt {
 		}
 		return nil
 	}
-	r, err := receipt.CheckReceipt(events[0], rating, sets)
+	r, err := receipt.Check(events[0], rating, sets)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ var ErrNothing = errors.New("nothing to decide")
 // the same trade and effects at any time and on any machine.
 //
 // The zero Trade means a trade that does not exist yet. If Step returns an error, the
-// trade is unchanged: a mostro.CantDo is the refusal for the sender, ErrNothing needs no
+// trade is unchanged: a message.CantDo is the refusal for the sender, ErrNothing needs no
 // record, ErrTable is a bug.
 func Step(t Trade, in Input) (Trade, []Effect, error) {
 	s := step{t: t, in: in}

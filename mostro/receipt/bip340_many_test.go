@@ -118,8 +118,8 @@ func TestProveMany(t *testing.T) {
 	}
 }
 
-// TestCheckReceipts checks that CheckReceipts returns the same receipts and the same
-// error texts as CheckReceipt.
+// TestCheckReceipts checks that CheckAll returns the same receipts and the same
+// error texts as Check.
 func TestCheckReceipts(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
 	hash := strings.Repeat("ab", 32)
@@ -168,16 +168,16 @@ func TestCheckReceipts(t *testing.T) {
 			evt.ID, evt.PubKey = rating.EventID, rating.Pubkey
 			list = append(list, Rated{evt, rating})
 		}
-		receipts, errs := CheckReceipts(list, nil)
+		receipts, errs := CheckAll(list, nil)
 		held, refused := 0, 0
 		for i, one := range list {
-			want, wantErr := CheckReceipt(one.Event, one.Rating, nil)
+			want, wantErr := Check(one.Event, one.Rating, nil)
 			if receipts[i] != want || !reflect.DeepEqual(errs[i], wantErr) {
 				t.Fatalf("rating %d: %+v, %v; alone %+v, %v", i, receipts[i], errs[i], want, wantErr)
 			}
 			if wantErr != nil {
 				refused++
-			} else if want.Kind != ReceiptNone {
+			} else if want.Kind != None {
 				held++
 			}
 		}

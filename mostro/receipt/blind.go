@@ -62,12 +62,12 @@ type Keyset struct {
 	key *rsa.PublicKey
 }
 
-// NewKeyset returns the keyset of a public key. NewKeyset returns a ReceiptError with
-// ReceiptKeysetBad if epoch is not a month or if the key is not RSA with 2048 bits and
+// NewKeyset returns the keyset of a public key. NewKeyset returns an Error with
+// RuleKeysetBad if epoch is not a month or if the key is not RSA with 2048 bits and
 // the exponent 65537.
 func NewKeyset(node, epoch string, key *rsa.PublicKey) (Keyset, error) {
 	if _, err := time.Parse("2006-01", epoch); err != nil {
-		return Keyset{}, forged(ReceiptKeysetBad, "the epoch is not a month")
+		return Keyset{}, forged(RuleKeysetBad, "the epoch is not a month")
 	}
 	if err := checkBlindKey(key); err != nil {
 		return Keyset{}, err
@@ -86,7 +86,7 @@ func NewBlindKey() (*rsa.PrivateKey, error) {
 
 func checkBlindKey(key *rsa.PublicKey) error {
 	if key == nil || key.N == nil || key.N.BitLen() != blindBits || key.E != blindExp || key.N.Bit(0) == 0 {
-		return forged(ReceiptKeysetBad, "want an RSA key of 2048 bits with the exponent 65537")
+		return forged(RuleKeysetBad, "want an RSA key of 2048 bits with the exponent 65537")
 	}
 	return nil
 }
@@ -174,7 +174,7 @@ func (k Keyset) Blind(rater string, random io.Reader) (*BlindRequest, error) {
 		random = rand.Reader
 	}
 	if !hex32.Valid(rater) {
-		return nil, forged(ReceiptFields, "the author's key is not a public key")
+		return nil, forged(RuleFields, "the author's key is not a public key")
 	}
 	var secret [32]byte
 	if _, err := io.ReadFull(random, secret[:]); err != nil {
@@ -216,14 +216,14 @@ func (s keystream) Read(b []byte) (int, error) {
 }
 
 // Unblind turns the host's answer into the values of the receipt tag. If the signature
-// does not verify, Unblind returns a ReceiptError with ReceiptBlind.
+// does not verify, Unblind returns an Error with RuleBlind.
 func (q *BlindRequest) Unblind(signed []byte) ([]string, error) {
 	sig, err := q.client.Finalize(q.state, signed)
 	if err != nil {
-		return nil, forged(ReceiptBlind, "the host's answer does not verify")
+		return nil, forged(RuleBlind, "the host's answer does not verify")
 	}
 	if !q.keyset.verifies(q.Rater, q.Secret, sig) {
-		return nil, forged(ReceiptBlind, "the host's answer does not verify")
+		return nil, forged(RuleBlind, "the host's answer does not verify")
 	}
 	return []string{"r2", q.keyset.ID, q.Secret, hex.EncodeToString(sig)}, nil
 }
@@ -235,11 +235,11 @@ func SignBlinded(key *rsa.PrivateKey, blinded []byte) ([]byte, error) {
 		return nil, err
 	}
 	if len(blinded) != blindLen {
-		return nil, forged(ReceiptBlind, fmt.Sprintf("want %d bytes", blindLen))
+		return nil, forged(RuleBlind, fmt.Sprintf("want %d bytes", blindLen))
 	}
 	sig, err := blindrsa.NewSigner(key).BlindSign(blinded)
 	if err != nil {
-		return nil, forged(ReceiptBlind, "not a number below the modulus")
+		return nil, forged(RuleBlind, "not a number below the modulus")
 	}
 	return sig, nil
 }
@@ -259,31 +259,31 @@ func BlindNullifier(secret string) string {
 // checkBlind checks keyset, secret and signature.
 func (r *Receipt) checkBlind(rating mostro.HostRating, values []string, keysets Keysets) error {
 	if len(values) != 3 {
-		return forged(ReceiptFields, "r2 needs keyset, secret and signature")
+		return forged(RuleFields, "r2 needs keyset, secret and signature")
 	}
 	id, secret := values[0], values[1]
 	if !hex32.Valid(secret) {
-		return forged(ReceiptSecret, "want 64 lower-case hex digits")
+		return forged(RuleSecret, "want 64 lower-case hex digits")
 	}
 	nullifier := BlindNullifier(secret)
 	if rating.OrderID != nullifier || rating.Order != "" {
-		return forged(ReceiptOrder, "a rating with r2 names its nullifier and no order")
+		return forged(RuleOrder, "a rating with r2 names its nullifier and no order")
 	}
 	var evt *nostr.Event
 	if keysets != nil {
 		evt = keysets(r.Node, id)
 	}
 	if evt == nil {
-		return forged(ReceiptKeyset, strconv.Quote(id)+" of this host is not known")
+		return forged(RuleKeyset, strconv.Quote(id)+" of this host is not known")
 	}
 	keyset, err := ParseKeyset(evt)
 	if err != nil || keyset.Pubkey != r.Node || keyset.ID != id {
-		return forged(ReceiptKeysetBad, "the keyset found is not the host's keyset of that id")
+		return forged(RuleKeysetBad, "the keyset found is not the host's keyset of that id")
 	}
 	var sig [blindLen]byte
 	if !hex32.Decode(sig[:], values[2]) || !keyset.verifies(r.Rater, secret, sig[:]) {
-		return forged(ReceiptBlind, "not the keyset's signature over this secret and author")
+		return forged(RuleBlind, "not the keyset's signature over this secret and author")
 	}
-	r.Kind, r.Order, r.Nullifier, r.Keyset, r.Epoch = ReceiptR2, "", nullifier, keyset.ID, keyset.Epoch
+	r.Kind, r.Order, r.Nullifier, r.Keyset, r.Epoch = R2, "", nullifier, keyset.ID, keyset.Epoch
 	return nil
 }

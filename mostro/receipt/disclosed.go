@@ -138,7 +138,7 @@ func opened(evt *nostr.Event, trade *envelope.Keys, want envelope.Transport) (en
 		return envelope.Envelope{}, err
 	}
 	if env.Message.ID == nil {
-		return envelope.Envelope{}, forged(ReceiptOrder, "the message names no order")
+		return envelope.Envelope{}, forged(RuleOrder, "the message names no order")
 	}
 	return env, nil
 }
@@ -155,7 +155,7 @@ func proven(env envelope.Envelope, rater string, values []string) ([]string, err
 // checkDisclosed checks the transport, the event and the values that open the event.
 func (r *Receipt) checkDisclosed(values []string) error {
 	if len(values) == 0 {
-		return forged(ReceiptFields, "r0 needs a transport")
+		return forged(RuleFields, "r0 needs a transport")
 	}
 	var plain []byte
 	var err error
@@ -167,7 +167,7 @@ func (r *Receipt) checkDisclosed(values []string) error {
 		transport = envelope.TransportV1
 		plain, err = r.discloseV1(values[1:])
 	default:
-		err = forged(ReceiptForm, "unknown transport of r0: want v2 or v1")
+		err = forged(RuleForm, "unknown transport of r0: want v2 or v1")
 	}
 	if err != nil {
 		return err
@@ -180,20 +180,20 @@ func (r *Receipt) checkDisclosed(values []string) error {
 func (r *Receipt) hostEvent(text string, kind int) (*nostr.Event, error) {
 	evt, err := message.DecodeEvent([]byte(text))
 	if err != nil || string(mostro.EncodeEvent(evt)) != text {
-		return nil, forged(ReceiptJSON, "want an event's fields in NIP-01's order, without white space")
+		return nil, forged(RuleJSON, "want an event's fields in NIP-01's order, without white space")
 	}
 	switch {
 	case evt.Kind != kind:
-		return nil, forged(ReceiptEventKind, fmt.Sprintf("kind %d, want %d", evt.Kind, kind))
+		return nil, forged(RuleEventKind, fmt.Sprintf("kind %d, want %d", evt.Kind, kind))
 	case evt.PubKey != r.Node:
-		return nil, forged(ReceiptNode, "the author is not the rated host")
+		return nil, forged(RuleNode, "the author is not the rated host")
 	}
 	var w *message.WireError
 	switch err := envelope.CheckEvent(evt); {
 	case errors.As(err, &w) && w.Rule == message.RuleEventID:
-		return nil, forged(ReceiptEventID, w.Detail)
+		return nil, forged(RuleEventID, w.Detail)
 	case err != nil:
-		return nil, forged(ReceiptEventSig, "does not verify")
+		return nil, forged(RuleEventSig, "does not verify")
 	}
 	return evt, nil
 }
@@ -201,7 +201,7 @@ func (r *Receipt) hostEvent(text string, kind int) (*nostr.Event, error) {
 // discloseV2 decrypts a kind 14 with the keys of this one message.
 func (r *Receipt) discloseV2(values []string) ([]byte, error) {
 	if len(values) != 2 {
-		return nil, forged(ReceiptFields, "r0 v2 needs event and message keys")
+		return nil, forged(RuleFields, "r0 v2 needs event and message keys")
 	}
 	evt, err := r.hostEvent(values[0], mostro.KindMessage)
 	if err != nil {
@@ -215,13 +215,13 @@ func (r *Receipt) discloseV2(values []string) ([]byte, error) {
 	}
 	switch {
 	case len(to) != 1:
-		return nil, forged(ReceiptRecipients, fmt.Sprintf("%d p tags", len(to)))
+		return nil, forged(RuleRecipients, fmt.Sprintf("%d p tags", len(to)))
 	case to[0] != r.Rater:
-		return nil, forged(ReceiptRecipient, "the recipient is not the rating's author")
+		return nil, forged(RuleRecipient, "the recipient is not the rating's author")
 	}
 	var keys [messageKeysLen]byte
 	if !hex32.Decode(keys[:], values[1]) {
-		return nil, forged(ReceiptKeys, "want ChaCha20 key, nonce and MAC key: 152 lower-case hex digits")
+		return nil, forged(RuleKeys, "want ChaCha20 key, nonce and MAC key: 152 lower-case hex digits")
 	}
 	return openStrictly(evt.Content, keys)
 }
@@ -233,21 +233,21 @@ func (r *Receipt) discloseV2(values []string) ([]byte, error) {
 func openStrictly(payload string, keys [messageKeysLen]byte) ([]byte, error) {
 	raw, err := base64.StdEncoding.Strict().DecodeString(payload)
 	if err != nil || base64.StdEncoding.EncodeToString(raw) != payload || len(raw) < 1+32+2+32+32 {
-		return nil, forged(ReceiptCiphertext, "not base64, or too short")
+		return nil, forged(RuleCiphertext, "not base64, or too short")
 	}
 	if raw[0] != 2 {
-		return nil, forged(ReceiptVersion, fmt.Sprintf("version %d", raw[0]))
+		return nil, forged(RuleVersion, fmt.Sprintf("version %d", raw[0]))
 	}
 	nonce, body, mac := raw[1:33], raw[33:len(raw)-32], raw[len(raw)-32:]
 	h := hmac.New(sha256.New, keys[44:])
 	h.Write(nonce)
 	h.Write(body)
 	if !hmac.Equal(h.Sum(nil), mac) {
-		return nil, forged(ReceiptMAC, "these are not the keys of this message")
+		return nil, forged(RuleMAC, "these are not the keys of this message")
 	}
 	cipher, err := chacha20.NewUnauthenticatedCipher(keys[:32], keys[32:44])
 	if err != nil {
-		return nil, forged(ReceiptKeys, "unusable")
+		return nil, forged(RuleKeys, "unusable")
 	}
 	plain := make([]byte, len(body))
 	cipher.XORKeyStream(plain, body)
@@ -258,10 +258,10 @@ func openStrictly(payload string, keys [messageKeysLen]byte) ([]byte, error) {
 func unpadStrictly(padded []byte) ([]byte, error) {
 	size := int(binary.BigEndian.Uint16(padded))
 	if size == 0 || len(padded) != 2+envelope.PaddedLen(size) {
-		return nil, forged(ReceiptLength, "the padded length does not fit the text")
+		return nil, forged(RuleLength, "the padded length does not fit the text")
 	}
 	if len(bytes.TrimRight(padded[2+size:], "\x00")) > 0 {
-		return nil, forged(ReceiptPadding, "padding bytes are not zero")
+		return nil, forged(RulePadding, "padding bytes are not zero")
 	}
 	return padded[2 : 2+size], nil
 }
@@ -269,7 +269,7 @@ func unpadStrictly(padded []byte) ([]byte, error) {
 // discloseV1 decrypts a seal with the shared point of host and trade key.
 func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	if len(values) != 3 {
-		return nil, forged(ReceiptFields, "r0 v1 needs seal, shared point and proof")
+		return nil, forged(RuleFields, "r0 v1 needs seal, shared point and proof")
 	}
 	seal, err := r.hostEvent(values[0], nostr.KindSeal)
 	if err != nil {
@@ -278,37 +278,37 @@ func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	var compressed [33]byte
 	var proof [64]byte
 	if !hex32.Decode(compressed[:], values[1]) {
-		return nil, forged(ReceiptPoint, "want 66 lower-case hex digits")
+		return nil, forged(RulePoint, "want 66 lower-case hex digits")
 	}
 	point, err := btcec.ParsePubKey(compressed[:])
 	if err != nil {
-		return nil, forged(ReceiptPoint, "not on the curve")
+		return nil, forged(RulePoint, "not on the curve")
 	}
 	if !hex32.Decode(proof[:], values[2]) {
-		return nil, forged(ReceiptProof, "want 128 lower-case hex digits")
+		return nil, forged(RuleProof, "want 128 lower-case hex digits")
 	}
 	host, err := message.ParsePoint(r.Node)
 	if err != nil {
-		return nil, forged(ReceiptNode, "the host's key is not a public key")
+		return nil, forged(RuleNode, "the host's key is not a public key")
 	}
 	rater, err := message.ParsePoint(r.Rater)
 	if err != nil {
-		return nil, forged(ReceiptRecipient, "the author's key is not a public key")
+		return nil, forged(RuleRecipient, "the author's key is not a public key")
 	}
 	if !provenShared(rater, host, point, proof, []byte(seal.ID)) {
-		return nil, forged(ReceiptProof, "the proof does not hold for author and host")
+		return nil, forged(RuleProof, "the proof does not hold for author and host")
 	}
 	prk, err := hkdf.Extract(sha256.New, compressed[1:], []byte("nip44-v2"))
 	if err != nil {
-		return nil, forged(ReceiptProof, "no conversation key")
+		return nil, forged(RuleProof, "no conversation key")
 	}
 	raw, err := base64.StdEncoding.Strict().DecodeString(seal.Content)
 	if err != nil || base64.StdEncoding.EncodeToString(raw) != seal.Content || len(raw) < 1+32+2+32+32 {
-		return nil, forged(ReceiptCiphertext, "not base64, or too short")
+		return nil, forged(RuleCiphertext, "not base64, or too short")
 	}
 	keys, err := envelope.ConversationKey(prk).MessageKeys(raw[1:33])
 	if err != nil {
-		return nil, forged(ReceiptProof, "no message keys")
+		return nil, forged(RuleProof, "no message keys")
 	}
 	rumorJSON, err := openStrictly(seal.Content, [messageKeysLen]byte(keys))
 	if err != nil {
@@ -317,11 +317,11 @@ func (r *Receipt) discloseV1(values []string) ([]byte, error) {
 	rumor, err := message.DecodeRumor(rumorJSON)
 	switch {
 	case err != nil:
-		return nil, forged(ReceiptRumor, "not an event")
+		return nil, forged(RuleRumor, "not an event")
 	case rumor.Kind != nostr.KindTextNote:
-		return nil, forged(ReceiptRumor, fmt.Sprintf("kind %d, want 1", rumor.Kind))
+		return nil, forged(RuleRumor, fmt.Sprintf("kind %d, want 1", rumor.Kind))
 	case rumor.PubKey != r.Node:
-		return nil, forged(ReceiptRumor, "the author is not the author of the seal")
+		return nil, forged(RuleRumor, "the author is not the author of the seal")
 	}
 	return []byte(rumor.Content), nil
 }
@@ -334,30 +334,30 @@ func (r *Receipt) readDisclosed(plain []byte, transport envelope.Transport) erro
 		tail = []byte(",null]")
 	}
 	if !bytes.HasPrefix(plain, head) || !bytes.HasSuffix(plain, tail) {
-		return forged(ReceiptTuple, "want a message followed by nulls")
+		return forged(RuleTuple, "want a message followed by nulls")
 	}
 	body := plain[len(head) : len(plain)-len(tail)]
 	m, err := message.ParseMessage(body)
 	if err != nil || !bytes.Equal(m.JSON(), body) {
-		return forged(ReceiptCanonical, "not the bytes that a host writes")
+		return forged(RuleCanonical, "not the bytes that a host writes")
 	}
 	switch {
 	case m.Wrapper != message.WrapperOrder:
-		return forged(ReceiptWrapper, "wrapped as "+string(m.Wrapper))
+		return forged(RuleWrapper, "wrapped as "+string(m.Wrapper))
 	case m.Version != transport.Version():
-		return forged(ReceiptMessageVersion, fmt.Sprintf("version %d, want %d", m.Version, transport.Version()))
+		return forged(RuleMessageVersion, fmt.Sprintf("version %d, want %d", m.Version, transport.Version()))
 	case !Disclosable(m.Action):
-		return forged(ReceiptAction, "this action proves no trade")
+		return forged(RuleAction, "this action proves no trade")
 	case m.ID == nil || m.ID.String() != r.Order:
-		return forged(ReceiptOrder, "the message is about another order")
+		return forged(RuleOrder, "the message is about another order")
 	}
 	if m.Payload != nil {
 		ref, ok := m.Payload.(message.DisputeRef)
 		disputed := m.Action == message.ActionDisputeInitiatedByYou || m.Action == message.ActionDisputeInitiatedByPeer
 		if !ok || !disputed || ref.Info != nil {
-			return forged(ReceiptPayload, "only the id of a dispute may be published")
+			return forged(RulePayload, "only the id of a dispute may be published")
 		}
 	}
-	r.Kind, r.Action, r.Role = ReceiptR0, m.Action, provingActions[m.Action]
+	r.Kind, r.Action, r.Role = R0, m.Action, provingActions[m.Action]
 	return nil
 }

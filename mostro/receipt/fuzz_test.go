@@ -15,7 +15,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// FuzzCheckReceipt passes arbitrary receipts to CheckReceipt. Each is refused with a
+// FuzzCheckReceipt passes arbitrary receipts to Check. Each is refused with a
 // rule, or is one of the receipts that the host really issued.
 func FuzzCheckReceipt(f *testing.F) {
 	host, payee := keyPair(f, 3), keyPair(f, 11)
@@ -60,18 +60,18 @@ func FuzzCheckReceipt(f *testing.F) {
 		if receipt != "" {
 			r.Receipt = strings.Split(receipt, "\n")
 		}
-		got, err := CheckReceipt(&nostr.Event{ID: "x", PubKey: trade.Pubkey()}, r, keysets)
+		got, err := Check(&nostr.Event{ID: "x", PubKey: trade.Pubkey()}, r, keysets)
 		if err != nil {
-			var rule ReceiptRule
+			var rule Rule
 			if !errors.As(err, &rule) || rule == "" || got != (Receipt{}) {
 				t.Fatalf("error %v with receipt %+v", err, got)
 			}
 			return
 		}
-		if receipt != "" && (got.Kind == ReceiptNone || got.Nullifier == "" || order != testOrder) {
+		if receipt != "" && (got.Kind == None || got.Nullifier == "" || order != testOrder) {
 			t.Fatalf("order %q: %+v", order, got)
 		}
-		if receipt != "" && !given[receipt] && !(got.Kind == ReceiptR3 && r.Receipt[2] == preimage) {
+		if receipt != "" && !given[receipt] && !(got.Kind == R3 && r.Receipt[2] == preimage) {
 			// A payee can sign many invoices for one hash. Every other receipt has only
 			// one form.
 			t.Fatalf("%q was never given", receipt)
@@ -84,24 +84,24 @@ func FuzzCheckReceipt(f *testing.F) {
 func FuzzReceiptMessage(f *testing.F) {
 	id := *orderID(f, testOrder)
 	for _, m := range []message.Message{
-		ReceiptRequest{}.Message(id),
-		ReceiptRequest{Payment: true}.Message(id),
-		ReceiptRequest{Keyset: strings.Repeat("0", 32), Blinded: make([]byte, blindLen)}.Message(id),
-		ReceiptAnswer{Token: "a", Receipt: []string{"r1", "b"}}.Message(message.Message{ID: &id}),
-		ReceiptAnswer{Keyset: strings.Repeat("0", 32), Signed: make([]byte, blindLen)}.Message(message.Message{ID: &id}),
+		Request{}.Message(id),
+		Request{Payment: true}.Message(id),
+		Request{Keyset: strings.Repeat("0", 32), Blinded: make([]byte, blindLen)}.Message(id),
+		Answer{Token: "a", Receipt: []string{"r1", "b"}}.Message(message.Message{ID: &id}),
+		Answer{Keyset: strings.Repeat("0", 32), Signed: make([]byte, blindLen)}.Message(message.Message{ID: &id}),
 	} {
 		f.Add(string(m.Payload.(message.TextMessage)))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		m := message.Message{Wrapper: message.WrapperDM, ID: &id, Action: message.ActionSendDM, Payload: message.TextMessage(text)}
-		if q, err := ParseReceiptRequest(m); err == nil {
-			again, err := ParseReceiptRequest(q.Message(id))
+		if q, err := ParseRequest(m); err == nil {
+			again, err := ParseRequest(q.Message(id))
 			if err != nil || again.Keyset != q.Keyset || string(again.Blinded) != string(q.Blinded) || again.Payment != q.Payment {
 				t.Fatalf("%+v reads again as %+v, %v", q, again, err)
 			}
 		}
-		if a, err := ParseReceiptAnswer(m); err == nil {
-			again, err := ParseReceiptAnswer(a.Message(m))
+		if a, err := ParseAnswer(m); err == nil {
+			again, err := ParseAnswer(a.Message(m))
 			if err != nil || string(again.Signed) != string(a.Signed) || len(again.Receipt) != len(a.Receipt) {
 				t.Fatalf("%+v reads again as %+v, %v", a, again, err)
 			}

@@ -17,9 +17,9 @@ import (
 // such a message. A node sends a receipt answer only to a client that sent a request,
 // so no other client ever receives one. docs/receipts.md describes the conversation.
 
-// ReceiptRequest is a request for the receipts of a settled trade. The message's id is
+// Request is a request for the receipts of a settled trade. The message's id is
 // the order's id. The sender of the message is the trade key that the receipts are for.
-type ReceiptRequest struct {
+type Request struct {
 	// Keyset and Blinded request a blind receipt in addition. Keyset is the id of the
 	// node's keyset for the month of settlement, and Blinded is BlindRequest.Blinded.
 	// Both are empty if no blind receipt is requested.
@@ -31,8 +31,8 @@ type ReceiptRequest struct {
 	Payment bool
 }
 
-// ReceiptAnswer is a node's answer to a ReceiptRequest.
-type ReceiptAnswer struct {
+// Answer is a node's answer to a Request.
+type Answer struct {
 	Token   string   // RoboSats' token, for the sig tag
 	Receipt []string // R1, for the receipt tag
 	// Keyset and Signed answer the Keyset and Blinded of the request. Signed is the
@@ -63,12 +63,12 @@ const (
 )
 
 // Message returns the request about one order as a message.
-func (q ReceiptRequest) Message(order message.UUID) message.Message {
+func (q Request) Message(order message.UUID) message.Message {
 	return message.Message{Wrapper: message.WrapperDM, ID: &order, Action: message.ActionSendDM, Payload: plainText(receiptRequestJSON{receiptVersion, q.Keyset, hex.EncodeToString(q.Blinded), q.Payment})}
 }
 
 // Message returns the answer to a request as a message.
-func (a ReceiptAnswer) Message(request message.Message) message.Message {
+func (a Answer) Message(request message.Message) message.Message {
 	return message.Message{
 		Wrapper: message.WrapperDM, RequestID: request.RequestID, ID: request.ID, Action: message.ActionSendDM,
 		Payload: plainText(receiptAnswerJSON{receiptVersion, a.Token, a.Receipt, a.Keyset, hex.EncodeToString(a.Signed)}),
@@ -83,12 +83,12 @@ func plainText(v any) message.TextMessage {
 	return message.TextMessage(b)
 }
 
-// ErrNoReceiptMessage is returned if a message is not about receipts.
-var ErrNoReceiptMessage = errors.New("not about receipts")
+// ErrUnrelated is returned if a message is not about receipts.
+var ErrUnrelated = errors.New("not about receipts")
 
-// ParseReceiptRequest parses a request. It returns ErrNoReceiptMessage if the message
+// ParseRequest parses a request. It returns ErrUnrelated if the message
 // is not a receipt request, and a WireError if the request is malformed.
-func ParseReceiptRequest(m message.Message) (q ReceiptRequest, err error) {
+func ParseRequest(m message.Message) (q Request, err error) {
 	var in receiptRequestJSON
 	if err := aboutReceipts(m, receiptRequestHead, &in); err != nil {
 		return q, err
@@ -103,16 +103,16 @@ func ParseReceiptRequest(m message.Message) (q ReceiptRequest, err error) {
 	if in.Blinded != "" {
 		q.Blinded = make([]byte, blindLen)
 		if !hex32.Decode(q.Blinded, in.Blinded) {
-			return ReceiptRequest{}, message.NewError(message.RuleSize, "blinded is not 256 bytes in hex")
+			return Request{}, message.NewError(message.RuleSize, "blinded is not 256 bytes in hex")
 		}
 	}
 	return q, nil
 }
 
-// ParseReceiptAnswer parses an answer. It returns ErrNoReceiptMessage if the message is
-// not a receipt answer, and a WireError if the answer is malformed. ParseReceiptAnswer
-// verifies no signature: CheckReceipt and BlindRequest.Unblind do.
-func ParseReceiptAnswer(m message.Message) (a ReceiptAnswer, err error) {
+// ParseAnswer parses an answer. It returns ErrUnrelated if the message is
+// not a receipt answer, and a WireError if the answer is malformed. ParseAnswer
+// verifies no signature: Check and BlindRequest.Unblind do.
+func ParseAnswer(m message.Message) (a Answer, err error) {
 	var in receiptAnswerJSON
 	if err := aboutReceipts(m, receiptAnswerHead, &in); err != nil {
 		return a, err
@@ -120,11 +120,11 @@ func ParseReceiptAnswer(m message.Message) (a ReceiptAnswer, err error) {
 	if in.Version != receiptVersion {
 		return a, message.NewError(message.RuleValue, "unknown version of a receipt answer")
 	}
-	a = ReceiptAnswer{Token: in.Token, Receipt: in.Receipt, Keyset: in.Keyset}
+	a = Answer{Token: in.Token, Receipt: in.Receipt, Keyset: in.Keyset}
 	if in.Signed != "" {
 		a.Signed = make([]byte, blindLen)
 		if !hex32.Decode(a.Signed, in.Signed) {
-			return ReceiptAnswer{}, message.NewError(message.RuleSize, "signed is not 256 bytes in hex")
+			return Answer{}, message.NewError(message.RuleSize, "signed is not 256 bytes in hex")
 		}
 	}
 	return a, nil
@@ -135,7 +135,7 @@ func ParseReceiptAnswer(m message.Message) (a ReceiptAnswer, err error) {
 func aboutReceipts(m message.Message, head string, v any) error {
 	text, ok := m.Payload.(message.TextMessage)
 	if m.Action != message.ActionSendDM || m.ID == nil || !ok || !strings.HasPrefix(string(text), head) {
-		return ErrNoReceiptMessage
+		return ErrUnrelated
 	}
 	d := json.NewDecoder(bytes.NewReader([]byte(text)))
 	d.DisallowUnknownFields()

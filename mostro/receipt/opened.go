@@ -20,10 +20,10 @@ import (
 
 // Opened makes an R3 receipt from the values of an R1 receipt, and returns the values
 // of the receipt tag. The R1 receipt must name the payment hash of the invoice,
-// otherwise Opened returns a ReceiptError.
+// otherwise Opened returns an Error.
 func Opened(r1 []string, bolt11, preimage string) ([]string, error) {
 	if len(r1) != 6 || r1[0] != "r1" {
-		return nil, forged(ReceiptForm, "only r1 can be opened")
+		return nil, forged(RuleForm, "only r1 can be opened")
 	}
 	values := append([]string{"r3", bolt11, preimage}, r1...)
 	var r Receipt
@@ -33,32 +33,32 @@ func Opened(r1 []string, bolt11, preimage string) ([]string, error) {
 // checkOpened checks the invoice, the preimage and the R1 receipt after them.
 func (r *Receipt) checkOpened(values []string, holds func(signature) bool) error {
 	if len(values) != 8 || values[2] != "r1" {
-		return forged(ReceiptFields, "r3 needs invoice, preimage and an r1 receipt")
+		return forged(RuleFields, "r3 needs invoice, preimage and an r1 receipt")
 	}
 	if err := r.checkSigned(values[3:], holds); err != nil {
 		return err
 	}
 	if r.PaymentHash == "" {
-		return forged(ReceiptHash, "the host's statement has no payment hash")
+		return forged(RuleHash, "the host's statement has no payment hash")
 	}
 	if err := r.checkPayment(values[:2], r.PaymentHash); err != nil {
 		return err
 	}
-	r.Kind = ReceiptR3
+	r.Kind = R3
 	return nil
 }
 
 func (r *Receipt) checkPayment(values []string, hash string) error {
 	var preimage [32]byte
 	if !hex32.Decode(preimage[:], values[1]) {
-		return forged(ReceiptPreimage, "want 64 lower-case hex digits")
+		return forged(RulePreimage, "want 64 lower-case hex digits")
 	}
 	if sum := sha256.Sum256(preimage[:]); hex.EncodeToString(sum[:]) != hash {
-		return forged(ReceiptPreimage, "not the preimage of the payment hash in the statement")
+		return forged(RulePreimage, "not the preimage of the payment hash in the statement")
 	}
 	inv, err := readInvoice(values[0])
 	if err != nil || hex.EncodeToString(inv.hash[:]) != hash {
-		return forged(ReceiptInvoice, "not a signed BOLT11 invoice for this payment hash")
+		return forged(RuleInvoice, "not a signed BOLT11 invoice for this payment hash")
 	}
 	if inv.msat >= 0 {
 		sats := inv.msat / 1000

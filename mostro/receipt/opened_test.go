@@ -70,7 +70,7 @@ func TestOpened(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := s.mustHold(t)
-		if r.Kind != ReceiptR3 || r.PaymentHash != st.Hash || r.Payee != hex.EncodeToString(key) || r.PaidNetwork != want.network || r.Role != RoleBuyer {
+		if r.Kind != R3 || r.PaymentHash != st.Hash || r.Payee != hex.EncodeToString(key) || r.PaidNetwork != want.network || r.Role != RoleBuyer {
 			t.Errorf("%s: %+v", hrp, r)
 		}
 		if (r.PaidSats == nil) != (want.sats < 0) || r.PaidSats != nil && *r.PaidSats != want.sats {
@@ -91,26 +91,26 @@ func TestOpened(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		receipt []string
-		want    ReceiptRule
+		want    Rule
 	}{
-		{"a value missing", values[:8], ReceiptFields},
-		{"over r0", swap(values, 3, "r0"), ReceiptFields},
-		{"another preimage", swap(values, 2, flip(preimage, 0)), ReceiptPreimage},
-		{"half a preimage", swap(values, 2, preimage[:32]), ReceiptPreimage},
-		{"a statement that names no payment", append(slices.Clone(values[:3]), unnamed...), ReceiptHash},
-		{"a statement of another signature", swap(values, 8, flip(values[8], 7)), ReceiptSignature},
-		{"another hash in the statement", swap(values, 7, hex.EncodeToString(otherHash[:])), ReceiptSignature},
-		{"an invoice of another hash", swap(values, 1, madeInvoice(t, payee, "lnbc2500u", field{1, otherHash[:]})), ReceiptInvoice},
-		{"an invoice of two hashes", swap(values, 1, madeInvoice(t, payee, "lnbc2500u", p, field{1, otherHash[:]})), ReceiptInvoice},
-		{"an invoice of no hash", swap(values, 1, madeInvoice(t, payee, "lnbc2500u")), ReceiptInvoice},
-		{"an invoice that names another payee", swap(values, 1, madeInvoice(t, payee, "lnbc2500u", p, field{19, privateKey(host).PubKey().SerializeCompressed()})), ReceiptInvoice},
-		{"an invoice of an unknown network", swap(values, 1, madeInvoice(t, payee, "lnxx2500u", p)), ReceiptInvoice},
-		{"an amount with a zero before", swap(values, 1, madeInvoice(t, payee, "lnbc02500u", p)), ReceiptInvoice},
-		{"an amount of half a millisatoshi", swap(values, 1, madeInvoice(t, payee, "lnbc5p", p)), ReceiptInvoice},
-		{"more than there is", swap(values, 1, madeInvoice(t, payee, "lnbc21000001", p)), ReceiptInvoice},
-		{"an invoice in capitals", swap(values, 1, strings.ToUpper(good)), ReceiptInvoice},
-		{"an invoice with another checksum", swap(values, 1, good[:len(good)-1]+map[bool]string{true: "p", false: "q"}[good[len(good)-1] == 'q']), ReceiptInvoice},
-		{"no invoice", swap(values, 1, ""), ReceiptInvoice},
+		{"a value missing", values[:8], RuleFields},
+		{"over r0", swap(values, 3, "r0"), RuleFields},
+		{"another preimage", swap(values, 2, flip(preimage, 0)), RulePreimage},
+		{"half a preimage", swap(values, 2, preimage[:32]), RulePreimage},
+		{"a statement that names no payment", append(slices.Clone(values[:3]), unnamed...), RuleHash},
+		{"a statement of another signature", swap(values, 8, flip(values[8], 7)), RuleSignature},
+		{"another hash in the statement", swap(values, 7, hex.EncodeToString(otherHash[:])), RuleSignature},
+		{"an invoice of another hash", swap(values, 1, madeInvoice(t, payee, "lnbc2500u", field{1, otherHash[:]})), RuleInvoice},
+		{"an invoice of two hashes", swap(values, 1, madeInvoice(t, payee, "lnbc2500u", p, field{1, otherHash[:]})), RuleInvoice},
+		{"an invoice of no hash", swap(values, 1, madeInvoice(t, payee, "lnbc2500u")), RuleInvoice},
+		{"an invoice that names another payee", swap(values, 1, madeInvoice(t, payee, "lnbc2500u", p, field{19, privateKey(host).PubKey().SerializeCompressed()})), RuleInvoice},
+		{"an invoice of an unknown network", swap(values, 1, madeInvoice(t, payee, "lnxx2500u", p)), RuleInvoice},
+		{"an amount with a zero before", swap(values, 1, madeInvoice(t, payee, "lnbc02500u", p)), RuleInvoice},
+		{"an amount of half a millisatoshi", swap(values, 1, madeInvoice(t, payee, "lnbc5p", p)), RuleInvoice},
+		{"more than there is", swap(values, 1, madeInvoice(t, payee, "lnbc21000001", p)), RuleInvoice},
+		{"an invoice in capitals", swap(values, 1, strings.ToUpper(good)), RuleInvoice},
+		{"an invoice with another checksum", swap(values, 1, good[:len(good)-1]+map[bool]string{true: "p", false: "q"}[good[len(good)-1] == 'q']), RuleInvoice},
+		{"no invoice", swap(values, 1, ""), RuleInvoice},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := s
@@ -121,7 +121,7 @@ func TestOpened(t *testing.T) {
 	if _, err := Opened(unnamed, good, preimage); err == nil {
 		t.Error("opened a receipt without a payment hash")
 	}
-	if _, err := Opened([]string{"r2", "a", "b", "c"}, good, preimage); !errors.Is(err, ReceiptForm) {
+	if _, err := Opened([]string{"r2", "a", "b", "c"}, good, preimage); !errors.Is(err, RuleForm) {
 		t.Errorf("opened r2: %v", err)
 	}
 }

@@ -10,24 +10,24 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// ReceiptKind is the kind of proof that the author of a rating traded with the rated
+// Kind is the kind of proof that the author of a rating traded with the rated
 // host. docs/receipts.md lists for each kind the checks and the facts that the checks
 // prove.
-type ReceiptKind uint8
+type Kind uint8
 
 // The kinds of receipts.
 const (
-	ReceiptNone ReceiptKind = iota // no receipt: the rating is unproven
-	ReceiptR0                      // disclosed: the host's own message to the author
-	ReceiptR1                      // plain: the host signed author and order
-	ReceiptR2                      // blind: the host's signature, unlinkable to the trade
-	ReceiptR3                      // opened: R1 and the preimage of the payment hash in R1
+	None Kind = iota // no receipt: the rating is unproven
+	R0               // disclosed: the host's own message to the author
+	R1               // plain: the host signed author and order
+	R2               // blind: the host's signature, unlinkable to the trade
+	R3               // opened: R1 and the preimage of the payment hash in R1
 )
 
-var receiptNames = [...]string{ReceiptNone: "none", ReceiptR0: "r0", ReceiptR1: "r1", ReceiptR2: "r2", ReceiptR3: "r3"}
+var receiptNames = [...]string{None: "none", R0: "r0", R1: "r1", R2: "r2", R3: "r3"}
 
 // String returns "none", "r0", "r1", "r2" or "r3", and "unknown" for any other value.
-func (k ReceiptKind) String() string {
+func (k Kind) String() string {
 	if int(k) < len(receiptNames) {
 		return receiptNames[k]
 	}
@@ -43,7 +43,7 @@ const (
 // Receipt holds the facts that a rating's receipt proved. A field is its zero value if
 // the receipt does not prove the field, even if the rating claims a value.
 type Receipt struct {
-	Kind  ReceiptKind
+	Kind  Kind
 	Node  string // hex key of the host
 	Rater string // hex key of the rating's author; on R0 and R1 the key of one trade
 	Order string // id of the rated order; "" on R2
@@ -82,83 +82,83 @@ type Receipt struct {
 	Payee       string
 }
 
-// ReceiptRule names one rule that a receipt can break. The name is stable, so an audit
-// can store the name. A ReceiptRule is also an error: errors.Is(err, ReceiptMAC) is
-// true for every ReceiptError with that rule.
-type ReceiptRule string
+// Rule names one rule that a receipt can break. The name is stable, so an audit
+// can store the name. A Rule is also an error: errors.Is(err, RuleMAC) is
+// true for every Error with that rule.
+type Rule string
 
 // Error returns the rule's name.
-func (r ReceiptRule) Error() string { return string(r) }
+func (r Rule) Error() string { return string(r) }
 
 // The rules of every receipt.
 const (
-	ReceiptRating   ReceiptRule = "rating"   // the parsed rating is of another event
-	ReceiptForm     ReceiptRule = "form"     // unknown kind of receipt
-	ReceiptFields   ReceiptRule = "fields"   // too few or too many values
-	ReceiptPlatform ReceiptRule = "platform" // a Mostro receipt on another platform's rating
-	ReceiptRole     ReceiptRule = "role"     // the rating's role differs from the receipt's role
+	RuleRating   Rule = "rating"   // the parsed rating is of another event
+	RuleForm     Rule = "form"     // unknown kind of receipt
+	RuleFields   Rule = "fields"   // too few or too many values
+	RulePlatform Rule = "platform" // a Mostro receipt on another platform's rating
+	RuleRole     Rule = "role"     // the rating's role differs from the receipt's role
 )
 
 // The rules of a disclosed message.
 const (
-	ReceiptJSON           ReceiptRule = "json"            // the message's event is not in the required encoding
-	ReceiptEventKind      ReceiptRule = "event-kind"      // not the kind of its transport
-	ReceiptNode           ReceiptRule = "node"            // the author is not the rated host
-	ReceiptEventID        ReceiptRule = "event-id"        // the id is not the hash of the event
-	ReceiptEventSig       ReceiptRule = "event-signature" // the host's signature does not verify
-	ReceiptRecipients     ReceiptRule = "recipients"      // not exactly one p tag
-	ReceiptRecipient      ReceiptRule = "recipient"       // the recipient is not the rating's author
-	ReceiptKeys           ReceiptRule = "keys"            // message keys of the wrong length
-	ReceiptCiphertext     ReceiptRule = "ciphertext"      // not base64, or an impossible length
-	ReceiptVersion        ReceiptRule = "version"         // not NIP-44 version 2
-	ReceiptMAC            ReceiptRule = "mac"             // the message keys do not authenticate the ciphertext
-	ReceiptLength         ReceiptRule = "length"          // the padded length does not fit the text
-	ReceiptPadding        ReceiptRule = "padding"         // padding bytes other than zero
-	ReceiptTuple          ReceiptRule = "tuple"           // not a message and the number of nulls of the transport
-	ReceiptCanonical      ReceiptRule = "canonical"       // not the canonical bytes of the message
-	ReceiptWrapper        ReceiptRule = "wrapper"         // the message wrapper is not "order"
-	ReceiptMessageVersion ReceiptRule = "message-version" // not the protocol version of its transport
-	ReceiptAction         ReceiptRule = "action"          // an action that proves no trade
-	ReceiptOrder          ReceiptRule = "order"           // the message is about another order
-	ReceiptPayload        ReceiptRule = "payload"         // the payload does not fit, or must not be published
-	ReceiptPoint          ReceiptRule = "point"           // the shared point is not on the curve
-	ReceiptProof          ReceiptRule = "proof"           // the shared point is not proven for author and host
-	ReceiptRumor          ReceiptRule = "rumor"           // the seal does not hold the host's own message
+	RuleJSON           Rule = "json"            // the message's event is not in the required encoding
+	RuleEventKind      Rule = "event-kind"      // not the kind of its transport
+	RuleNode           Rule = "node"            // the author is not the rated host
+	RuleEventID        Rule = "event-id"        // the id is not the hash of the event
+	RuleEventSig       Rule = "event-signature" // the host's signature does not verify
+	RuleRecipients     Rule = "recipients"      // not exactly one p tag
+	RuleRecipient      Rule = "recipient"       // the recipient is not the rating's author
+	RuleKeys           Rule = "keys"            // message keys of the wrong length
+	RuleCiphertext     Rule = "ciphertext"      // not base64, or an impossible length
+	RuleVersion        Rule = "version"         // not NIP-44 version 2
+	RuleMAC            Rule = "mac"             // the message keys do not authenticate the ciphertext
+	RuleLength         Rule = "length"          // the padded length does not fit the text
+	RulePadding        Rule = "padding"         // padding bytes other than zero
+	RuleTuple          Rule = "tuple"           // not a message and the number of nulls of the transport
+	RuleCanonical      Rule = "canonical"       // not the canonical bytes of the message
+	RuleWrapper        Rule = "wrapper"         // the message wrapper is not "order"
+	RuleMessageVersion Rule = "message-version" // not the protocol version of its transport
+	RuleAction         Rule = "action"          // an action that proves no trade
+	RuleOrder          Rule = "order"           // the message is about another order
+	RulePayload        Rule = "payload"         // the payload does not fit, or must not be published
+	RulePoint          Rule = "point"           // the shared point is not on the curve
+	RuleProof          Rule = "proof"           // the shared point is not proven for author and host
+	RuleRumor          Rule = "rumor"           // the seal does not hold the host's own message
 )
 
 // The rules of a statement or token that the host signed.
 const (
-	ReceiptToken     ReceiptRule = "token"      // RoboSats' token is not the host's signature over author and order
-	ReceiptSignature ReceiptRule = "signature"  // not the host's signature over this statement
-	ReceiptBand      ReceiptRule = "band"       // not an amount band
-	ReceiptDay       ReceiptRule = "day"        // not a date
-	ReceiptHash      ReceiptRule = "hash"       // not a payment hash
-	ReceiptKeyset    ReceiptRule = "keyset"     // the host's keyset is unknown
-	ReceiptKeysetBad ReceiptRule = "keyset-bad" // the keyset found is not the host's keyset of that id
-	ReceiptSecret    ReceiptRule = "secret"     // not 32 bytes
-	ReceiptBlind     ReceiptRule = "blind"      // not the keyset's signature over this secret and author
-	ReceiptPreimage  ReceiptRule = "preimage"   // not the preimage of the payment hash in the statement
-	ReceiptInvoice   ReceiptRule = "invoice"    // not a BOLT11 invoice for the payment hash in the statement
+	RuleToken     Rule = "token"      // RoboSats' token is not the host's signature over author and order
+	RuleSignature Rule = "signature"  // not the host's signature over this statement
+	RuleBand      Rule = "band"       // not an amount band
+	RuleDay       Rule = "day"        // not a date
+	RuleHash      Rule = "hash"       // not a payment hash
+	RuleKeyset    Rule = "keyset"     // the host's keyset is unknown
+	RuleKeysetBad Rule = "keyset-bad" // the keyset found is not the host's keyset of that id
+	RuleSecret    Rule = "secret"     // not 32 bytes
+	RuleBlind     Rule = "blind"      // not the keyset's signature over this secret and author
+	RulePreimage  Rule = "preimage"   // not the preimage of the payment hash in the statement
+	RuleInvoice   Rule = "invoice"    // not a BOLT11 invoice for the payment hash in the statement
 )
 
-// ReceiptError is the refusal of a receipt and names the broken rule.
-type ReceiptError struct {
-	Rule   ReceiptRule
+// Error is the refusal of a receipt and names the broken rule.
+type Error struct {
+	Rule   Rule
 	Detail string // for people; never holds decrypted text
 }
 
 // Error returns the rule and the detail.
-func (e *ReceiptError) Error() string {
+func (e *Error) Error() string {
 	if e.Detail == "" {
 		return "receipt: " + string(e.Rule)
 	}
 	return "receipt: " + string(e.Rule) + ": " + e.Detail
 }
 
-// Unwrap returns the ReceiptRule.
-func (e *ReceiptError) Unwrap() error { return e.Rule }
+// Unwrap returns the Rule.
+func (e *Error) Unwrap() error { return e.Rule }
 
-func forged(rule ReceiptRule, detail string) error { return &ReceiptError{Rule: rule, Detail: detail} }
+func forged(rule Rule, detail string) error { return &Error{Rule: rule, Detail: detail} }
 
 // Keysets returns a host's keyset by its id: an event of KeysetKinds whose id and
 // signature have been checked, or nil if the keyset is unknown. If a host published two
@@ -166,16 +166,16 @@ func forged(rule ReceiptRule, detail string) error { return &ReceiptError{Rule: 
 // first, because a host could mark its users by issuing them different keysets.
 type Keysets func(node, keyset string) *nostr.Event
 
-// CheckReceipt checks the receipt of a rating and returns the facts that the receipt
-// proves. Every error is a ReceiptError. A rating without a receipt is no error:
-// CheckReceipt returns a Receipt of kind ReceiptNone. If the rating carries several
+// Check checks the receipt of a rating and returns the facts that the receipt
+// proves. Every error is an Error. A rating without a receipt is no error:
+// Check returns a Receipt of kind None. If the rating carries several
 // proofs, every proof must hold: a rating with one good and one bad proof is refused.
 //
 // The caller must have checked the id and signature of evt, as the relay does before it
 // stores an event. The caller also checks whether the nullifier was spent before and
 // whether the order was witnessed. If keysets is nil, every R2 receipt is refused with
-// ReceiptKeyset.
-func CheckReceipt(evt *nostr.Event, r mostro.HostRating, keysets Keysets) (Receipt, error) {
+// RuleKeyset.
+func Check(evt *nostr.Event, r mostro.HostRating, keysets Keysets) (Receipt, error) {
 	return checkReceipt(evt, r, keysets, signature.holds)
 }
 
@@ -185,10 +185,10 @@ type Rated struct {
 	Rating mostro.HostRating
 }
 
-// CheckReceipts checks the receipts of many ratings and returns the same receipts and
-// errors as CheckReceipt, in the order of list. The hosts' signatures are verified in
+// CheckAll checks the receipts of many ratings and returns the same receipts and
+// errors as Check, in the order of list. The hosts' signatures are verified in
 // one batch, which costs less.
-func CheckReceipts(list []Rated, keysets Keysets) ([]Receipt, []error) {
+func CheckAll(list []Rated, keysets Keysets) ([]Receipt, []error) {
 	receipts, errs := make([]Receipt, len(list)), make([]error, len(list))
 	var waiting []signature
 	var of []int // by signature: the index of the signature's rating in list
@@ -200,7 +200,7 @@ func CheckReceipts(list []Rated, keysets Keysets) ([]Receipt, []error) {
 			return true
 		})
 		if errs[i] != nil {
-			// CheckReceipt verifies signatures in order, so it may find a bad signature
+			// Check verifies signatures in order, so it may find a bad signature
 			// before this error.
 			alone[i] = len(own) > 0
 			continue
@@ -214,7 +214,7 @@ func CheckReceipts(list []Rated, keysets Keysets) ([]Receipt, []error) {
 	}
 	for i, r := range list {
 		if alone[i] {
-			receipts[i], errs[i] = CheckReceipt(r.Event, r.Rating, keysets)
+			receipts[i], errs[i] = Check(r.Event, r.Rating, keysets)
 		}
 	}
 	return receipts, errs
@@ -223,23 +223,23 @@ func CheckReceipts(list []Rated, keysets Keysets) ([]Receipt, []error) {
 // checkReceipt passes the host's signatures over statements and tokens to holds.
 func checkReceipt(evt *nostr.Event, r mostro.HostRating, keysets Keysets, holds func(signature) bool) (Receipt, error) {
 	if evt == nil || evt.ID != r.EventID || evt.PubKey != r.Pubkey {
-		return Receipt{}, forged(ReceiptRating, "the rating is of another event")
+		return Receipt{}, forged(RuleRating, "the rating is of another event")
 	}
 	base := Receipt{Node: r.Host, Rater: r.Pubkey, Order: r.OrderID}
 	if r.Token != "" {
 		if s, ok := tokenSignature(r.Host, r.Pubkey, r.OrderID, r.Token); !ok || !holds(s) {
-			return Receipt{}, forged(ReceiptToken, "not the host's signature over author and order")
+			return Receipt{}, forged(RuleToken, "not the host's signature over author and order")
 		}
 	}
 	if len(r.Receipt) == 0 {
 		if r.Token == "" {
 			return base, nil
 		}
-		base.Kind = ReceiptR1
+		base.Kind = R1
 		return base.sealed(), nil
 	}
 	if r.Platform != mostro.PlatformMostro {
-		return Receipt{}, forged(ReceiptPlatform, "d is not mostro:ORDER")
+		return Receipt{}, forged(RulePlatform, "d is not mostro:ORDER")
 	}
 	var err error
 	switch values := r.Receipt[1:]; r.Receipt[0] {
@@ -252,13 +252,13 @@ func checkReceipt(evt *nostr.Event, r mostro.HostRating, keysets Keysets, holds 
 	case "r3":
 		err = base.checkOpened(values, holds)
 	default:
-		err = forged(ReceiptForm, "unknown kind: want r0, r1, r2 or r3")
+		err = forged(RuleForm, "unknown kind: want r0, r1, r2 or r3")
 	}
 	if err != nil {
 		return Receipt{}, err
 	}
 	if base.Role != "" && r.Role != "" && base.Role != r.Role {
-		return Receipt{}, forged(ReceiptRole, "the receipt is the "+base.Role+"'s")
+		return Receipt{}, forged(RuleRole, "the receipt is the "+base.Role+"'s")
 	}
 	return base.sealed(), nil
 }

@@ -43,7 +43,7 @@ func (s showing) check(t testing.TB) (Receipt, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return CheckReceipt(&evt, parsed, s.keysets)
+	return Check(&evt, parsed, s.keysets)
 }
 
 // mustHold returns the receipt of a showing, and fails the test if the receipt does not
@@ -59,10 +59,10 @@ func (s showing) mustHold(t testing.TB) Receipt {
 
 // refused checks that a showing is refused, and that the error has exactly the wanted
 // rule.
-func (s showing) refused(t testing.TB, want ReceiptRule) {
+func (s showing) refused(t testing.TB, want Rule) {
 	t.Helper()
 	r, err := s.check(t)
-	var e *ReceiptError
+	var e *Error
 	if !errors.As(err, &e) || e.Rule != want || !errors.Is(err, want) {
 		t.Errorf("refused as %v, want %v", err, want)
 	}
@@ -125,7 +125,7 @@ func TestDisclosed(t *testing.T) {
 				}
 				evt := said(t, host, rater.Pubkey(), transport, m)
 				r := showing{host: host, rater: rater, order: testOrder, receipt: disclosed(t, evt, rater)}.mustHold(t)
-				want := Receipt{Kind: ReceiptR0, Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder, Role: role, Action: action, Nullifier: r.Nullifier}
+				want := Receipt{Kind: R0, Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder, Role: role, Action: action, Nullifier: r.Nullifier}
 				if r != want || len(r.Nullifier) != 64 {
 					t.Errorf("%s %s: have %+v, want %+v", transport, action, r, want)
 				}
@@ -156,7 +156,7 @@ func TestDiscloseShowsOneMessage(t *testing.T) {
 	s := showing{host: host, rater: trade, order: testOrder, receipt: disclosed(t, first, trade)}
 	s.mustHold(t)
 	s.receipt[2] = string(mostro.EncodeEvent(second))
-	s.refused(t, ReceiptMAC)
+	s.refused(t, RuleMAC)
 }
 
 func TestDiscloseRefuses(t *testing.T) {
@@ -280,38 +280,38 @@ func TestDisclosedV2Tampered(t *testing.T) {
 	cases := []struct {
 		name    string
 		receipt []string
-		want    ReceiptRule
+		want    Rule
 	}{
-		{"of an unknown kind", swap(values, 0, "r9"), ReceiptForm},
-		{"with a value too many", append(slices.Clone(values), "x"), ReceiptFields},
-		{"with a space in its event", swap(values, 2, strings.Replace(values[2], ",", ", ", 1)), ReceiptJSON},
-		{"of another kind of event", event(func(e *nostr.Event) { e.Kind = 1 }, host), ReceiptEventKind},
-		{"by a stranger", event(func(*nostr.Event) {}, stranger), ReceiptNode},
-		{"dated otherwise", event(func(e *nostr.Event) { e.CreatedAt++ }, nil), ReceiptEventID},
-		{"with another signature", event(func(e *nostr.Event) { e.Sig = flip(e.Sig, 5) }, nil), ReceiptEventSig},
-		{"to two keys", event(func(e *nostr.Event) { e.Tags = append(e.Tags, nostr.Tag{"p", stranger.Pubkey()}) }, host), ReceiptRecipients},
-		{"to a stranger", event(func(e *nostr.Event) { e.Tags = nostr.Tags{{"p", stranger.Pubkey()}} }, host), ReceiptRecipient},
-		{"with keys too short", swap(values, 3, values[3][2:]), ReceiptKeys},
-		{"not base64", event(func(e *nostr.Event) { e.Content = "#" + e.Content[1:] }, host), ReceiptCiphertext},
-		{"of version 1", content(func(b []byte) []byte { b[0] = 1; return b }), ReceiptVersion},
-		{"with another MAC key", swap(values, 3, flip(values[3], 151)), ReceiptMAC},
-		{"with another cipher key", swap(values, 3, flip(values[3], 0)), ReceiptLength},
-		{"padded too far", shownV2(t, resealed(t, host, trade.Pubkey(), mostro.KindMessage, longer, to), trade), ReceiptLength},
-		{"padded with ones", shownV2(t, resealed(t, host, trade.Pubkey(), mostro.KindMessage, dirty, to), trade), ReceiptPadding},
-		{"signed inside", text("[" + canonical + `,"` + strings.Repeat("0", 128) + `",null]`), ReceiptTuple},
-		{"with two elements", text("[" + canonical + ",null]"), ReceiptTuple},
-		{"not canonical", text("[" + strings.Replace(canonical, ",", ", ", 1) + ",null,null]"), ReceiptCanonical},
-		{"with an unknown field", text("[" + strings.Replace(canonical, `{"version"`, `{"x":1,"version"`, 1) + ",null,null]"), ReceiptCanonical},
-		{"wrapped as a rating", saying(message.Message{Wrapper: message.WrapperRate, ID: id, Action: message.ActionRate}), ReceiptWrapper},
-		{"of version 1 inside", text("[" + strings.Replace(canonical, `"version":2`, `"version":1`, 1) + ",null,null]"), ReceiptMessageVersion},
-		{"of another action", saying(message.Message{ID: id, Action: message.ActionWaitingSellerToPay}), ReceiptAction},
-		{"about another order", saying(message.Message{ID: orderID(t, "6f1c2f0e-0000-4000-8000-000000000001"), Action: message.ActionRate}), ReceiptOrder},
-		{"about no order", saying(message.Message{Action: message.ActionRate}), ReceiptOrder},
-		{"with a payload", saying(message.Message{ID: id, Action: message.ActionRate, Payload: message.Amount(5)}), ReceiptPayload},
-		{"with a solver's view of a dispute", saying(message.Message{ID: id, Action: message.ActionDisputeInitiatedByYou, Payload: message.DisputeRef{ID: *id, Info: &message.SolverDisputeInfo{}}}), ReceiptPayload},
-		{"with a dispute at the wrong action", saying(message.Message{ID: id, Action: message.ActionRate, Payload: message.DisputeRef{ID: *id}}), ReceiptPayload},
+		{"of an unknown kind", swap(values, 0, "r9"), RuleForm},
+		{"with a value too many", append(slices.Clone(values), "x"), RuleFields},
+		{"with a space in its event", swap(values, 2, strings.Replace(values[2], ",", ", ", 1)), RuleJSON},
+		{"of another kind of event", event(func(e *nostr.Event) { e.Kind = 1 }, host), RuleEventKind},
+		{"by a stranger", event(func(*nostr.Event) {}, stranger), RuleNode},
+		{"dated otherwise", event(func(e *nostr.Event) { e.CreatedAt++ }, nil), RuleEventID},
+		{"with another signature", event(func(e *nostr.Event) { e.Sig = flip(e.Sig, 5) }, nil), RuleEventSig},
+		{"to two keys", event(func(e *nostr.Event) { e.Tags = append(e.Tags, nostr.Tag{"p", stranger.Pubkey()}) }, host), RuleRecipients},
+		{"to a stranger", event(func(e *nostr.Event) { e.Tags = nostr.Tags{{"p", stranger.Pubkey()}} }, host), RuleRecipient},
+		{"with keys too short", swap(values, 3, values[3][2:]), RuleKeys},
+		{"not base64", event(func(e *nostr.Event) { e.Content = "#" + e.Content[1:] }, host), RuleCiphertext},
+		{"of version 1", content(func(b []byte) []byte { b[0] = 1; return b }), RuleVersion},
+		{"with another MAC key", swap(values, 3, flip(values[3], 151)), RuleMAC},
+		{"with another cipher key", swap(values, 3, flip(values[3], 0)), RuleLength},
+		{"padded too far", shownV2(t, resealed(t, host, trade.Pubkey(), mostro.KindMessage, longer, to), trade), RuleLength},
+		{"padded with ones", shownV2(t, resealed(t, host, trade.Pubkey(), mostro.KindMessage, dirty, to), trade), RulePadding},
+		{"signed inside", text("[" + canonical + `,"` + strings.Repeat("0", 128) + `",null]`), RuleTuple},
+		{"with two elements", text("[" + canonical + ",null]"), RuleTuple},
+		{"not canonical", text("[" + strings.Replace(canonical, ",", ", ", 1) + ",null,null]"), RuleCanonical},
+		{"with an unknown field", text("[" + strings.Replace(canonical, `{"version"`, `{"x":1,"version"`, 1) + ",null,null]"), RuleCanonical},
+		{"wrapped as a rating", saying(message.Message{Wrapper: message.WrapperRate, ID: id, Action: message.ActionRate}), RuleWrapper},
+		{"of version 1 inside", text("[" + strings.Replace(canonical, `"version":2`, `"version":1`, 1) + ",null,null]"), RuleMessageVersion},
+		{"of another action", saying(message.Message{ID: id, Action: message.ActionWaitingSellerToPay}), RuleAction},
+		{"about another order", saying(message.Message{ID: orderID(t, "6f1c2f0e-0000-4000-8000-000000000001"), Action: message.ActionRate}), RuleOrder},
+		{"about no order", saying(message.Message{Action: message.ActionRate}), RuleOrder},
+		{"with a payload", saying(message.Message{ID: id, Action: message.ActionRate, Payload: message.Amount(5)}), RulePayload},
+		{"with a solver's view of a dispute", saying(message.Message{ID: id, Action: message.ActionDisputeInitiatedByYou, Payload: message.DisputeRef{ID: *id, Info: &message.SolverDisputeInfo{}}}), RulePayload},
+		{"with a dispute at the wrong action", saying(message.Message{ID: id, Action: message.ActionRate, Payload: message.DisputeRef{ID: *id}}), RulePayload},
 	}
-	rules := map[ReceiptRule]bool{}
+	rules := map[Rule]bool{}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			s := s
@@ -326,19 +326,19 @@ func TestDisclosedV2Tampered(t *testing.T) {
 
 	s2 = s
 	s2.role = RoleSeller
-	s2.refused(t, ReceiptRole)
+	s2.refused(t, RuleRole)
 	s2 = s
 	s2.rater = stranger
-	s2.refused(t, ReceiptRecipient)
+	s2.refused(t, RuleRecipient)
 	s2 = s
 	s2.host = stranger
-	s2.refused(t, ReceiptNode)
+	s2.refused(t, RuleNode)
 	s2 = s
 	s2.platform = "lake"
-	s2.refused(t, ReceiptPlatform)
+	s2.refused(t, RulePlatform)
 	s2 = s
 	s2.token = strings.Repeat("0", 128) // a good receipt does not excuse a bad token
-	s2.refused(t, ReceiptToken)
+	s2.refused(t, RuleToken)
 }
 
 func TestDisclosedV1Tampered(t *testing.T) {
@@ -373,23 +373,23 @@ func TestDisclosedV1Tampered(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		receipt []string
-		want    ReceiptRule
+		want    Rule
 	}{
-		{"with a value missing", values[:4], ReceiptFields},
-		{"of an unknown transport", swap(values, 1, "legacy"), ReceiptForm},
-		{"with keys of one message instead", []string{"r0", "v2", values[2], strings.Repeat("0", 152)}, ReceiptEventKind},
-		{"with a stranger's point", swap(swap(values, 3, foreign[3]), 4, foreign[4]), ReceiptProof},
-		{"with a stranger's seal, point and proof", foreign, ReceiptProof},
-		{"with a stranger's seal", swap(values, 2, foreign[2]), ReceiptProof},
-		{"with the other point of the same x", swap(values, 3, map[byte]string{'2': "03", '3': "02"}[values[3][1]]+values[3][2:]), ReceiptProof},
-		{"with a point off the curve", swap(values, 3, "02"+strings.Repeat("f", 64)), ReceiptPoint},
-		{"with another proof", swap(values, 4, flip(values[4], 9)), ReceiptProof},
-		{"with a short proof", swap(values, 4, values[4][1:]), ReceiptProof},
-		{"by a rumor of another author", crafted(rumor(stranger, 1, tuple)), ReceiptRumor},
-		{"by a rumor of another kind", crafted(rumor(host, 14, tuple)), ReceiptRumor},
-		{"by something else than a rumor", crafted("x"), ReceiptRumor},
-		{"with three elements", crafted(rumor(host, 1, "["+string(m.JSON())+",null,null]")), ReceiptCanonical},
-		{"of version 2 inside", crafted(rumor(host, 1, strings.Replace(tuple, `"version":1`, `"version":2`, 1))), ReceiptMessageVersion},
+		{"with a value missing", values[:4], RuleFields},
+		{"of an unknown transport", swap(values, 1, "legacy"), RuleForm},
+		{"with keys of one message instead", []string{"r0", "v2", values[2], strings.Repeat("0", 152)}, RuleEventKind},
+		{"with a stranger's point", swap(swap(values, 3, foreign[3]), 4, foreign[4]), RuleProof},
+		{"with a stranger's seal, point and proof", foreign, RuleProof},
+		{"with a stranger's seal", swap(values, 2, foreign[2]), RuleProof},
+		{"with the other point of the same x", swap(values, 3, map[byte]string{'2': "03", '3': "02"}[values[3][1]]+values[3][2:]), RuleProof},
+		{"with a point off the curve", swap(values, 3, "02"+strings.Repeat("f", 64)), RulePoint},
+		{"with another proof", swap(values, 4, flip(values[4], 9)), RuleProof},
+		{"with a short proof", swap(values, 4, values[4][1:]), RuleProof},
+		{"by a rumor of another author", crafted(rumor(stranger, 1, tuple)), RuleRumor},
+		{"by a rumor of another kind", crafted(rumor(host, 14, tuple)), RuleRumor},
+		{"by something else than a rumor", crafted("x"), RuleRumor},
+		{"with three elements", crafted(rumor(host, 1, "["+string(m.JSON())+",null,null]")), RuleCanonical},
+		{"of version 2 inside", crafted(rumor(host, 1, strings.Replace(tuple, `"version":1`, `"version":2`, 1))), RuleMessageVersion},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := s

@@ -27,7 +27,7 @@ func SignToken(host *envelope.Keys, rater, order string, random io.Reader) (stri
 		random = rand.Reader
 	}
 	if !hex32.Valid(rater) || order == "" {
-		return "", forged(ReceiptFields, "a token needs an author's key and an order")
+		return "", forged(RuleFields, "a token needs an author's key and an order")
 	}
 	return signRawHex(host, []byte(rater+order), random)
 }
@@ -93,32 +93,32 @@ func (s Statement) text() []byte {
 // check returns an error if the statement is malformed.
 func (s Statement) check() error {
 	if !hex32.Valid(s.Node) || !hex32.Valid(s.Rater) || s.Order == "" || strings.Contains(s.Order, "\n") {
-		return forged(ReceiptFields, "a statement needs host, author and order")
+		return forged(RuleFields, "a statement needs host, author and order")
 	}
 	if s.Role != RoleBuyer && s.Role != RoleSeller {
-		return forged(ReceiptRole, "neither buyer nor seller")
+		return forged(RuleRole, "neither buyer nor seller")
 	}
 	if s.BandSats < 1 || AmountBand(s.BandSats) != s.BandSats {
-		return forged(ReceiptBand, "bands are 1, 2, 5, 10, 20, 50 and so on")
+		return forged(RuleBand, "bands are 1, 2, 5, 10, 20, 50 and so on")
 	}
 	if day, err := time.Parse(time.DateOnly, s.Day); err != nil || SettleDay(day) != s.Day {
-		return forged(ReceiptDay, "want a date such as 2026-11-22")
+		return forged(RuleDay, "want a date such as 2026-11-22")
 	}
 	if s.Hash != "" && !hex32.Valid(s.Hash) {
-		return forged(ReceiptHash, "want 64 lower-case hex digits")
+		return forged(RuleHash, "want 64 lower-case hex digits")
 	}
 	return nil
 }
 
 // Sign returns the values of the receipt tag. Node must be the public key of host,
-// otherwise Sign returns a ReceiptError with ReceiptNode. If random is nil, Sign uses
+// otherwise Sign returns an Error with RuleNode. If random is nil, Sign uses
 // crypto/rand.
 func (s Statement) Sign(host *envelope.Keys, random io.Reader) ([]string, error) {
 	if random == nil {
 		random = rand.Reader
 	}
 	if s.Node != host.Pubkey() {
-		return nil, forged(ReceiptNode, "the statement names another host")
+		return nil, forged(RuleNode, "the statement names another host")
 	}
 	if err := s.check(); err != nil {
 		return nil, err
@@ -138,17 +138,17 @@ func (s Statement) Sign(host *envelope.Keys, random io.Reader) ([]string, error)
 // checkSigned checks role, band, day, hash and signature.
 func (r *Receipt) checkSigned(values []string, holds func(signature) bool) error {
 	if len(values) != 5 {
-		return forged(ReceiptFields, "r1 needs role, band, day, hash and signature")
+		return forged(RuleFields, "r1 needs role, band, day, hash and signature")
 	}
 	s := Statement{Node: r.Node, Rater: r.Rater, Order: r.Order, Role: values[0], Day: values[2], Hash: values[3]}
 	band, err := strconv.ParseInt(values[1], 10, 64)
 	if err != nil || strconv.FormatInt(band, 10) != values[1] {
-		return forged(ReceiptBand, "not a whole number")
+		return forged(RuleBand, "not a whole number")
 	}
 	s.BandSats = band
 	switch s.Hash {
 	case "":
-		return forged(ReceiptHash, "want - if there is no hash")
+		return forged(RuleHash, "want - if there is no hash")
 	case "-":
 		s.Hash = ""
 	}
@@ -159,10 +159,10 @@ func (r *Receipt) checkSigned(values []string, holds func(signature) bool) error
 	signed := signature{pubkey: r.Node, msg: digest[:]}
 	if !hex32.Decode(signed.sig[:], values[4]) || !holds(signed) {
 		if _, err := message.ParsePoint(r.Node); err != nil {
-			return forged(ReceiptSignature, "the host's key is not a public key")
+			return forged(RuleSignature, "the host's key is not a public key")
 		}
-		return forged(ReceiptSignature, "not the host's signature over this statement")
+		return forged(RuleSignature, "not the host's signature over this statement")
 	}
-	r.Kind, r.Role, r.BandSats, r.Day, r.PaymentHash = ReceiptR1, s.Role, s.BandSats, s.Day, s.Hash
+	r.Kind, r.Role, r.BandSats, r.Day, r.PaymentHash = R1, s.Role, s.BandSats, s.Day, s.Hash
 	return nil
 }

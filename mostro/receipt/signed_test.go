@@ -23,15 +23,15 @@ func TestToken(t *testing.T) {
 	}
 	s := showing{host: host, rater: rater, order: testOrder, token: token}
 	r := s.mustHold(t)
-	if want := (Receipt{Kind: ReceiptR1, Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder, Nullifier: r.Nullifier}); r != want || r.Nullifier == "" {
+	if want := (Receipt{Kind: R1, Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder, Nullifier: r.Nullifier}); r != want || r.Nullifier == "" {
 		t.Errorf("have %+v, want %+v", r, want)
 	}
 	other := s
 	other.order = "308e1272-d5f4-47e6-bd97-3504baea9c24"
-	other.refused(t, ReceiptToken)
+	other.refused(t, RuleToken)
 	other = s
 	other.rater = host
-	other.refused(t, ReceiptToken)
+	other.refused(t, RuleToken)
 	none := showing{host: host, rater: rater, order: testOrder}
 	if r, want := none.mustHold(t), (Receipt{Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder}); r != want {
 		t.Errorf("a rating that shows nothing is %+v, want %+v", r, want)
@@ -55,12 +55,12 @@ func TestRealToken(t *testing.T) {
 			continue
 		}
 		rated++
-		got, err := CheckReceipt(evt, r, nil)
-		if err != nil || got.Kind != ReceiptR1 || got.Order != "138621" {
+		got, err := Check(evt, r, nil)
+		if err != nil || got.Kind != R1 || got.Order != "138621" {
 			t.Errorf("have %+v, %v", got, err)
 		}
 		r.Token = flip(r.Token, 20)
-		if _, err := CheckReceipt(evt, r, nil); !errors.Is(err, ReceiptToken) {
+		if _, err := Check(evt, r, nil); !errors.Is(err, RuleToken) {
 			t.Errorf("another token: %v", err)
 		}
 	}
@@ -82,7 +82,7 @@ func TestStatement(t *testing.T) {
 	}
 	s := showing{host: host, rater: rater, order: testOrder, receipt: values}
 	r := s.mustHold(t)
-	want := Receipt{Kind: ReceiptR1, Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder, Role: RoleBuyer, BandSats: 20000, Day: "2026-11-22", Nullifier: r.Nullifier}
+	want := Receipt{Kind: R1, Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder, Role: RoleBuyer, BandSats: 20000, Day: "2026-11-22", Nullifier: r.Nullifier}
 	if r != want {
 		t.Errorf("have %+v, want %+v", r, want)
 	}
@@ -95,20 +95,20 @@ func TestStatement(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		receipt []string
-		want    ReceiptRule
+		want    Rule
 	}{
-		{"a value missing", values[:5], ReceiptFields},
-		{"another role", swap(values, 1, RoleSeller), ReceiptSignature},
-		{"no role", swap(values, 1, "maker"), ReceiptRole},
-		{"another band", swap(values, 2, "50000"), ReceiptSignature},
-		{"an amount", swap(values, 2, "21000"), ReceiptBand},
-		{"a band with a zero before", swap(values, 2, "020000"), ReceiptBand},
-		{"another day", swap(values, 3, "2026-11-23"), ReceiptSignature},
-		{"no day", swap(values, 3, "2026-02-30"), ReceiptDay},
-		{"another hash", swap(values, 4, strings.Repeat("a", 64)), ReceiptSignature},
-		{"no hash", swap(values, 4, ""), ReceiptHash},
-		{"half a hash", swap(values, 4, strings.Repeat("a", 32)), ReceiptHash},
-		{"another signature", swap(values, 5, flip(values[5], 3)), ReceiptSignature},
+		{"a value missing", values[:5], RuleFields},
+		{"another role", swap(values, 1, RoleSeller), RuleSignature},
+		{"no role", swap(values, 1, "maker"), RuleRole},
+		{"another band", swap(values, 2, "50000"), RuleSignature},
+		{"an amount", swap(values, 2, "21000"), RuleBand},
+		{"a band with a zero before", swap(values, 2, "020000"), RuleBand},
+		{"another day", swap(values, 3, "2026-11-23"), RuleSignature},
+		{"no day", swap(values, 3, "2026-02-30"), RuleDay},
+		{"another hash", swap(values, 4, strings.Repeat("a", 64)), RuleSignature},
+		{"no hash", swap(values, 4, ""), RuleHash},
+		{"half a hash", swap(values, 4, strings.Repeat("a", 32)), RuleHash},
+		{"another signature", swap(values, 5, flip(values[5], 3)), RuleSignature},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := s
@@ -118,10 +118,10 @@ func TestStatement(t *testing.T) {
 	}
 	other := s
 	other.order = "308e1272-d5f4-47e6-bd97-3504baea9c24"
-	other.refused(t, ReceiptSignature)
+	other.refused(t, RuleSignature)
 	other = s
 	other.rater = host
-	other.refused(t, ReceiptSignature)
+	other.refused(t, RuleSignature)
 	if _, err := st.Sign(rater, nil); err == nil {
 		t.Error("signed for another host")
 	}
@@ -178,7 +178,7 @@ func TestBlindReceipt(t *testing.T) {
 	nullifier := BlindNullifier(values[2])
 	s := showing{host: host, rater: rater, order: nullifier, receipt: values, keysets: known}
 	r := s.mustHold(t)
-	if want := (Receipt{Kind: ReceiptR2, Node: host.Pubkey(), Rater: rater.Pubkey(), Nullifier: nullifier, Keyset: set.ID, Epoch: EpochOf(ratedAt)}); r != want {
+	if want := (Receipt{Kind: R2, Node: host.Pubkey(), Rater: rater.Pubkey(), Nullifier: nullifier, Keyset: set.ID, Epoch: EpochOf(ratedAt)}); r != want {
 		t.Errorf("have %+v, want %+v", r, want)
 	}
 	// The receipt stays valid if the reader finds the keyset under its former kind.
@@ -212,21 +212,21 @@ func TestBlindReceipt(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*showing)
-		want   ReceiptRule
+		want   Rule
 	}{
-		{"a value missing", func(s *showing) { s.receipt = values[:3] }, ReceiptFields},
-		{"no keysets", func(s *showing) { s.keysets = nil }, ReceiptKeyset},
-		{"another keyset", func(s *showing) { s.receipt = swap(values, 1, otherSet.ID) }, ReceiptKeyset},
-		{"a keyset of another id", func(s *showing) { s.keysets = foreign }, ReceiptKeysetBad},
-		{"another author", func(s *showing) { s.rater = host }, ReceiptBlind},
-		{"another order", func(s *showing) { s.order = testOrder }, ReceiptOrder},
+		{"a value missing", func(s *showing) { s.receipt = values[:3] }, RuleFields},
+		{"no keysets", func(s *showing) { s.keysets = nil }, RuleKeyset},
+		{"another keyset", func(s *showing) { s.receipt = swap(values, 1, otherSet.ID) }, RuleKeyset},
+		{"a keyset of another id", func(s *showing) { s.keysets = foreign }, RuleKeysetBad},
+		{"another author", func(s *showing) { s.rater = host }, RuleBlind},
+		{"another order", func(s *showing) { s.order = testOrder }, RuleOrder},
 		{"another secret", func(s *showing) {
 			s.receipt = swap(values, 2, flip(values[2], 0))
 			s.order = BlindNullifier(s.receipt[2])
-		}, ReceiptBlind},
-		{"half a secret", func(s *showing) { s.receipt = swap(values, 2, values[2][:32]) }, ReceiptSecret},
-		{"another signature", func(s *showing) { s.receipt = swap(values, 3, flip(values[3], 500)) }, ReceiptBlind},
-		{"the blinded signature", func(s *showing) { s.receipt = swap(values, 3, hex.EncodeToString(signed)) }, ReceiptBlind},
+		}, RuleBlind},
+		{"half a secret", func(s *showing) { s.receipt = swap(values, 2, values[2][:32]) }, RuleSecret},
+		{"another signature", func(s *showing) { s.receipt = swap(values, 3, flip(values[3], 500)) }, RuleBlind},
+		{"the blinded signature", func(s *showing) { s.receipt = swap(values, 3, hex.EncodeToString(signed)) }, RuleBlind},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := s
@@ -264,15 +264,15 @@ func TestBlindReceipt(t *testing.T) {
 	}
 	// Answers of a dishonest host.
 	if wrong, err := SignBlinded(otherPrivate, q.Blinded); err == nil {
-		if _, err := q.Unblind(wrong); !errors.Is(err, ReceiptBlind) {
+		if _, err := q.Unblind(wrong); !errors.Is(err, RuleBlind) {
 			t.Errorf("signed by another key: %v", err)
 		}
 	}
-	if _, err := one.Unblind(signed[1:]); !errors.Is(err, ReceiptBlind) {
+	if _, err := one.Unblind(signed[1:]); !errors.Is(err, RuleBlind) {
 		t.Errorf("a short answer: %v", err)
 	}
 	for name, blinded := range map[string][]byte{"short": q.Blinded[1:], "above the modulus": slices.Repeat([]byte{0xff}, 256)} {
-		if _, err := SignBlinded(private, blinded); !errors.Is(err, ReceiptBlind) {
+		if _, err := SignBlinded(private, blinded); !errors.Is(err, RuleBlind) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -40,15 +40,15 @@ type Receipts struct{}
 
 var _ Proofs = Receipts{}
 
-// Check calls mostro.CheckReceipt. If the rating has no receipt, Check returns
+// Check calls receipt.Check. If the rating has no receipt, Check returns
 // ErrNoReceipt.
 func (Receipts) Check(evt *nostr.Event, rating mostro.HostRating, keysets receipt.Keysets) (Proof, error) {
-	return proofOf(receipt.CheckReceipt(evt, rating, keysets))
+	return proofOf(receipt.Check(evt, rating, keysets))
 }
 
-// CheckAll calls mostro.CheckReceipts. The results are in the order of the list.
+// CheckAll calls receipt.CheckAll. The results are in the order of the list.
 func (Receipts) CheckAll(list []receipt.Rated, keysets receipt.Keysets) ([]Proof, []error) {
-	receipts, errs := receipt.CheckReceipts(list, keysets)
+	receipts, errs := receipt.CheckAll(list, keysets)
 	proofs := make([]Proof, len(list))
 	for i := range list {
 		proofs[i], errs[i] = proofOf(receipts[i], errs[i])
@@ -75,7 +75,7 @@ func proofOf(r receipt.Receipt, err error) (Proof, error) {
 	if err != nil {
 		return Proof{}, err
 	}
-	if r.Kind == receipt.ReceiptNone {
+	if r.Kind == receipt.None {
 		return Proof{}, ErrNoReceipt
 	}
 	p := Proof{Grade: strings.ToUpper(r.Kind.String()), Role: r.Role, Action: string(r.Action), Nullifier: r.Nullifier,
