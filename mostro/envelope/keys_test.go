@@ -297,3 +297,13 @@ func TestFreshness(t *testing.T) {
 		}
 	}
 }
+
+// TestConversationKeyIsNotPrinted prints a conversation key with several verbs.
+func TestConversationKeyIsNotPrinted(t *testing.T) {
+	key := ConversationKey{1, 2, 3}
+	for _, verb := range []string{"%v", "%x", "%+v", "%s", "%d"} {
+		if got := fmt.Sprintf(verb, key); got != "[redacted]" {
+			t.Errorf("%s prints %q", verb, got)
+		}
+	}
+}

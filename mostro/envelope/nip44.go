@@ -34,6 +34,9 @@ const (
 // A ConversationKey encrypts between two keys. It is a secret of both.
 type ConversationKey [32]byte
 
+// Format writes a fixed word for every verb, so that no log shows the key.
+func (k ConversationKey) Format(f fmt.State, _ rune) { io.WriteString(f, "[redacted]") }
+
 // conversationCache holds conversation keys of one key pair. If the cache is full, an
 // arbitrary key is evicted.
 type conversationCache struct {
