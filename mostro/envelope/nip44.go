@@ -35,7 +35,7 @@ const (
 type ConversationKey [32]byte
 
 // Format writes a fixed word for every verb, so that no log shows the key.
-func (k ConversationKey) Format(f fmt.State, _ rune) { io.WriteString(f, "[redacted]") }
+func (key ConversationKey) Format(f fmt.State, _ rune) { io.WriteString(f, "[redacted]") }
 
 // conversationCache holds conversation keys of one key pair. If the cache is full, an
 // arbitrary key is evicted.
