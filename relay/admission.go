@@ -19,29 +19,29 @@ import (
 // passes the Admission to the hooks as their context.
 type Admission struct {
 	context.Context
-	Evt    *nostr.Event
-	Text   string // source text of the event; "" if there is none
+	evt    *nostr.Event
+	text   string // source text of the event; "" if there is none
 	json   []byte // canonical JSON, set once encoded; may share memory with Text
-	Size   int
-	Source mostro.Source
-	IP     netip.Addr
-	Local  bool
-	Authd  map[string]bool
-	Was    *eventlog.Witnessed // the event's record in a backup; nil: the event arrives now
+	size   int
+	source mostro.Source
+	ip     netip.Addr
+	local  bool
+	authd  map[string]bool
+	was    *eventlog.Witnessed // the event's record in a backup; nil: the event arrives now
 
-	Seen bool // set by the first hook that khatru calls
+	seen bool // set by the first hook that khatru calls
 
 	// The result: Pending if the store decides, else Ok and Reason.
-	Pending eventlog.Pending
-	Ok      bool
-	Reason  string
-	Out     eventlog.Outcome // Duplicate if the event was found before the store was asked
+	pending eventlog.Pending
+	ok      bool
+	reason  string
+	out     eventlog.Outcome // Duplicate if the event was found before the store was asked
 }
 
-// Caught turns a panic during the admission of one event into a refusal, because one
+// caught turns a panic during the admission of one event into a refusal, because one
 // client's message must not end a process that holds the money of others. Caught is called
 // by defer.
-func (s *Server) Caught(refuse func(reason string)) {
+func (s *Server) caught(refuse func(reason string)) {
 	if p := recover(); p != nil {
 		s.met.panics.Inc()
 		s.cfg.Log.Error("panic while admitting an event", "panic", p, "stack", string(debug.Stack()))
@@ -53,55 +53,55 @@ func (s *Server) Caught(refuse func(reason string)) {
 // duplicates, signature. Check returns true if the event may go on to Submit. If Check
 // returns false, Ok and Reason hold the answer.
 func (s *Server) Check(a *Admission) (more bool) {
-	defer s.Caught(func(reason string) { more = a.Refuse(reason) })
-	evt := a.Evt
+	defer s.caught(func(reason string) { more = a.refuse(reason) })
+	evt := a.evt
 	rules := s.rules.Load()
 	policy := s.cfg.Policy
 	policy.Kinds = rules.kinds(policy.Kinds)
-	client := a.Source.Road == mostro.RoadClient
-	if client && rules.blocksIP(a.IP) {
-		return a.Refuse("blocked: this address may not publish here")
+	client := a.source.Road == mostro.RoadClient
+	if client && rules.blocksIP(a.ip) {
+		return a.refuse("blocked: this address may not publish here")
 	}
-	if reason := policy.refuse(evt, a.Size, s.cfg.Now(), a.Source.Road); reason != "" {
-		return a.Refuse(reason)
+	if reason := policy.refuse(evt, a.size, s.cfg.Now(), a.source.Road); reason != "" {
+		return a.refuse(reason)
 	}
-	if reason := rules.refuse(evt, a.Source.Road); reason != "" {
-		return a.Refuse(reason)
+	if reason := rules.refuse(evt, a.source.Road); reason != "" {
+		return a.refuse(reason)
 	}
-	if reason := s.refuseMail(evt, a.Source.Road); reason != "" {
-		return a.Refuse(reason)
+	if reason := s.refuseMail(evt, a.source.Road); reason != "" {
+		return a.refuse(reason)
 	}
-	if client && !a.Local {
+	if client && !a.local {
 		if reason := s.refuseRate(a, rules); reason != "" {
-			return a.Refuse(reason)
+			return a.refuse(reason)
 		}
 	}
-	if s.cfg.Quota != nil && a.Source.Road == mostro.RoadClient && !a.Local {
-		if reason := s.cfg.Quota(a.IP, evt); reason != "" {
-			return a.Refuse(reason)
+	if s.cfg.Quota != nil && a.source.Road == mostro.RoadClient && !a.local {
+		if reason := s.cfg.Quota(a.ip, evt); reason != "" {
+			return a.refuse(reason)
 		}
 	}
 	var intact bool
-	if a.json, intact = mostro.CheckedText(evt, a.Text); !intact {
-		return a.Refuse("invalid: the id is not the hash of the event")
+	if a.json, intact = mostro.CheckedText(evt, a.text); !intact {
+		return a.refuse("invalid: the id is not the hash of the event")
 	}
 	if !nostr.IsEphemeralKind(evt.Kind) {
 		// The id is proven, so a stored event with this id is this very event.
 		held, err := s.cfg.Store.Has(a, evt.ID)
 		if err != nil {
-			return a.Refuse("error: the store could not be asked")
+			return a.refuse("error: the store could not be asked")
 		}
 		if held {
-			a.Out, a.Ok, a.Reason = s.repeated(a, evt.ID, a.Source.Road)
+			a.out, a.ok, a.reason = s.repeated(a, evt.ID, a.source.Road)
 			return false
 		}
 	}
 	if !signatureHolds(evt) {
-		return a.Refuse("invalid: the signature is wrong")
+		return a.refuse("invalid: the signature is wrong")
 	}
-	if client && !a.Local {
+	if client && !a.local {
 		if reason := s.refuseKeyRate(a, rules); reason != "" {
-			return a.Refuse(reason)
+			return a.refuse(reason)
 		}
 	}
 	return true
@@ -113,72 +113,72 @@ const (
 	reasonDeleted   = "blocked: deleted by its author"
 	reasonGone      = "blocked: deleted by its author, or expired"
 	reasonQuota     = "blocked: the quota of live addresses is used up"
-	ReasonStore     = "error: the event could not be stored"
-	ReasonFull      = "error: the disk is full"
+	reasonStore     = "error: the event could not be stored"
+	reasonFull      = "error: the disk is full"
 )
 
-func (a *Admission) Refuse(reason string) bool {
-	a.Ok, a.Reason = false, reason
+func (a *Admission) refuse(reason string) bool {
+	a.ok, a.reason = false, reason
 	return false
 }
 
-// RefuseProtected returns the reason if a protected event (NIP-70) comes from a sender
+// refuseProtected returns the reason if a protected event (NIP-70) comes from a sender
 // that is not its authenticated author. This program signs as the author of its own
 // events, so its own events pass.
-func (s *Server) RefuseProtected(a *Admission) string {
+func (s *Server) refuseProtected(a *Admission) string {
 	switch {
-	case !isProtected(a.Evt.Tags) || a.Source.Road == mostro.RoadSelf || a.Authd[a.Evt.PubKey]:
+	case !isProtected(a.evt.Tags) || a.source.Road == mostro.RoadSelf || a.authd[a.evt.PubKey]:
 		return ""
-	case len(a.Authd) == 0 && a.Source.Road == mostro.RoadClient:
+	case len(a.authd) == 0 && a.source.Road == mostro.RoadClient:
 		return "auth-required: a protected event is taken from its author only"
 	default:
 		return "restricted: a protected event is taken from its author only"
 	}
 }
 
-// Enqueue hands an event to the store's queue. Enqueue returns a reason if the store takes
+// enqueue hands an event to the store's queue. enqueue returns a reason if the store takes
 // no event.
-func (s *Server) Enqueue(a *Admission) (refusal string) {
-	arrival := eventlog.Arrival{Event: a.Evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.Source,
-		Forward: s.cfg.Forwarding && a.Source.Road == mostro.RoadSelf,
-		Quota:   s.rules.Load().quotas(a.Source.Road)}
-	if a.Was != nil {
-		a.Was.Restore(&arrival)
+func (s *Server) enqueue(a *Admission) (refusal string) {
+	arrival := eventlog.Arrival{Event: a.evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.source,
+		Forward: s.cfg.Forwarding && a.source.Road == mostro.RoadSelf,
+		Quota:   s.rules.Load().quotas(a.source.Road)}
+	if a.was != nil {
+		a.was.Restore(&arrival)
 	}
 	p, err := s.cfg.Store.Enqueue(a, arrival)
 	if errors.Is(err, eventlog.ErrFull) {
-		return ReasonFull
+		return reasonFull
 	}
 	if err != nil {
-		return ReasonStore
+		return reasonStore
 	}
-	a.Pending = p
+	a.pending = p
 	if p, ok := p.(*eventlog.Enqueued); ok && p.IsDeletion() {
-		a.Pending = deletionPending{p, s, a}
+		a.pending = deletionPending{p, s, a}
 	}
 	return ""
 }
 
-// Deliver offers an ephemeral event to the subscriptions. Deliver returns a reason if the
+// deliver offers an ephemeral event to the subscriptions. deliver returns a reason if the
 // queue for ephemeral events is full.
-func (s *Server) Deliver(a *Admission) (refusal string) {
-	if !s.dispatch.offer(a.Evt, a.json) {
+func (s *Server) deliver(a *Admission) (refusal string) {
+	if !s.dispatch.offer(a.evt, a.json) {
 		return "rate-limited: too many ephemeral events at once"
 	}
 	s.met.ephemeral.Inc()
-	a.Ok = true
+	a.ok = true
 	return ""
 }
 
-// Settle waits for the outcome of a submitted event and returns the fields of the OK
+// settle waits for the outcome of a submitted event and returns the fields of the OK
 // message.
-func (s *Server) Settle(ctx context.Context, p eventlog.Pending, id string, road mostro.Road) (out eventlog.Outcome, ok bool, reason string) {
+func (s *Server) settle(ctx context.Context, p eventlog.Pending, id string, road mostro.Road) (out eventlog.Outcome, ok bool, reason string) {
 	_, out, err := p.Wait(ctx)
 	if errors.Is(err, eventlog.ErrFull) {
-		return 0, false, ReasonFull
+		return 0, false, reasonFull
 	}
 	if err != nil {
-		return 0, false, ReasonStore
+		return 0, false, reasonStore
 	}
 	s.met.outcome(out)
 	switch out {
@@ -193,7 +193,7 @@ func (s *Server) Settle(ctx context.Context, p eventlog.Pending, id string, road
 	case eventlog.OverQuota:
 		return out, false, reasonQuota
 	}
-	return out, false, ReasonStore
+	return out, false, reasonStore
 }
 
 // repeated returns the answer to an event that the store already holds. If the stored
@@ -221,41 +221,41 @@ var ErrRefused = errors.New("refused")
 // log, or was in the log before and has been deleted or has expired. An error that wraps
 // ErrRefused is final; any other error may be retried.
 func (s *Server) Publish(ctx context.Context, evt *nostr.Event) error {
-	a := &Admission{Context: ctx, Evt: evt, Source: mostro.Source{Road: mostro.RoadSelf}}
+	a := &Admission{Context: ctx, evt: evt, source: mostro.Source{Road: mostro.RoadSelf}}
 	if s.Check(a) {
 		s.Submit(a)
 	}
-	if a.Pending != nil {
-		_, a.Ok, a.Reason = s.Settle(ctx, a.Pending, evt.ID, mostro.RoadSelf)
+	if a.pending != nil {
+		_, a.ok, a.reason = s.settle(ctx, a.pending, evt.ID, mostro.RoadSelf)
 	}
 	switch {
-	case a.Ok:
+	case a.ok:
 		return nil
-	case strings.HasPrefix(a.Reason, "error:"), strings.HasPrefix(a.Reason, "rate-limited:"):
-		return fmt.Errorf("publish %s: %s", evt.ID, a.Reason)
+	case strings.HasPrefix(a.reason, "error:"), strings.HasPrefix(a.reason, "rate-limited:"):
+		return fmt.Errorf("publish %s: %s", evt.ID, a.reason)
 	}
-	return fmt.Errorf("publish %s: %w: %s", evt.ID, ErrRefused, a.Reason)
+	return fmt.Errorf("publish %s: %w: %s", evt.ID, ErrRefused, a.reason)
 }
 
 // Federated returns the admission of an event that another relay sent. size is
 // the length of its JSON in bytes. Rates of addresses and keys are not applied.
 func (s *Server) Federated(ctx context.Context, evt *nostr.Event, size int, source mostro.Source) *Admission {
-	return &Admission{Context: ctx, Evt: evt, Size: size, Local: true, Source: source}
+	return &Admission{Context: ctx, evt: evt, size: size, local: true, source: source}
 }
 
 // Event returns the event that is admitted.
-func (a *Admission) Event() *nostr.Event { return a.Evt }
+func (a *Admission) Event() *nostr.Event { return a.evt }
 
 // DiskFull reports whether the event was refused because the disk is full.
-func (a *Admission) DiskFull() bool { return a.Reason == ReasonFull }
+func (a *Admission) DiskFull() bool { return a.reason == reasonFull }
 
 // Outcome returns the outcome of an event, after the store has decided if the
 // event was submitted. ok and reason are the fields of the OK message.
 func (s *Server) Outcome(a *Admission) (out eventlog.Outcome, ok bool, reason string) {
-	if a.Pending == nil {
-		return a.Out, a.Ok, a.Reason
+	if a.pending == nil {
+		return a.out, a.ok, a.reason
 	}
-	return s.Settle(a, a.Pending, a.Evt.ID, a.Source.Road)
+	return s.settle(a, a.pending, a.evt.ID, a.source.Road)
 }
 
 // Now returns the server's clock.

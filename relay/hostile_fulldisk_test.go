@@ -30,8 +30,8 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	c.MustPublish(held)
 	free.Store(eventlog.DefaultDiskReserve - 1)
 	testkit.Eventually(t, "the disk is found full", func() bool { return st.Full() })
-	c.MustRefuse(testkit.Order(t, "refused", testkit.Now(), "pending"), ReasonFull)
-	c.MustRefuse(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), nostr.Tag{"e", held.ID}), ReasonFull)
+	c.MustRefuse(testkit.Order(t, "refused", testkit.Now(), "pending"), reasonFull)
+	c.MustRefuse(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), nostr.Tag{"e", held.ID}), reasonFull)
 	if ids := c.Req("s", testkit.Object{"kinds": []int{38383}}); len(ids) != 1 || ids[0] != held.ID {
 		t.Errorf("%v are read", ids)
 	}
@@ -44,7 +44,7 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 		t.Errorf("the cursor of an upstream passes events that were refused: %v", err)
 	}
 	if sum, err := r.srv.Import(context.Background(), strings.NewReader(ndjson(t, testkit.Order(t, "imported", testkit.Now(), "pending"))), ImportOptions{}, func(res ImportResult) error {
-		if res.Reason != ReasonFull {
+		if res.Reason != reasonFull {
 			t.Errorf("a line of an import: %+v", res)
 		}
 		return nil

@@ -273,8 +273,8 @@ func (s *Server) checkLine(ctx context.Context, t *jsonscan.Scanner, l *importLi
 		return
 	}
 	l.a = &Admission{
-		Was: was, Context: ctx, Evt: evt, Text: l.text, Size: len(l.text),
-		Source: mostro.Source{Road: mostro.RoadImport}, IP: netip.Addr{}, Local: true,
+		was: was, Context: ctx, evt: evt, text: l.text, size: len(l.text),
+		source: mostro.Source{Road: mostro.RoadImport}, ip: netip.Addr{}, local: true,
 	}
 	l.going = s.Check(l.a)
 	l.text = ""
@@ -285,15 +285,15 @@ func (s *Server) lineResult(ctx context.Context, l *importLine) ImportResult {
 	if l.a == nil {
 		return res
 	}
-	if l.a.Pending == nil {
-		res.Reason = l.a.Reason
-		if l.a.Out == eventlog.Duplicate {
+	if l.a.pending == nil {
+		res.Reason = l.a.reason
+		if l.a.out == eventlog.Duplicate {
 			s.met.outcome(eventlog.Duplicate)
 			res.Outcome, res.Reason = outcomeNames[eventlog.Duplicate], ""
 		}
 		return res
 	}
-	out, ok, reason := s.Settle(ctx, l.a.Pending, l.id, mostro.RoadImport)
+	out, ok, reason := s.settle(ctx, l.a.pending, l.id, mostro.RoadImport)
 	if !ok {
 		res.Reason = reason
 		return res

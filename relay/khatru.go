@@ -11,14 +11,14 @@ import (
 	"github.com/nbd-wtf/go-nostr/nip11"
 )
 
-// KhatruRelay is the relay of khatru. Only this file imports khatru.
-type KhatruRelay = khatru.Relay
+// khatruRelay is the relay of khatru. Only this file imports khatru.
+type khatruRelay = khatru.Relay
 
-// NewKhatru makes the khatru relay that every event passes. khatru.NewRelay is
+// newKhatru makes the khatru relay that every event passes. khatru.NewRelay is
 // not used: it starts an expiry sweep that cannot be stopped, and the store
 // knows itself what has expired. No HTTP request reaches khatru, so it has no
 // router.
-func (s *Server) NewKhatru() *khatru.Relay {
+func (s *Server) newKhatru() *khatru.Relay {
 	r := &khatru.Relay{
 		ServiceURL: s.cfg.URL,
 		Info:       &nip11.RelayInformationDocument{Name: s.cfg.Name, Version: s.cfg.Version},
@@ -26,20 +26,20 @@ func (s *Server) NewKhatru() *khatru.Relay {
 	}
 	r.RejectEvent = append(r.RejectEvent, func(ctx context.Context, _ *nostr.Event) (bool, string) {
 		a := ctx.(*Admission)
-		a.Seen = true
-		a.stop(s.RefuseProtected(a))
-		return a.Reason != "", a.Reason
+		a.seen = true
+		a.stop(s.refuseProtected(a))
+		return a.reason != "", a.reason
 	})
 	store := func(ctx context.Context, _ *nostr.Event) error {
 		a := ctx.(*Admission)
-		a.stop(s.Enqueue(a))
+		a.stop(s.enqueue(a))
 		return errHandled
 	}
 	r.StoreEvent = append(r.StoreEvent, store)     // regular kinds
 	r.ReplaceEvent = append(r.ReplaceEvent, store) // replaceable and addressable kinds
 	r.OnEphemeralEvent = append(r.OnEphemeralEvent, func(ctx context.Context, _ *nostr.Event) {
 		a := ctx.(*Admission)
-		a.stop(s.Deliver(a))
+		a.stop(s.deliver(a))
 	})
 	return r
 }
@@ -53,20 +53,20 @@ var errHandled = errors.New("error: handled")
 // Deliver for an ephemeral kind. The outcome is set in a: Pending if the store decides,
 // else Ok and Reason.
 func (s *Server) Submit(a *Admission) {
-	defer s.Caught(func(reason string) { a.Refuse(reason) })
-	_, err := s.khatru.AddEvent(a, a.Evt)
+	defer s.caught(func(reason string) { a.refuse(reason) })
+	_, err := s.khatru.AddEvent(a, a.evt)
 	switch {
-	case !a.Seen:
-		a.Refuse("error: the event did not pass khatru")
-	case a.Pending != nil, a.Ok, a.Reason != "":
+	case !a.seen:
+		a.refuse("error: the event did not pass khatru")
+	case a.pending != nil, a.ok, a.reason != "":
 	case err != nil: // an error of a hook that is not ours
-		a.Refuse(err.Error())
+		a.refuse(err.Error())
 	}
 }
 
 // stop records the answer of one hook. If refusal is "", the event goes on.
 func (a *Admission) stop(refusal string) {
 	if refusal != "" {
-		a.Refuse(refusal)
+		a.refuse(refusal)
 	}
 }

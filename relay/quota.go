@@ -297,14 +297,14 @@ func eventCost(evt *nostr.Event) int {
 // chargeWalk charges a deletion request for the rows that were read, once their number is
 // known.
 func (s *Server) chargeWalk(a *Admission, walked int) {
-	if a.Source.Road != mostro.RoadClient || a.Local || walked < costShare {
+	if a.source.Road != mostro.RoadClient || a.local || walked < costShare {
 		return
 	}
 	limits, now := s.rules.Load().limits, s.cfg.Now()
-	if a.IP.IsValid() {
-		s.rates.byIP.charge(rateKey(a.IP), walked/costShare, limits.EventsPerMinutePerIP, now)
+	if a.ip.IsValid() {
+		s.rates.byIP.charge(rateKey(a.ip), walked/costShare, limits.EventsPerMinutePerIP, now)
 	}
-	s.rates.byKey.charge(hex32.OrZero(a.Evt.PubKey), walked/costShare, limits.EventsPerMinutePerKey, now)
+	s.rates.byKey.charge(hex32.OrZero(a.evt.PubKey), walked/costShare, limits.EventsPerMinutePerKey, now)
 }
 
 // deletionPending is a deletion request of a client that awaits the store.
@@ -326,7 +326,7 @@ func (p deletionPending) Wait(ctx context.Context) (uint64, eventlog.Outcome, er
 // rate is used up.
 func (s *Server) refuseRate(a *Admission, rules *compiled) string {
 	now := s.cfg.Now()
-	if a.IP.IsValid() && !s.rates.byIP.take(rateKey(a.IP), eventCost(a.Evt), rules.limits.EventsPerMinutePerIP, now) {
+	if a.ip.IsValid() && !s.rates.byIP.take(rateKey(a.ip), eventCost(a.evt), rules.limits.EventsPerMinutePerIP, now) {
 		return "rate-limited: too many events from this address, slow down"
 	}
 	return ""
@@ -386,8 +386,8 @@ const reasonAskedTooOften = "rate-limited: too many requests from this address, 
 // refuseKeyRate charges an event to its author. The signature is verified before, so that
 // a client cannot use up the rate of another key.
 func (s *Server) refuseKeyRate(a *Admission, rules *compiled) string {
-	key := hex32.OrZero(a.Evt.PubKey)
-	if !s.rates.byKey.take(key, eventCost(a.Evt), rules.limits.EventsPerMinutePerKey, s.cfg.Now()) {
+	key := hex32.OrZero(a.evt.PubKey)
+	if !s.rates.byKey.take(key, eventCost(a.evt), rules.limits.EventsPerMinutePerKey, s.cfg.Now()) {
 		return "rate-limited: too many events by this key, slow down"
 	}
 	return ""

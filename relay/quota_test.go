@@ -188,11 +188,11 @@ func TestRatesOfEvents(t *testing.T) {
 	ask := func(ip, secret, d string, local bool) string {
 		t.Helper()
 		evt := testkit.SignedBy(t, secret, mostro.KindOrder, clock.Now().Unix(), "", nostr.Tag{"d", d})
-		a := &Admission{Context: context.Background(), Evt: evt, IP: netip.MustParseAddr(ip), Local: local, Source: mostro.Source{Road: mostro.RoadClient}}
+		a := &Admission{Context: context.Background(), evt: evt, ip: netip.MustParseAddr(ip), local: local, source: mostro.Source{Road: mostro.RoadClient}}
 		if r.srv.Check(a) {
 			return ""
 		}
-		return a.Reason
+		return a.reason
 	}
 	key := func(n int) string { return fmt.Sprintf("%064x", n+1) }
 	for i := range 4 {

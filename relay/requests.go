@@ -122,8 +122,8 @@ func (c *conn) handleEvent() {
 	}
 	s := c.srv
 	a := &Admission{
-		Context: s.ctx, Evt: evt, Text: text, Size: len(text), Source: mostro.Source{Road: mostro.RoadClient},
-		IP: c.ip, Local: c.local, Authd: c.authd,
+		Context: s.ctx, evt: evt, text: text, size: len(text), source: mostro.Source{Road: mostro.RoadClient},
+		ip: c.ip, local: c.local, authd: c.authd,
 	}
 	s.checking <- struct{}{}
 	fit := s.Check(a)
@@ -131,13 +131,13 @@ func (c *conn) handleEvent() {
 	if fit {
 		s.Submit(a)
 	}
-	if a.Out == eventlog.Duplicate {
+	if a.out == eventlog.Duplicate {
 		s.met.outcome(eventlog.Duplicate)
 	}
-	if strings.HasPrefix(a.Reason, "auth-required:") {
+	if strings.HasPrefix(a.reason, "auth-required:") {
 		c.reply(func(dst []byte) []byte { return appendReply(dst, "AUTH", c.challenge) })
 	}
-	c.answer(ack{id: evt.ID, pending: a.Pending, ok: a.Ok, reason: a.Reason, started: started})
+	c.answer(ack{id: evt.ID, pending: a.pending, ok: a.ok, reason: a.reason, started: started})
 }
 
 // answer queues an OK behind those that are pending, so that answers are in the order of
@@ -162,7 +162,7 @@ func (c *conn) acknowledge() {
 	defer close(c.ackerDone)
 	for k := range c.acks {
 		if k.pending != nil {
-			_, k.ok, k.reason = c.srv.Settle(c.srv.ctx, k.pending, k.id, mostro.RoadClient)
+			_, k.ok, k.reason = c.srv.settle(c.srv.ctx, k.pending, k.id, mostro.RoadClient)
 			c.srv.met.appendSeconds.Observe(time.Since(k.started).Seconds())
 		}
 		c.sendOK(k)

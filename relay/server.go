@@ -129,7 +129,7 @@ func (c *Config) setDefaults() {
 // sockets, the answers and the live events are ours.
 type Server struct {
 	cfg      Config
-	khatru   *KhatruRelay
+	khatru   *khatruRelay
 	dispatch *dispatcher
 	met      *metrics
 	info     atomic.Pointer[[]byte] // the NIP-11 document
@@ -176,7 +176,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.dispatch = newDispatcher(cfg.Store, cfg.Now, s.met)
 	s.dispatch.serves = func(evt *nostr.Event) bool { return s.rules.Load().serves(evt, "") }
-	s.khatru = s.NewKhatru()
+	s.khatru = s.newKhatru()
 	return s, nil
 }
 

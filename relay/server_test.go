@@ -378,11 +378,11 @@ func TestStoreErrorsAreToldWithoutDetail(t *testing.T) {
 	}
 	fs.query.Store(false)
 	fs.enqueue.Store(true)
-	c.MustRefuse(testkit.Order(t, "b", at, "pending"), ReasonStore)
+	c.MustRefuse(testkit.Order(t, "b", at, "pending"), reasonStore)
 	fs.enqueue.Store(false)
 	fs.wait.Store(true)
 	lost := testkit.Order(t, "c", at, "pending")
-	c.MustRefuse(lost, ReasonStore)
+	c.MustRefuse(lost, reasonStore)
 	fs.wait.Store(false)
 	if ok, reason := c.Publish(lost); !ok || !strings.HasPrefix(reason, "duplicate:") {
 		t.Errorf("an event that had persisted: %v %q", ok, reason)
