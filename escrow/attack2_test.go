@@ -242,9 +242,9 @@ func TestAttackThrottlesGrowWithoutBound(t *testing.T) {
 		now += 600
 		for i := range 600 { // one pair per second
 			k := fmt.Sprintf("%064x", 1_000_000+step*600+i)
-			r.book.throttle(trade.Party{Key: k, Identity: k}, now)
+			r.book.throttles.count(r.book.batch, trade.Party{Key: k, Identity: k}, now)
 			if i%100 == 0 { // each second, as the engine does
-				r.book.forget(now)
+				r.book.throttles.forget(r.book.batch, now)
 				r.book.begin()
 			}
 		}

@@ -305,7 +305,7 @@ func TestTakersWhoCancelWait(t *testing.T) {
 				r.node.now++
 			}
 			r.node.now += 86400
-			r.book.forget(r.node.now)
+			r.book.throttles.forget(r.book.batch, r.node.now)
 			r.commit()
 			if len(r.store.throttles) != 0 {
 				t.Error("a throttle outlived its end", r.store.throttles)
@@ -792,11 +792,11 @@ func (refusingNode) Pay(context.Context, Payment) error {
 func TestThrottlesAreBounded(t *testing.T) {
 	r := newRig(t)
 	for i := range maxThrottles + 1000 {
-		r.book.throttle(trade.Party{Key: fmt.Sprint("key ", i), Identity: fmt.Sprint("key ", i)}, r.node.now)
+		r.book.throttles.count(r.book.batch, trade.Party{Key: fmt.Sprint("key ", i), Identity: fmt.Sprint("key ", i)}, r.node.now)
 	}
 	r.commit()
 	for range 10 {
-		r.book.forget(r.node.now)
+		r.book.throttles.forget(r.book.batch, r.node.now)
 		r.commit()
 	}
 	if got := len(r.store.throttles); got != maxThrottles+1000 {
@@ -804,7 +804,7 @@ func TestThrottlesAreBounded(t *testing.T) {
 	}
 	r.node.now += throttleFirst
 	for range 10 {
-		r.book.forget(r.node.now)
+		r.book.throttles.forget(r.book.batch, r.node.now)
 		r.commit()
 	}
 	if got := len(r.store.throttles); got > maxThrottles || got < maxThrottles-maxBatch {

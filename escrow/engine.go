@@ -159,7 +159,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		group.Go(func() error { e.outbox.run(ctx); return nil })
 		if e.ReceiptSigner != nil {
-			group.Go(func() error { return e.rotateReceiptKeys(ctx) })
+			group.Go(func() error { return rotateReceiptKeys(ctx, e) })
 		}
 		group.Go(func() error {
 			if err := e.lookUp(ctx); err != nil {
@@ -494,7 +494,7 @@ func (e *Engine) wake(ctx context.Context) error {
 		e.Logger.Warn("the escrow's store may be an older copy: no message is read before every open hash is looked up",
 			"open_trades", len(ids), "commits", e.book.head.Commits)
 		if e.ReceiptSigner != nil {
-			e.book.CloseKeysets(e.Clock().Unix())
+			e.book.receipts.close(e.Clock().Unix())
 		}
 	}
 	other, err := e.otherLog(ctx)
@@ -896,8 +896,8 @@ func (e *Engine) tick(ctx context.Context) error {
 	for _, evt := range e.Events.Due(now, e.Policy) {
 		e.book.QueueEvent(evt, now.Unix())
 	}
-	e.book.QueueKeysets(now.Unix())
-	e.book.forget(now.Unix())
+	e.book.receipts.publish(now.Unix())
+	e.book.throttles.forget(e.book.batch, now.Unix())
 	e.stamps(now.Unix())
 	e.report()
 	e.Metrics.survey(e.book, e.outbox, e.ahead)
@@ -973,7 +973,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	e.book.head.At = max(now.Unix(), batch.at, e.keepAt)
 	e.book.head.Latest = max(e.book.head.Latest, e.book.head.At)
 	c := e.book.Take()
-	if err := e.seal(ctx, c, now); err != nil {
+	if err := seal(ctx, e, c, now); err != nil {
 		return err
 	}
 	if err := e.Store.Commit(c); errors.Is(err, ErrUncommittable) {

@@ -180,12 +180,12 @@ func (b *TradeBook) act(msg InboundMessage, at int64, probed *bool) error {
 	case message.ActionRestoreSession:
 		return b.restoreSession(msg)
 	case message.ActionSendDM:
-		return b.receipts(msg)
+		return b.receipts.answer(msg)
 	case message.ActionNewOrder, message.ActionTakeSell, message.ActionTakeBuy:
 		if b.head.Paused || b.Reconciling || b.NodeDown {
 			return trade.Refuse(message.ReasonNotAllowedByStatus)
 		}
-		if err := b.checkIndex(msg); err != nil {
+		if err := b.batch.checkIndex(msg); err != nil {
 			return err
 		}
 	case message.ActionAddInvoice, message.ActionFiatSent, message.ActionRelease, message.ActionCancel,
@@ -226,10 +226,10 @@ func (b *TradeBook) act(msg InboundMessage, at int64, probed *bool) error {
 	}
 	if taker := t.Taker(); m.Action == message.ActionCancel && t.HeldAt == 0 && taker.Key == msg.Sender &&
 		(t.Status == message.TradeWaitingBuyerInvoice || t.Status == message.TradeWaitingPayment) {
-		b.throttle(taker, msg.Received) // the throttle counts from the arrival, because the message may be read again
+		b.throttles.count(b.batch, taker, msg.Received) // the throttle counts from the arrival, because the message may be read again
 	}
 	if m.TradeIndex != nil {
-		return b.useIndex(in.Request.From, at)
+		return b.batch.useIndex(in.Request.From, at)
 	}
 	return nil
 }
@@ -276,9 +276,9 @@ func (b *TradeBook) facts(in *trade.Input, t trade.Trade, msg InboundMessage) er
 		}
 		in.OrderID, in.DisputeID = b.Secret.ID("order", []byte(msg.ReplayID)), b.Secret.ID("dispute", []byte(msg.ReplayID))
 	case message.ActionTakeSell, message.ActionTakeBuy:
-		in.Limited = b.throttled(msg.from(), msg.Received)
+		in.Limited = b.throttles.wait(msg.from(), msg.Received)
 		in.Busy = b.busy(msg.Identity, m.Action, t.ID)
-		in.Reputation = b.reputation(msg, in.At)
+		in.Reputation = b.batch.reputation(msg, in.At)
 		if t.MarketPrice {
 			in.Quote = b.Quote(t.Fiat, in.At)
 		}

@@ -53,7 +53,7 @@ func (b *TradeBook) orders(msg InboundMessage) error {
 
 // lastTradeIndex answers with the last index that the identity used.
 func (b *TradeBook) lastTradeIndex(msg InboundMessage) error {
-	u, err := b.user(msg.Identity)
+	u, err := b.batch.user(msg.Identity)
 	if errors.Is(err, ErrNoRow) {
 		return trade.Refuse(message.ReasonNotFound)
 	}

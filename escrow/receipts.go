@@ -98,27 +98,26 @@ func (k *ReceiptKey) open(node string) error {
 	return err
 }
 
-// Attesting sets the signer, so that the trade book issues receipts.
-func (b *TradeBook) Attesting(n ReceiptSigner) error {
-	b.receiptSigner, b.keysets = n, make(map[string]*ReceiptKey)
-	return b.store.ReceiptKeys(func(k ReceiptKey) error {
-		b.keysets[k.Epoch] = &k
-		return k.open(n.Pubkey())
-	})
+// receiptIssuer issues the receipts of a trade book. Its rows go into the book's batch. A nil
+// receiptIssuer issues none.
+type receiptIssuer struct {
+	book    *TradeBook
+	signer  ReceiptSigner
+	keysets map[string]*ReceiptKey // by epoch
 }
 
-// CloseKeysets closes every receipt key that the store holds or may have lost.
-// CloseKeysets is for a store that may be an older copy of itself.
-func (b *TradeBook) CloseKeysets(at int64) {
+// close closes every receipt key that the store holds or may have lost. close is for a
+// store that may be an older copy of itself.
+func (r *receiptIssuer) close(at int64) {
 	for _, epoch := range rotationEpochs(time.Unix(at, 0)) {
-		if b.keysets[epoch] == nil {
-			b.keysets[epoch] = &ReceiptKey{Epoch: epoch}
+		if r.keysets[epoch] == nil {
+			r.keysets[epoch] = &ReceiptKey{Epoch: epoch}
 		}
 	}
-	for _, epoch := range slices.Sorted(maps.Keys(b.keysets)) {
-		k := b.keysets[epoch]
+	for _, epoch := range slices.Sorted(maps.Keys(r.keysets)) {
+		k := r.keysets[epoch]
 		k.Closed = true
-		b.saveKeyset(k)
+		r.save(k)
 	}
 }
 
@@ -128,40 +127,43 @@ func rotationEpochs(now time.Time) []string {
 	return slices.Compact([]string{receipt.EpochOf(now), receipt.EpochOf(now.Add(24 * time.Hour))})
 }
 
-// HasKeyset reports whether the receipts of a month have a key, or are closed and get
+// has reports whether the receipts of a month have a key, or are closed and get
 // none.
-func (b *TradeBook) HasKeyset(epoch string) bool { return b.keysets[epoch] != nil }
+func (r *receiptIssuer) has(epoch string) bool { return r.keysets[epoch] != nil }
 
-// AddKeyset adds a key for the receipts of a month, unless there is one.
-func (b *TradeBook) AddKeyset(epoch string, secret *rsa.PrivateKey) error {
-	if b.receiptSigner == nil || b.HasKeyset(epoch) {
+// add adds a key for the receipts of a month, unless there is one.
+func (r *receiptIssuer) add(epoch string, secret *rsa.PrivateKey) error {
+	if r.has(epoch) {
 		return nil
 	}
 	k := &ReceiptKey{Epoch: epoch, Secret: x509.MarshalPKCS1PrivateKey(secret)}
-	if err := k.open(b.receiptSigner.Pubkey()); err != nil {
+	if err := k.open(r.signer.Pubkey()); err != nil {
 		return err
 	}
-	b.keysets[epoch] = k
-	b.saveKeyset(k)
+	r.keysets[epoch] = k
+	r.save(k)
 	return nil
 }
 
-func (b *TradeBook) saveKeyset(k *ReceiptKey) {
-	rows := b.batch.commit.ReceiptKeys
+func (r *receiptIssuer) save(k *ReceiptKey) {
+	rows := r.book.batch.commit.ReceiptKeys
 	for i := range rows {
 		if rows[i].Epoch == k.Epoch {
 			rows[i] = *k
 			return
 		}
 	}
-	b.batch.commit.ReceiptKeys = append(rows, *k)
+	r.book.batch.commit.ReceiptKeys = append(rows, *k)
 }
 
-// QueueKeysets publishes new keysets and changed counts. A keyset that was published under
+// publish publishes new keysets and changed counts. A keyset that was published under
 // an old kind is published once more under the current kind.
-func (b *TradeBook) QueueKeysets(at int64) {
-	for _, epoch := range slices.Sorted(maps.Keys(b.keysets)) {
-		k := b.keysets[epoch]
+func (r *receiptIssuer) publish(at int64) {
+	if r == nil {
+		return
+	}
+	for _, epoch := range slices.Sorted(maps.Keys(r.keysets)) {
+		k := r.keysets[epoch]
 		due := k.Kind != mostro.KindReceiptKeys || k.Published != k.Issued && at-k.PublishedAt >= supplyEvery
 		if k.Closed || !due {
 			continue
@@ -169,22 +171,22 @@ func (b *TradeBook) QueueKeysets(at int64) {
 		k.Published, k.PublishedAt, k.Kind = k.Issued, at, mostro.KindReceiptKeys
 		public := k.public
 		public.Issued = new(k.Issued)
-		b.saveKeyset(k)
-		b.QueueEvent(b.KeysetEvent(public), at)
+		r.save(k)
+		r.book.QueueEvent(r.book.KeysetEvent(public), at)
 	}
 }
 
-// receipts answers a request for receipts. A sender that is no party gets the same answer
+// answer answers a request for receipts. A sender that is no party gets the same answer
 // as for an order that does not exist.
-func (b *TradeBook) receipts(msg InboundMessage) error {
+func (r *receiptIssuer) answer(msg InboundMessage) error {
 	q, err := receipt.ParseRequest(msg.Message.Message)
 	switch {
-	case errors.Is(err, receipt.ErrUnrelated), b.receiptSigner == nil, msg.Transport == envelope.TransportLegacy:
+	case errors.Is(err, receipt.ErrUnrelated), r == nil, msg.Transport == envelope.TransportLegacy:
 		return errDrop // a message between users, which is ignored
 	case err != nil:
 		return trade.Refuse(message.ReasonInvalidTextMessage)
 	}
-	t, err := b.trade(*msg.Message.ID)
+	t, err := r.book.trade(*msg.Message.ID)
 	if errors.Is(err, ErrNoRow) {
 		return trade.Refuse(message.ReasonNotFound)
 	}
@@ -206,22 +208,22 @@ func (b *TradeBook) receipts(msg InboundMessage) error {
 	if q.Payment && role != receipt.RoleSeller {
 		return trade.Refuse(message.ReasonInvalidParameters) // the buyer has not paid a hold invoice here
 	}
-	row, err := b.issued(t.ID, role)
+	row, err := r.book.batch.issued(t.ID, role)
 	fresh := errors.Is(err, ErrNoRow)
 	if fresh {
-		row, err = b.attest(t, role, msg.Sender)
+		row, err = r.attest(t, role, msg.Sender)
 	}
 	if err != nil {
 		return err
 	}
 	if q.Blinded != nil {
 		fresh = fresh || row.Signed == nil
-		if err := b.signBlinded(t, &row, q); err != nil {
+		if err := r.signBlinded(t, &row, q); err != nil {
 			return err
 		}
 	}
 	if fresh {
-		b.saveIssued(row)
+		r.book.batch.saveIssued(row)
 	}
 	answer := receipt.Answer{Token: row.Token, Receipt: row.Receipt}
 	if q.Payment {
@@ -230,7 +232,7 @@ func (b *TradeBook) receipts(msg InboundMessage) error {
 	if q.Blinded != nil {
 		answer.Keyset, answer.Signed = row.Keyset, row.Signed
 	}
-	b.reply(msg, answer.Message(msg.Message.Message))
+	r.book.reply(msg, answer.Message(msg.Message.Message))
 	return nil
 }
 
@@ -245,19 +247,19 @@ func settled(s message.TradeStatus) bool {
 
 // attest makes the plain receipt of one side. The seller also gets a form with the hold's
 // payment hash, whose preimage the seller's wallet knows since the settlement.
-func (b *TradeBook) attest(t trade.Trade, role, rater string) (Issued, error) {
-	at, err := b.settledAt(t)
+func (r *receiptIssuer) attest(t trade.Trade, role, rater string) (Issued, error) {
+	at, err := r.settledAt(t)
 	if err != nil {
 		return Issued{}, err
 	}
 	s := receipt.Statement{
-		Node: b.receiptSigner.Pubkey(), Rater: rater, Order: t.ID.String(), Role: role,
+		Node: r.signer.Pubkey(), Rater: rater, Order: t.ID.String(), Role: role,
 		BandSats: receipt.AmountBand(t.AmountSats), Day: receipt.SettleDay(time.Unix(at, 0)),
 	}
 	row := Issued{Trade: t.ID, Role: role}
-	if row.Receipt, row.Token, err = b.receiptSigner.Attest(s); err == nil && role == receipt.RoleSeller {
+	if row.Receipt, row.Token, err = r.signer.Attest(s); err == nil && role == receipt.RoleSeller {
 		s.Hash = hex.EncodeToString(t.Hash[:])
-		row.Payment, _, err = b.receiptSigner.Attest(s)
+		row.Payment, _, err = r.signer.Attest(s)
 	}
 	if err != nil {
 		return row, fmt.Errorf("attest a trade: %w", err)
@@ -267,20 +269,20 @@ func (b *TradeBook) attest(t trade.Trade, role, rater string) (Issued, error) {
 
 // signBlinded signs the blinded message of a side, once. A repeated request for the same
 // message returns the same signature, because the first answer may have been lost.
-func (b *TradeBook) signBlinded(t trade.Trade, row *Issued, q receipt.Request) error {
+func (r *receiptIssuer) signBlinded(t trade.Trade, row *Issued, q receipt.Request) error {
 	if row.Signed != nil {
 		if row.Keyset != q.Keyset || !bytes.Equal(row.Blinded, q.Blinded) {
 			return trade.Refuse(message.ReasonInvalidParameters)
 		}
 		return nil
 	}
-	at, err := b.settledAt(t)
+	at, err := r.settledAt(t)
 	if err != nil {
 		return err
 	}
-	k := b.keysets[receipt.EpochOf(time.Unix(at, 0))]
+	k := r.keysets[receipt.EpochOf(time.Unix(at, 0))]
 	switch {
-	case k == nil || k.Closed || b.Reconciling:
+	case k == nil || k.Closed || r.book.Reconciling:
 		return trade.Refuse(message.ReasonNotAllowedByStatus)
 	case k.public.ID != q.Keyset:
 		return trade.Refuse(message.ReasonInvalidParameters)
@@ -294,39 +296,14 @@ func (b *TradeBook) signBlinded(t trade.Trade, row *Issued, q receipt.Request) e
 	}
 	row.Keyset, row.Blinded, row.Signed = q.Keyset, q.Blinded, signed
 	k.Issued++
-	b.saveKeyset(k)
+	r.save(k)
 	return nil
-}
-
-// issued returns the receipts of one side of a trade, or ErrNoRow.
-func (b *TradeBook) issued(id trade.OrderID, role string) (Issued, error) {
-	for _, row := range b.batch.commit.Issued {
-		if row.Trade == id && row.Role == role {
-			return row, nil
-		}
-	}
-	row, err := b.store.Issued(id, role)
-	if err != nil && !errors.Is(err, ErrNoRow) {
-		return row, fmt.Errorf("look up a receipt: %w", err)
-	}
-	return row, err
-}
-
-func (b *TradeBook) saveIssued(row Issued) {
-	rows := b.batch.commit.Issued
-	for i := range rows {
-		if rows[i].Trade == row.Trade && rows[i].Role == row.Role {
-			rows[i] = row
-			return
-		}
-	}
-	b.batch.commit.Issued = append(rows, row)
 }
 
 // settledAt returns the time at which a trade's hold was settled, from the trade's
 // journal. The keyset of that month signs for the trade, so that the receipts of a month
 // can be compared with its trades.
-func (b *TradeBook) settledAt(t trade.Trade) (at int64, err error) {
+func (r *receiptIssuer) settledAt(t trade.Trade) (at int64, err error) {
 	var replay trade.Trade
 	step := func(_ uint32, in trade.Input) error {
 		if at != 0 {
@@ -341,10 +318,10 @@ func (b *TradeBook) settledAt(t trade.Trade) (at int64, err error) {
 		}
 		return nil
 	}
-	if err := b.store.Journal(t.ID, step); err != nil {
+	if err := r.book.store.Journal(t.ID, step); err != nil {
 		return 0, err
 	}
-	for _, row := range b.batch.commit.Journal {
+	for _, row := range r.book.batch.commit.Journal {
 		if row.Trade == t.ID {
 			if err := step(row.N, row.Input); err != nil {
 				return 0, err
@@ -360,11 +337,11 @@ func (b *TradeBook) settledAt(t trade.Trade) (at int64, err error) {
 // rotateReceiptKeys makes a receipt key for the current month and, from one day before its
 // begin, for the next. A new key takes a part of a second, so it is not made in the
 // engine's goroutine.
-func (e *Engine) rotateReceiptKeys(ctx context.Context) error {
+func rotateReceiptKeys(ctx context.Context, e *Engine) error {
 	for {
 		for _, epoch := range rotationEpochs(e.Clock()) {
 			var have bool
-			if err := e.Ask(ctx, func(b *TradeBook, _ int64) error { have = b.HasKeyset(epoch); return nil }); err != nil {
+			if err := e.Ask(ctx, func(b *TradeBook, _ int64) error { have = b.receipts.has(epoch); return nil }); err != nil {
 				return err
 			}
 			if have {
@@ -374,7 +351,7 @@ func (e *Engine) rotateReceiptKeys(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if err := e.Ask(ctx, func(b *TradeBook, _ int64) error { return b.AddKeyset(epoch, secret) }); err != nil {
+			if err := e.Ask(ctx, func(b *TradeBook, _ int64) error { return b.receipts.add(epoch, secret) }); err != nil {
 				return err
 			}
 		}

@@ -30,11 +30,11 @@ func (r *rig) givesReceipts(keys *envelope.Keys, secret *rsa.PrivateKey) {
 		r.tb.Fatal(err)
 	}
 	if secret != nil {
-		if err := r.book.AddKeyset(receipt.EpochOf(time.Unix(r.node.now, 0)), secret); err != nil {
+		if err := r.book.receipts.add(receipt.EpochOf(time.Unix(r.node.now, 0)), secret); err != nil {
 			r.tb.Fatal(err)
 		}
 	}
-	r.book.QueueKeysets(r.node.now)
+	r.book.receipts.publish(r.node.now)
 	r.commit()
 }
 
@@ -189,17 +189,17 @@ func TestReceipts(t *testing.T) {
 		t.Errorf("the seller's receipt: %v", err)
 	}
 	// The count is published after a delay.
-	r.book.QueueKeysets(r.node.now)
+	r.book.receipts.publish(r.node.now)
 	r.commit()
 	published, evt := r.keyset()
 	r.pass(supplyEvery)
-	r.book.QueueKeysets(r.node.now)
+	r.book.receipts.publish(r.node.now)
 	r.commit()
 	if published, evt = r.keyset(); published.ID != set.ID || *published.Issued != 2 {
 		t.Errorf("published %+v, want 2 issued", published)
 	}
 	rows := len(r.store.rows)
-	r.book.QueueKeysets(r.node.now + 10*supplyEvery)
+	r.book.receipts.publish(r.node.now + 10*supplyEvery)
 	if r.commit(); len(r.store.rows) != rows {
 		t.Error("an unchanged count was published again")
 	}
@@ -256,7 +256,7 @@ func TestReceiptsOfAnOldStore(t *testing.T) {
 	r.resolves(id, true)
 	r.start()
 	r.givesReceipts(node, nil)
-	r.book.CloseKeysets(r.node.now)
+	r.book.receipts.close(r.node.now)
 	r.commit()
 	q, err := set.Blind(buyer.Key, nil)
 	if err != nil {
@@ -270,13 +270,13 @@ func TestReceiptsOfAnOldStore(t *testing.T) {
 	r.start()
 	r.givesReceipts(node, newBlindKey(t))
 	r.refused(message.ReasonNotAllowedByStatus, buyer, m.Action, &id, m.Payload)
-	if r.book.QueueKeysets(r.node.now + 10*supplyEvery); len(r.book.batch.commit.Outbox) != 0 || len(r.store.rows) != rows {
+	if r.book.receipts.publish(r.node.now + 10*supplyEvery); len(r.book.batch.commit.Outbox) != 0 || len(r.store.rows) != rows {
 		t.Error("a closed keyset was published")
 	}
 	// A key that may be lost is not generated a second time.
 	other := newRig(t)
 	other.givesReceipts(node, nil)
-	other.book.CloseKeysets(other.node.now)
+	other.book.receipts.close(other.node.now)
 	other.commit()
 	other.start()
 	other.givesReceipts(node, newBlindKey(t))
@@ -514,7 +514,7 @@ func TestKeysetsMoveToTheirKind(t *testing.T) {
 	if err := r.book.Attesting(KeysSealer{Keys: node}); err != nil {
 		t.Fatal(err)
 	}
-	r.book.QueueKeysets(r.node.now)
+	r.book.receipts.publish(r.node.now)
 	r.store.failBefore = true
 	if err := r.store.Commit(r.book.Take()); err == nil {
 		t.Fatal("no crash")
@@ -531,7 +531,7 @@ func TestKeysetsMoveToTheirKind(t *testing.T) {
 	}
 	r.start()
 	r.givesReceipts(node, nil)
-	r.book.QueueKeysets(r.node.now + 10*supplyEvery)
+	r.book.receipts.publish(r.node.now + 10*supplyEvery)
 	if r.commit(); published()-before != 1 {
 		t.Errorf("%d keysets are published, want one", published()-before)
 	}

@@ -54,7 +54,7 @@ func (s KeysSealer) Sign(evt *nostr.Event) error {
 // seal seals and signs the events of a commit, on all processors. The plaintext is removed
 // from the row. If the receiver's key is not a point of the curve, the message cannot be
 // read and is dropped. If an event of this node cannot be signed, the error is fatal.
-func (e *Engine) seal(ctx context.Context, c *Commit, now time.Time) error {
+func seal(ctx context.Context, e *Engine, c *Commit, now time.Time) error {
 	rows := c.Outbox
 	errs := make([]error, len(rows))
 	lost := make([]bool, len(rows))

@@ -174,7 +174,7 @@ func (r *speedRun) group(parties []trade.Party) {
 // commit is the commit of the engine, without the execution of effects.
 func (r *speedRun) commit() {
 	c := r.e.book.Take()
-	if err := r.e.seal(r.b.Context(), c, r.w.clock.Now()); err != nil {
+	if err := seal(r.b.Context(), r.e, c, r.w.clock.Now()); err != nil {
 		r.b.Fatal(err)
 	}
 	if err := r.e.Store.Commit(c); err != nil {

@@ -21,9 +21,12 @@ func (t Throttle) until() int64 {
 	return t.At + min(throttleFirst<<min(max(t.Count-1, 0), 10), throttleMost)
 }
 
-// throttled reports whether a taker must wait, by its key or its identity.
-func (b *TradeBook) throttled(p trade.Party, at int64) bool {
-	return b.throttles[p.Key].waits(at) || b.throttles[p.Identity].waits(at)
+// throttles holds the takers that cancelled before payment, by trade key or identity.
+type throttles map[string]Throttle
+
+// wait reports whether a taker must wait, by its key or its identity.
+func (ts throttles) wait(p trade.Party, at int64) bool {
+	return ts[p.Key].waits(at) || ts[p.Identity].waits(at)
 }
 
 // waits reports whether the subject must wait. A clock that was set back does not extend
@@ -32,20 +35,20 @@ func (t Throttle) waits(at int64) bool {
 	return t.Count > 0 && at < t.until() && at >= t.At-throttleFirst
 }
 
-// throttle counts a taker's cancel before payment, by the taker's key and identity.
-func (b *TradeBook) throttle(p trade.Party, at int64) {
+// count adds a taker's cancel before payment to the batch, by the taker's key and identity.
+func (ts throttles) count(b *batch, p trade.Party, at int64) {
 	subjects := []string{p.Key, p.Identity}
 	if p.Private() {
 		subjects = subjects[:1]
 	}
 	for _, subject := range subjects {
-		t := b.throttles[subject]
+		t := ts[subject]
 		if at-t.At >= throttleForget {
 			t.Count = 0
 		}
 		t = Throttle{Subject: subject, Count: t.Count + 1, At: at}
-		b.throttles[subject] = t
-		b.batch.commit.Throttles = append(b.batch.commit.Throttles, t)
+		ts[subject] = t
+		b.commit.Throttles = append(b.commit.Throttles, t)
 	}
 }
 
@@ -54,15 +57,15 @@ func (b *TradeBook) throttle(p trade.Party, at int64) {
 const maxThrottles = 50_000
 
 // forget removes expired throttles, at most as many as one batch holds.
-func (b *TradeBook) forget(at int64) {
-	crowded := len(b.throttles) > maxThrottles
+func (ts throttles) forget(b *batch, at int64) {
+	crowded := len(ts) > maxThrottles
 	n := 0
-	for subject, t := range b.throttles {
+	for subject, t := range ts {
 		if at-t.At < throttleForget && !(crowded && !t.waits(at)) {
 			continue
 		}
-		delete(b.throttles, subject)
-		b.batch.commit.Throttles = append(b.batch.commit.Throttles, Throttle{Subject: subject})
+		delete(ts, subject)
+		b.commit.Throttles = append(b.commit.Throttles, Throttle{Subject: subject})
 		if n++; n == maxBatch {
 			return
 		}

@@ -59,37 +59,20 @@ type TradeBook struct {
 	// used.
 	NodeDown bool
 
-	receiptSigner ReceiptSigner          // nil: no receipts are issued
-	keysets       map[string]*ReceiptKey // by epoch
-	keys          *keyring               // trade keys of open trades
-	store         Store
-	head          Head
-	open          map[trade.OrderID]*trade.Trade
-	identities    map[string]map[trade.OrderID]struct{} // parties of open trades
-	holds         map[trade.Hash]int                    // hold invoices of open trades
-	throttles     map[string]Throttle                   // by trade key or identity
-	probes        *probes                               // messages that wait for the check of their address
-	questions     map[question]uint64                   // outbox rows whose question must be in the outbox only once
-	asking        map[uint64]question                   // the same by row id
-	nonce         trade.HoldNonce                       // nonce of the preimage in the current input
-	changed       bool                                  // the head changed in a way that must be committed now
-	batch         *batch
-}
-
-// batch is a commit in progress.
-type batch struct {
-	commit Commit
-	trades map[trade.OrderID]int // index into commit.Trades
-	users  map[string]int
-	seen   map[string]bool
-	claims map[trade.Hash]trade.OrderID
-	// bytes is an estimate of the commit's size in the store.
-	bytes int
-	// at is the latest time of an input, unix seconds.
-	at int64
-	// Refusals and bugs are counted for metrics.
-	bugs  []error
-	steps map[trade.Trigger]int
+	receipts   *receiptIssuer // nil: no receipts are issued
+	keys       *keyring       // trade keys of open trades
+	store      Store
+	head       Head
+	open       map[trade.OrderID]*trade.Trade
+	identities map[string]map[trade.OrderID]struct{} // parties of open trades
+	holds      map[trade.Hash]int                    // hold invoices of open trades
+	throttles  throttles
+	probes     *probes             // messages that wait for the check of their address
+	questions  map[question]uint64 // outbox rows whose question must be in the outbox only once
+	asking     map[uint64]question // the same by row id
+	nonce      trade.HoldNonce     // nonce of the preimage in the current input
+	changed    bool                // the head changed in a way that must be committed now
+	batch      *batch
 }
 
 // NewTradeBook returns a trade book with the open trades of a store.
@@ -97,7 +80,7 @@ func NewTradeBook(store Store) (*TradeBook, error) {
 	b := &TradeBook{
 		store: store, open: make(map[trade.OrderID]*trade.Trade),
 		identities: make(map[string]map[trade.OrderID]struct{}), keys: newKeyring(),
-		holds: make(map[trade.Hash]int), throttles: make(map[string]Throttle), probes: newProbes(),
+		holds: make(map[trade.Hash]int), throttles: make(throttles), probes: newProbes(),
 		questions: make(map[question]uint64), asking: make(map[uint64]question),
 	}
 	head, err := store.Head()
@@ -127,9 +110,18 @@ func NewTradeBook(store Store) (*TradeBook, error) {
 	return b, nil
 }
 
+// Attesting sets the signer, so that the trade book issues receipts.
+func (b *TradeBook) Attesting(n ReceiptSigner) error {
+	b.receipts = &receiptIssuer{book: b, signer: n, keysets: make(map[string]*ReceiptKey)}
+	return b.store.ReceiptKeys(func(k ReceiptKey) error {
+		b.receipts.keysets[k.Epoch] = &k
+		return k.open(n.Pubkey())
+	})
+}
+
 func (b *TradeBook) begin() {
 	b.batch = &batch{
-		trades: make(map[trade.OrderID]int), users: make(map[string]int),
+		store: b.store, trades: make(map[trade.OrderID]int), users: make(map[string]int),
 		seen: make(map[string]bool), claims: make(map[trade.Hash]trade.OrderID), steps: make(map[trade.Trigger]int),
 	}
 }
@@ -436,7 +428,7 @@ func (b *TradeBook) spawn(c trade.Child, at int64) error {
 		}
 		return err
 	}
-	return b.useIndex(c.Maker, at)
+	return b.batch.useIndex(c.Maker, at)
 }
 
 // reserve keeps the hashes of payout invoices apart: the hash of a payout belongs to one

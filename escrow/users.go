@@ -8,10 +8,10 @@ import (
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
-// user returns the stored facts about an identity, or ErrNoRow.
-func (b *TradeBook) user(identity string) (User, error) {
-	if i, ok := b.batch.users[identity]; ok {
-		return b.batch.commit.Users[i], nil
+// user returns the facts about an identity, or ErrNoRow.
+func (b *batch) user(identity string) (User, error) {
+	if i, ok := b.users[identity]; ok {
+		return b.commit.Users[i], nil
 	}
 	u, err := b.store.User(identity)
 	if err != nil && !errors.Is(err, ErrNoRow) {
@@ -20,18 +20,18 @@ func (b *TradeBook) user(identity string) (User, error) {
 	return u, err
 }
 
-func (b *TradeBook) remember(u User) {
-	if i, ok := b.batch.users[u.Identity]; ok {
-		b.batch.commit.Users[i] = u
+func (b *batch) remember(u User) {
+	if i, ok := b.users[u.Identity]; ok {
+		b.commit.Users[i] = u
 		return
 	}
-	b.batch.users[u.Identity] = len(b.batch.commit.Users)
-	b.batch.commit.Users = append(b.batch.commit.Users, u)
+	b.users[u.Identity] = len(b.commit.Users)
+	b.commit.Users = append(b.commit.Users, u)
 }
 
 // checkIndex returns a refusal if an identity uses its trade keys out of order or twice. A
 // sender without an identity has no index to check.
-func (b *TradeBook) checkIndex(msg InboundMessage) error {
+func (b *batch) checkIndex(msg InboundMessage) error {
 	if msg.Identity == msg.Sender || msg.Message.TradeIndex == nil {
 		return nil
 	}
@@ -62,7 +62,7 @@ func (b *TradeBook) checkIndex(msg InboundMessage) error {
 
 // useIndex records that a party's trade key was used. useIndex is called after all other
 // checks, so that a refused message uses no index.
-func (b *TradeBook) useIndex(p trade.Party, at int64) error {
+func (b *batch) useIndex(p trade.Party, at int64) error {
 	if p.Private() || p.Index <= 0 {
 		return nil
 	}
@@ -82,7 +82,7 @@ func (b *TradeBook) useIndex(p trade.Party, at int64) error {
 
 // reputation returns the reputation of a taker for the counterparty. Ratings are not
 // counted yet, so the reputation is only the age of the identity at this node.
-func (b *TradeBook) reputation(msg InboundMessage, at int64) *message.UserInfo {
+func (b *batch) reputation(msg InboundMessage, at int64) *message.UserInfo {
 	info := &message.UserInfo{}
 	if msg.Identity == msg.Sender {
 		return info

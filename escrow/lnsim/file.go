@@ -44,34 +44,9 @@ func Open(cfg Config, path string) (*World, error) {
 	return w, nil
 }
 
-// unlock releases w.mu. If the world is stored in a file and has changed, unlock writes
-// the file first.
-func (w *World) unlock() {
-	defer w.mu.Unlock()
-	if w.path == "" || !w.changed || w.broken != nil {
-		return
-	}
-	w.changed = false
-	for _, n := range w.nodes {
-		n.forgetOldest()
-	}
-	if err := w.save(); err != nil {
-		// The change is not in the file, so this call and all later calls return
-		// ErrUnavailable.
-		w.broken = fmt.Errorf("lnsim: %w", err)
-	}
-}
-
-// lost reports whether the file is no longer written, after a failed write or a
-// violated invariant.
-func (w *World) lost() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.path != "" && w.broken != nil
-}
-
-func (w *World) save() error {
-	text, err := w.write()
+// save writes the world's file. The caller holds w.mu.
+func save(w *World) error {
+	text, err := encode(w)
 	if err != nil {
 		return err
 	}
@@ -82,8 +57,8 @@ func (w *World) save() error {
 	return os.Rename(next, filepath.Clean(w.path))
 }
 
-// forgetOldest removes the oldest ended holds and payments beyond keptFinal.
-func (n *Node) forgetOldest() {
+// forgetOldest removes a node's oldest ended holds and payments beyond keptFinal.
+func forgetOldest(n *Node) {
 	if len(n.holds) <= 2*keptFinal && len(n.payments) <= 2*keptFinal {
 		return // the search below reads all entries, so it runs rarely
 	}

@@ -205,16 +205,6 @@ func (n *Node) Forget(h trade.Hash) bool {
 	return dropped
 }
 
-// payerWaits reports whether the payer of this hold has not learned of its end yet.
-func (w *World) payerWaits(held *hold) bool {
-	payer := w.nodeNamed(held.Payer)
-	if payer == nil {
-		return false
-	}
-	p := payer.payments[held.Hash]
-	return p != nil && p.Attempt == held.Attempt && p.Status == trade.PaymentInFlight
-}
-
 // begin starts a call. It locks the world and returns the function that ends the call
 // and unlocks the world. If the node does not answer, begin returns an error and the
 // world stays unlocked. If the answer is to be lost, end returns ErrUnavailable.

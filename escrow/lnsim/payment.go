@@ -324,3 +324,13 @@ func (w *World) durationBelow(d time.Duration) time.Duration {
 	}
 	return time.Duration(w.random.Int64N(int64(d)))
 }
+
+// payerWaits reports whether the payer of this hold has not learned of its end yet.
+func (w *World) payerWaits(held *hold) bool {
+	payer := w.nodeNamed(held.Payer)
+	if payer == nil {
+		return false
+	}
+	p := payer.payments[held.Hash]
+	return p != nil && p.Attempt == held.Attempt && p.Status == trade.PaymentInFlight
+}

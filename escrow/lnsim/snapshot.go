@@ -38,16 +38,8 @@ type nodeSnapshot struct {
 	Parked   []*event
 }
 
-// Snapshot returns the world in the form that Restore reads. The snapshot contains
-// every preimage of the world, so it must be kept secret.
-func (w *World) Snapshot() ([]byte, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.write()
-}
-
-// write is Snapshot without the lock. The caller holds w.mu.
-func (w *World) write() ([]byte, error) {
+// encode returns the snapshot of a world. The caller holds w.mu.
+func encode(w *World) ([]byte, error) {
 	random, err := w.source.MarshalBinary()
 	if err != nil {
 		return nil, err

@@ -21,87 +21,80 @@ const (
 	payPatience = 30 * time.Second
 )
 
-// Wallet returns a handler that serves one node as a wallet for any client, for demos:
-//
-//	POST /lnsim/invoice  {amount_sats, memo}  {bolt11}     amount_sats 0: the payer chooses
-//	POST /lnsim/pay      {bolt11, amount_sats} {state}     accepted, succeeded or failed; amount_sats only for an invoice without one
-//	POST /lnsim/blocks   {n}                  {height}
-//	GET  /lnsim/balance                       {wallet_sats, node_sats, held_sats}
-//
-// Errors are RFC 9457 problem documents. The handler has no authentication, so it must
-// be mounted on a private listener only.
-func (w *World) Wallet(name string) http.Handler {
+// wallet serves the node of a world with the given name.
+type wallet struct {
+	w    *World
+	name string
+}
+
+func (u wallet) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /lnsim/invoice", w.serveInvoice(name))
-	mux.HandleFunc("POST /lnsim/pay", w.servePay(name))
-	mux.HandleFunc("POST /lnsim/blocks", w.serveBlocks)
+	mux.HandleFunc("POST /lnsim/invoice", u.serveInvoice)
+	mux.HandleFunc("POST /lnsim/pay", u.servePay)
+	mux.HandleFunc("POST /lnsim/blocks", u.serveBlocks)
 	mux.HandleFunc("GET /lnsim/balance", func(rw http.ResponseWriter, _ *http.Request) {
-		answer(rw, w.Purse(name))
+		answer(rw, u.w.Purse(u.name))
 	})
 	return mux
 }
 
-func (w *World) serveInvoice(name string) http.HandlerFunc {
-	return func(rw http.ResponseWriter, r *http.Request) {
-		var in struct {
-			AmountSats *int64 `json:"amount_sats"`
-			Memo       string `json:"memo"`
-		}
-		if !read(rw, r, &in) {
-			return
-		}
-		if in.AmountSats == nil {
-			problem(rw, http.StatusBadRequest, "amount_sats is missing")
-			return
-		}
-		bolt11, err := w.Node(name).AddInvoice(r.Context(), *in.AmountSats, in.Memo, walletExpiry)
-		if err != nil {
-			refuse(rw, err)
-			return
-		}
-		answer(rw, map[string]string{"bolt11": bolt11})
+func (u wallet) serveInvoice(rw http.ResponseWriter, r *http.Request) {
+	var in struct {
+		AmountSats *int64 `json:"amount_sats"`
+		Memo       string `json:"memo"`
 	}
+	if !read(rw, r, &in) {
+		return
+	}
+	if in.AmountSats == nil {
+		problem(rw, http.StatusBadRequest, "amount_sats is missing")
+		return
+	}
+	bolt11, err := u.w.Node(u.name).AddInvoice(r.Context(), *in.AmountSats, in.Memo, walletExpiry)
+	if err != nil {
+		refuse(rw, err)
+		return
+	}
+	answer(rw, map[string]string{"bolt11": bolt11})
 }
 
-func (w *World) servePay(name string) http.HandlerFunc {
-	return func(rw http.ResponseWriter, r *http.Request) {
-		var in struct {
-			Bolt11     string `json:"bolt11"`
-			AmountSats int64  `json:"amount_sats"`
-		}
-		if !read(rw, r, &in) {
-			return
-		}
-		invoice, err := escrow.ParseInvoice(in.Bolt11)
-		if err != nil {
-			problem(rw, http.StatusBadRequest, err.Error())
-			return
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), payPatience)
-		defer cancel()
-		wallet := w.Node(name)
-		sats, _ := invoice.AmountSats()
-		err = wallet.Pay(ctx, escrow.Payment{
-			Bolt11:     in.Bolt11,
-			AmountSats: in.AmountSats,
-			MaxFeeSats: (sats+in.AmountSats)/100 + 10,
-		})
-		// If the payment already exists, the handler waits for it as for a new one, so
-		// that a client may repeat its request.
-		if err != nil && !errors.Is(err, escrow.ErrExists) {
-			refuse(rw, err)
-			return
-		}
-		state, err := wallet.settled(ctx, invoice.Hash)
-		if err != nil {
-			problem(rw, http.StatusGatewayTimeout, "the payment is still in flight")
-			return
-		}
-		answer(rw, map[string]string{"state": state})
+func (u wallet) servePay(rw http.ResponseWriter, r *http.Request) {
+	var in struct {
+		Bolt11     string `json:"bolt11"`
+		AmountSats int64  `json:"amount_sats"`
 	}
+	if !read(rw, r, &in) {
+		return
+	}
+	invoice, err := escrow.ParseInvoice(in.Bolt11)
+	if err != nil {
+		problem(rw, http.StatusBadRequest, err.Error())
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), payPatience)
+	defer cancel()
+	payer := u.w.Node(u.name)
+	sats, _ := invoice.AmountSats()
+	err = payer.Pay(ctx, escrow.Payment{
+		Bolt11:     in.Bolt11,
+		AmountSats: in.AmountSats,
+		MaxFeeSats: (sats+in.AmountSats)/100 + 10,
+	})
+	// If the payment already exists, the handler waits for it as for a new one, so
+	// that a client may repeat its request.
+	if err != nil && !errors.Is(err, escrow.ErrExists) {
+		refuse(rw, err)
+		return
+	}
+	state, err := payer.settled(ctx, invoice.Hash)
+	if err != nil {
+		problem(rw, http.StatusGatewayTimeout, "the payment is still in flight")
+		return
+	}
+	answer(rw, map[string]string{"state": state})
 }
 
-func (w *World) serveBlocks(rw http.ResponseWriter, r *http.Request) {
+func (u wallet) serveBlocks(rw http.ResponseWriter, r *http.Request) {
 	var in struct {
 		N int `json:"n"`
 	}
@@ -112,8 +105,8 @@ func (w *World) serveBlocks(rw http.ResponseWriter, r *http.Request) {
 		problem(rw, http.StatusBadRequest, fmt.Sprintf("n must be from 1 to %d", maxBlocks))
 		return
 	}
-	w.Mine(in.N)
-	answer(rw, map[string]uint32{"height": w.Height()})
+	u.w.Mine(in.N)
+	answer(rw, map[string]uint32{"height": u.w.Height()})
 }
 
 // read decodes the request's body, which must be one JSON object. If the body is not,

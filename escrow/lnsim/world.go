@@ -15,11 +15,11 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 
 	"github.com/btcsuite/btcd/btcec/v2"
-
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
@@ -428,4 +428,51 @@ func (e *events) Pop() any {
 	old[len(old)-1] = nil
 	*e = old[:len(old)-1]
 	return last
+}
+
+// Wallet returns a handler that serves one node as a wallet for any client, for demos:
+//
+//	POST /lnsim/invoice  {amount_sats, memo}  {bolt11}     amount_sats 0: the payer chooses
+//	POST /lnsim/pay      {bolt11, amount_sats} {state}     accepted, succeeded or failed; amount_sats only for an invoice without one
+//	POST /lnsim/blocks   {n}                  {height}
+//	GET  /lnsim/balance                       {wallet_sats, node_sats, held_sats}
+//
+// Errors are RFC 9457 problem documents. The handler has no authentication, so it must
+// be mounted on a private listener only.
+func (w *World) Wallet(name string) http.Handler {
+	return wallet{w, name}.handler()
+}
+
+// unlock releases w.mu. If the world is stored in a file and has changed, unlock writes
+// the file first.
+func (w *World) unlock() {
+	defer w.mu.Unlock()
+	if w.path == "" || !w.changed || w.broken != nil {
+		return
+	}
+	w.changed = false
+	for _, n := range w.nodes {
+		forgetOldest(n)
+	}
+	if err := save(w); err != nil {
+		// The change is not in the file, so this call and all later calls return
+		// ErrUnavailable.
+		w.broken = fmt.Errorf("lnsim: %w", err)
+	}
+}
+
+// lost reports whether the file is no longer written, after a failed write or a
+// violated invariant.
+func (w *World) lost() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.path != "" && w.broken != nil
+}
+
+// Snapshot returns the world in the form that Restore reads. The snapshot contains
+// every preimage of the world, so it must be kept secret.
+func (w *World) Snapshot() ([]byte, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return encode(w)
 }

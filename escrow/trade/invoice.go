@@ -1,11 +1,5 @@
 package trade
 
-import (
-	"fmt"
-
-	"github.com/mostrodex/mostrodex/mostro"
-)
-
 // pays reports whether a destination is valid for a payout of amountSats. If open is set,
 // the order's amount is not known yet, and only a destination without an amount is valid.
 // A nil destination is never valid.
@@ -49,16 +43,6 @@ func (d *Destination) payTo() PayTo {
 // usable reports whether an invoice that was valid earlier can still be paid.
 func (i PayTo) usable(at int64) bool {
 	return i.Text != "" && (i.Address() || i.ExpiresAt > at)
-}
-
-// memo returns the description of the hold invoice that the seller's wallet shows.
-func (t Trade) memo() string {
-	verb := "SELL"
-	if t.Kind == mostro.SideBuy {
-		verb = "BUY"
-	}
-	return fmt.Sprintf("Escrow of order %s: %s BTC for %s %d. The payment freezes until it is released or cancelled.",
-		t.ID, verb, t.Fiat, t.FiatAmount)
 }
 
 // MaxInvoiceText is the longest text that is parsed, in bytes: the longest invoice that

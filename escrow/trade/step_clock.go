@@ -75,15 +75,6 @@ func (s *step) holdUnknown() error {
 	return s.guard(t.safeUntil() <= s.in.At)
 }
 
-// safeUntil returns the time at which a hold comes within the margin of its time lock, as
-// far as the clock can tell.
-func (t Trade) safeUntil() int64 {
-	if t.SafeUntil != 0 {
-		return t.SafeUntil
-	}
-	return t.HeldAt + t.Terms.guardSeconds()
-}
-
 // guard acts before the node would. If a hold is near its time lock and no party says that
 // fiat was paid, the hold is cancelled. If a party says that fiat was paid, the trade
 // becomes a dispute for a solver. The escrow alone never cancels a hold after fiat was

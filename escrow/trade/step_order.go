@@ -235,13 +235,6 @@ func index(p Party) *int64 {
 	return &n
 }
 
-// askInvoice returns the order in the message that asks the buyer for an invoice.
-func (t Trade) askInvoice() *message.SmallOrder {
-	o := t.SmallOrder(t.Status, t.PayoutSats())
-	o.ExpiresAt = nil
-	return o
-}
-
 // newDuty starts the time of the party that must act next. Each duty has the full time.
 func (s *step) newDuty() {
 	s.t.TakenAt = s.in.At

@@ -28,22 +28,6 @@ func (s *step) claim(i PayTo) {
 	s.do(s.t.payEffect())
 }
 
-// payEffect returns the payment of the claim. The node needs the amount only if the
-// invoice states none.
-func (t Trade) payEffect() Effect {
-	e := Effect{
-		Kind: FxPay, Hash: t.Payout.Hash, Text: t.Payout.Bolt11, Attempt: t.Payout.Attempt,
-		MaxFeeSats: t.Terms.MaxRoutingFee.RoutingCap(t.PayoutSats()),
-	}
-	if t.Terms.RoutingWithinFee && t.Terms.Fee > 0 {
-		e.MaxFeeSats = min(e.MaxFeeSats, 2*t.FeeSats)
-	}
-	if t.Payout.Open {
-		e.AmountSats = t.PayoutSats()
-	}
-	return e
-}
-
 // current reports whether the input is about the current attempt of the payout.
 func (s *step) current() bool {
 	return s.t.Status == message.TradeSettledHoldInvoice && s.in.Attempt == s.t.Payout.Attempt

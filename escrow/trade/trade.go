@@ -423,3 +423,45 @@ func (t Trade) Window(at int64) (opened, closes int64) {
 	}
 	return at, 0
 }
+
+// askInvoice returns the order in the message that asks the buyer for an invoice.
+func (t Trade) askInvoice() *message.SmallOrder {
+	o := t.SmallOrder(t.Status, t.PayoutSats())
+	o.ExpiresAt = nil
+	return o
+}
+
+// payEffect returns the payment of the claim. The node needs the amount only if the
+// invoice states none.
+func (t Trade) payEffect() Effect {
+	e := Effect{
+		Kind: FxPay, Hash: t.Payout.Hash, Text: t.Payout.Bolt11, Attempt: t.Payout.Attempt,
+		MaxFeeSats: t.Terms.MaxRoutingFee.RoutingCap(t.PayoutSats()),
+	}
+	if t.Terms.RoutingWithinFee && t.Terms.Fee > 0 {
+		e.MaxFeeSats = min(e.MaxFeeSats, 2*t.FeeSats)
+	}
+	if t.Payout.Open {
+		e.AmountSats = t.PayoutSats()
+	}
+	return e
+}
+
+// safeUntil returns the time at which a hold comes within the margin of its time lock, as
+// far as the clock can tell.
+func (t Trade) safeUntil() int64 {
+	if t.SafeUntil != 0 {
+		return t.SafeUntil
+	}
+	return t.HeldAt + t.Terms.guardSeconds()
+}
+
+// memo returns the description of the hold invoice that the seller's wallet shows.
+func (t Trade) memo() string {
+	verb := "SELL"
+	if t.Kind == mostro.SideBuy {
+		verb = "BUY"
+	}
+	return fmt.Sprintf("Escrow of order %s: %s BTC for %s %d. The payment freezes until it is released or cancelled.",
+		t.ID, verb, t.Fiat, t.FiatAmount)
+}
