@@ -375,8 +375,10 @@ func TestAttackSystemClockSetBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.startWithClock(db, clock.Now)
-	_, _ = w.engine.Trades(t.Context())
-	time.Sleep(100 * time.Millisecond)
+	w.eventually("a dated commit", func() (dated bool) {
+		_ = w.engine.Ask(t.Context(), func(b *TradeBook, _ int64) error { dated = b.head.At != 0; return nil })
+		return dated
+	})
 	was := time.Now().Unix()
 	clock.mu.Lock()
 	clock.back = 2 * time.Hour
@@ -421,10 +423,7 @@ func TestAttackShorterLogGrowsPastTheCursor(t *testing.T) {
 	w.start()
 	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	id := w.toFiatSent(seller, buyer)
-	for !w.heard() {
-		time.Sleep(time.Millisecond)
-	}
-	time.Sleep(100 * time.Millisecond)
+	w.quiet()
 	_ = w.stop()
 	db, err := OpenDB(filepath.Join(w.dir, "escrow"))
 	if err != nil {
@@ -729,7 +728,12 @@ func TestAttackCopyReadWhileTheNodeIsUnsynced(t *testing.T) {
 	if !w.engine.Reconcile {
 		t.Fatal("the older copy was not detected")
 	}
-	time.Sleep(500 * time.Millisecond)
+	w.eventually("the end of the lookups", func() bool {
+		_, reconciling, err := w.engine.Paused(t.Context())
+		return err == nil && !reconciling
+	})
+	asked := node.asked.Load()
+	w.eventually("two more questions to the node", func() bool { return node.asked.Load() > asked+1 })
 	node.unsynced.Store(false)
 	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -747,9 +751,11 @@ func TestAttackCopyReadWhileTheNodeIsUnsynced(t *testing.T) {
 type unsyncedNode struct {
 	*testNode
 	unsynced atomic.Bool
+	asked    atomic.Int64 // calls of Info
 }
 
 func (n *unsyncedNode) Info(ctx context.Context) (NodeInfo, error) {
+	n.asked.Add(1)
 	info, err := n.testNode.Info(ctx)
 	info.Synced = info.Synced && !n.unsynced.Load()
 	return info, err
@@ -857,11 +863,12 @@ func TestAttackClockAheadAcrossARestart(t *testing.T) {
 			t.Fatal("the hold was not checked")
 		}
 	}
-	time.Sleep(100 * time.Millisecond)
+	w.quiet()
 	_ = w.stop()
 	w.clock.move(-48 * time.Hour) // NTP sets the clock while the program is down
 	w.start()
-	time.Sleep(200 * time.Millisecond)
+	w.eventually("a usable node", func() bool { return len(w.engine.Status().Closed) == 0 })
+	w.quiet()
 	got := w.trade(id)
 	if got.SafeUntil < w.clock.Now().Unix() {
 		t.Errorf("the hold counts as unsafe since %d s: the step of the clock was subtracted twice", w.clock.Now().Unix()-got.SafeUntil)
@@ -889,7 +896,9 @@ func TestAttackPayoutFromTwoWallets(t *testing.T) {
 		}
 	}
 	node.swapped.Store(true)
-	time.Sleep(time.Second)
+	// The watch asks the other wallet again after it has refused to believe the first answer.
+	w.eventually("two questions to the other wallet", func() bool { return node.tracked.Load() > 1 })
+	w.quiet()
 	node.other.with(func(n *simNode) {
 		if len(n.pays) > 0 {
 			t.Error("the payout is in flight in one wallet and was also sent from the other")
@@ -912,6 +921,7 @@ type twoWallets struct {
 	*testNode
 	other   *testNode
 	swapped atomic.Bool
+	tracked atomic.Int64 // calls of TrackPayment that the other wallet has answered
 }
 
 func (n *twoWallets) now() *testNode {
@@ -936,12 +946,15 @@ func (n *twoWallets) Pay(ctx context.Context, p Payment) (err error) {
 }
 
 func (n *twoWallets) TrackPayment(ctx context.Context, h trade.Hash) (PaymentState, error) {
+	if n.swapped.Load() {
+		defer n.tracked.Add(1)
+	}
 	return n.now().TrackPayment(ctx, h)
 }
 
 func (n *twoWallets) WatchPayment(ctx context.Context, h trade.Hash, fn func(PaymentState) error) error {
 	for ; ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
-		state, err := n.now().TrackPayment(ctx, h)
+		state, err := n.TrackPayment(ctx, h)
 		switch {
 		case err == nil && state.Status == trade.PaymentUnknown:
 			return ErrNotFound
@@ -971,7 +984,9 @@ func TestAttackWitnessThatCannotBeWritten(t *testing.T) {
 	w.clock.move(2 * time.Second)
 	u := w.user(envelope.TransportV2)
 	u.send(u.sell(50_000, 50))
-	time.Sleep(300 * time.Millisecond)
+	w.eventually("a warning about the witness file", func() bool {
+		return strings.Contains(strings.Join(w.engine.Status().Warnings, ""), "witness file")
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	if _, err := w.engine.Trades(ctx); err != nil {
@@ -1067,7 +1082,7 @@ func TestAttackCopyWithItsWitness(t *testing.T) {
 			t.Fatal("the log is not replayed")
 		}
 	}
-	time.Sleep(400 * time.Millisecond)
+	w.quiet()
 	w.node.with(func(n *simNode) {
 		if n.paidMsat > n.settledMsat || len(n.pays) != 1 {
 			t.Errorf("%d payments, %d msat paid, %d msat settled", len(n.pays), n.paidMsat, n.settledMsat)

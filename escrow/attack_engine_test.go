@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -238,7 +239,7 @@ func restoredCopy(t *testing.T, latency time.Duration, witness string) {
 			t.Fatal("the log is not replayed")
 		}
 	}
-	time.Sleep(50 * time.Millisecond) // for late effects
+	w.quiet()
 	if !w.engine.Reconcile {
 		t.Error("the older copy was not detected")
 	}
@@ -324,7 +325,7 @@ func TestCopyIsNotForgottenByARestart(t *testing.T) {
 					t.Fatal("the log is not replayed")
 				}
 			}
-			time.Sleep(50 * time.Millisecond) // for effects that must not come
+			w.quiet()
 			if tr := w.trade(id); !tr.Frozen {
 				t.Errorf("the trade that was paid out is %s and not frozen", tr.Status)
 			}
@@ -443,7 +444,7 @@ func TestNodeTroubles(t *testing.T) {
 	trouble.set("another", nil)
 	closed("put that wallet back")
 	seller.send(message.Message{RequestID: number(5), ID: &id, Action: message.ActionRelease})
-	time.Sleep(300 * time.Millisecond)
+	w.eventually("a settlement that is not sent", func() bool { return w.failures(id) > 0 })
 	w.node.with(func(n *simNode) {
 		if n.settledMsat != 0 {
 			t.Error("the engine sent a settle to another wallet")
@@ -506,7 +507,8 @@ func (n *troubledNode) Info(ctx context.Context) (NodeInfo, error) {
 func TestVetRefuses(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
-	w.vet = func(context.Context, NodeInfo) error { return errors.New("on mainnet") }
+	var vetted atomic.Int64
+	w.vet = func(context.Context, NodeInfo) error { vetted.Add(1); return errors.New("on mainnet") }
 	w.start()
 	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(strings.Join(w.engine.Status().Closed, ""), "on mainnet"); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -515,7 +517,8 @@ func TestVetRefuses(t *testing.T) {
 	}
 	u := w.user(envelope.TransportV2)
 	u.send(u.sell(50_000, 50))
-	time.Sleep(100 * time.Millisecond)
+	before := vetted.Load()
+	w.eventually("two more refusals", func() bool { return vetted.Load() > before+1 })
 	if open, err := w.engine.Trades(t.Context()); err != nil || len(open) != 0 {
 		t.Error("an order was accepted", err)
 	}

@@ -545,6 +545,44 @@ func (w *world) trade(id trade.OrderID) trade.Trade {
 	return t
 }
 
+// eventually waits until a condition holds.
+func (w *world) eventually(what string, holds func() bool) {
+	w.tb.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.tb.Fatalf("not within 30 s: %s; log: %s", what, w.output)
+		}
+	}
+}
+
+// quiet waits until every sent message is decided and no effect waits in the outbox. A result
+// that arrives after a check is decided by the next one, so two checks in a row must hold.
+func (w *world) quiet() {
+	w.tb.Helper()
+	rounds := 0
+	w.eventually("an engine without work", func() bool {
+		idle := w.heard()
+		for _, n := range w.engine.outbox.depth() {
+			idle = idle && n == 0
+		}
+		if rounds++; !idle {
+			rounds = 0
+		}
+		return rounds > 1
+	})
+}
+
+// failures returns how often the first row of the node's lane of a trade has failed.
+func (w *world) failures(id trade.OrderID) int {
+	o := w.engine.outbox
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if q := o.lanes[laneKey{trade: id, lane: laneNode}]; q != nil {
+		return q.failures
+	}
+	return 0
+}
+
 // until waits until a trade has a status.
 func (w *world) until(id trade.OrderID, want message.TradeStatus) trade.Trade {
 	w.tb.Helper()
