@@ -58,7 +58,7 @@ func TestSealOpenEveryModeAndAction(t *testing.T) {
 			}
 		}
 	}
-	if n != 2*4*51 {
+	if n != 2*4*59 {
 		t.Fatalf("%d rounds", n)
 	}
 }
@@ -411,7 +411,7 @@ func TestSealRefuses(t *testing.T) {
 		"identity unsigned":  {ok, with(func(o *SealOptions) { o.Identity, o.Unsigned = identity, true }), message.RuleUnsigned},
 		"unknown action":     {message.Message{Wrapper: message.WrapperOrder, Action: "take-all"}, with(func(o *SealOptions) {}), message.RuleAction},
 		"unknown wrapper":    {message.Message{Wrapper: "x", Action: message.ActionCancel}, with(func(o *SealOptions) {}), message.RuleWrapper},
-		"unknown reason":     {message.Message{Wrapper: message.WrapperCantDo, Action: message.ActionCantDo, Payload: message.CantDo{Reason: "because"}}, with(func(o *SealOptions) {}), message.RuleValue},
+		"unknown reason":     {message.Message{Wrapper: message.WrapperCantDo, Action: message.ActionCantDo, Payload: message.CantDo{Reason: "because"}}, with(func(o *SealOptions) {}), message.RuleCanonical},
 		"unknown status":     {message.Message{Wrapper: message.WrapperOrder, Action: message.ActionNewOrder, Payload: &message.SmallOrder{Status: "new"}}, with(func(o *SealOptions) {}), message.RuleValue},
 		"order that is nil":  {message.Message{Wrapper: message.WrapperOrder, Action: message.ActionNewOrder, Payload: (*message.SmallOrder)(nil)}, with(func(o *SealOptions) {}), message.RuleType},
 		"too much work":      {ok, with(func(o *SealOptions) { o.Work = 257 }), message.RuleWork},

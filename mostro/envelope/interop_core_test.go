@@ -11,23 +11,24 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 func core(t *testing.T) *bridge {
 	t.Helper()
-	return startBridge(t, preparedBridge(t, "MOSTRODEX_INTEROP_CORE", "interop-core"))
+	return startBridge(t, testkit.PreparedBridge(t, "MOSTRODEX_INTEROP_CORE", "interop-core"))
 }
 
 // TestInteropCoreTransports checks that mostro-core opens messages of every action that
-// we sealed, and that we open messages of mostro-core: v2 and v1, with a reputation and
-// in full privacy, signed and unsigned.
+// we sealed, and that we open messages of mostro-core: with a reputation and in full
+// privacy, signed and unsigned. mostro-core has no gift wraps since 0.16.0.
 func TestInteropCoreTransports(t *testing.T) {
 	b := core(t)
 	identity, trade := keysA(t)
 	node := smallKeys(t, 3)
-	cases := crossCases(t, identity, trade)
+	cases := crossCases(t, identity, trade, TransportV2)
 	now := time.Now()
 	for i, c := range cases {
 		want := string(c.message.JSON())
@@ -39,7 +40,7 @@ func TestInteropCoreTransports(t *testing.T) {
 		if a.Message != want || a.Sender != trade.Pubkey() || a.Identity != c.identity.Pubkey() || a.Signed != c.signed || a.CreatedAt != now.Unix() {
 			t.Fatalf("core opened %+v\nwant %s", a, want)
 		}
-		a = b.must(map[string]any{"op": "seal", "transport": c.transport.String(), "message": want, "trade": hexSecret(trade), "identity": hexSecret(c.identity),
+		a = b.must(map[string]any{"op": "seal", "message": want, "trade": hexSecret(trade), "identity": hexSecret(c.identity),
 			"to": node.Pubkey(), "signed": c.signed, "pow": i % 3, "expiration": 2000000000})
 		evt = b.event(a)
 		env, err := Open(evt, node)
@@ -54,7 +55,7 @@ func TestInteropCoreTransports(t *testing.T) {
 			t.Fatalf("dated %d s off", skew)
 		}
 	}
-	if len(cases) != 2*51*3 {
+	if len(cases) != 59*3 {
 		t.Fatalf("%d cases", len(cases))
 	}
 }
@@ -133,7 +134,32 @@ func TestInteropCoreParser(t *testing.T) {
 			}
 			m.ID = nil
 			compare(string(m.JSON()))
+			m.Wrapper = message.WrapperRestore
+			compare(string(m.JSON()))
 		}
+	}
+	// Replies of every action to requests with and without an id.
+	for _, a := range message.Actions() {
+		for _, p := range []message.Payload{nil, message.CantDo{}, message.CantDo{Reason: message.ReasonMaintenanceMode}} {
+			for _, got := range []*uint64{nil, new(uint64(5)), new(uint64(6))} {
+				for _, want := range []*uint64{nil, new(uint64(5))} {
+					m := message.Message{Wrapper: message.WrapperOrder, Version: 2, RequestID: got, Action: a, Payload: p}
+					valid := b.must(map[string]any{"op": "validate", "message": string(m.JSON()), "request_id": want}).Verify
+					if err := m.CheckReply(want); (err == nil) != valid {
+						t.Fatalf("%s: core %v, ours %v", m.JSON(), valid, err)
+					}
+				}
+			}
+		}
+	}
+	// Reasons and modes that only a later version knows.
+	for _, payload := range []string{`{"cant_do":"x"}`, `{"cant_do":""}`, `{"cant_do":7}`, `{"cant_do":null}`,
+		`{"payment_history":{"payment_hash":"","buyer_mode":"x","successful_trades":0,"distinct_counterparties":0,"experienced_counterparties":4294967295}}`,
+		`{"payment_history":{"payment_hash":"","buyer_mode":"","successful_trades":0,"distinct_counterparties":0,"experienced_counterparties":4294967296}}`,
+		`{"user_info":{"rating":1,"reviews":2,"operating_days":1,"since":1700870399}}`, `{"user_info":{"rating":1,"reviews":2,"operating_days":1,"since":18446744073709551615}}`,
+		`{"user_info":{"rating":1e309,"reviews":2,"operating_days":1}}`, `{"user_info":{"rating":1,"reviews":2,"operating_days":1,"since":-1}}`,
+		`{"reputation_export_request":{"destination":"x"}}`, `{"reputation_export_request":{"rebind":"x"}}`} {
+		compare(`{"order":{"version":2,"action":"cancel","payload":` + payload + `}}`)
 	}
 	// Floats of every size.
 	for i := range 3000 {
@@ -257,12 +283,10 @@ func TestInteropCoreChat(t *testing.T) {
 		if a.Text != text || a.Sender != alice.Pubkey() {
 			t.Fatalf("core read %+v", a)
 		}
-		for _, old := range []bool{false, true} {
-			evt := b.event(b.must(map[string]any{"op": "chat-seal", "key": hexSecret(bob), "peer": alice.Pubkey(), "text": text, "old": old}))
-			msg, err := chat.Open(evt, time.Now())
-			if err != nil || msg.Text != text || msg.Sender != bob.Pubkey() {
-				t.Fatalf("old %v: %+v, %v", old, msg, err)
-			}
+		evt = b.event(b.must(map[string]any{"op": "chat-seal", "key": hexSecret(bob), "peer": alice.Pubkey(), "text": text}))
+		msg, err := chat.Open(evt, time.Now())
+		if err != nil || msg.Text != text || msg.Sender != bob.Pubkey() {
+			t.Fatalf("%+v, %v", msg, err)
 		}
 	}
 }

@@ -1,120 +1,48 @@
 package envelope
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// bridge is a program of another implementation that answers requests in JSON lines.
-type bridge struct {
-	t   *testing.T
-	in  io.Writer
-	out *bufio.Scanner
-}
+// bridge is a program of another implementation.
+type bridge struct{ *testkit.Bridge }
 
 func startBridge(t *testing.T, name string, args ...string) *bridge {
 	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		in.Close()
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	})
-	s := bufio.NewScanner(out)
-	s.Buffer(nil, 1<<20)
-	return &bridge{t: t, in: in, out: s}
-}
-
-type bridgeAnswer struct {
-	Error     string
-	Event     json.RawMessage
-	Message   string
-	Sender    string
-	Identity  string
-	Signed    bool
-	CreatedAt int64 `json:"created_at"`
-	Text      string
-	Verify    bool
-	OK, More  bool
+	return &bridge{testkit.StartBridge(t, name, args...)}
 }
 
 // ask sends one request. The answer may hold an error.
-func (b *bridge) ask(request map[string]any) bridgeAnswer {
-	b.t.Helper()
-	line, err := json.Marshal(request)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	if _, err := b.in.Write(append(line, '\n')); err != nil {
-		b.t.Fatal(err)
-	}
-	if !b.out.Scan() {
-		b.t.Fatalf("no answer to %s: %v", line, b.out.Err())
-	}
-	var a bridgeAnswer
-	if err := json.Unmarshal(b.out.Bytes(), &a); err != nil {
-		b.t.Fatalf("answer %s: %v", b.out.Bytes(), err)
-	}
-	return a
+func (b *bridge) ask(request map[string]any) testkit.BridgeAnswer {
+	b.TB.Helper()
+	return b.Ask(request)
 }
 
 // must is like ask, but fails the test if the answer holds an error.
-func (b *bridge) must(request map[string]any) bridgeAnswer {
-	b.t.Helper()
-	a := b.ask(request)
-	if a.Error != "" {
-		b.t.Fatalf("%v: %s", request["op"], a.Error)
-	}
-	return a
+func (b *bridge) must(request map[string]any) testkit.BridgeAnswer {
+	b.TB.Helper()
+	return b.Must(request)
 }
 
 // event parses the event of an answer.
-func (b *bridge) event(a bridgeAnswer) *nostr.Event {
-	b.t.Helper()
+func (b *bridge) event(a testkit.BridgeAnswer) *nostr.Event {
+	b.TB.Helper()
 	evt, err := message.DecodeEvent(a.Event)
 	if err != nil {
-		b.t.Fatalf("%v: %s", err, a.Event)
+		b.TB.Fatalf("%v: %s", err, a.Event)
 	}
 	return evt
-}
-
-// preparedBridge returns the path of the program that a make target built. The target
-// sets the variable. If the variable is not set, the test is skipped with a message.
-func preparedBridge(t *testing.T, variable, target string) string {
-	t.Helper()
-	path := os.Getenv(variable)
-	if path == "" {
-		t.Skipf("SKIPPED: run by make %s, which sets %s", target, variable)
-	}
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("SKIPPED: make %s has prepared nothing: %v", target, err)
-	}
-	return path
 }
 
 // crossCase is one message in one mode.
@@ -126,13 +54,13 @@ type crossCase struct {
 }
 
 // crossCases combines every action with payloads of all types, in reputation and
-// privacy mode, on v2 and v1.
-func crossCases(t *testing.T, identity, trade *Keys) []crossCase {
+// privacy mode, on each of the transports.
+func crossCases(t *testing.T, identity, trade *Keys, transports ...Transport) []crossCase {
 	t.Helper()
 	var cases []crossCase
 	payloads := payloadSamples(t)
 	n := 0
-	for _, transport := range []Transport{TransportV2, TransportV1} {
+	for _, transport := range transports {
 		for _, a := range message.Actions() {
 			for _, mode := range []crossCase{{identity: identity, signed: true}, {identity: trade, signed: true}, {identity: trade}} {
 				// Payloads are taken in turn, so each payload occurs several times over
@@ -158,16 +86,16 @@ func TestInteropNPM(t *testing.T) {
 	if err != nil {
 		t.Skip("SKIPPED: node is not installed")
 	}
-	dir := preparedBridge(t, "MOSTRODEX_INTEROP_NPM", "interop-npm")
+	dir := testkit.PreparedBridge(t, "MOSTRODEX_INTEROP_NPM", "interop-npm")
 	b := startBridge(t, node, filepath.Join(dir, "bridge.mjs"))
 	identity, trade := keysA(t)
 	receiver := smallKeys(t, 3)
 	for _, lib := range []string{"nostr-tools", "nostr-sdk"} {
 		t.Run(lib, func(t *testing.T) {
-			b := &bridge{t: t, in: b.in, out: b.out}
+			b := &bridge{b.For(t)}
 			now := time.Now()
 			n := 0
-			for i, c := range crossCases(t, identity, trade) {
+			for i, c := range crossCases(t, identity, trade, TransportV2, TransportV1) {
 				if i%3 != i/3%3 {
 					continue // JavaScript's curve is slow: each action runs once per transport, and the modes take turns
 				}

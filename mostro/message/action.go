@@ -56,6 +56,14 @@ const (
 	ActionAddCashuEscrow                   Action = "add-cashu-escrow"                     // seller
 	ActionCashuEscrowLocked                Action = "cashu-escrow-locked"                  // node
 	ActionCashuPmSignature                 Action = "cashu-pm-signature"                   // node
+	ActionUserInfo                         Action = "user-info"                            // client asks for its own reputation; the answer
+	ActionDeclarePayer                     Action = "declare-payer"                        // buyer commits to the account that pays the fiat
+	ActionPayerDeclared                    Action = "payer-declared"                       // node, to both
+	ActionPaymentHistory                   Action = "payment-history"                      // seller asks, node answers; also sent without a request
+	ActionExportReputation                 Action = "export-reputation"                    // client asks for an attestation
+	ActionReputationExported               Action = "reputation-exported"                  // node
+	ActionImportReputation                 Action = "import-reputation"                    // client
+	ActionReputationImported               Action = "reputation-imported"                  // node
 )
 
 // Actions returns the whole vocabulary.
@@ -115,6 +123,14 @@ var allActions = []Action{
 	ActionAddCashuEscrow,
 	ActionCashuEscrowLocked,
 	ActionCashuPmSignature,
+	ActionUserInfo,
+	ActionDeclarePayer,
+	ActionPayerDeclared,
+	ActionPaymentHistory,
+	ActionExportReputation,
+	ActionReputationExported,
+	ActionImportReputation,
+	ActionReputationImported,
 }
 
 var actionByName = byName(allActions)
@@ -138,7 +154,32 @@ func (a Action) needsID() bool {
 	case ActionNewOrder, ActionLastTradeIndex, ActionRestoreSession, ActionRateUser, ActionCantDo, ActionOrders:
 		return false
 	}
-	return true
+	return !a.refusesID()
+}
+
+// refusesID reports whether a request with this action must not name an order or a
+// dispute. The actions about a user's reputation are no part of a trade.
+func (a Action) refusesID() bool {
+	switch a {
+	case ActionUserInfo, ActionExportReputation, ActionReputationExported, ActionImportReputation, ActionReputationImported:
+		return true
+	}
+	return false
+}
+
+// mayOmitRequestID reports whether a node may send the action without a request id to a
+// client that waits for an answer, because the action also reports what another party did.
+func (a Action) mayOmitRequestID() bool {
+	switch a {
+	case ActionBuyerTookOrder, ActionHoldInvoicePaymentAccepted, ActionHoldInvoicePaymentSettled, ActionHoldInvoicePaymentCanceled,
+		ActionWaitingSellerToPay, ActionWaitingBuyerInvoice, ActionBuyerInvoiceAccepted, ActionPurchaseCompleted, ActionReleased,
+		ActionFiatSentOk, ActionCanceled, ActionCooperativeCancelInitiatedByPeer, ActionCooperativeCancelAccepted,
+		ActionDisputeInitiatedByPeer, ActionAdminSettled, ActionAdminCanceled, ActionAdminTookDispute, ActionPaymentFailed,
+		ActionInvoiceUpdated, ActionRate, ActionRateReceived, ActionSendDM, ActionBondSlashed, ActionCashuEscrowLocked,
+		ActionCashuPmSignature, ActionPayerDeclared, ActionPaymentHistory:
+		return true
+	}
+	return false
 }
 
 // Reason is the reason of a refusal, in snake_case as on the wire.
@@ -146,41 +187,57 @@ type Reason string
 
 // The reasons of refusal.
 const (
-	ReasonInvalidSignature      Reason = "invalid_signature"
-	ReasonInvalidTradeIndex     Reason = "invalid_trade_index"
-	ReasonInvalidAmount         Reason = "invalid_amount"
-	ReasonInvalidInvoice        Reason = "invalid_invoice"
-	ReasonInvalidPaymentRequest Reason = "invalid_payment_request"
-	ReasonInvalidPeer           Reason = "invalid_peer"
-	ReasonInvalidRating         Reason = "invalid_rating"
-	ReasonInvalidTextMessage    Reason = "invalid_text_message"
-	ReasonInvalidOrderKind      Reason = "invalid_order_kind"
-	ReasonInvalidOrderStatus    Reason = "invalid_order_status"
-	ReasonInvalidPubkey         Reason = "invalid_pubkey"
-	ReasonInvalidParameters     Reason = "invalid_parameters"
-	ReasonInvalidPayload        Reason = "invalid_payload"
-	ReasonOrderAlreadyCanceled  Reason = "order_already_canceled"
-	ReasonCantCreateUser        Reason = "cant_create_user"
-	ReasonIsNotYourOrder        Reason = "is_not_your_order"
-	ReasonNotAllowedByStatus    Reason = "not_allowed_by_status"
-	ReasonOutOfRangeFiatAmount  Reason = "out_of_range_fiat_amount"
-	ReasonOutOfRangeSatsAmount  Reason = "out_of_range_sats_amount"
-	ReasonPriceTooStale         Reason = "price_too_stale"
-	ReasonIsNotYourDispute      Reason = "is_not_your_dispute"
-	ReasonDisputeTakenByAdmin   Reason = "dispute_taken_by_admin"
-	ReasonNotAuthorized         Reason = "not_authorized"
-	ReasonDisputeCreationError  Reason = "dispute_creation_error"
-	ReasonNotFound              Reason = "not_found"
-	ReasonInvalidDisputeStatus  Reason = "invalid_dispute_status"
-	ReasonInvalidAction         Reason = "invalid_action"
-	ReasonPendingOrderExists    Reason = "pending_order_exists"
-	ReasonInvalidFiatCurrency   Reason = "invalid_fiat_currency"
-	ReasonTooManyRequests       Reason = "too_many_requests"
-	ReasonInvalidCashuToken     Reason = "invalid_cashu_token"
-	ReasonCashuMintUnavailable  Reason = "cashu_mint_unavailable"
-	ReasonInvalidMintURL        Reason = "invalid_mint_url"
-	ReasonCashuEscrowNotLocked  Reason = "cashu_escrow_not_locked"
-	ReasonCashuSignatureMissing Reason = "cashu_signature_missing"
+	ReasonInvalidSignature               Reason = "invalid_signature"
+	ReasonInvalidTradeIndex              Reason = "invalid_trade_index"
+	ReasonInvalidAmount                  Reason = "invalid_amount"
+	ReasonInvalidInvoice                 Reason = "invalid_invoice"
+	ReasonInvalidPaymentRequest          Reason = "invalid_payment_request"
+	ReasonInvalidPeer                    Reason = "invalid_peer"
+	ReasonInvalidRating                  Reason = "invalid_rating"
+	ReasonInvalidTextMessage             Reason = "invalid_text_message"
+	ReasonInvalidOrderKind               Reason = "invalid_order_kind"
+	ReasonInvalidOrderStatus             Reason = "invalid_order_status"
+	ReasonInvalidPubkey                  Reason = "invalid_pubkey"
+	ReasonInvalidParameters              Reason = "invalid_parameters"
+	ReasonInvalidPayload                 Reason = "invalid_payload"
+	ReasonOrderAlreadyCanceled           Reason = "order_already_canceled"
+	ReasonCantCreateUser                 Reason = "cant_create_user"
+	ReasonIsNotYourOrder                 Reason = "is_not_your_order"
+	ReasonNotAllowedByStatus             Reason = "not_allowed_by_status"
+	ReasonOutOfRangeFiatAmount           Reason = "out_of_range_fiat_amount"
+	ReasonOutOfRangeSatsAmount           Reason = "out_of_range_sats_amount"
+	ReasonPriceTooStale                  Reason = "price_too_stale"
+	ReasonIsNotYourDispute               Reason = "is_not_your_dispute"
+	ReasonDisputeTakenByAdmin            Reason = "dispute_taken_by_admin"
+	ReasonNotAuthorized                  Reason = "not_authorized"
+	ReasonDisputeCreationError           Reason = "dispute_creation_error"
+	ReasonNotFound                       Reason = "not_found"
+	ReasonInvalidDisputeStatus           Reason = "invalid_dispute_status"
+	ReasonInvalidAction                  Reason = "invalid_action"
+	ReasonPendingOrderExists             Reason = "pending_order_exists"
+	ReasonInvalidFiatCurrency            Reason = "invalid_fiat_currency"
+	ReasonTooManyRequests                Reason = "too_many_requests"
+	ReasonInvalidCashuToken              Reason = "invalid_cashu_token"
+	ReasonCashuMintUnavailable           Reason = "cashu_mint_unavailable"
+	ReasonInvalidMintURL                 Reason = "invalid_mint_url"
+	ReasonCashuEscrowNotLocked           Reason = "cashu_escrow_not_locked"
+	ReasonCashuSignatureMissing          Reason = "cashu_signature_missing"
+	ReasonMaintenanceMode                Reason = "maintenance_mode"
+	ReasonInvalidPaymentHash             Reason = "invalid_payment_hash"
+	ReasonPayerNotDeclared               Reason = "payer_not_declared"
+	ReasonReputationIdentityRequired     Reason = "reputation_identity_required"
+	ReasonNotEligibleForReputationExport Reason = "not_eligible_for_reputation_export"
+	ReasonReputationBoundToOtherIdentity Reason = "reputation_bound_to_other_identity"
+	ReasonInvalidReputationRebind        Reason = "invalid_reputation_rebind"
+	ReasonInvalidReputationAttestation   Reason = "invalid_reputation_attestation"
+	ReasonUntrustedReputationIssuer      Reason = "untrusted_reputation_issuer"
+	ReasonExpiredReputationAttestation   Reason = "expired_reputation_attestation"
+	ReasonReputationIdentityMismatch     Reason = "reputation_identity_mismatch"
+	ReasonReputationAlreadyImported      Reason = "reputation_already_imported"
+
+	// ReasonUnknown stands for every reason that this package does not know. Only the
+	// parser returns it: a node must not send it.
+	ReasonUnknown Reason = "unknown"
 )
 
 // Reasons returns the whole vocabulary.
@@ -222,6 +279,19 @@ var allReasons = []Reason{
 	ReasonInvalidMintURL,
 	ReasonCashuEscrowNotLocked,
 	ReasonCashuSignatureMissing,
+	ReasonMaintenanceMode,
+	ReasonInvalidPaymentHash,
+	ReasonPayerNotDeclared,
+	ReasonReputationIdentityRequired,
+	ReasonNotEligibleForReputationExport,
+	ReasonReputationBoundToOtherIdentity,
+	ReasonInvalidReputationRebind,
+	ReasonInvalidReputationAttestation,
+	ReasonUntrustedReputationIssuer,
+	ReasonExpiredReputationAttestation,
+	ReasonReputationIdentityMismatch,
+	ReasonReputationAlreadyImported,
+	ReasonUnknown,
 }
 
 var reasonByName = byName(allReasons)
@@ -283,9 +353,12 @@ type DisputeStatus string
 const (
 	DisputeStatusInitiated      DisputeStatus = "initiated"
 	DisputeStatusInProgress     DisputeStatus = "in-progress"
-	DisputeStatusSellerRefunded DisputeStatus = "seller-refunded"
-	DisputeStatusSettled        DisputeStatus = "settled"
-	DisputeStatusReleased       DisputeStatus = "released"
+	DisputeStatusSellerRefunded DisputeStatus = "seller-refunded" // a solver's decision
+	DisputeStatusSettled        DisputeStatus = "settled"         // a solver's decision
+	DisputeStatusReleased       DisputeStatus = "released"        // the seller released the sats
+
+	// DisputeStatusCooperativelyCanceled means that both parties cancelled the trade.
+	DisputeStatusCooperativelyCanceled DisputeStatus = "cooperatively-canceled"
 )
 
 // DisputeStatuses returns the whole vocabulary.
@@ -297,6 +370,7 @@ var allDisputeStatuses = []DisputeStatus{
 	DisputeStatusSellerRefunded,
 	DisputeStatusSettled,
 	DisputeStatusReleased,
+	DisputeStatusCooperativelyCanceled,
 }
 
 // Initiator is the party that opened a dispute; "" unknown.

@@ -5,7 +5,9 @@ import "github.com/mostrodex/mostrodex/mostro"
 // ParseMessage parses a message as the reference implementation does: exactly one
 // wrapper, known words only, tuples of their exact length, required fields present,
 // integers as integers. Unknown fields are ignored, except in an order, which refuses
-// unknown fields. A duplicate key is refused everywhere. The error is a WireError.
+// unknown fields. A duplicate key is refused everywhere. An unknown reason of a refusal
+// and an unknown mode of a buyer are the exceptions: they become ReasonUnknown and
+// BuyerModeUnknown. The error is a WireError.
 //
 // ParseMessage refuses two spellings that the reference implementation accepts by
 // accident of its library: an object written as an array of its fields, and a word
@@ -145,6 +147,19 @@ func wordOrNull[T ~string](r *jsonReader, words map[string]T) (T, error) {
 	return word(r, words, RuleValue)
 }
 
+// wordOrOther is like word for a vocabulary that later versions extend: for an unknown
+// word it returns other.
+func wordOrOther[T ~string](r *jsonReader, words map[string]T, other T) (T, error) {
+	s, err := r.text()
+	if err != nil {
+		return "", err
+	}
+	if w, ok := words[string(s)]; ok {
+		return w, nil
+	}
+	return other, nil
+}
+
 func (r *jsonReader) payload() (Payload, error) {
 	var p Payload
 	n := 0
@@ -193,7 +208,10 @@ func (r *jsonReader) payloadBody(key []byte) (Payload, error) {
 		})
 		return d, err
 	case "cant_do":
-		reason, err := wordOrNull(r, reasonByName)
+		if null, err := r.null(); null || err != nil {
+			return CantDo{}, err
+		}
+		reason, err := wordOrOther(r, reasonByName, ReasonUnknown)
 		return CantDo{Reason: reason}, err
 	case "next_trade":
 		var next NextTrade
@@ -236,6 +254,17 @@ func (r *jsonReader) payloadBody(key []byte) (Payload, error) {
 		return r.cashuLockProof()
 	case "cashu_signatures":
 		return r.cashuSignatures()
+	case "payer_declaration":
+		return r.payerDeclaration()
+	case "payment_history":
+		return r.paymentHistory()
+	case "reputation_export_request":
+		return r.reputationExportRequest()
+	case "reputation_attestation":
+		s, err := r.string()
+		return ReputationAttestation(s), err
+	case "user_info":
+		return r.userInfoBody()
 	}
 	return nil, NewError(RulePayload, "unknown payload")
 }
@@ -286,6 +315,8 @@ func (r *jsonReader) smallOrder(o *SmallOrder) error {
 			o.CreatedAt, err = r.intOrNull()
 		case "expires_at":
 			o.ExpiresAt, err = r.intOrNull()
+		case "cashu_mint_url":
+			o.CashuMintURL, err = r.stringOrNull()
 		default:
 			return NewError(RuleUnknownField, "an order has no such field")
 		}

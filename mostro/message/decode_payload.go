@@ -46,7 +46,12 @@ func (r *jsonReader) userInfo() (*UserInfo, error) {
 	if null, err := r.null(); null || err != nil {
 		return nil, err
 	}
-	u := new(UserInfo)
+	u, err := r.userInfoBody()
+	return &u, err
+}
+
+func (r *jsonReader) userInfoBody() (UserInfo, error) {
+	var u UserInfo
 	var seen fieldSet
 	err := r.object(func(key []byte) (err error) {
 		switch string(key) {
@@ -59,6 +64,14 @@ func (r *jsonReader) userInfo() (*UserInfo, error) {
 		case "operating_days":
 			seen.add(2)
 			u.OperatingDays, err = r.uint(64)
+		case "since":
+			if null, err := r.null(); null || err != nil {
+				return err
+			}
+			var since uint64
+			since, err = r.uint(64)
+			since = startOfDay(since)
+			u.Since = &since
 		default:
 			_, err = r.skip(0)
 		}
@@ -223,6 +236,8 @@ func (r *jsonReader) restoredOrder() (RestoredOrder, error) {
 		case "status":
 			seen.add(2)
 			o.Status, err = r.string()
+		case "counterparty_trade_pubkey":
+			o.CounterpartyTradePubkey, err = r.stringOrNull()
 		default:
 			_, err = r.skip(0)
 		}
@@ -370,4 +385,84 @@ func (r *jsonReader) cashuSignatures() (CashuSignatures, error) {
 		return err
 	})
 	return sigs, err
+}
+
+func (r *jsonReader) payerDeclaration() (PayerDeclaration, error) {
+	var p PayerDeclaration
+	var seen fieldSet
+	err := r.object(func(key []byte) (err error) {
+		switch string(key) {
+		case "payment_hash":
+			seen.add(0)
+			p.PaymentHash, err = r.string()
+		default:
+			_, err = r.skip(0)
+		}
+		return err
+	})
+	if err == nil {
+		err = seen.missing("payment_hash")
+	}
+	return p, err
+}
+
+var buyerModeByName = byName([]BuyerMode{BuyerModeReputation, BuyerModeFullPrivacy, BuyerModeUnknown})
+
+func (r *jsonReader) paymentHistory() (PaymentHistory, error) {
+	var h PaymentHistory
+	var seen fieldSet
+	count := func(bit int, n *uint32) error {
+		seen.add(bit)
+		v, err := r.uint(32)
+		*n = uint32(v)
+		return err
+	}
+	err := r.object(func(key []byte) (err error) {
+		switch string(key) {
+		case "payment_hash":
+			seen.add(0)
+			h.PaymentHash, err = r.string()
+		case "buyer_mode":
+			seen.add(1)
+			h.BuyerMode, err = wordOrOther(r, buyerModeByName, BuyerModeUnknown)
+		case "successful_trades":
+			err = count(2, &h.SuccessfulTrades)
+		case "distinct_counterparties":
+			err = count(3, &h.DistinctCounterparties)
+		case "experienced_counterparties":
+			err = count(4, &h.ExperiencedCounterparties)
+		case "first_success_at":
+			h.FirstSuccessAt, err = r.intOrNull()
+		case "last_success_at":
+			h.LastSuccessAt, err = r.intOrNull()
+		default:
+			_, err = r.skip(0)
+		}
+		return err
+	})
+	if err == nil {
+		err = seen.missing("payment_hash", "buyer_mode", "successful_trades", "distinct_counterparties", "experienced_counterparties")
+	}
+	return h, err
+}
+
+func (r *jsonReader) reputationExportRequest() (ReputationExportRequest, error) {
+	var e ReputationExportRequest
+	var seen fieldSet
+	err := r.object(func(key []byte) (err error) {
+		switch string(key) {
+		case "destination":
+			seen.add(0)
+			e.Destination, err = r.string()
+		case "rebind":
+			e.Rebind, err = r.stringOrNull()
+		default:
+			_, err = r.skip(0)
+		}
+		return err
+	})
+	if err == nil {
+		err = seen.missing("destination")
+	}
+	return e, err
 }

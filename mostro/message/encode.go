@@ -91,6 +91,10 @@ func (o *SmallOrder) appendBody(dst []byte) []byte {
 	dst = appendIntOrNull(dst, o.CreatedAt)
 	dst = append(dst, `,"expires_at":`...)
 	dst = appendIntOrNull(dst, o.ExpiresAt)
+	if o.CashuMintURL != nil {
+		dst = append(dst, `,"cashu_mint_url":`...)
+		dst = jsontext.AppendString(dst, *o.CashuMintURL)
+	}
 	return append(dst, '}')
 }
 
@@ -118,14 +122,25 @@ func (u *UserInfo) appendTo(dst []byte) []byte {
 	if u == nil {
 		return append(dst, "null"...)
 	}
+	return u.appendBody(dst)
+}
+
+func (u UserInfo) appendBody(dst []byte) []byte {
 	dst = append(dst, `{"rating":`...)
 	dst = appendFloatRust(dst, u.Rating)
 	dst = append(dst, `,"reviews":`...)
 	dst = strconv.AppendInt(dst, u.Reviews, 10)
 	dst = append(dst, `,"operating_days":`...)
 	dst = strconv.AppendUint(dst, u.OperatingDays, 10)
+	if u.Since != nil {
+		dst = append(dst, `,"since":`...)
+		dst = strconv.AppendUint(dst, startOfDay(*u.Since), 10)
+	}
 	return append(dst, '}')
 }
+
+// startOfDay returns the start of a time's day in UTC, both in unix seconds.
+func startOfDay(t uint64) uint64 { return t - t%86400 }
 
 func (r RatingUser) appendBody(dst []byte) []byte { return strconv.AppendUint(dst, uint64(r), 10) }
 
@@ -222,6 +237,8 @@ func (r RestoreData) appendBody(dst []byte) []byte {
 		dst = strconv.AppendInt(dst, o.TradeIndex, 10)
 		dst = append(dst, `,"status":`...)
 		dst = jsontext.AppendString(dst, o.Status)
+		dst = append(dst, `,"counterparty_trade_pubkey":`...)
+		dst = appendTextOrNull(dst, o.CounterpartyTradePubkey)
 		dst = append(dst, '}')
 	}
 	dst = append(dst, `],"disputes":[`...)
@@ -317,6 +334,42 @@ func (c CashuSignatures) appendBody(dst []byte) []byte {
 		dst = append(dst, '}')
 	}
 	return append(dst, ']')
+}
+
+func (p PayerDeclaration) appendBody(dst []byte) []byte {
+	dst = append(dst, `{"payment_hash":`...)
+	dst = jsontext.AppendString(dst, p.PaymentHash)
+	return append(dst, '}')
+}
+
+func (h PaymentHistory) appendBody(dst []byte) []byte {
+	dst = append(dst, `{"payment_hash":`...)
+	dst = jsontext.AppendString(dst, h.PaymentHash)
+	dst = append(dst, `,"buyer_mode":`...)
+	dst = jsontext.AppendString(dst, string(h.BuyerMode))
+	dst = append(dst, `,"successful_trades":`...)
+	dst = strconv.AppendUint(dst, uint64(h.SuccessfulTrades), 10)
+	dst = append(dst, `,"distinct_counterparties":`...)
+	dst = strconv.AppendUint(dst, uint64(h.DistinctCounterparties), 10)
+	dst = append(dst, `,"experienced_counterparties":`...)
+	dst = strconv.AppendUint(dst, uint64(h.ExperiencedCounterparties), 10)
+	dst = append(dst, `,"first_success_at":`...)
+	dst = appendIntOrNull(dst, h.FirstSuccessAt)
+	dst = append(dst, `,"last_success_at":`...)
+	dst = appendIntOrNull(dst, h.LastSuccessAt)
+	return append(dst, '}')
+}
+
+func (e ReputationExportRequest) appendBody(dst []byte) []byte {
+	dst = append(dst, `{"destination":`...)
+	dst = jsontext.AppendString(dst, e.Destination)
+	dst = append(dst, `,"rebind":`...)
+	dst = appendTextOrNull(dst, e.Rebind)
+	return append(dst, '}')
+}
+
+func (a ReputationAttestation) appendBody(dst []byte) []byte {
+	return jsontext.AppendString(dst, string(a))
 }
 
 func appendIntOrNull(dst []byte, n *int64) []byte {

@@ -43,14 +43,24 @@ func AppendLegacy(dst []byte, m Message, contact string) ([]byte, error) {
 	return append(dst, '}', '}'), nil
 }
 
+// errCashuLegacy is returned for an order with a mint: a client of 2023 would read the
+// order as one that Lightning secures.
+var errCashuLegacy = NewError(RuleNoLegacyForm, "an order of a Cashu node")
+
 func appendLegacyPayload(dst []byte, p Payload) ([]byte, error) {
 	switch p := p.(type) {
 	case nil:
 		return append(dst, "null"...), nil
 	case *SmallOrder:
+		if p != nil && p.CashuMintURL != nil {
+			return nil, errCashuLegacy
+		}
 		dst = append(dst, `{"Order":`...)
 		dst = p.appendLegacy(dst)
 	case PaymentRequest:
+		if p.Order != nil && p.Order.CashuMintURL != nil {
+			return nil, errCashuLegacy
+		}
 		dst = append(dst, `{"PaymentRequest":[`...)
 		dst = p.Order.appendLegacy(dst)
 		dst = append(dst, ',')

@@ -58,6 +58,12 @@ func (m Message) Check() error {
 	if !m.Action.Known() {
 		return NewError(RuleAction, "unknown action")
 	}
+	if m.Action == ActionUserInfo && m.Wrapper != WrapperRestore {
+		return NewError(RuleStructure, "user-info needs the wrapper restore")
+	}
+	if m.Action.refusesID() && m.ID != nil {
+		return &WireError{Rule: RuleStructure, Path: "id", Detail: string(m.Action) + " takes no id"}
+	}
 	if m.Action.needsID() && m.ID == nil {
 		return &WireError{Rule: RuleStructure, Path: "id", Detail: string(m.Action) + " needs an id"}
 	}
@@ -106,12 +112,32 @@ func (m Message) Check() error {
 			fits = false
 		}
 		want = "ids or orders"
+	case ActionUserInfo:
+		_, fits = m.Payload.(UserInfo)
+		fits = fits || m.Payload == nil
+		want = "user_info or nothing"
+	case ActionDeclarePayer, ActionPayerDeclared:
+		_, fits = m.Payload.(PayerDeclaration)
+		want = "payer_declaration"
+	case ActionPaymentHistory:
+		_, fits = m.Payload.(PaymentHistory)
+		fits = fits || m.Payload == nil
+		want = "payment_history or nothing"
+	case ActionExportReputation:
+		_, fits = m.Payload.(ReputationExportRequest)
+		want = "reputation_export_request"
+	case ActionReputationExported, ActionImportReputation:
+		_, fits = m.Payload.(ReputationAttestation)
+		want = "reputation_attestation"
+	case ActionReputationImported:
+		fits = m.Payload == nil
+		want = "nothing"
 	default:
 		switch m.Payload.(type) {
-		case BondResolution, BondPayoutRequest:
+		case BondResolution, BondPayoutRequest, PayerDeclaration, PaymentHistory, UserInfo:
 			fits = false
 		}
-		want = "anything but bond_resolution and bond_payout_request"
+		want = "no payload of a bond, a payer or a user"
 	}
 	if !fits {
 		have := "nothing"
@@ -119,6 +145,26 @@ func (m Message) Check() error {
 			have = m.Payload.PayloadKey()
 		}
 		return &WireError{Rule: RuleStructure, Path: "payload", Detail: string(m.Action) + " takes " + want + ", has " + have}
+	}
+	return nil
+}
+
+// CheckReply returns nil if a message of a node can be the answer to a request with this
+// id, as the reference client requires. nil as the id accepts every request id. If the
+// message is a refusal, CheckReply returns its CantDo. If the request id is of another
+// request, or is absent from an action that only answers requests, CheckReply returns a
+// WireError with RuleStructure.
+func (m Message) CheckReply(requestID *uint64) error {
+	if refusal, ok := m.Payload.(CantDo); ok {
+		return refusal
+	}
+	switch {
+	case requestID == nil, m.RequestID == nil && m.Action.mayOmitRequestID():
+		return nil
+	case m.RequestID == nil:
+		return &WireError{Rule: RuleStructure, Path: "request_id", Detail: string(m.Action) + " must repeat the request id"}
+	case *m.RequestID != *requestID:
+		return &WireError{Rule: RuleStructure, Path: "request_id", Detail: "of another request"}
 	}
 	return nil
 }

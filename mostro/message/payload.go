@@ -29,6 +29,7 @@ type SmallOrder struct {
 	BuyerInvoice      *string // BOLT11, Lightning address or LNURL
 	CreatedAt         *int64  // unix seconds
 	ExpiresAt         *int64  // unix seconds; the reference node takes 0 literally
+	CashuMintURL      *string // mint of the escrow on a Cashu node; nil on a Lightning node
 }
 
 // PaymentRequest is an invoice to pay, or the destination of a payment.
@@ -47,11 +48,16 @@ type Peer struct {
 	Reputation *UserInfo
 }
 
-// UserInfo is a node's statement about a user's past trades.
+// UserInfo is a node's statement about a user's past trades. As a payload it answers
+// user-info.
 type UserInfo struct {
 	Rating        float64
 	Reviews       int64
 	OperatingDays uint64
+	// Since is the time of the user's first trade, in unix seconds. The parser and the
+	// writer cut Since to the start of its day, because the value is part of every trade
+	// of the user: seconds would link the user's trade keys. nil: not stated.
+	Since *uint64 `json:",omitempty"`
 }
 
 // RatingUser is the number of stars. A node accepts 1 to 5.
@@ -129,6 +135,9 @@ type RestoredOrder struct {
 	OrderID    UUID
 	TradeIndex int64
 	Status     string
+	// CounterpartyTradePubkey lets a client derive the keys of the chat again. nil: the
+	// order has no second party, or the node is older than November 2026.
+	CounterpartyTradePubkey *string
 }
 
 // RestoredDispute is one dispute in RestoreData.
@@ -178,21 +187,66 @@ type CashuSignature struct {
 	Signature string
 }
 
+// PayerDeclaration commits a buyer to the fiat account that pays for an order.
+type PayerDeclaration struct {
+	PaymentHash string // PayerHash or OrderPayerHash; the parser does not check the form
+}
+
+// BuyerMode states whether the counters of a PaymentHistory have a meaning.
+type BuyerMode string
+
+// The modes of a buyer.
+const (
+	BuyerModeReputation  BuyerMode = "reputation"
+	BuyerModeFullPrivacy BuyerMode = "full_privacy" // all counters are 0
+
+	// BuyerModeUnknown stands for every mode that this package does not know. Only the
+	// parser returns it. A client treats it as BuyerModeFullPrivacy.
+	BuyerModeUnknown BuyerMode = "unknown"
+)
+
+// PaymentHistory counts the trades that a buyer completed with the fiat account of a
+// PayerDeclaration. It counts only trades without a dispute.
+type PaymentHistory struct {
+	PaymentHash               string
+	BuyerMode                 BuyerMode
+	SuccessfulTrades          uint32
+	DistinctCounterparties    uint32
+	ExperiencedCounterparties uint32
+	FirstSuccessAt            *int64 // unix seconds
+	LastSuccessAt             *int64 // unix seconds
+}
+
+// ReputationExportRequest asks for an attestation of the proved identity's reputation.
+type ReputationExportRequest struct {
+	Destination string  // identity at the other node, 64 lower-case hex digits; the parser does not check the form
+	Rebind      *string // event JSON of a rebind (mostro/attestation)
+}
+
+// ReputationAttestation is the event JSON of an attestation (mostro/attestation). A client
+// forwards it unchanged.
+type ReputationAttestation string
+
 // PayloadKey of each payload type.
-func (*SmallOrder) PayloadKey() string       { return "order" }
-func (PaymentRequest) PayloadKey() string    { return "payment_request" }
-func (TextMessage) PayloadKey() string       { return "text_message" }
-func (Peer) PayloadKey() string              { return "peer" }
-func (RatingUser) PayloadKey() string        { return "rating_user" }
-func (Amount) PayloadKey() string            { return "amount" }
-func (DisputeRef) PayloadKey() string        { return "dispute" }
-func (CantDo) PayloadKey() string            { return "cant_do" }
-func (NextTrade) PayloadKey() string         { return "next_trade" }
-func (PaymentFailed) PayloadKey() string     { return "payment_failed" }
-func (RestoreData) PayloadKey() string       { return "restore_data" }
-func (IDs) PayloadKey() string               { return "ids" }
-func (OrderList) PayloadKey() string         { return "orders" }
-func (BondResolution) PayloadKey() string    { return "bond_resolution" }
-func (BondPayoutRequest) PayloadKey() string { return "bond_payout_request" }
-func (CashuLockProof) PayloadKey() string    { return "cashu_lock_proof" }
-func (CashuSignatures) PayloadKey() string   { return "cashu_signatures" }
+func (*SmallOrder) PayloadKey() string             { return "order" }
+func (PaymentRequest) PayloadKey() string          { return "payment_request" }
+func (TextMessage) PayloadKey() string             { return "text_message" }
+func (Peer) PayloadKey() string                    { return "peer" }
+func (RatingUser) PayloadKey() string              { return "rating_user" }
+func (Amount) PayloadKey() string                  { return "amount" }
+func (DisputeRef) PayloadKey() string              { return "dispute" }
+func (CantDo) PayloadKey() string                  { return "cant_do" }
+func (NextTrade) PayloadKey() string               { return "next_trade" }
+func (PaymentFailed) PayloadKey() string           { return "payment_failed" }
+func (RestoreData) PayloadKey() string             { return "restore_data" }
+func (IDs) PayloadKey() string                     { return "ids" }
+func (OrderList) PayloadKey() string               { return "orders" }
+func (BondResolution) PayloadKey() string          { return "bond_resolution" }
+func (BondPayoutRequest) PayloadKey() string       { return "bond_payout_request" }
+func (CashuLockProof) PayloadKey() string          { return "cashu_lock_proof" }
+func (CashuSignatures) PayloadKey() string         { return "cashu_signatures" }
+func (PayerDeclaration) PayloadKey() string        { return "payer_declaration" }
+func (PaymentHistory) PayloadKey() string          { return "payment_history" }
+func (ReputationExportRequest) PayloadKey() string { return "reputation_export_request" }
+func (ReputationAttestation) PayloadKey() string   { return "reputation_attestation" }
+func (UserInfo) PayloadKey() string                { return "user_info" }
