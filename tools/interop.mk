@@ -27,7 +27,7 @@ interop-core-prepare:
 	else echo "SKIP interop-core: cargo is not installed"; fi
 
 interop-core: interop-core-prepare
-	MOSTRODEX_INTEROP_CORE="$(INTEROP_CORE)/release/interop-core" $(GO) test -tags "$(TAGS)" -count=1 -run 'InteropCore' ./mostro/envelope
+	MOSTRODEX_INTEROP_CORE="$(INTEROP_CORE)/release/interop-core" $(GO) test -tags "$(TAGS)" -count=1 -run 'InteropCore' ./mostro/envelope ./mostro/attestation
 
 # The relay clients of nostr-tools and NDK with this project's relay.
 INTEROP_CLIENTS = $(INTEROP_CACHE)/interop-clients

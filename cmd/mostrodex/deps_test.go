@@ -53,12 +53,12 @@ func goList(t *testing.T, args ...string) []listed {
 }
 
 // nounLayers are the packages of mostro. Each imports only packages before it.
-var nounLayers = []string{"mostro", "mostro/message", "mostro/envelope", "mostro/receipt"}
+var nounLayers = []string{"mostro", "mostro/message", "mostro/envelope", "mostro/attestation", "mostro/receipt"}
 
 // TestImportRules checks the code against the picture in docs/architecture.md:
 //
 //	cmd/mostrodex -> relay indexer reputation escrow -> mostro -> go-nostr, stdlib
-//	mostro/receipt -> mostro/envelope -> mostro/message -> mostro
+//	mostro/receipt mostro/attestation -> mostro/envelope -> mostro/message -> mostro
 //	relay/federation -> relay -> relay/eventlog          anyone -> internal
 //	reputation -> reputation/score   escrow -> escrow/trade
 //	indexer/web -> indexer -> indexer/words indexer/sorted
