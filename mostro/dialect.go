@@ -5,16 +5,6 @@ import (
 	"strings"
 )
 
-// Platforms with a dialect of their own. Any other name is kept as the event claims it.
-const (
-	PlatformMostro   = "mostro"
-	PlatformRoboSats = "robosats"
-	PlatformLnp2pBot = "lnp2pbot"
-	PlatformTelegram = "telegram" // forks of lnp2pBot, named in the second y value
-	PlatformPeach    = "peach"
-	PlatformHodlHodl = "hodlhodl"
-)
-
 // dialect describes how the orders of one platform differ from NIP-69. The zero dialect
 // is the dialect of every platform that is not registered.
 type dialect struct {
@@ -45,7 +35,8 @@ var dialects = []*dialect{&mostroDialect, &roboSatsDialect, &lnp2pBotDialect, &p
 // plainDialect is NIP-69 without a difference.
 var plainDialect dialect
 
-// dialectOf returns the dialect of a platform.
+// dialectOf returns the dialect of a platform. A platform without a dialect of its own is
+// kept under the name that the event claims.
 func dialectOf(platform string) *dialect {
 	for _, d := range dialects {
 		for _, name := range d.platforms {

@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// PlatformHodlHodl is the name of HodlHodl in a y tag.
+const PlatformHodlHodl = "hodlhodl"
+
 // hodlHodlDialect is the dialect of the bridge that republishes HodlHodl's offers.
 var hodlHodlDialect = dialect{
 	platforms: []string{PlatformHodlHodl},

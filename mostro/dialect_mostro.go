@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// PlatformMostro is the name of Mostro in a y tag.
+const PlatformMostro = "mostro"
+
 // mostroDialect is the dialect of Mostro. Older events name the platform mostrop2p.
 var mostroDialect = dialect{
 	platforms: []string{PlatformMostro},

@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// PlatformRoboSats is the name of RoboSats in a y tag.
+const PlatformRoboSats = "robosats"
+
 // roboSatsDialect is the dialect of RoboSats' coordinators.
 var roboSatsDialect = dialect{
 	platforms: []string{PlatformRoboSats},
