@@ -15,9 +15,11 @@ type dialect struct {
 	noText    bool    // the content is no description
 	ratingMax float64 // top of the scale of a maker's rating; 0 if unknown
 
-	// status returns the bucket of a status whose bucket in NIP-69 is s. nil keeps s.
-	status func(s Status) Status
-	// amount returns the amount of an order whose amt tag states n. nil keeps n.
+	// statuses has the buckets of the platform's own statuses, in kebab-case. A status
+	// that is not in it has the bucket of the shared table.
+	statuses map[string]Status
+	// amount returns the amount of an order. n is the amount in sats that the amt tag
+	// states, or nil if the tag states none. nil keeps n.
 	amount func(t TagReader, n *int64) *int64
 	// methods splits the values of pm into payment methods. nil splits a single value
 	// at commas and keeps several values as they are.

@@ -12,14 +12,9 @@ const PlatformRoboSats = "robosats"
 var roboSatsDialect = dialect{
 	platforms: []string{PlatformRoboSats},
 	instance:  true,
-	status: func(s Status) Status {
-		if s == StatusSuccess {
-			// A coordinator publishes "success" for every order that is no longer
-			// public, including cancelled and expired orders.
-			return StatusGone
-		}
-		return s
-	},
+	// A coordinator publishes "success" for every order that is no longer public,
+	// including cancelled and expired orders.
+	statuses: map[string]Status{"success": StatusGone, "completed-by-admin": StatusGone, "settled-by-admin": StatusGone},
 	amount: func(t TagReader, n *int64) *int64 {
 		if n != nil && *n == 0 && t.decimal("premium") == nil {
 			// A coordinator writes 0 also for orders with a fixed amount of sats. Such

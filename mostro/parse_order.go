@@ -83,7 +83,8 @@ func isCurrency(code string) bool {
 	return true
 }
 
-// statuses maps every status that a dialect publishes, in kebab-case, to its bucket.
+// statuses maps the statuses that Mostro and other platforms publish, in kebab-case, to
+// their buckets.
 var statuses = map[string]Status{
 	"pending":            StatusPending,
 	"waiting-taker-bond": StatusPending,
@@ -115,15 +116,24 @@ var statuses = map[string]Status{
 
 // statusOf returns the bucket of a status in a dialect.
 func statusOf(d *dialect, raw string) Status {
-	if d.status != nil {
-		return d.status(statuses[raw])
+	if s, ok := d.statuses[raw]; ok {
+		return s
 	}
 	return statuses[raw]
 }
 
-// amountSats reads the `amt` tag: an integer, perhaps written as a float. Two different
-// values are a range of sats, so there is no single amount.
+// amountSats returns the amount of an order in a dialect.
 func amountSats(t TagReader, d *dialect) *int64 {
+	amount := statedSats(t)
+	if d.amount != nil {
+		return d.amount(t, amount)
+	}
+	return amount
+}
+
+// statedSats reads the `amt` tag: an integer, perhaps written as a float. Two different
+// values are a range of sats, so there is no single amount.
+func statedSats(t TagReader) *int64 {
 	var amount *int64
 	for i, v := range t.values("amt") {
 		n := wholeNumber(strings.TrimSpace(v))
@@ -131,9 +141,6 @@ func amountSats(t TagReader, d *dialect) *int64 {
 			return nil
 		}
 		amount = n
-	}
-	if d.amount != nil {
-		return d.amount(t, amount)
 	}
 	return amount
 }
