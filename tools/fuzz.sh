@@ -9,14 +9,20 @@
 set -u
 time=${FUZZTIME:-60s}
 procs=${FUZZPROCS:-1}
-out=$(mktemp)
-trap 'rm -f "$out"' EXIT
+go=${GO:-go}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+out=$work/out
+cache=$($go env GOCACHE)/fuzz
 failed=0
 
-# -fuzzminimizetime bounds minimising, which would otherwise take the whole time and is
-# not counted as executions.
+# The test program of a package is built once for all its targets. It runs in the folder
+# of the package, and its corpus is where `go test -fuzz` keeps it. -fuzzminimizetime
+# bounds minimising, which would otherwise take the whole time and is not counted as
+# executions.
 fuzz() {
-	nice -n 15 ${GO:-go} test -tags "${TAGS:-}" -run '^$' -fuzz "^$2\$" -fuzztime "$time" -fuzzminimizetime 20x -parallel "$procs" "$1" >"$out" 2>&1
+	(cd "$dir" && nice -n 15 "$work/test" -test.run '^$' -test.fuzz "^$1\$" -test.fuzztime "$time" \
+		-test.fuzzminimizetime 20x -test.parallel "$procs" -test.fuzzcachedir "$cache/$path") >"$out" 2>&1
 }
 
 # On a busy machine the fuzzer of Go 1.26 sometimes fails with its own deadline when its
@@ -26,8 +32,10 @@ overrun() {
 }
 
 for pkg in "$@"; do
-	for target in $(${GO:-go} test -list '^Fuzz' "$pkg" | grep '^Fuzz' | grep -- "${FUZZ:-Fuzz}"); do
-		if fuzz "$pkg" "$target" || { overrun && fuzz "$pkg" "$target"; } || overrun; then
+	dir=$($go list -f '{{.Dir}}' "$pkg") && path=$($go list -f '{{.ImportPath}}' "$pkg") &&
+		$go test -c -tags "${TAGS:-}" -fuzz Fuzz -o "$work/test" "$pkg" || exit 1
+	for target in $(cd "$dir" && "$work/test" -test.list '^Fuzz' | grep -- "${FUZZ:-Fuzz}"); do
+		if fuzz "$target" || { overrun && fuzz "$target"; } || overrun; then
 			execs=$(sed -n 's/.*execs: \([0-9]*\).*/\1/p' "$out" | tail -1)
 			elapsed=$(sed -n 's/.*elapsed: \([0-9a-z]*\),.*/\1/p' "$out" | tail -1)
 			echo "$pkg $target: ${execs:-no} executions beyond its corpus in ${elapsed:-$time} on $procs processor(s), no finding"
