@@ -18,9 +18,13 @@ build:
 # Everything that must hold before a change lands.
 test: lint lnd unit race kill fuzz-short interop-npm interop-clients
 
+# Many tests wait for a Lightning node, a timeout or a disk, so two packages run at a
+# time. The slice of the attacks runs alone, because it bounds the latency of a client, and
+# never from the test cache, because it builds the server by itself.
 unit:
 	$(GO) vet -tags "$(TAGS)" ./...
-	$(GO) test -p 1 -timeout 20m -tags "$(TAGS)" ./...
+	$(GO) test -p 2 -timeout 20m -tags "$(TAGS)" $$($(GO) list ./... | grep -v '/tools/attack$$')
+	$(GO) test -count 1 -tags "$(TAGS)" ./tools/attack
 
 # Without cmd/mostrodex: its tests speak through go-nostr's client, which races
 # with itself when a connection ends (relay.go, Close and ConnectWithTLS).
