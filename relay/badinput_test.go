@@ -368,7 +368,7 @@ func TestHandshakeHeaders(t *testing.T) {
 }
 
 func TestSilentClientsArePingedThenClosed(t *testing.T) {
-	r := startRelay(t, func(c *Config) { c.PingEvery, c.IdleAfter = 40*time.Millisecond, 400*time.Millisecond })
+	r := startRelay(t, func(c *Config) { c.PingEvery, c.IdleAfter = 40*time.Millisecond, 2*time.Second })
 	lively := r.dial()
 	go lively.WS.Read(t.Context()) // answers pings
 	dead := dialRaw(t, r, "")
