@@ -128,9 +128,9 @@ var rateScript, rateScriptPath = func() ([]byte, string) {
 // Routes returns the rows of the route table.
 func (f *Face) Routes() []route.Route {
 	return []route.Route{
-		f.Web.API("/api/v1/instances/{pubkey}/score", "score", "rank, bounds, exposure, components with what each costs, evidence claimed, witnessed\nand costed, proofs", f.getScore),
-		f.Web.API("/api/v1/instances/{pubkey}/ratings", "ratings", "every rating: receipt, counted or not and why, weight, how far it moves the value;\nlimit cursor", f.getRatings),
-		f.Web.API("/api/v1/choose", "choose", "fiat side amount sats method network exposure=auto|require|ignore limit; side is what\nyou do: buy takes an order of a seller", f.getChoice),
+		f.Web.API("/api/v1/instances/{pubkey}/score", "score", "rank, bounds, exposure, components with what each costs, evidence claimed, witnessed and costed, proofs", f.getScore),
+		f.Web.API("/api/v1/instances/{pubkey}/ratings", "ratings", "every rating: receipt, counted or not and why, weight, how far it moves the value; limit cursor", f.getRatings),
+		f.Web.API("/api/v1/choose", "choose", "fiat side amount sats method network exposure=auto|require|ignore limit; side is what you do: buy takes an order of a seller", f.getChoice),
 		f.Web.Page("/choose", "choose_page", "choose", "the same for people (HTML)", f.choosePage),
 		f.Web.Page("/method", "method", "method", "how ranks come about (HTML)", f.methodPage),
 		{Method: http.MethodGet, Path: "/badge/{file}", Summary: `PUBKEY.svg: rank with its interval, "watched 3 of 30 days", "unrated" or "unknown"`, Handler: http.HandlerFunc(f.serveBadge)},

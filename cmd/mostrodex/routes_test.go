@@ -47,8 +47,8 @@ func TestReadmeListsTheSearchKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listed := regexp.MustCompile("`fiat: [a-z_: ]*`")
-	want := "`" + strings.Join(indexer.SearchKeys(), ": ") + ":`"
+	listed := regexp.MustCompile("`fiat [a-z_ ]*`")
+	want := "`" + strings.Join(indexer.SearchKeys(), " ") + "`"
 	if got := listed.FindString(string(raw)); got == want {
 		return
 	} else if !*update {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Listener is the address at which a route is served.
@@ -55,9 +56,9 @@ func (t Table) Paths(prefix string) (paths []string) {
 }
 
 // String returns the list of routes for README.md. A line has the method and path, and
-// the summary behind them.
+// the summary behind them. A summary is wrapped, so a line has at most 100 columns.
 func (t Table) String() string {
-	const column = 44
+	const column, width = 44, 100
 	var b strings.Builder
 	for _, l := range []Listener{Public, Private} {
 		if l == Private {
@@ -68,15 +69,33 @@ func (t Table) String() string {
 				continue
 			}
 			head := strings.TrimSpace(r.Method + " " + r.doc())
-			for i, line := range strings.Split(r.Summary, "\n") {
-				if i > 0 {
+			for line := range strings.SplitSeq(r.Summary, "\n") {
+				for _, part := range wrap(line, width-column-1) {
+					fmt.Fprintf(&b, "%-*s %s\n", column, head, part)
 					head = ""
 				}
-				fmt.Fprintf(&b, "%-*s %s\n", column, head, line)
 			}
 		}
 	}
 	return b.String()
+}
+
+// wrap splits a text at spaces into lines of at most width characters. A longer word has a
+// line of its own.
+func wrap(text string, width int) []string {
+	lines := []string{""}
+	for word := range strings.SplitSeq(text, " ") {
+		last := &lines[len(lines)-1]
+		switch {
+		case *last == "":
+			*last = word
+		case utf8.RuneCountInString(*last)+1+utf8.RuneCountInString(word) <= width:
+			*last += " " + word
+		default:
+			lines = append(lines, word)
+		}
+	}
+	return lines
 }
 
 // Mux makes the handlers of the listeners. Both fields may be nil.

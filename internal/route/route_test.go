@@ -16,7 +16,7 @@ func testTable() Table {
 	return Table{
 		{Method: "GET", Path: "/{$}", Name: "start", Summary: "the start", Handler: says("start")},
 		{Method: "GET", Path: "/api/things/{id...}", Name: "thing", Summary: "one thing\nand its parts", Handler: says("thing")},
-		{Method: "POST", Path: "/api/things", Summary: "a new thing", Handler: says("posted")},
+		{Method: "POST", Path: "/api/things", Summary: "a new thing; this summary has 56 columns on its line, ended", Handler: says("posted")},
 		{Method: "GET", Path: "/both", Handler: says("got")},
 		{Method: "POST", Path: "/both", Handler: says("posted")},
 		{Method: "GET", Path: "/api/", Name: "other", Handler: http.NotFoundHandler()},
@@ -77,7 +77,8 @@ func TestList(t *testing.T) {
 	want := `GET /                                        the start
 GET /api/things/{id}                         one thing
                                              and its parts
-POST /api/things                             a new thing
+POST /api/things                             a new thing; this summary has 56 columns on its line,
+                                             ended
 private listener:
 /debug/                                      inside
 `
