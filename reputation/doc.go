@@ -9,5 +9,4 @@
 // The package promises that a lost checkpoint changes no score, because the Service
 // rebuilds the facts from the log. The package does not check the signatures of events,
 // because the relay checked the signatures before it logged the events.
-// did before it logged them.
 package reputation

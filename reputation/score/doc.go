@@ -6,7 +6,7 @@
 // costed (a development fund confirms a payment). Compute and Update compute scores from
 // facts. WriteBundle writes the evidence and its scores, and VerifyBundle computes the
 // scores of a bundle again.
-// VerifyBundle computes the scores of a bundle again.
+//
 // The package promises that the same entries lead to the same scores, to the byte, in any
 // order and on every machine, because the arithmetic uses only integers. The package opens
 // no file and no connection, logs nothing and does not read the clock. Moments are
