@@ -62,7 +62,9 @@ func TestManyFiltersReleaseTheIndex(t *testing.T) {
 		t.Fatalf("%d, %v", n, err)
 	}
 	t.Logf("a COUNT of %d filters let %d appends through", len(filters), turns)
-	if turns < len(filters)/10 {
+	// On a busy machine the goroutine seldom runs while the COUNT does. A COUNT that holds the
+	// lock to its end lets at most one append through.
+	if turns < 3 {
 		t.Errorf("a COUNT of %d filters let %d appends through", len(filters), turns)
 	}
 }
