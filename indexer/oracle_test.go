@@ -379,6 +379,10 @@ func sameFacets(a, b Facets) bool {
 func TestEveryQueryEqualsTheNaiveFilter(t *testing.T) {
 	r := newRand(t)
 	defer func(was int) { manySlots = was }(manySlots)
+	queries := 100
+	if testing.Short() {
+		queries = 20
+	}
 	for round := range 2 {
 		l, clk := newMemLog(), newClock()
 		o := openTest(t, l, clk, "")
@@ -390,7 +394,7 @@ func TestEveryQueryEqualsTheNaiveFilter(t *testing.T) {
 			o.catchUp(t)
 			m := modelOf(l)
 			seen.read(l)
-			for range 100 {
+			for range queries {
 				q := randomQuery(r)
 				if r.IntN(4) == 0 {
 					q.At = time.Unix(t0-400+r.Int64N(400), 0)

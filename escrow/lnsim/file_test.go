@@ -139,6 +139,9 @@ func TestListHoldsOfAnOlderFile(t *testing.T) {
 }
 
 func TestWorldInAFileDoesNotGrowForEver(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped with -short: 1,400 calls that write the whole world, in one goroutine")
+	}
 	ctx := t.Context()
 	path := filepath.Join(t.TempDir(), "world.json")
 	w := trio{World: must[*lnsim.World](t)(lnsim.Open(lnsim.Config{}, path))}
