@@ -235,7 +235,7 @@ type work struct {
 	counts  []countChange
 	authors map[string]*authorRecord // changed records; nil: no event left
 	dispute []disputeChange
-	names   map[string][]*nameUse // changed names by public key
+	names   map[string][]*Use // changed names by public key
 }
 
 type countChange struct {
@@ -253,7 +253,7 @@ func (b *book) apply(entries []mostro.Entry, upTo uint64) error {
 	if b.db == nil {
 		return ErrClosed
 	}
-	w := &work{b: b, txn: b.db.NewTransaction(true), changed: map[Key]*Record{}, authors: map[string]*authorRecord{}, names: map[string][]*nameUse{}}
+	w := &work{b: b, txn: b.db.NewTransaction(true), changed: map[Key]*Record{}, authors: map[string]*authorRecord{}, names: map[string][]*Use{}}
 	defer func() { w.txn.Discard() }()
 	for i := range entries {
 		if err := w.entry(&entries[i]); err != nil {

@@ -106,8 +106,7 @@ type author struct {
 	first    time.Time
 	last     time.Time
 	words    []string // folded words of its name and description
-	uses     []*nameUse
-	clash    *Clash // clash with the name of another key; nil: none
+	named    *Holder  // its names and their clash; nil: it uses no name
 }
 
 // authors holds all authors of orders, infos, profiles and relay lists. The book's
@@ -119,9 +118,7 @@ type authors struct {
 	infos map[string]*author // the authors with an Info
 
 	oldest    time.Time // time at which the first of all authors was first seen
-	names     nameIndex
-	namedKeys []string      // keys that use a name
-	newest    time.Time     // latest first use of a name
+	names     *Registry
 	stale     bool          // all clashes must be found again
 	clashedAt time.Time     // time of the last findClashes
 	clashCost time.Duration // duration of the last findClashes
@@ -131,7 +128,7 @@ type authors struct {
 }
 
 func newAuthors() *authors {
-	return &authors{byKey: map[string]*author{}, infos: map[string]*author{}, names: newNameIndex()}
+	return &authors{byKey: map[string]*author{}, infos: map[string]*author{}, names: NewRegistry()}
 }
 
 func (s *authors) of(pubkey string) *author {
@@ -225,7 +222,7 @@ func (s *authors) count(v *Version, first time.Time, by int) {
 		return
 	}
 	o := &v.Order
-	if len(a.orders) == 0 && a.uses != nil {
+	if len(a.orders) == 0 && a.named != nil {
 		s.stale = true // its name is protected from now on
 	}
 	bump(a.orders, o.Status, by)

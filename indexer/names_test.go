@@ -46,15 +46,15 @@ func TestNamesThatLookAlike(t *testing.T) {
 		{"", "Mostro", false},
 		{"🦫", "🦫 bot", false}, // no letters to compare
 	} {
-		x := newNameIndex()
-		known := owner{"a", &nameUse{Name: c.known, First: now.Add(-time.Hour), Last: now, Witnessed: true}}
+		x := NewRegistry()
+		known := owner{"a", &Use{Name: c.known, First: now.Add(-time.Hour), Last: now, Witnessed: true}}
 		x.add(known, formsOf(c.known))
-		found := x.find(owner{"b", &nameUse{Name: c.name, First: now, Last: now, Witnessed: true}}, func(string) standing { return isInstance }, now)
+		found := x.find(owner{"b", &Use{Name: c.name, First: now, Last: now, Witnessed: true}}, func(string) Standing { return IsInstance }, now)
 		if (found != nil) != c.clash {
 			t.Errorf("%q beside %q: clash %v, want %t (%q, %q)", c.name, c.known, found, c.clash, formsOf(c.name), formsOf(c.known))
 		}
-		x.add(owner{"b", &nameUse{Name: c.name, First: now, Last: now, Witnessed: true}}, formsOf(c.name))
-		if back := x.find(known, func(string) standing { return isInstance }, now); back != nil {
+		x.add(owner{"b", &Use{Name: c.name, First: now, Last: now, Witnessed: true}}, formsOf(c.name))
+		if back := x.find(known, func(string) Standing { return IsInstance }, now); back != nil {
 			t.Errorf("%q was first, but is marked as using the name of %q", c.known, back.Name)
 		}
 	}
@@ -64,15 +64,15 @@ func TestNamesThatLookAlike(t *testing.T) {
 // as the first.
 func TestHistoryTellsNoOrder(t *testing.T) {
 	now := time.Unix(t0, 0)
-	always := func(string) standing { return isInstance }
+	always := func(string) Standing { return IsInstance }
 	for _, c := range []struct {
 		apart     time.Duration
 		witnessed bool // the first use was witnessed
 		want      string
 	}{{time.Minute, false, "shared"}, {time.Minute, true, "clash"}, {2 * time.Hour, false, "clash"}} {
-		x := newNameIndex()
-		first := owner{"a", &nameUse{Name: "Kmbalache", First: now, Last: now, Witnessed: c.witnessed}}
-		second := owner{"b", &nameUse{Name: "Kmbalache", First: now.Add(c.apart), Last: now, Witnessed: true}}
+		x := NewRegistry()
+		first := owner{"a", &Use{Name: "Kmbalache", First: now, Last: now, Witnessed: c.witnessed}}
+		second := owner{"b", &Use{Name: "Kmbalache", First: now.Add(c.apart), Last: now, Witnessed: true}}
 		x.add(first, formsOf("Kmbalache"))
 		x.add(second, formsOf("Kmbalache"))
 		say := func(k *Clash) string {
@@ -98,14 +98,14 @@ func TestHistoryTellsNoOrder(t *testing.T) {
 }
 
 func BenchmarkFindClash(b *testing.B) {
-	x := newNameIndex()
+	x := NewRegistry()
 	now := time.Unix(t0, 0)
 	for i := range 50_000 {
 		name := fmt.Sprintf("exchange number %d of many", i*7919)
-		x.add(owner{fmt.Sprint(i), &nameUse{Name: name, First: now, Last: now, Witnessed: true}}, formsOf(name))
+		x.add(owner{fmt.Sprint(i), &Use{Name: name, First: now, Last: now, Witnessed: true}}, formsOf(name))
 	}
-	o := owner{"me", &nameUse{Name: "a long name of an exchange with many words in it", First: now, Last: now}}
+	o := owner{"me", &Use{Name: "a long name of an exchange with many words in it", First: now, Last: now}}
 	for b.Loop() {
-		x.find(o, func(string) standing { return isInstance }, now)
+		x.find(o, func(string) Standing { return IsInstance }, now)
 	}
 }

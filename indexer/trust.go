@@ -3,12 +3,9 @@ package indexer
 import (
 	"encoding/hex"
 	"encoding/json"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -45,8 +42,14 @@ func (j judgement) class(platform string) uint8 {
 	return classKnown
 }
 
+// impostor reports whether an author uses the name of another key.
+func (a *author) impostor() bool {
+	c := a.named.Clash()
+	return c != nil && !c.Shared
+}
+
 func (a *author) judgement(now time.Time) judgement {
-	return judgement{info: a.Info != nil, clash: a.clash != nil && !a.clash.Shared, new: now.Sub(a.first) < newFor}
+	return judgement{info: a.Info != nil, clash: a.impostor(), new: now.Sub(a.first) < newFor}
 }
 
 // groups returns the groups of classes that a query lists one after the other. Orders of
@@ -80,51 +83,16 @@ func (m *mark) seenBy(class uint8, descending bool) *mark {
 }
 
 // goesBy records the names that the author of an entry uses in the entry.
-func (w *work) goesBy(e *mostro.Entry, names ...string) error {
+func (w *work) goesBy(e *mostro.Entry, stated ...string) error {
 	pubkey := e.Event.PubKey
-	for _, name := range names {
-		if name = strings.TrimSpace(words.Cut(name, maxNameBytes)); name == "" {
-			continue
-		}
-		uses, held := w.names[pubkey]
-		if !held {
+	for _, name := range stated {
+		uses, owned := w.names[pubkey]
+		if !owned {
 			uses = w.b.authors.Load().usesOf(pubkey)
 		}
-		use := useOf(uses, name)
-		if use != nil && !e.ReceivedAt.Before(use.First) && e.ReceivedAt.Sub(use.Last) < 24*time.Hour {
-			continue
-		}
-		if !held { // readers hold the old slice, so it is not changed
-			uses = slices.Clone(uses)
-			for i, u := range uses {
-				c := *u
-				uses[i] = &c
-			}
-			use = useOf(uses, name)
-		}
-		if use == nil {
-			use = &nameUse{Name: name, First: e.ReceivedAt, Last: e.ReceivedAt, Seq: e.Seq, Witnessed: e.Source.Road.Witnessed() && !e.Archived}
-			if len(uses) == maxUses {
-				oldest := slices.MinFunc(uses, func(a, b *nameUse) int { return a.Last.Compare(b.Last) })
-				uses = slices.DeleteFunc(uses, func(u *nameUse) bool { return u == oldest })
-			}
-			uses = append(uses, use)
-		}
-		if e.ReceivedAt.Before(use.First) {
-			use.First, use.Seq, use.Witnessed = e.ReceivedAt, e.Seq, e.Source.Road.Witnessed() && !e.Archived
-		}
-		if e.ReceivedAt.After(use.Last) {
-			use.Last = e.ReceivedAt
-		}
-		w.names[pubkey] = uses
-	}
-	return nil
-}
-
-func useOf(uses []*nameUse, name string) *nameUse {
-	for _, u := range uses {
-		if u.Name == name {
-			return u
+		use := Use{Name: name, First: e.ReceivedAt, Last: e.ReceivedAt, Seq: e.Seq, Witnessed: e.Source.Road.Witnessed() && !e.Archived}
+		if uses, changed := With(uses, owned, use); changed {
+			w.names[pubkey] = uses
 		}
 	}
 	return nil
@@ -147,7 +115,7 @@ func (w *work) keepNames() error {
 // loadNames reads the stored names and finds all clashes.
 func (s *authors) loadNames(it *badger.Iterator, now time.Time) error {
 	for it.Seek([]byte{keyNames}); it.ValidForPrefix([]byte{keyNames}); it.Next() {
-		var uses []*nameUse
+		var uses []*Use
 		if err := it.Item().Value(func(raw []byte) error { return json.Unmarshal(raw, &uses) }); err != nil {
 			return err
 		}
@@ -157,68 +125,39 @@ func (s *authors) loadNames(it *badger.Iterator, now time.Time) error {
 	return nil
 }
 
-func (s *authors) usesOf(pubkey string) []*nameUse {
+func (s *authors) usesOf(pubkey string) []*Use {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if a := s.byKey[pubkey]; a != nil {
-		return a.uses
+		return a.named.Uses()
 	}
 	return nil
 }
 
 // setUses replaces the names of a key. The caller holds mu.
-func (s *authors) setUses(pubkey string, uses []*nameUse) {
-	a := s.of(pubkey)
-	if a.uses == nil {
-		s.namedKeys = append(s.namedKeys, strings.Clone(pubkey))
-	}
-	a.uses = uses
-	for _, u := range uses {
-		s.names.add(owner{pubkey, u}, formsOf(u.Name))
-		if u.First.Before(s.newest.Add(-time.Minute)) {
-			s.stale = true // an earlier use arrived later, from a backup
-		}
-		if u.First.After(s.newest) {
-			s.newest = u.First
-		}
-	}
-}
-
-// findClash finds the clash of a key's names with other keys. The caller holds mu.
-func (s *authors) findClash(pubkey string, now time.Time) {
-	a := s.byKey[pubkey]
-	if a == nil {
-		return
-	}
-	a.clash = nil
-	for _, u := range a.uses {
-		if now.Sub(u.Last) > usedFor {
-			continue
-		}
-		found := s.names.find(owner{pubkey, u}, s.standingOf, now)
-		if found != nil && (a.clash == nil || a.clash.Shared && !found.Shared) {
-			a.clash = found
-		}
-	}
+func (s *authors) setUses(pubkey string, uses []*Use) {
+	named, late := s.names.Set(pubkey, uses)
+	s.of(pubkey).named = named
+	s.stale = s.stale || late
 }
 
 // standingOf returns the standing of a key, which decides whether its name is protected.
 // The caller holds mu.
-func (s *authors) standingOf(pubkey string) standing {
+func (s *authors) standingOf(pubkey string) Standing {
 	a := s.byKey[pubkey]
 	if a == nil || a.Info == nil && len(a.orders) == 0 {
-		return noStanding
+		return NoStanding
 	}
 	var key [32]byte
 	if _, err := hex.Decode(key[:], []byte(pubkey)); err == nil {
 		if _, banned := s.banned[key]; banned {
-			return noStanding
+			return NoStanding
 		}
 	}
 	if a.Info == nil {
-		return isPublisher
+		return IsPublisher
 	}
-	return isInstance
+	return IsInstance
 }
 
 // ban sets the keys that a version of the rules never shows. A banned key owns no name.
@@ -236,8 +175,8 @@ func (s *authors) ban(version uint64, banned map[[32]byte]struct{}) (changed boo
 // findClashes finds the clashes of all keys again. The caller holds mu.
 func (s *authors) findClashes(now time.Time) {
 	start := time.Now()
-	for _, pubkey := range s.namedKeys {
-		s.findClash(pubkey, now)
+	for _, pubkey := range s.names.Pubkeys() {
+		s.names.Find(pubkey, s.standingOf, now)
 	}
 	s.stale, s.clashedAt, s.clashCost = false, time.Now(), time.Since(start)
 }
@@ -249,31 +188,19 @@ const clashShare = 20
 // or is deleted, the set of protected names changes for every key, so rename finds all
 // clashes again. If that was done a moment ago, rejudge does it later. rename returns the
 // keys whose clash may have changed.
-func (s *authors) rename(names map[string][]*nameUse, now time.Time) (touched []string) {
+func (s *authors) rename(changed map[string][]*Use, now time.Time) (touched []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for pubkey, uses := range names {
+	for pubkey, uses := range changed {
 		s.setUses(pubkey, uses)
 	}
 	if s.stale && time.Since(s.clashedAt) > clashShare*s.clashCost {
 		s.findClashes(now)
-		return s.namedKeys
+		return s.names.Pubkeys()
 	}
-	for pubkey, uses := range names {
-		touched = append(touched, pubkey)
-		for _, u := range uses {
-			f := formsOf(u.Name)
-			for _, list := range [][]owner{s.names.full[f.full], s.names.core[f.core]} {
-				for _, o := range list {
-					touched = append(touched, o.pubkey)
-				}
-			}
-		}
-	}
-	slices.Sort(touched)
-	touched = slices.Compact(touched)
+	touched = s.names.Touched(changed)
 	for _, pubkey := range touched {
-		s.findClash(pubkey, now)
+		s.names.Find(pubkey, s.standingOf, now)
 	}
 	return touched
 }
@@ -349,7 +276,7 @@ func (s *authors) note(pubkey, platform string, now time.Time) (n Note) {
 		return Note{Unknown: platform == mostro.PlatformMostro}
 	}
 	n.Unknown = a.Info == nil && platform == mostro.PlatformMostro
-	n.First, n.Clash = a.first, a.clash
+	n.First, n.Clash = a.first, a.named.Clash()
 	n.New = now.Sub(a.first) < newFor && now.Sub(s.oldest) >= newFor
 	return n
 }
@@ -359,7 +286,7 @@ func (s *authors) note(pubkey, platform string, now time.Time) (n Note) {
 func (s *authors) marked(pubkey string) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if a := s.byKey[pubkey]; a != nil && a.clash != nil && !a.clash.Shared {
+	if a := s.byKey[pubkey]; a != nil && a.impostor() {
 		return 1
 	}
 	return 0
