@@ -14,6 +14,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+	"github.com/mostrodex/mostrodex/indexer/names"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -235,7 +236,7 @@ type work struct {
 	counts  []countChange
 	authors map[string]*authorRecord // changed records; nil: no event left
 	dispute []disputeChange
-	names   map[string][]*Use // changed names by public key
+	names   map[string][]*names.Use // changed names by public key
 }
 
 type countChange struct {
@@ -253,7 +254,7 @@ func (b *book) apply(entries []mostro.Entry, upTo uint64) error {
 	if b.db == nil {
 		return ErrClosed
 	}
-	w := &work{b: b, txn: b.db.NewTransaction(true), changed: map[Key]*Record{}, authors: map[string]*authorRecord{}, names: map[string][]*Use{}}
+	w := &work{b: b, txn: b.db.NewTransaction(true), changed: map[Key]*Record{}, authors: map[string]*authorRecord{}, names: map[string][]*names.Use{}}
 	defer func() { w.txn.Discard() }()
 	for i := range entries {
 		if err := w.entry(&entries[i]); err != nil {

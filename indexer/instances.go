@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/indexer/names"
 	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
@@ -105,8 +106,8 @@ type author struct {
 	volume   int64 // sats of the successful orders that state an amount
 	first    time.Time
 	last     time.Time
-	words    []string // folded words of its name and description
-	named    *Holder  // its names and their clash; nil: it uses no name
+	words    []string      // folded words of its name and description
+	named    *names.Holder // its names and their clash; nil: it uses no name
 }
 
 // authors holds all authors of orders, infos, profiles and relay lists. The book's
@@ -118,7 +119,7 @@ type authors struct {
 	infos map[string]*author // the authors with an Info
 
 	oldest    time.Time // time at which the first of all authors was first seen
-	names     *Registry
+	names     *names.Registry
 	stale     bool          // all clashes must be found again
 	clashedAt time.Time     // time of the last findClashes
 	clashCost time.Duration // duration of the last findClashes
@@ -128,7 +129,7 @@ type authors struct {
 }
 
 func newAuthors() *authors {
-	return &authors{byKey: map[string]*author{}, infos: map[string]*author{}, names: NewRegistry()}
+	return &authors{byKey: map[string]*author{}, infos: map[string]*author{}, names: names.NewRegistry()}
 }
 
 func (s *authors) of(pubkey string) *author {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/indexer/names"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -90,8 +91,8 @@ func (w *work) goesBy(e *mostro.Entry, stated ...string) error {
 		if !owned {
 			uses = w.b.authors.Load().usesOf(pubkey)
 		}
-		use := Use{Name: name, First: e.ReceivedAt, Last: e.ReceivedAt, Seq: e.Seq, Witnessed: e.Source.Road.Witnessed() && !e.Archived}
-		if uses, changed := With(uses, owned, use); changed {
+		use := names.Use{Name: name, First: e.ReceivedAt, Last: e.ReceivedAt, Seq: e.Seq, Witnessed: e.Source.Road.Witnessed() && !e.Archived}
+		if uses, changed := names.With(uses, owned, use); changed {
 			w.names[pubkey] = uses
 		}
 	}
@@ -115,7 +116,7 @@ func (w *work) keepNames() error {
 // loadNames reads the stored names and finds all clashes.
 func (s *authors) loadNames(it *badger.Iterator, now time.Time) error {
 	for it.Seek([]byte{keyNames}); it.ValidForPrefix([]byte{keyNames}); it.Next() {
-		var uses []*Use
+		var uses []*names.Use
 		if err := it.Item().Value(func(raw []byte) error { return json.Unmarshal(raw, &uses) }); err != nil {
 			return err
 		}
@@ -125,7 +126,7 @@ func (s *authors) loadNames(it *badger.Iterator, now time.Time) error {
 	return nil
 }
 
-func (s *authors) usesOf(pubkey string) []*Use {
+func (s *authors) usesOf(pubkey string) []*names.Use {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if a := s.byKey[pubkey]; a != nil {
@@ -135,7 +136,7 @@ func (s *authors) usesOf(pubkey string) []*Use {
 }
 
 // setUses replaces the names of a key. The caller holds mu.
-func (s *authors) setUses(pubkey string, uses []*Use) {
+func (s *authors) setUses(pubkey string, uses []*names.Use) {
 	named, late := s.names.Set(pubkey, uses)
 	s.of(pubkey).named = named
 	s.stale = s.stale || late
@@ -143,21 +144,21 @@ func (s *authors) setUses(pubkey string, uses []*Use) {
 
 // standingOf returns the standing of a key, which decides whether its name is protected.
 // The caller holds mu.
-func (s *authors) standingOf(pubkey string) Standing {
+func (s *authors) standingOf(pubkey string) names.Standing {
 	a := s.byKey[pubkey]
 	if a == nil || a.Info == nil && len(a.orders) == 0 {
-		return NoStanding
+		return names.NoStanding
 	}
 	var key [32]byte
 	if _, err := hex.Decode(key[:], []byte(pubkey)); err == nil {
 		if _, banned := s.banned[key]; banned {
-			return NoStanding
+			return names.NoStanding
 		}
 	}
 	if a.Info == nil {
-		return IsPublisher
+		return names.IsPublisher
 	}
-	return IsInstance
+	return names.IsInstance
 }
 
 // ban sets the keys that a version of the rules never shows. A banned key owns no name.
@@ -188,7 +189,7 @@ const clashShare = 20
 // or is deleted, the set of protected names changes for every key, so rename finds all
 // clashes again. If that was done a moment ago, rejudge does it later. rename returns the
 // keys whose clash may have changed.
-func (s *authors) rename(changed map[string][]*Use, now time.Time) (touched []string) {
+func (s *authors) rename(changed map[string][]*names.Use, now time.Time) (touched []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for pubkey, uses := range changed {
@@ -255,9 +256,9 @@ func (b *book) rejudge(now time.Time, force bool) {
 
 // Note is a warning or remark about the author of an order.
 type Note struct {
-	Unknown bool   // the order says that its author is a Mostro, but the author has published no info event
-	New     bool   // first seen by this relay less than newFor ago, while other keys were seen before
-	Clash   *Clash // another key uses the same name
+	Unknown bool         // the order says that its author is a Mostro, but the author has published no info event
+	New     bool         // first seen by this relay less than newFor ago, while other keys were seen before
+	Clash   *names.Clash // another key uses the same name
 	First   time.Time
 }
 

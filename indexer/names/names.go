@@ -1,4 +1,10 @@
-package indexer
+// Package names decides which names of Mostros look alike, and which key used a name first.
+// Any person can publish orders under the name of a known Mostro, so a key whose name is
+// equal to, or contains, the name of a key that this relay saw earlier has a Clash.
+//
+// The package has no store and no clock. Its owner stores the uses of names, passes the
+// current time, and guards a Registry with a lock.
+package names
 
 import (
 	"cmp"

@@ -1,4 +1,4 @@
-package indexer
+package names
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 // TestNamesThatLookAlike lists pairs of names, and whether the second clashes with the
 // first.
 func TestNamesThatLookAlike(t *testing.T) {
-	now := time.Unix(t0, 0)
+	now := time.Unix(1_790_000_000, 0)
 	for _, c := range []struct {
 		known, name string
 		clash       bool
@@ -63,7 +63,7 @@ func TestNamesThatLookAlike(t *testing.T) {
 // TestHistoryTellsNoOrder checks that if two names arrived as history, neither key counts
 // as the first.
 func TestHistoryTellsNoOrder(t *testing.T) {
-	now := time.Unix(t0, 0)
+	now := time.Unix(1_790_000_000, 0)
 	always := func(string) Standing { return IsInstance }
 	for _, c := range []struct {
 		apart     time.Duration
@@ -99,7 +99,7 @@ func TestHistoryTellsNoOrder(t *testing.T) {
 
 func BenchmarkFindClash(b *testing.B) {
 	x := NewRegistry()
-	now := time.Unix(t0, 0)
+	now := time.Unix(1_790_000_000, 0)
 	for i := range 50_000 {
 		name := fmt.Sprintf("exchange number %d of many", i*7919)
 		x.add(owner{fmt.Sprint(i), &Use{Name: name, First: now, Last: now, Witnessed: true}}, formsOf(name))
