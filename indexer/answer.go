@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -31,9 +30,9 @@ func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 	}
 	wanted := words.Asked(q.Text)
 	if len(wanted) == 0 && q.Text != "" {
-		return &Answer{Facets: newFacets()}, nil // a text without letters and digits matches no order
+		return &Answer{Facets: NewFacets()}, nil // a text without letters and digits matches no order
 	}
-	if q.hidden, err = x.moderation(ctx); err != nil {
+	if q.Hidden, err = x.moderation(ctx); err != nil {
 		return nil, err
 	}
 	now := x.cfg.Now()
@@ -57,8 +56,8 @@ func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	hits, total, facets := x.liveHits(&q, all, after)
-	limit := q.limit()
+	hits, total, facets := x.book.live.Load().search(&q, all, after)
+	limit := q.PageSize()
 	if q.Open != OpenTrue {
 		if hits, total, err = x.addPast(ctx, &q, all, after, hits, total, &facets); err != nil {
 			return nil, err
@@ -67,7 +66,7 @@ func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 	out := &Answer{Total: total, Facets: facets}
 	if len(hits) > limit {
 		hits = hits[:limit]
-		out.Next = q.cursorAt(hits[limit-1].mark)
+		out.Next = q.cursorAt(hits[limit-1])
 	}
 	keys := make([]Key, len(hits))
 	for i, h := range hits {
@@ -99,88 +98,16 @@ func (x *Index) resolve(ctx context.Context, wanted []string) ([]word, error) {
 	return out, nil
 }
 
-// liveHits queries the column store. The results are one page plus one more hit, the
-// exact total, and the facets.
-func (x *Index) liveHits(q *Query, all []word, after *mark) ([]hit, int, Facets) {
-	s := x.book.live.Load()
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	_, text := s.findAll(all)
-	sel := s.choose(q, text)
-	return s.pageOfClasses(q, sel, after, q.limit()+1), sel.size(), x.counted.facets(q, s, sel)
-}
-
-// facetCache caches the facets of recent queries. An entry is valid if the column store
-// has not changed. If a query has manyResults or more, most of its cost is counting, so
-// its facets may be up to facetAge old. Totals are always exact.
-type facetCache struct {
-	mu  sync.Mutex
-	all map[string]countedFacets
-}
-
-type countedFacets struct {
-	store   *columnStore
-	changes uint64
-	at      time.Time
-	total   int
-	facets  Facets
-}
-
-const (
-	maxCachedFacets = 256
-	manyResults     = 50_000 // from this number of results on, facets may be up to facetAge old
-	facetAge        = time.Second
-)
-
-// facets returns the facets of a selection. The facets are shared and must not be
-// changed. The caller holds the lock of the column store.
-func (c *facetCache) facets(q *Query, s *columnStore, sel selection) Facets {
-	if sel.whole > 0 {
-		return s.facets(sel)
-	}
-	asked := *q
-	asked.Cursor, asked.Sort, asked.Limit = "", "", 0
-	name := asked.name()
-	n := sel.size()
-	c.mu.Lock()
-	held, ok := c.all[name]
-	c.mu.Unlock()
-	if ok && held.store == s && (held.changes == s.changes && held.total == n || n >= manyResults && time.Since(held.at) < facetAge) {
-		return held.facets
-	}
-	out := s.facets(sel)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.all == nil || len(c.all) >= maxCachedFacets {
-		c.all = map[string]countedFacets{}
-	}
-	c.all[name] = countedFacets{s, s.changes, time.Now(), n, out}
-	return out
-}
-
-// name returns a text that is equal for two queries only if their conditions are equal.
-func (q *Query) name() string {
-	rules := uint64(0)
-	if q.hidden != nil {
-		rules = q.hidden.version
-	}
-	out := fmt.Appendf(nil, "%d %t %q", rules, q.Spam, q.Text)
-	for _, f := range filters {
-		out = append(append(out, ' '), f.text(q)...)
-	}
-	return string(fmt.Appendf(out, " %d", q.Open))
-}
-
 // addPast adds the hits, the total and the facets of orders that are not live, from
 // search.
-func (x *Index) addPast(ctx context.Context, q *Query, all []word, after *mark, hits []hit, total int, facets *Facets) ([]hit, int, error) {
-	past, n, more, err := x.search.past(ctx, q, all, after, q.limit()+1)
+func (x *Index) addPast(ctx context.Context, q *Query, all []word, after *mark, hits []mark, total int, facets *Facets) ([]mark, int, error) {
+	past, n, more, err := x.search.past(ctx, q, all, after, q.PageSize()+1)
 	if err != nil {
 		return nil, 0, err
 	}
-	*facets = facets.clone()
-	facets.add(more)
-	facets.trim()
+	*facets = facets.Clone()
+	facets.Add(more)
+	facets.Trim()
 	s := x.book.live.Load()
 	for _, h := range past {
 		if s.holds(h.id) {
@@ -189,9 +116,9 @@ func (x *Index) addPast(ctx context.Context, q *Query, all []word, after *mark, 
 		}
 		hits = append(hits, h)
 	}
-	descending := sorts[q.sort()].descending
-	slices.SortFunc(hits, func(a, b hit) int {
-		if behind(descending, a.mark, b.mark) {
+	_, descending := q.Order()
+	slices.SortFunc(hits, func(a, b mark) int {
+		if behind(descending, a, b) {
 			return 1
 		}
 		return -1
@@ -250,8 +177,9 @@ func (x *Index) ordersAt(ctx context.Context, q *Query, wanted []string, after *
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	out := &Answer{Facets: newFacets()}
-	limit, descending := q.limit(), sorts[q.sort()].descending
+	out := &Answer{Facets: NewFacets()}
+	limit := q.PageSize()
+	_, descending := q.Order()
 	type found struct {
 		mark
 		r *Record
@@ -263,7 +191,7 @@ func (x *Index) ordersAt(ctx context.Context, q *Query, wanted []string, after *
 			return
 		}
 		out.Total++
-		out.Facets.count(&r.Order)
+		out.Facets.Count(&r.Order)
 		m := q.markOf(k, &r.Version)
 		if after != nil && !behind(descending, m, *after) || len(best) > limit && behind(descending, m, best[limit].mark) {
 			return
@@ -280,7 +208,7 @@ func (x *Index) ordersAt(ctx context.Context, q *Query, wanted []string, after *
 	if err != nil {
 		return nil, err
 	}
-	out.Facets.trim()
+	out.Facets.Trim()
 	if len(best) > limit {
 		best = best[:limit]
 		out.Next = q.cursorAt(best[limit-1].mark)

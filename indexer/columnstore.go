@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -17,40 +16,29 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// statuses lists the statuses in the order of their codes in the column store.
-var statuses = [...]mostro.Status{mostro.StatusUnknown, mostro.StatusPending, mostro.StatusInProgress, mostro.StatusSuccess, mostro.StatusCanceled, mostro.StatusExpired, mostro.StatusGone}
-
 const pendingCode = 1
 
-func statusCode(s mostro.Status) uint8 { return uint8(max(0, slices.Index(statuses[:], s))) }
+func statusCode(s mostro.Status) uint8 { return uint8(max(0, slices.Index(Statuses[:], s))) }
 
 var sides = [...]mostro.Side{"", mostro.SideBuy, mostro.SideSell}
 
 func sideCode(s mostro.Side) uint8 { return uint8(max(0, slices.Index(sides[:], s))) }
 
-// Sort orders in which the column store keeps sorted lists.
-const (
-	byCreated = iota
-	byPremium
-	byAmount
-	byExpiry
-	numOrders
-)
-
-// unknownKey is the sort key of an order without a value. Such orders come last in both
-// directions.
-const unknownKey = math.MaxUint64
-
 // columnStore holds the live orders in memory, in columns without pointers, so that the
 // garbage collector has little to scan. The columns hold only data for filters, counts
 // and sorts. The texts of an order are in the book, on disk.
 type columnStore struct {
+	// DenseAbove is the size above which a selection by ranges is built as a bitmap. A
+	// caller may set DenseAbove before the first query, as tests do.
+	DenseAbove int
+
 	mu sync.RWMutex // guards all fields below
 
 	slots   map[Key]uint32
 	free    []uint32
 	changes uint64 // number of updates; a cached result is valid while this number is the same
 	found   termCache
+	counted facetCache
 
 	ids       []Key
 	created   []uint32
@@ -59,7 +47,7 @@ type columnStore struct {
 	fiatMin   []float64 // NaN: not stated
 	fiatMax   []float64
 	premium   []float64 // NaN: not stated
-	rating    []float64 // of ratingOf; NaN: unknown
+	rating    []float64 // of RatingOf; NaN: unknown
 	author    []uint32
 	fiat      []uint32
 	platform  []uint32
@@ -70,9 +58,9 @@ type columnStore struct {
 	named     []uint32        // id of the instance name that the order states
 	described *roaring.Bitmap // slots with a description
 	several   *roaring.Bitmap // slots with more than one version
-	byStatus  [len(statuses)]*roaring.Bitmap
+	byStatus  [len(Statuses)]*roaring.Bitmap
 	bySide    [len(sides)]*roaring.Bitmap
-	sideCount [len(sides)][len(statuses)]int
+	sideCount [len(sides)][len(Statuses)]int
 
 	judged  map[string]judgement // by author
 	class   []uint8
@@ -81,11 +69,11 @@ type columnStore struct {
 	authors, fiats, platforms, networks, names, methodNames dict
 	sets                                                    setDict
 
-	orders [numOrders]sorted.List
+	orders [NumOrders]sorted.List
 }
 
 func newColumnStore() *columnStore {
-	s := &columnStore{slots: map[Key]uint32{}, described: roaring.New(), several: roaring.New()}
+	s := &columnStore{DenseAbove: 1 << 14, slots: map[Key]uint32{}, described: roaring.New(), several: roaring.New()}
 	s.judged = map[string]judgement{}
 	for i := range s.byClass {
 		s.byClass[i] = roaring.New()
@@ -119,7 +107,7 @@ type dict struct {
 	names    []string
 	spelling []string // original spelling, if names are folded
 	bits     []*roaring.Bitmap
-	counts   [][len(statuses)]int
+	counts   [][len(Statuses)]int
 	free     []uint32
 	lexicon  *lexicon // nil: the values are not searched by words
 	limit    int      // bound of distinct values; an order with another value counts as not stating one; 0: no bound
@@ -139,7 +127,7 @@ func (d *dict) add(name, spelling string, slot uint32, status uint8) uint32 {
 		} else {
 			id = uint32(len(d.names))
 			d.names, d.spelling = append(d.names, name), append(d.spelling, spelling)
-			d.bits, d.counts = append(d.bits, roaring.New()), append(d.counts, [len(statuses)]int{})
+			d.bits, d.counts = append(d.bits, roaring.New()), append(d.counts, [len(Statuses)]int{})
 		}
 		d.ids[name] = id
 		if d.lexicon != nil {
@@ -230,15 +218,15 @@ func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p sor
 	o := &it.r.Order
 	status, side := statusCode(o.Status), sideCode(o.Side)
 	s.ids[slot] = it.key
-	s.created[slot] = clampTime(int64(o.CreatedAt))
+	s.created[slot] = ClampTime(int64(o.CreatedAt))
 	s.deadline[slot] = it.r.deadline()
 	s.amount[slot] = -1
 	if o.AmountSats != nil && *o.AmountSats >= 0 {
 		s.amount[slot] = *o.AmountSats
 	}
-	s.fiatMin[slot], s.fiatMax[slot] = rangeOf(o.FiatAmount)
-	s.premium[slot] = floatOf(o.PremiumPct)
-	s.rating[slot] = ratingOf(o.MakerRating)
+	s.fiatMin[slot], s.fiatMax[slot] = RangeOf(o.FiatAmount)
+	s.premium[slot] = FloatOf(o.PremiumPct)
+	s.rating[slot] = RatingOf(o.MakerRating)
 	s.side[slot], s.status[slot] = side, status
 	if o.Description != "" {
 		s.described.Add(slot)
@@ -351,73 +339,14 @@ func (s *columnStore) placeOf(order int, slot uint32) sorted.Place {
 
 func (s *columnStore) keyAt(order int, slot uint32) uint64 {
 	switch order {
-	case byPremium:
-		return floatKey(s.premium[slot])
-	case byAmount:
-		return amountKey(s.amount[slot])
-	case byExpiry:
-		return expiryKey(s.deadline[slot])
+	case ByPremium:
+		return FloatKey(s.premium[slot])
+	case ByAmount:
+		return AmountKey(s.amount[slot])
+	case ByExpiry:
+		return ExpiryKey(s.deadline[slot])
 	}
 	return uint64(s.created[slot])
-}
-
-// floatKey returns a sort key of the same order as the number. NaN is unknown.
-func floatKey(f float64) uint64 {
-	if math.IsNaN(f) {
-		return unknownKey
-	}
-	b := math.Float64bits(f)
-	if b>>63 == 1 {
-		return ^b
-	}
-	return b | 1<<63
-}
-
-// amountKey returns the sort key of an amount. An unknown amount and the market price
-// have unknownKey.
-func amountKey(sats int64) uint64 {
-	if sats <= 0 {
-		return unknownKey
-	}
-	return uint64(sats)
-}
-
-func expiryKey(deadline uint32) uint64 {
-	if deadline == never || deadline == 0 {
-		return unknownKey
-	}
-	return uint64(deadline)
-}
-
-func clampTime(t int64) uint32 { return uint32(min(max(t, 0), never)) }
-
-func floatOf(d *mostro.Decimal) float64 {
-	if d == nil {
-		return math.NaN()
-	}
-	return d.Float()
-}
-
-// ratingOf returns the mean rating of a maker on a scale of 5, or NaN if the mean or its
-// scale is unknown.
-func ratingOf(r *mostro.MakerRating) float64 {
-	if r == nil || r.Mean == nil || r.Max <= 0 {
-		return math.NaN()
-	}
-	return *r.Mean * (5 / r.Max) // exact on a scale of 5
-}
-
-// rangeOf returns both ends of a fiat amount. If one end is missing, it is equal to the
-// other.
-func rangeOf(r mostro.Range) (lo, hi float64) {
-	lo, hi = floatOf(r.Min), floatOf(r.Max)
-	if math.IsNaN(lo) {
-		lo = hi
-	}
-	if math.IsNaN(hi) {
-		hi = lo
-	}
-	return lo, hi
 }
 
 // updateStep is the number of orders that update puts before it lets readers take the
@@ -451,7 +380,7 @@ func (s *columnStore) update(items []item, taken []Key, now time.Time) (left []K
 func (s *columnStore) load(items func(add func(item)), now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var places [numOrders][]sorted.Place
+	var places [NumOrders][]sorted.Place
 	items(func(it item) {
 		s.put(it, now, func(order int, p sorted.Place) { places[order] = append(places[order], p) })
 	})
@@ -464,7 +393,7 @@ func (s *columnStore) load(items func(add func(item)), now time.Time) {
 // expire removes the orders that are no longer live at now, and returns their keys.
 func (s *columnStore) expire(now time.Time) (left []Key) {
 	due := func() bool {
-		p, ok := s.orders[byExpiry].First()
+		p, ok := s.orders[ByExpiry].First()
 		return ok && p.Key <= uint64(max(0, now.Unix()))
 	}
 	s.mu.RLock()
@@ -476,7 +405,7 @@ func (s *columnStore) expire(now time.Time) (left []Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for due() {
-		p, _ := s.orders[byExpiry].First()
+		p, _ := s.orders[ByExpiry].First()
 		left = append(left, s.ids[p.Slot])
 		s.take(s.ids[p.Slot])
 	}
@@ -526,7 +455,7 @@ func (s *columnStore) same(other *columnStore) error {
 			return fmt.Errorf("order list %d has %d places, want %d", i, n, len(s.slots))
 		}
 	}
-	for i, st := range statuses {
+	for i, st := range Statuses {
 		if got, want := s.byStatus[i].GetCardinality(), other.byStatus[i].GetCardinality(); got != want {
 			return fmt.Errorf("%d orders are %q, want %d", got, st, want)
 		}

@@ -56,8 +56,8 @@ func (x *Index) Instances(ctx context.Context, text string, spam bool) ([]*Insta
 	if err != nil {
 		return nil, nil, err
 	}
-	instances = slices.DeleteFunc(instances, func(i *Instance) bool { return mod.hides(i.Pubkey, "", spam) })
-	publishers = slices.DeleteFunc(publishers, func(p Publisher) bool { return mod.hides(p.Pubkey, "", spam) })
+	instances = slices.DeleteFunc(instances, func(i *Instance) bool { return mod.Hides(i.Pubkey, "", spam) })
+	publishers = slices.DeleteFunc(publishers, func(p Publisher) bool { return mod.Hides(p.Pubkey, "", spam) })
 	for _, i := range instances {
 		x.countOpen(i)
 	}

@@ -184,7 +184,7 @@ func (x *Index) sweep(now time.Time) {
 	}
 	all := make([]expiry, len(left))
 	for i, k := range left {
-		all[i] = expiry{k, clampTime(now.Unix())}
+		all[i] = expiry{k, ClampTime(now.Unix())}
 	}
 	x.book.expired.add(all...)
 }

@@ -47,7 +47,6 @@ type Index struct {
 	bookReady, searchReady atomic.Bool
 	generation             atomic.Uint64 // number of batches that search has written
 	descriptions           descriptionCache
-	counted                facetCache
 	moderated              moderationCache
 	past                   chan struct{} // semaphore of one: only one query at a time reads the whole history
 
@@ -235,7 +234,7 @@ func (x *Index) History(ctx context.Context, pubkey, d, cursor string, limit int
 		return nil, nil, "", err
 	}
 	mod, err := x.moderation(ctx)
-	return record, slices.DeleteFunc(versions, func(v *Version) bool { return mod.hides(pubkey, v.Order.EventID, true) }), next, err
+	return record, slices.DeleteFunc(versions, func(v *Version) bool { return mod.Hides(pubkey, v.Order.EventID, true) }), next, err
 }
 
 // Event returns a raw event. Event returns mostro.ErrNotFound for private messages, which
@@ -256,7 +255,7 @@ func (x *Index) Event(ctx context.Context, id string, spam bool) (*nostr.Event, 
 // "", Visible asks about the author alone. If spam is set, quarantined keys are visible.
 func (x *Index) Visible(ctx context.Context, pubkey, id string, spam bool) error {
 	mod, err := x.moderation(ctx)
-	if err == nil && mod.hides(pubkey, id, spam) {
+	if err == nil && mod.Hides(pubkey, id, spam) {
 		err = mostro.ErrNotFound
 	}
 	return err

@@ -13,7 +13,7 @@ import (
 // from their indexes. Histories are filtered with matches, and a result from an index is
 // checked with matches before it is shown.
 func (q *Query) matches(v *Version, now time.Time) bool {
-	if v.Withdrawn || q.hidden.hides(v.Order.Pubkey, v.Order.EventID, q.Spam) {
+	if v.Withdrawn || q.Hidden.Hides(v.Order.Pubkey, v.Order.EventID, q.Spam) {
 		return false
 	}
 	o := &v.Order
@@ -29,11 +29,11 @@ func (q *Query) matches(v *Version, now time.Time) bool {
 			return false
 		}
 	}
-	if created := clampTime(int64(o.CreatedAt)); created < q.since || q.until != 0 && created > q.until {
+	if created := ClampTime(int64(o.CreatedAt)); created < q.Since || q.Until != 0 && created > q.Until {
 		return false
 	}
-	for _, f := range filters {
-		if f.given(q) && !f.matches(q, o) {
+	for _, f := range Filters {
+		if f.Given(q) && !f.Matches(q, o) {
 			return false
 		}
 	}
@@ -79,21 +79,17 @@ func orderWords(o *mostro.Order) []string {
 	return words.Split(out, o.Fiat)
 }
 
-// markOf returns the sort position of an order in the results of the query.
-func (q *Query) markOf(k Key, v *Version) mark {
-	m := mark{id: k}
-	switch sorts[q.sort()].order {
-	case byCreated:
-		m.key = uint64(clampTime(int64(v.Order.CreatedAt)))
-	case byPremium:
-		m.key = floatKey(floatOf(v.Order.PremiumPct))
-	case byAmount:
-		m.key = unknownKey
-		if v.Order.AmountSats != nil {
-			m.key = amountKey(*v.Order.AmountSats)
-		}
-	case byExpiry:
-		m.key = expiryKey(v.endsAt())
+// wantedStatuses returns the statuses of the live orders that a query selects.
+func (q *Query) wantedStatuses() []mostro.Status {
+	want := q.Status
+	switch {
+	case len(want) == 0 && q.Open == OpenTrue:
+		want = []mostro.Status{mostro.StatusPending}
+	case len(want) == 0:
+		want = Statuses[:]
 	}
-	return m
+	if q.Open == OpenFalse {
+		want = slices.DeleteFunc(slices.Clone(want), func(s mostro.Status) bool { return s == mostro.StatusPending })
+	}
+	return want
 }

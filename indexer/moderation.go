@@ -20,23 +20,14 @@ type Rules interface {
 	Hidden() (version uint64, never, onDemand, events map[[32]byte]struct{})
 }
 
-// moderation is a set of rules in the form that queries use. A moderation is never
-// modified.
-type moderation struct {
-	version         uint64
-	never, onDemand map[string]bool // public keys
-	events          map[string]bool
-	versions        map[Key]uint32 // created_at by order, for the order events in events
-}
-
-// moderationCache caches the moderation made from the current rules.
+// moderationCache caches the Hidden made from the current rules.
 type moderationCache struct {
-	mu   sync.Mutex // held while a moderation is made
-	list atomic.Pointer[moderation]
+	mu   sync.Mutex // held while a Hidden is made
+	list atomic.Pointer[Hidden]
 }
 
-// moderation returns the moderation of the current rules, or nil if nothing is hidden.
-func (x *Index) moderation(ctx context.Context) (*moderation, error) {
+// moderation returns the Hidden of the current rules, or nil if nothing is hidden.
+func (x *Index) moderation(ctx context.Context) (*Hidden, error) {
 	if x.cfg.Rules == nil {
 		return nil, nil
 	}
@@ -44,12 +35,12 @@ func (x *Index) moderation(ctx context.Context) (*moderation, error) {
 	if len(never)+len(onDemand)+len(events) == 0 {
 		return nil, nil
 	}
-	if have := x.moderated.list.Load(); have != nil && have.version == version {
+	if have := x.moderated.list.Load(); have != nil && have.Version == version {
 		return have, nil
 	}
 	x.moderated.mu.Lock()
 	defer x.moderated.mu.Unlock()
-	if have := x.moderated.list.Load(); have != nil && have.version == version {
+	if have := x.moderated.list.Load(); have != nil && have.Version == version {
 		return have, nil
 	}
 	names := func(set map[[32]byte]struct{}) map[string]bool {
@@ -59,8 +50,8 @@ func (x *Index) moderation(ctx context.Context) (*moderation, error) {
 		}
 		return out
 	}
-	list := &moderation{version: version, never: names(never), onDemand: names(onDemand), events: names(events), versions: map[Key]uint32{}}
-	for id := range list.events {
+	list := &Hidden{Version: version, Never: names(never), OnDemand: names(onDemand), Events: names(events), Versions: map[Key]uint32{}}
+	for id := range list.Events {
 		evt, err := x.cfg.Events.Event(ctx, id)
 		if errors.Is(err, mostro.ErrNotFound) {
 			continue // the log does not hold the event, and the relay refuses a banned event
@@ -69,32 +60,9 @@ func (x *Index) moderation(ctx context.Context) (*moderation, error) {
 			return nil, fmt.Errorf("banned event %s: %w", id, err)
 		}
 		if evt.Kind == mostro.KindOrder {
-			list.versions[keyOf(addressOf(evt.PubKey, evt.Tags.GetD()))] = clampTime(int64(evt.CreatedAt))
+			list.Versions[keyOf(addressOf(evt.PubKey, evt.Tags.GetD()))] = ClampTime(int64(evt.CreatedAt))
 		}
 	}
 	x.moderated.list.Store(list)
 	return list, nil
-}
-
-// hides reports whether an event of an author is hidden. If spam is set, quarantined
-// authors stay visible.
-func (l *moderation) hides(pubkey, id string, spam bool) bool {
-	return l != nil && (l.never[pubkey] || l.events[id] || !spam && l.onDemand[pubkey])
-}
-
-// authors returns the public keys whose orders are hidden. If spam is set, quarantined
-// keys are left out.
-func (l *moderation) authors(spam bool) (keys []string) {
-	if l == nil {
-		return nil
-	}
-	for k := range l.never {
-		keys = append(keys, k)
-	}
-	for k := range l.onDemand {
-		if !spam {
-			keys = append(keys, k)
-		}
-	}
-	return keys
 }

@@ -40,10 +40,10 @@ func (x *Index) Search(ctx context.Context, f nostr.Filter) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	q.hidden = mod
+	q.Hidden = mod
 	n := &nip50{x: x, ctx: ctx, filter: f, limit: limit, now: x.cfg.Now()}
 	wantKind := func(kind int) bool { return len(f.Kinds) == 0 || slices.Contains(f.Kinds, kind) }
-	if len(wanted) > 0 && !q.filtered() && // the words may name instances
+	if len(wanted) > 0 && !q.Filtered() && // the words may name instances
 		(wantKind(mostro.KindInfo) || wantKind(mostro.KindOrder)) {
 		if err := n.infos(&q, wanted); err != nil {
 			return nil, err
@@ -94,7 +94,7 @@ func (n *nip50) infos(q *Query, wanted []string) error {
 	slices.SortStableFunc(found, func(a, b string) int { return cmp.Compare(s.marked(a), s.marked(b)) })
 	for _, pubkey := range found {
 		id := n.x.book.authors.Load().infoID(pubkey)
-		if id == "" || q.hidden.hides(pubkey, id, q.Spam) {
+		if id == "" || q.Hidden.Hides(pubkey, id, q.Spam) {
 			continue
 		}
 		if full, err := n.offer(id, false); full || err != nil {
@@ -125,13 +125,13 @@ func (n *nip50) orders(q Query, wanted []string) error {
 		}
 	}
 	if n.filter.Since != nil {
-		q.since = clampTime(int64(*n.filter.Since))
+		q.Since = ClampTime(int64(*n.filter.Since))
 	}
 	if n.filter.Until != nil {
 		if *n.filter.Until <= 0 {
 			return nil
 		}
-		q.until = clampTime(int64(*n.filter.Until))
+		q.Until = ClampTime(int64(*n.filter.Until))
 	}
 	if !narrowByTags(&q, n.filter.Tags) {
 		return nil

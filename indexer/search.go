@@ -50,7 +50,7 @@ const (
 	fieldRating  = "sr" // of the maker
 )
 
-var sortFields = [numOrders]string{byCreated: fieldCreated, byPremium: fieldPremium, byAmount: fieldAmount, byExpiry: fieldExpiry}
+var sortFields = [NumOrders]string{ByCreated: fieldCreated, ByPremium: fieldPremium, ByAmount: fieldAmount, ByExpiry: fieldExpiry}
 
 // Options of fields: no stored values, no positions, no frequencies. Fields that are
 // sorted or counted have doc values.
@@ -200,12 +200,12 @@ func (d *searchDoc) fill(doc *document.Document) {
 	addWords(fieldText, orderWords(o))
 	add(fieldGone, "1", lean)
 	add(fieldKey, hex.EncodeToString(d.key[:]), counted)
-	for _, f := range filters {
+	for _, f := range pastFilters {
 		if f.field == "" {
 			continue
 		}
 		options := lean
-		if f.facet != nil {
+		if f.facets > 0 {
 			options = counted
 		}
 		for _, term := range f.terms(o) {
@@ -213,14 +213,14 @@ func (d *searchDoc) fill(doc *document.Document) {
 		}
 	}
 	for order, field := range sortFields {
-		q := Query{Sort: map[int]Sort{byCreated: SortNewest, byPremium: SortPremium, byAmount: SortAmount, byExpiry: SortExpiry}[order]}
-		if m := q.markOf(d.key, d.v); m.key != unknownKey {
+		q := Query{Sort: map[int]Sort{ByCreated: SortNewest, ByPremium: SortPremium, ByAmount: SortAmount, ByExpiry: SortExpiry}[order]}
+		if m := q.markOf(d.key, d.v); m.key != UnknownKey {
 			add(field, hexKey(m.key), counted)
 		}
 	}
-	if lo, hi := rangeOf(o.FiatAmount); !math.IsNaN(lo) {
-		add(fieldFiatMin, hexKey(floatKey(lo)), lean)
-		add(fieldFiatMax, hexKey(floatKey(hi)), lean)
+	if lo, hi := RangeOf(o.FiatAmount); !math.IsNaN(lo) {
+		add(fieldFiatMin, hexKey(FloatKey(lo)), lean)
+		add(fieldFiatMax, hexKey(FloatKey(hi)), lean)
 	}
 }
 
@@ -364,10 +364,10 @@ func (s *searchIndex) read(fn func(index.IndexReader) error) (err error) {
 
 // past returns the orders that match q and are not live: a page of hits behind after, the
 // exact total, and the facets.
-func (s *searchIndex) past(ctx context.Context, q *Query, all []word, after *mark, limit int) (hits []hit, total int, facets Facets, err error) {
+func (s *searchIndex) past(ctx context.Context, q *Query, all []word, after *mark, limit int) (hits []mark, total int, facets Facets, err error) {
 	s.life.RLock()
 	defer s.life.RUnlock()
-	facets = newFacets()
+	facets = NewFacets()
 	if s.idx == nil {
 		return nil, 0, facets, ErrClosed
 	}
@@ -377,7 +377,7 @@ func (s *searchIndex) past(ctx context.Context, q *Query, all []word, after *mar
 	}
 	must = append(must, wordQuery(all)...)
 	var not []query.Query
-	for _, author := range q.hidden.authors(q.Spam) {
+	for _, author := range q.Hidden.Authors(q.Spam) {
 		not = append(not, termOf(fieldAuthor, author))
 	}
 	var ask query.Query = query.NewConjunctionQuery(must)
@@ -386,37 +386,42 @@ func (s *searchIndex) past(ctx context.Context, q *Query, all []word, after *mar
 	}
 	req := bleve.NewSearchRequestOptions(ask, limit, 0, false)
 	req.Score = "none"
-	how := sorts[q.sort()]
+	order, descending := q.Order()
 	req.SortByCustom(search.SortOrder{
-		&search.SortField{Field: sortFields[how.order], Desc: how.descending, Type: search.SortFieldAsString, Missing: search.SortFieldMissingLast},
-		&search.SortField{Field: fieldKey, Desc: how.descending, Type: search.SortFieldAsString, Missing: search.SortFieldMissingLast},
+		&search.SortField{Field: sortFields[order], Desc: descending, Type: search.SortFieldAsString, Missing: search.SortFieldMissingLast},
+		&search.SortField{Field: fieldKey, Desc: descending, Type: search.SortFieldAsString, Missing: search.SortFieldMissingLast},
 	})
 	if after != nil {
 		key := hexKey(after.key)
-		if after.key == unknownKey {
+		if after.key == UnknownKey {
 			key = search.HighTerm
-			if how.descending {
+			if descending {
 				key = search.LowTerm
 			}
 		}
 		req.SearchAfter = []string{key, hex.EncodeToString(after.id[:])}
 	}
-	eachFacet(func(f *filter) { req.AddFacet(f.field, bleve.NewFacetRequest(f.field, f.facet.asked)) })
+	for _, f := range pastFilters {
+		if f.facets > 0 {
+			req.AddFacet(f.field, bleve.NewFacetRequest(f.field, f.facets))
+		}
+	}
 	res, err := s.idx.SearchInContext(ctx, req)
 	if err != nil {
 		return nil, 0, facets, err
 	}
-	eachFacet(func(f *filter) {
-		if r := res.Facets[f.field]; r != nil && r.Terms != nil {
+	for _, f := range pastFilters {
+		if r := res.Facets[f.field]; f.facets > 0 && r != nil && r.Terms != nil {
+			counts := f.Counts(&facets)
 			for _, t := range r.Terms.Terms() {
 				if t.Term != noStatus {
-					(*f.facet.of(&facets))[t.Term] = t.Count
+					counts[t.Term] = t.Count
 				}
 			}
 		}
-	})
+	}
 	for _, m := range res.Hits {
-		h := hit{mark{key: unknownKey, id: keyOf(m.ID)}}
+		h := mark{key: UnknownKey, id: keyOf(m.ID)}
 		if len(m.Sort[0]) == 16 {
 			raw, err := hex.DecodeString(m.Sort[0])
 			if err == nil {
@@ -438,8 +443,8 @@ func termOf(field, value string) query.Query {
 // no order can match.
 func (s *searchIndex) conditions(q *Query) ([]query.Query, error) {
 	must := []query.Query{termOf(fieldGone, "1")}
-	for _, f := range filters {
-		if !f.given(q) {
+	for _, f := range pastFilters {
+		if !f.Given(q) {
 			continue
 		}
 		all, ok, err := f.past(s, q)

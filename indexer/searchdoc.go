@@ -3,7 +3,6 @@ package indexer
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 	"strings"
 )
 
@@ -58,18 +57,3 @@ const noStatus = "-"
 
 // highest is a term above every sort key in use.
 const highest = "ffffffffffffffff"
-
-func satsCeil(f float64) uint64 {
-	if f <= 0 {
-		return 0
-	}
-	return uint64(math.Ceil(math.Min(f, math.MaxInt64/2)))
-}
-
-func texts[T ~string](all []T) []string {
-	out := make([]string, len(all))
-	for i, v := range all {
-		out[i] = string(v)
-	}
-	return out
-}

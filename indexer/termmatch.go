@@ -148,9 +148,9 @@ func tiers(from *roaring.Bitmap, each []termMatch) []*roaring.Bitmap {
 	return out
 }
 
-// ranked is a hit with the number of words that the order has as whole words.
+// ranked is a live order with the number of words that the order has as whole words.
 type ranked struct {
-	hit
+	mark
 	tier int
 }
 

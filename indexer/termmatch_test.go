@@ -2,7 +2,6 @@ package indexer
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -10,53 +9,6 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
-
-// TestLexicon compares a lexicon with a scan of all names.
-func TestLexicon(t *testing.T) {
-	r := newRand(t)
-	syllables := []string{"ban", "co", "pa", "go", "mo", "vil", " ", " ", "-", "é", "x"}
-	l, names := &lexicon{}, map[uint32]string{}
-	for step := range 3000 {
-		id := uint32(r.IntN(150))
-		if name, held := names[id]; held {
-			l.remove(name, id)
-			delete(names, id)
-		} else {
-			var name strings.Builder
-			for range 1 + r.IntN(6) {
-				name.WriteString(syllables[r.IntN(len(syllables))])
-			}
-			names[id] = words.Fold(name.String())
-			l.add(names[id], id)
-		}
-		if step%20 != 0 {
-			continue
-		}
-		ask := []string{"b", "ban", "banco", "mo", "movil", "pago", "zz", "x"}[r.IntN(8)]
-		var wantBegun, wantWhole []uint32
-		for id, name := range names {
-			all := words.Split(nil, name)
-			if words.AnyBegins(all, ask) {
-				wantBegun = append(wantBegun, id)
-			}
-			if slices.Contains(all, ask) {
-				wantWhole = append(wantWhole, id)
-			}
-		}
-		slices.Sort(wantBegun)
-		slices.Sort(wantWhole)
-		begun, whole := l.find(ask)
-		if !slices.Equal(begun, wantBegun) || !slices.Equal(whole, wantWhole) {
-			t.Fatalf("step %d: %q finds %v and %v, want %v and %v", step, ask, begun, whole, wantBegun, wantWhole)
-		}
-	}
-	for id, name := range names {
-		l.remove(name, id)
-	}
-	if n := l.words.Len(); n != 0 {
-		t.Errorf("%d words remain of zero names", n)
-	}
-}
 
 // TestWholeWordsComeFirst checks the order of NIP-50 results over several pages: whole
 // words before prefixes, and newer orders before older ones, in whichever field the words

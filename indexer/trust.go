@@ -10,38 +10,8 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Classes of orders, by how well this relay knows the author. Any person can make a key,
-// write a known name into orders and state a five-star rating, so the default sort lists
-// the classes one after the other.
-const (
-	classKnown   = iota
-	classNew     // the author was first seen by this relay less than newFor ago
-	classUnknown // the order says that its author is a Mostro, but the author has published no info event; or the author uses the name of another key
-	numClasses
-)
-
 // newFor is the time for which a key counts as new.
 const newFor = 7 * 24 * time.Hour
-
-// judgement is the state of an author that decides the class of its orders.
-type judgement struct {
-	info  bool // the author has published an info event (kind 38385)
-	clash bool // another key used the author's name before
-	new   bool
-}
-
-// class returns the class of an order of a platform. Only a Mostro promises an info
-// event; other platforms make no such promise. If an order states no platform, the rule
-// for Mostros applies.
-func (j judgement) class(platform string) uint8 {
-	switch {
-	case j.clash, !j.info && (platform == mostro.PlatformMostro || platform == ""):
-		return classUnknown
-	case j.new:
-		return classNew
-	}
-	return classKnown
-}
 
 // impostor reports whether an author uses the name of another key.
 func (a *author) impostor() bool {
@@ -51,36 +21,6 @@ func (a *author) impostor() bool {
 
 func (a *author) judgement(now time.Time) judgement {
 	return judgement{info: a.Info != nil, clash: a.impostor(), new: now.Sub(a.first) < newFor}
-}
-
-// groups returns the groups of classes that a query lists one after the other. Orders of
-// the classes of one group are listed together, and orders of equal sort value by class.
-// groups returns nil if the query does not sort by class.
-func (q *Query) groups() [][]uint8 {
-	switch {
-	case q.Open != OpenTrue || !q.At.IsZero() || q.Sort == SortNewest || q.Sort == SortOldest:
-		return nil
-	case q.Sort == "" || q.Sort == SortTrusted:
-		return [][]uint8{{classKnown}, {classNew}, {classUnknown}}
-	}
-	return [][]uint8{{classKnown, classNew}, {classUnknown}}
-}
-
-// seenBy returns the mark from which the orders of another class are read. Among orders
-// of equal sort value, lower classes are already listed and higher classes are not.
-func (m *mark) seenBy(class uint8, descending bool) *mark {
-	if m == nil || m.class == class {
-		return m
-	}
-	other := *m
-	fill := byte(0)
-	if (class < m.class) != descending {
-		fill = 0xff
-	}
-	for i := range other.id {
-		other.id[i] = fill
-	}
-	return &other
 }
 
 // goesBy records the names that the author of an entry uses in the entry.
@@ -291,11 +231,6 @@ func (s *authors) marked(pubkey string) int {
 		return 1
 	}
 	return 0
-}
-
-// isOpen reports whether an order can be taken at a time, as far as its events say.
-func (v *Version) isOpen(now time.Time) bool {
-	return v.liveAt(now) && v.Order.Status == mostro.StatusPending
 }
 
 // TakeLink returns the link with which an order is taken. TakeLink returns "" if the

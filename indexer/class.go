@@ -1,0 +1,53 @@
+package indexer
+
+import "github.com/mostrodex/mostrodex/mostro"
+
+// judgement is the state of an author that decides the class of its orders.
+type judgement struct {
+	info  bool // the author has published an info event (kind 38385)
+	clash bool // another key used the author's name before
+	new   bool
+}
+
+// class returns the class of an order of a platform. Only a Mostro promises an info
+// event; other platforms make no such promise. If an order states no platform, the rule
+// for Mostros applies.
+func (j judgement) class(platform string) uint8 {
+	switch {
+	case j.clash, !j.info && (platform == mostro.PlatformMostro || platform == ""):
+		return classUnknown
+	case j.new:
+		return classNew
+	}
+	return classKnown
+}
+
+// groups returns the groups of classes that a query lists one after the other. Orders of
+// the classes of one group are listed together, and orders of equal sort value by class.
+// groups returns nil if the query does not sort by class.
+func (q *Query) groups() [][]uint8 {
+	switch {
+	case q.Open != OpenTrue || !q.At.IsZero() || q.Sort == SortNewest || q.Sort == SortOldest:
+		return nil
+	case q.Sort == "" || q.Sort == SortTrusted:
+		return [][]uint8{{classKnown}, {classNew}, {classUnknown}}
+	}
+	return [][]uint8{{classKnown, classNew}, {classUnknown}}
+}
+
+// seenBy returns the mark from which the orders of another class are read. Among orders
+// of equal sort value, lower classes are already listed and higher classes are not.
+func (m *mark) seenBy(class uint8, descending bool) *mark {
+	if m == nil || m.class == class {
+		return m
+	}
+	other := *m
+	fill := byte(0)
+	if (class < m.class) != descending {
+		fill = 0xff
+	}
+	for i := range other.id {
+		other.id[i] = fill
+	}
+	return &other
+}
