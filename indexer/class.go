@@ -6,7 +6,7 @@ import "github.com/mostrodex/mostrodex/mostro"
 type judgement struct {
 	info  bool // the author has published an info event (kind 38385)
 	clash bool // another key used the author's name before
-	new   bool
+	new   bool // this relay saw the author for the first time not long ago
 }
 
 // class returns the class of an order of a platform. Only a Mostro promises an info
@@ -22,10 +22,10 @@ func (j judgement) class(platform string) uint8 {
 	return classKnown
 }
 
-// groups returns the groups of classes that a query lists one after the other. Orders of
+// groupsOf returns the groups of classes that a query lists one after the other. Orders of
 // the classes of one group are listed together, and orders of equal sort value by class.
-// groups returns nil if the query does not sort by class.
-func (q *Query) groups() [][]uint8 {
+// groupsOf returns nil if the query does not sort by class.
+func groupsOf(q *Query) [][]uint8 {
 	switch {
 	case q.Open != OpenTrue || !q.At.IsZero() || q.Sort == SortNewest || q.Sort == SortOldest:
 		return nil
@@ -37,7 +37,7 @@ func (q *Query) groups() [][]uint8 {
 
 // seenBy returns the mark from which the orders of another class are read. Among orders
 // of equal sort value, lower classes are already listed and higher classes are not.
-func (m *mark) seenBy(class uint8, descending bool) *mark {
+func seenBy(m *mark, class uint8, descending bool) *mark {
 	if m == nil || m.class == class {
 		return m
 	}

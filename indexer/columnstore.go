@@ -100,6 +100,9 @@ func newColumnStore() *columnStore {
 	return s
 }
 
+// maxNames bounds the distinct values of a dict that publishers can choose freely.
+const maxNames = 50_000
+
 // dict numbers the distinct values of a facet, and holds the slots of each value. If no
 // order has a value any more, the value is removed.
 type dict struct {

@@ -166,7 +166,7 @@ func (w *work) drop(k Key, doomed func(*Version) bool) (*mostro.Order, error) {
 			}
 			continue
 		}
-		next = next.with(v)
+		next = withVersion(next, v)
 	}
 	if doomed(&head.Version) {
 		if err := lose(&head.Version); err != nil {
@@ -178,7 +178,7 @@ func (w *work) drop(k Key, doomed func(*Version) bool) (*mostro.Order, error) {
 			}
 		}
 	} else {
-		next = next.with(&head.Version)
+		next = withVersion(next, &head.Version)
 	}
 	if !dropped {
 		return nil, nil
@@ -186,8 +186,8 @@ func (w *work) drop(k Key, doomed func(*Version) bool) (*mostro.Order, error) {
 	return &head.Order, w.setHead(k, head, next)
 }
 
-// with returns the record with a newer version added.
-func (r *Record) with(v *Version) *Record {
+// withVersion returns the record with a newer version added.
+func withVersion(r *Record, v *Version) *Record {
 	out := &Record{Version: *v, FirstSeenAt: v.ReceivedAt, Versions: 1}
 	if r != nil {
 		out.Versions = r.Versions + 1

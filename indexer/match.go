@@ -93,3 +93,14 @@ func (q *Query) wantedStatuses() []mostro.Status {
 	}
 	return want
 }
+
+// maxMethodWords bounds the words indexed of one payment method.
+const maxMethodWords = 8
+
+// methodWords appends to dst the words by which a payment method is found, and returns
+// the result.
+func methodWords(dst []string, method string) []string {
+	n := len(dst)
+	dst = words.Split(dst, method)
+	return dst[:min(len(dst), n+maxMethodWords)]
+}

@@ -163,7 +163,7 @@ func wants(q *Query, v *mversion, now int64) bool {
 		return false
 	}
 	in := func(all []string, s string) bool { return len(all) == 0 || slices.Contains(all, s) }
-	if !in(texts(q.Side), string(v.Side)) || !in(texts(q.Status), string(v.Status)) || !in(q.Fiat, v.Fiat) || !in(q.Platform, v.Platform) ||
+	if !in(stringsOf(q.Side), string(v.Side)) || !in(stringsOf(q.Status), string(v.Status)) || !in(q.Fiat, v.Fiat) || !in(q.Platform, v.Platform) ||
 		!in(q.Network, v.Network) || !in(q.Instance, v.Pubkey) {
 		return false
 	}
@@ -242,6 +242,13 @@ func naiveKey(q *Query, v *mversion) float64 {
 		return float64(end)
 	}
 	return float64(v.CreatedAt)
+}
+
+func stringsOf[T ~string](all []T) (out []string) {
+	for _, v := range all {
+		out = append(out, string(v))
+	}
+	return out
 }
 
 // tally counts one value, if it is stated.
@@ -351,7 +358,7 @@ func randomQuery(r *rand.Rand) Query {
 	if some(3) {
 		q.Text = []string{"transf", "pago movil", "Venezuela", "banco de venezuela", "mostro 2", "efectivo", "zelle bolívares", "español", "nothing", "mos"}[r.IntN(10)]
 	}
-	q.Sort = append(slices.Sorted(maps.Keys(sorts)), "", SortTrusted)[r.IntN(len(sorts)+2)]
+	q.Sort = []Sort{SortAmountDesc, SortExpiryDesc, SortPremiumDesc, SortAmount, SortExpiry, SortNewest, SortOldest, SortPremium, "", SortTrusted}[r.IntN(10)]
 	return q
 }
 

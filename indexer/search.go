@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -499,6 +500,17 @@ func (s *searchIndex) methodsLike(asks []string) (out []string, err error) {
 			}
 		}
 	}
+}
+
+// mayHold returns false if a name cannot match. The check is cheap and excludes most
+// names.
+func mayHold(folded string, wanted []string) bool {
+	for _, w := range wanted {
+		if !strings.Contains(folded, w) {
+			return false
+		}
+	}
+	return true
 }
 
 // docs returns the number of documents.

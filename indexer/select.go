@@ -202,17 +202,6 @@ func (s *columnStore) withMethods(asks []string) *roaring.Bitmap {
 	return union(all)
 }
 
-// mayHold returns false if a name cannot match. The check is cheap and excludes most
-// names.
-func mayHold(folded string, wanted []string) bool {
-	for _, w := range wanted {
-		if !strings.Contains(folded, w) {
-			return false
-		}
-	}
-	return true
-}
-
 // page returns up to limit orders of a selection, sorted as the query asks, behind its
 // cursor. The caller holds mu.
 func (s *columnStore) page(q *Query, sel selection, after *mark, limit int) []mark {
@@ -412,7 +401,7 @@ func (d *dict) top(to map[string]int, limit int, counted func(id int) int) {
 
 // pageOfClasses is page with the classes sorted as the query asks. The caller holds mu.
 func (s *columnStore) pageOfClasses(q *Query, sel selection, after *mark, limit int) (out []mark) {
-	groups := q.groups()
+	groups := groupsOf(q)
 	if groups == nil {
 		return s.page(q, sel, after, limit)
 	}
@@ -427,7 +416,7 @@ func (s *columnStore) pageOfClasses(q *Query, sel selection, after *mark, limit 
 		}
 		var found []mark
 		for _, class := range group {
-			for _, h := range s.page(q, s.ofClass(sel, class), from.seenBy(class, descending), limit-len(out)) {
+			for _, h := range s.page(q, s.ofClass(sel, class), seenBy(from, class, descending), limit-len(out)) {
 				h.class = class
 				found = append(found, h)
 			}

@@ -1,7 +1,11 @@
 package indexer
 
 import (
+	"math/rand/v2"
+	"net/url"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
@@ -111,3 +115,35 @@ func TestDeletionsStick(t *testing.T) {
 }
 
 // TestPairsInQ checks that key:value pairs in q mean the same as in a NIP-50 search.
+
+func FuzzRecord(f *testing.F) {
+	order, err := mostro.ParseOrder(random(rand.New(rand.NewPCG(1, 2)), 5).event())
+	if err != nil {
+		f.Fatal(err)
+	}
+	r := &Record{Version: Version{Seq: 7, ReceivedAt: time.UnixMilli(5).UTC(), Source: mostro.Source{Road: mostro.RoadLive, Relay: "wss://relay.example"}, Order: order}, FirstSeenAt: time.UnixMilli(3).UTC(), Versions: 2}
+	f.Add(r.pack(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := unpackRecord(b)
+		if err != nil {
+			return
+		}
+		again, err := unpackRecord(r.pack(nil))
+		if err != nil || string(again.pack(nil)) != string(r.pack(nil)) {
+			t.Errorf("%x: the second encoding differs: %v", b, err)
+		}
+	})
+}
+
+// TestPairOfTheHelpFinds checks the example of the help with an index.
+func TestPairOfTheHelpFinds(t *testing.T) {
+	clk := newClock()
+	l := newMemLog()
+	l.add(draft{author: 1, d: "dear", premium: "5", fiat: "VES"}.event(), clk.now(), mostro.RoadClient, false)
+	l.add(draft{author: 1, d: "cheap", premium: "1", fiat: "VES"}.event(), clk.now(), mostro.RoadClient, false)
+	x := openTest(t, l, clk, "")
+	x.catchUp(t)
+	if got := dsOf(t, x.Index, "q="+url.QueryEscape("venezuela premium:<=2")); !slices.Equal(got, []string{"cheap"}) {
+		t.Errorf("the help's own example finds %v", got)
+	}
+}
