@@ -9,28 +9,29 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
 )
 
 // Answer is one page of orders.
 type Answer struct {
-	Orders []*Record
+	Orders []*orders.Record
 	Total  int // of all pages
-	Facets Facets
+	Facets orders.Facets
 	Next   string // cursor of the next page, "" on the last page
 }
 
 // Orders returns one page of the orders that match q. The error is a *QueryError, the
 // error of ctx, or an error of a store.
-func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
+func (x *Index) Orders(ctx context.Context, q orders.Query) (*Answer, error) {
 	start := time.Now()
-	after, err := q.after()
+	after, err := q.After()
 	if err != nil {
 		return nil, err
 	}
 	wanted := words.Asked(q.Text)
 	if len(wanted) == 0 && q.Text != "" {
-		return &Answer{Facets: NewFacets()}, nil // a text without letters and digits matches no order
+		return &Answer{Facets: orders.NewFacets()}, nil // a text without letters and digits matches no order
 	}
 	if q.Hidden, err = x.moderation(ctx); err != nil {
 		return nil, err
@@ -39,13 +40,13 @@ func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 	if !q.At.IsZero() {
 		defer func() { x.metrics.queries.WithLabelValues("history").Observe(time.Since(start).Seconds()) }()
 		if q.At.After(now) {
-			return nil, &QueryError{"at", "lies in the future; ask for a time that has been"}
+			return nil, &orders.QueryError{Param: "at", Reason: "lies in the future; ask for a time that has been"}
 		}
 		return x.ordersAt(ctx, &q, wanted, after)
 	}
 	from := "memory"
 	switch {
-	case q.Open != OpenTrue:
+	case q.Open != orders.OpenTrue:
 		from = "past"
 	case len(wanted) > 0:
 		from = "text"
@@ -58,7 +59,7 @@ func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 	}
 	hits, total, facets := x.book.live.Load().search(&q, all, after)
 	limit := q.PageSize()
-	if q.Open != OpenTrue {
+	if q.Open != orders.OpenTrue {
 		if hits, total, err = x.addPast(ctx, &q, all, after, hits, total, &facets); err != nil {
 			return nil, err
 		}
@@ -66,11 +67,11 @@ func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 	out := &Answer{Total: total, Facets: facets}
 	if len(hits) > limit {
 		hits = hits[:limit]
-		out.Next = q.cursorAt(hits[limit-1])
+		out.Next = q.CursorAt(hits[limit-1])
 	}
-	keys := make([]Key, len(hits))
+	keys := make([]orders.Key, len(hits))
 	for i, h := range hits {
-		keys[i] = h.id
+		keys[i] = h.ID
 	}
 	records, err := x.book.records(keys)
 	if err != nil {
@@ -78,7 +79,7 @@ func (x *Index) Orders(ctx context.Context, q Query) (*Answer, error) {
 	}
 	for _, r := range records {
 		// The order may have changed or expired since the index was read.
-		if r != nil && q.matches(&r.Version, now) {
+		if r != nil && q.Matches(&r.Version, now) {
 			out.Orders = append(out.Orders, r)
 		}
 	}
@@ -100,7 +101,7 @@ func (x *Index) resolve(ctx context.Context, wanted []string) ([]word, error) {
 
 // addPast adds the hits, the total and the facets of orders that are not live, from
 // search.
-func (x *Index) addPast(ctx context.Context, q *Query, all []word, after *mark, hits []mark, total int, facets *Facets) ([]mark, int, error) {
+func (x *Index) addPast(ctx context.Context, q *orders.Query, all []word, after *orders.Mark, hits []orders.Mark, total int, facets *orders.Facets) ([]orders.Mark, int, error) {
 	past, n, more, err := x.search.past(ctx, q, all, after, q.PageSize()+1)
 	if err != nil {
 		return nil, 0, err
@@ -110,15 +111,15 @@ func (x *Index) addPast(ctx context.Context, q *Query, all []word, after *mark, 
 	facets.Trim()
 	s := x.book.live.Load()
 	for _, h := range past {
-		if s.holds(h.id) {
+		if s.holds(h.ID) {
 			n-- // live again; search has not caught up yet
 			continue
 		}
 		hits = append(hits, h)
 	}
 	_, descending := q.Order()
-	slices.SortFunc(hits, func(a, b mark) int {
-		if behind(descending, a, b) {
+	slices.SortFunc(hits, func(a, b orders.Mark) int {
+		if orders.Behind(descending, a, b) {
 			return 1
 		}
 		return -1
@@ -170,34 +171,34 @@ func (x *Index) descriptionHits(ctx context.Context, w string) ([]descriptionHit
 // ordersAt answers a query about a past time. ordersAt reads every history and takes of
 // each order the newest version that was signed by that time. The read takes seconds on a
 // large book, so only one such query runs at a time.
-func (x *Index) ordersAt(ctx context.Context, q *Query, wanted []string, after *mark) (*Answer, error) {
+func (x *Index) ordersAt(ctx context.Context, q *orders.Query, wanted []string, after *orders.Mark) (*Answer, error) {
 	select {
 	case x.past <- struct{}{}:
 		defer func() { <-x.past }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	out := &Answer{Facets: NewFacets()}
+	out := &Answer{Facets: orders.NewFacets()}
 	limit := q.PageSize()
 	_, descending := q.Order()
 	type found struct {
-		mark
-		r *Record
+		orders.Mark
+		r *orders.Record
 	}
 	var best []found
 	authors := x.book.authors.Load()
-	err := x.book.eachAt(ctx, q.At, func(k Key, r *Record) {
-		if !q.matches(&r.Version, q.At) || !textMatches(wanted, &r.Order, authors.wordsOf(r.Order.Pubkey)) {
+	err := x.book.eachAt(ctx, q.At, func(k orders.Key, r *orders.Record) {
+		if !q.Matches(&r.Version, q.At) || !orders.TextMatches(wanted, &r.Order, authors.wordsOf(r.Order.Pubkey)) {
 			return
 		}
 		out.Total++
 		out.Facets.Count(&r.Order)
-		m := q.markOf(k, &r.Version)
-		if after != nil && !behind(descending, m, *after) || len(best) > limit && behind(descending, m, best[limit].mark) {
+		m := q.MarkOf(k, &r.Version)
+		if after != nil && !orders.Behind(descending, m, *after) || len(best) > limit && orders.Behind(descending, m, best[limit].Mark) {
 			return
 		}
-		at, _ := slices.BinarySearchFunc(best, m, func(f found, m mark) int {
-			if behind(descending, m, f.mark) {
+		at, _ := slices.BinarySearchFunc(best, m, func(f found, m orders.Mark) int {
+			if orders.Behind(descending, m, f.Mark) {
 				return -1
 			}
 			return 1
@@ -211,7 +212,7 @@ func (x *Index) ordersAt(ctx context.Context, q *Query, wanted []string, after *
 	out.Facets.Trim()
 	if len(best) > limit {
 		best = best[:limit]
-		out.Next = q.cursorAt(best[limit-1].mark)
+		out.Next = q.CursorAt(best[limit-1].Mark)
 	}
 	for _, f := range best {
 		out.Orders = append(out.Orders, f.r)
@@ -222,14 +223,14 @@ func (x *Index) ordersAt(ctx context.Context, q *Query, wanted []string, after *
 // eachAt calls fn with every order in its newest version signed at or before a time.
 // Versions that were history when they arrived count as well, because the query asks
 // about the time of signing.
-func (b *book) eachAt(ctx context.Context, at time.Time, fn func(Key, *Record)) error {
+func (b *book) eachAt(ctx context.Context, at time.Time, fn func(orders.Key, *orders.Record)) error {
 	limit := at.Unix()
 	return b.view(func(txn *badger.Txn) error {
 		older := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{keyOlder}, PrefetchValues: false})
 		defer older.Close()
 		older.Rewind()
 		n := 0
-		return eachHead(txn, func(k Key, packed []byte) error {
+		return eachHead(txn, func(k orders.Key, packed []byte) error {
 			if n++; n%1024 == 0 && ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -245,7 +246,7 @@ func (b *book) eachAt(ctx context.Context, at time.Time, fn func(Key, *Record)) 
 				}
 				older.Next()
 			}
-			r, err := unpackRecord(packed)
+			r, err := orders.UnpackRecord(packed)
 			if err != nil {
 				return err
 			}
@@ -257,7 +258,7 @@ func (b *book) eachAt(ctx context.Context, at time.Time, fn func(Key, *Record)) 
 				if err != nil {
 					return err
 				}
-				v, err := unpackVersion(raw)
+				v, err := orders.UnpackVersion(raw)
 				if err != nil {
 					return err
 				}

@@ -15,6 +15,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/mostrodex/mostrodex/indexer/names"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -149,7 +150,7 @@ func (b *book) load() error {
 			return nil // a new book
 		case err != nil:
 			return err
-		case len(format) != 1 || format[0] != recordFormat:
+		case len(format) != 1 || format[0] != orders.RecordFormat:
 			return errOtherFormat
 		}
 		cursor, err := get(txn, metaKey("cursor"))
@@ -167,12 +168,12 @@ func (b *book) load() error {
 		live.judge(authors.judgements(nil, now))
 		var failed error
 		live.load(func(add func(item)) {
-			failed = eachRecord(b.db, func(k Key, r *Record) {
+			failed = eachRecord(b.db, func(k orders.Key, r *orders.Record) {
 				authors.count(&r.Version, r.FirstSeenAt, 1)
-				if r.liveAt(now) {
+				if r.LiveAt(now) {
 					add(item{k, r})
 				} else if !r.Withdrawn {
-					gone = append(gone, expiry{k, r.deadline()})
+					gone = append(gone, expiry{k, r.Deadline()})
 				}
 			})
 		}, now)
@@ -203,7 +204,7 @@ func (b *book) begin() error {
 		for _, kv := range []struct {
 			name  string
 			value []byte
-		}{{"format", []byte{recordFormat}}, {"mark", []byte(mark)}, {"cursor", make([]byte, 8)}} {
+		}{{"format", []byte{orders.RecordFormat}}, {"mark", []byte(mark)}, {"cursor", make([]byte, 8)}} {
 			if err := txn.Set(metaKey(kv.name), kv.value); err != nil {
 				return err
 			}
@@ -232,7 +233,7 @@ func has(txn *badger.Txn, key []byte) (bool, error) {
 type work struct {
 	b       *book
 	txn     *badger.Txn
-	changed map[Key]*Record // new records by order; nil: deleted
+	changed map[orders.Key]*orders.Record // new records by order; nil: deleted
 	counts  []countChange
 	authors map[string]*authorRecord // changed records; nil: no event left
 	dispute []disputeChange
@@ -240,7 +241,7 @@ type work struct {
 }
 
 type countChange struct {
-	v     *Version
+	v     *orders.Version
 	first time.Time
 	by    int
 }
@@ -254,7 +255,7 @@ func (b *book) apply(entries []mostro.Entry, upTo uint64) error {
 	if b.db == nil {
 		return ErrClosed
 	}
-	w := &work{b: b, txn: b.db.NewTransaction(true), changed: map[Key]*Record{}, authors: map[string]*authorRecord{}, names: map[string][]*names.Use{}}
+	w := &work{b: b, txn: b.db.NewTransaction(true), changed: map[orders.Key]*orders.Record{}, authors: map[string]*authorRecord{}, names: map[string][]*names.Use{}}
 	defer func() { w.txn.Discard() }()
 	for i := range entries {
 		if err := w.entry(&entries[i]); err != nil {
@@ -295,7 +296,7 @@ func (b *book) apply(entries []mostro.Entry, upTo uint64) error {
 func (w *work) show() {
 	b := w.b
 	b.recent.drop(w.changed)
-	items, taken := make([]item, 0, len(w.changed)), []Key(nil)
+	items, taken := make([]item, 0, len(w.changed)), []orders.Key(nil)
 	for k, r := range w.changed {
 		if r == nil {
 			taken = append(taken, k)
@@ -365,7 +366,7 @@ func (w *work) entry(e *mostro.Entry) error {
 		if err := w.goesBy(e, order.InstanceName); err != nil {
 			return err
 		}
-		return w.version(&Version{Seq: e.Seq, ReceivedAt: e.ReceivedAt, Source: e.Source, Archived: e.Archived, Order: order})
+		return w.version(&orders.Version{Seq: e.Seq, ReceivedAt: e.ReceivedAt, Source: e.Source, Archived: e.Archived, Order: order})
 	case mostro.ClassDeletion:
 		return w.deletion(e)
 	case mostro.ClassInfo:
@@ -398,19 +399,19 @@ func (w *work) entry(e *mostro.Entry) error {
 // never held an order, withdraw does nothing.
 func (w *work) withdraw(e *mostro.Entry) error {
 	d := e.Event.Tags.GetD()
-	if _, err := w.txn.Get(headKey(keyOf(addressOf(e.Event.PubKey, d)))); errors.Is(err, badger.ErrKeyNotFound) {
+	if _, err := w.txn.Get(headKey(orders.KeyOf(orders.Address(e.Event.PubKey, d)))); errors.Is(err, badger.ErrKeyNotFound) {
 		return nil
 	} else if err != nil {
 		return err
 	}
-	return w.version(&Version{Seq: e.Seq, ReceivedAt: e.ReceivedAt, Source: e.Source, Archived: e.Archived, Withdrawn: true,
+	return w.version(&orders.Version{Seq: e.Seq, ReceivedAt: e.ReceivedAt, Source: e.Source, Archived: e.Archived, Withdrawn: true,
 		Order: mostro.Order{EventID: e.Event.ID, Pubkey: e.Event.PubKey, D: d, CreatedAt: e.Event.CreatedAt}})
 }
 
 // version applies one version of an order.
-func (w *work) version(v *Version) error {
+func (w *work) version(v *orders.Version) error {
 	o := &v.Order
-	k := keyOf(addressOf(o.Pubkey, o.D))
+	k := orders.KeyOf(orders.Address(o.Pubkey, o.D))
 	if gone, err := w.isDeleted(k, o); err != nil || gone {
 		return err
 	}
@@ -421,14 +422,14 @@ func (w *work) version(v *Version) error {
 	if head != nil && head.Order.EventID == o.EventID {
 		return nil
 	}
-	next := &Record{Version: *v, FirstSeenAt: v.ReceivedAt, Versions: 1}
+	next := &orders.Record{Version: *v, FirstSeenAt: v.ReceivedAt, Versions: 1}
 	older := v
 	if head != nil {
 		next.Versions = head.Versions + 1
 		if head.FirstSeenAt.Before(next.FirstSeenAt) {
 			next.FirstSeenAt = head.FirstSeenAt
 		}
-		if newer(v, &head.Version) {
+		if orders.Newer(v, &head.Version) {
 			older = &head.Version
 		} else {
 			next.Version = head.Version
@@ -436,7 +437,7 @@ func (w *work) version(v *Version) error {
 		if known, err := has(w.txn, olderKey(k, &older.Order)); err != nil || known {
 			return err
 		}
-		if err := w.set(olderKey(k, &older.Order), older.pack(nil)); err != nil {
+		if err := w.set(olderKey(k, &older.Order), older.Pack(nil)); err != nil {
 			return err
 		}
 	}
@@ -446,7 +447,7 @@ func (w *work) version(v *Version) error {
 	return w.setHead(k, head, next)
 }
 
-func (w *work) head(k Key) (*Record, error) {
+func (w *work) head(k orders.Key) (*orders.Record, error) {
 	packed, err := get(w.txn, headKey(k))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return nil, nil
@@ -454,11 +455,11 @@ func (w *work) head(k Key) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	return unpackRecord(packed)
+	return orders.UnpackRecord(packed)
 }
 
 // setHead replaces the record of an order. If next is nil, setHead deletes the record.
-func (w *work) setHead(k Key, was, next *Record) error {
+func (w *work) setHead(k orders.Key, was, next *orders.Record) error {
 	if was != nil {
 		w.counts = append(w.counts, countChange{&was.Version, was.FirstSeenAt, -1})
 	}
@@ -467,11 +468,11 @@ func (w *work) setHead(k Key, was, next *Record) error {
 		return w.delete(headKey(k))
 	}
 	w.counts = append(w.counts, countChange{&next.Version, next.FirstSeenAt, 1})
-	return w.set(headKey(k), next.pack(nil))
+	return w.set(headKey(k), next.Pack(nil))
 }
 
 // disputeKey returns the key of a dispute in the book.
 func disputeKey(pubkey, d string) []byte {
-	k := keyOf(strings.Join([]string{"38386", pubkey, d}, ":"))
+	k := orders.KeyOf(strings.Join([]string{"38386", pubkey, d}, ":"))
 	return append([]byte{keyDispute}, k[:]...)
 }

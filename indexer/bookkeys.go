@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -24,14 +25,14 @@ const (
 	keyAffected = 'x' // seq of a deletion -> addresses that the deletion changed
 )
 
-func headKey(k Key) []byte { return append([]byte{keyHead}, k[:]...) }
+func headKey(k orders.Key) []byte { return append([]byte{keyHead}, k[:]...) }
 
 // olderKey returns a key that sorts the versions of an order from oldest to newest: by
 // created_at, and among equal ones the lowest id last.
-func olderKey(k Key, o *mostro.Order) []byte {
+func olderKey(k orders.Key, o *mostro.Order) []byte {
 	out := append([]byte{keyOlder}, k[:]...)
 	out = binary.BigEndian.AppendUint64(out, uint64(o.CreatedAt))
-	id := appendHex(nil, o.EventID)
+	id := orders.AppendHex(nil, o.EventID)
 	for _, b := range id {
 		out = append(out, ^b)
 	}
@@ -39,9 +40,9 @@ func olderKey(k Key, o *mostro.Order) []byte {
 }
 
 func idKey(space byte, id string, more ...string) []byte {
-	out := appendHex([]byte{space}, id)
+	out := orders.AppendHex([]byte{space}, id)
 	for _, m := range more {
-		out = appendHex(out, m)
+		out = orders.AppendHex(out, m)
 	}
 	return out
 }

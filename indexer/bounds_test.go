@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 )
@@ -56,7 +57,7 @@ func TestHostileTextCostsLittle(t *testing.T) {
 	if n := w.Body.Len(); n > 64<<10 {
 		t.Errorf("the answer about eleven orders has %d bytes", n)
 	}
-	if a, err := x.Orders(t.Context(), Query{}); err != nil || len(a.Facets.Method) > maxMethods+2 {
+	if a, err := x.Orders(t.Context(), orders.Query{}); err != nil || len(a.Facets.Method) > maxMethods+2 {
 		t.Errorf("%d names of payment methods are held (%v), want at most %d", len(a.Facets.Method), err, maxMethods+2)
 	}
 	for _, ask := range []string{"q=beginning", "method=bank3"} {

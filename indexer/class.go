@@ -1,6 +1,9 @@
 package indexer
 
-import "github.com/mostrodex/mostrodex/mostro"
+import (
+	"github.com/mostrodex/mostrodex/indexer/orders"
+	"github.com/mostrodex/mostrodex/mostro"
+)
 
 // judgement is the state of an author that decides the class of its orders.
 type judgement struct {
@@ -15,39 +18,39 @@ type judgement struct {
 func (j judgement) class(platform string) uint8 {
 	switch {
 	case j.clash, !j.info && (platform == mostro.PlatformMostro || platform == ""):
-		return classUnknown
+		return orders.ClassUnknown
 	case j.new:
-		return classNew
+		return orders.ClassNew
 	}
-	return classKnown
+	return orders.ClassKnown
 }
 
 // groupsOf returns the groups of classes that a query lists one after the other. Orders of
 // the classes of one group are listed together, and orders of equal sort value by class.
 // groupsOf returns nil if the query does not sort by class.
-func groupsOf(q *Query) [][]uint8 {
+func groupsOf(q *orders.Query) [][]uint8 {
 	switch {
-	case q.Open != OpenTrue || !q.At.IsZero() || q.Sort == SortNewest || q.Sort == SortOldest:
+	case q.Open != orders.OpenTrue || !q.At.IsZero() || q.Sort == orders.SortNewest || q.Sort == orders.SortOldest:
 		return nil
-	case q.Sort == "" || q.Sort == SortTrusted:
-		return [][]uint8{{classKnown}, {classNew}, {classUnknown}}
+	case q.Sort == "" || q.Sort == orders.SortTrusted:
+		return [][]uint8{{orders.ClassKnown}, {orders.ClassNew}, {orders.ClassUnknown}}
 	}
-	return [][]uint8{{classKnown, classNew}, {classUnknown}}
+	return [][]uint8{{orders.ClassKnown, orders.ClassNew}, {orders.ClassUnknown}}
 }
 
 // seenBy returns the mark from which the orders of another class are read. Among orders
 // of equal sort value, lower classes are already listed and higher classes are not.
-func seenBy(m *mark, class uint8, descending bool) *mark {
-	if m == nil || m.class == class {
+func seenBy(m *orders.Mark, class uint8, descending bool) *orders.Mark {
+	if m == nil || m.Class == class {
 		return m
 	}
 	other := *m
 	fill := byte(0)
-	if (class < m.class) != descending {
+	if (class < m.Class) != descending {
 		fill = 0xff
 	}
-	for i := range other.id {
-		other.id[i] = fill
+	for i := range other.ID {
+		other.ID[i] = fill
 	}
 	return &other
 }

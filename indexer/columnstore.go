@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/sorted"
 	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -18,7 +19,7 @@ import (
 
 const pendingCode = 1
 
-func statusCode(s mostro.Status) uint8 { return uint8(max(0, slices.Index(Statuses[:], s))) }
+func statusCode(s mostro.Status) uint8 { return uint8(max(0, slices.Index(orders.Statuses[:], s))) }
 
 var sides = [...]mostro.Side{"", mostro.SideBuy, mostro.SideSell}
 
@@ -34,13 +35,13 @@ type columnStore struct {
 
 	mu sync.RWMutex // guards all fields below
 
-	slots   map[Key]uint32
+	slots   map[orders.Key]uint32
 	free    []uint32
 	changes uint64 // number of updates; a cached result is valid while this number is the same
 	found   termCache
 	counted facetCache
 
-	ids       []Key
+	ids       []orders.Key
 	created   []uint32
 	deadline  []uint32
 	amount    []int64   // -1 unknown; 0 market price
@@ -58,22 +59,22 @@ type columnStore struct {
 	named     []uint32        // id of the instance name that the order states
 	described *roaring.Bitmap // slots with a description
 	several   *roaring.Bitmap // slots with more than one version
-	byStatus  [len(Statuses)]*roaring.Bitmap
+	byStatus  [len(orders.Statuses)]*roaring.Bitmap
 	bySide    [len(sides)]*roaring.Bitmap
-	sideCount [len(sides)][len(Statuses)]int
+	sideCount [len(sides)][len(orders.Statuses)]int
 
 	judged  map[string]judgement // by author
 	class   []uint8
-	byClass [numClasses]*roaring.Bitmap
+	byClass [orders.NumClasses]*roaring.Bitmap
 
 	authors, fiats, platforms, networks, names, methodNames dict
 	sets                                                    setDict
 
-	orders [NumOrders]sorted.List
+	orders [orders.NumOrders]sorted.List
 }
 
 func newColumnStore() *columnStore {
-	s := &columnStore{DenseAbove: 1 << 14, slots: map[Key]uint32{}, described: roaring.New(), several: roaring.New()}
+	s := &columnStore{DenseAbove: 1 << 14, slots: map[orders.Key]uint32{}, described: roaring.New(), several: roaring.New()}
 	s.judged = map[string]judgement{}
 	for i := range s.byClass {
 		s.byClass[i] = roaring.New()
@@ -110,7 +111,7 @@ type dict struct {
 	names    []string
 	spelling []string // original spelling, if names are folded
 	bits     []*roaring.Bitmap
-	counts   [][len(Statuses)]int
+	counts   [][len(orders.Statuses)]int
 	free     []uint32
 	lexicon  *lexicon // nil: the values are not searched by words
 	limit    int      // bound of distinct values; an order with another value counts as not stating one; 0: no bound
@@ -130,7 +131,7 @@ func (d *dict) add(name, spelling string, slot uint32, status uint8) uint32 {
 		} else {
 			id = uint32(len(d.names))
 			d.names, d.spelling = append(d.names, name), append(d.spelling, spelling)
-			d.bits, d.counts = append(d.bits, roaring.New()), append(d.counts, [len(Statuses)]int{})
+			d.bits, d.counts = append(d.bits, roaring.New()), append(d.counts, [len(orders.Statuses)]int{})
 		}
 		d.ids[name] = id
 		if d.lexicon != nil {
@@ -199,14 +200,14 @@ func (d *setDict) remove(id uint32) {
 
 // item is one order to be put into the column store.
 type item struct {
-	key Key
-	r   *Record
+	key orders.Key
+	r   *orders.Record
 }
 
 // put adds the newest version of an order, or removes the order if the version is not
 // live at now. The caller holds mu for writing.
 func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p sorted.Place)) {
-	if !it.r.liveAt(now) {
+	if !it.r.LiveAt(now) {
 		s.take(it.key)
 		return
 	}
@@ -221,15 +222,15 @@ func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p sor
 	o := &it.r.Order
 	status, side := statusCode(o.Status), sideCode(o.Side)
 	s.ids[slot] = it.key
-	s.created[slot] = ClampTime(int64(o.CreatedAt))
-	s.deadline[slot] = it.r.deadline()
+	s.created[slot] = orders.ClampTime(int64(o.CreatedAt))
+	s.deadline[slot] = it.r.Deadline()
 	s.amount[slot] = -1
 	if o.AmountSats != nil && *o.AmountSats >= 0 {
 		s.amount[slot] = *o.AmountSats
 	}
-	s.fiatMin[slot], s.fiatMax[slot] = RangeOf(o.FiatAmount)
-	s.premium[slot] = FloatOf(o.PremiumPct)
-	s.rating[slot] = RatingOf(o.MakerRating)
+	s.fiatMin[slot], s.fiatMax[slot] = orders.RangeOf(o.FiatAmount)
+	s.premium[slot] = orders.FloatOf(o.PremiumPct)
+	s.rating[slot] = orders.RatingOf(o.MakerRating)
 	s.side[slot], s.status[slot] = side, status
 	if o.Description != "" {
 		s.described.Add(slot)
@@ -262,7 +263,7 @@ func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p sor
 }
 
 // take removes an order. The caller holds mu for writing.
-func (s *columnStore) take(k Key) {
+func (s *columnStore) take(k orders.Key) {
 	slot, held := s.slots[k]
 	if !held {
 		return
@@ -342,12 +343,12 @@ func (s *columnStore) placeOf(order int, slot uint32) sorted.Place {
 
 func (s *columnStore) keyAt(order int, slot uint32) uint64 {
 	switch order {
-	case ByPremium:
-		return FloatKey(s.premium[slot])
-	case ByAmount:
-		return AmountKey(s.amount[slot])
-	case ByExpiry:
-		return ExpiryKey(s.deadline[slot])
+	case orders.ByPremium:
+		return orders.FloatKey(s.premium[slot])
+	case orders.ByAmount:
+		return orders.AmountKey(s.amount[slot])
+	case orders.ByExpiry:
+		return orders.ExpiryKey(s.deadline[slot])
 	}
 	return uint64(s.created[slot])
 }
@@ -359,7 +360,7 @@ const updateStep = 32
 // update puts or removes many orders as of now, and returns the keys of orders that were
 // live and no longer are. update unlocks mu between steps; otherwise a batch of orders
 // with much text would delay every query.
-func (s *columnStore) update(items []item, taken []Key, now time.Time) (left []Key) {
+func (s *columnStore) update(items []item, taken []orders.Key, now time.Time) (left []orders.Key) {
 	for part := range slices.Chunk(items, updateStep) {
 		s.mu.Lock()
 		for _, it := range part {
@@ -383,7 +384,7 @@ func (s *columnStore) update(items []item, taken []Key, now time.Time) (left []K
 func (s *columnStore) load(items func(add func(item)), now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var places [NumOrders][]sorted.Place
+	var places [orders.NumOrders][]sorted.Place
 	items(func(it item) {
 		s.put(it, now, func(order int, p sorted.Place) { places[order] = append(places[order], p) })
 	})
@@ -394,9 +395,9 @@ func (s *columnStore) load(items func(add func(item)), now time.Time) {
 }
 
 // expire removes the orders that are no longer live at now, and returns their keys.
-func (s *columnStore) expire(now time.Time) (left []Key) {
+func (s *columnStore) expire(now time.Time) (left []orders.Key) {
 	due := func() bool {
-		p, ok := s.orders[ByExpiry].First()
+		p, ok := s.orders[orders.ByExpiry].First()
 		return ok && p.Key <= uint64(max(0, now.Unix()))
 	}
 	s.mu.RLock()
@@ -408,7 +409,7 @@ func (s *columnStore) expire(now time.Time) (left []Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for due() {
-		p, _ := s.orders[ByExpiry].First()
+		p, _ := s.orders[orders.ByExpiry].First()
 		left = append(left, s.ids[p.Slot])
 		s.take(s.ids[p.Slot])
 	}
@@ -458,7 +459,7 @@ func (s *columnStore) same(other *columnStore) error {
 			return fmt.Errorf("order list %d has %d places, want %d", i, n, len(s.slots))
 		}
 	}
-	for i, st := range Statuses {
+	for i, st := range orders.Statuses {
 		if got, want := s.byStatus[i].GetCardinality(), other.byStatus[i].GetCardinality(); got != want {
 			return fmt.Errorf("%d orders are %q, want %d", got, st, want)
 		}
@@ -545,7 +546,7 @@ func (s *columnStore) pendingOf(pubkey string) int {
 // undescribed reports whether search needs no document for an order, because the order is
 // live and has no description. alone reports whether the order has no other version, so
 // that search has no old document either, unless a deletion removed the other version.
-func (s *columnStore) undescribed(k Key) (undescribed, alone bool) {
+func (s *columnStore) undescribed(k orders.Key) (undescribed, alone bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	slot, ok := s.slots[k]
@@ -559,7 +560,7 @@ func (s *columnStore) describes() bool {
 	return !s.described.IsEmpty()
 }
 
-func (s *columnStore) holds(k Key) bool {
+func (s *columnStore) holds(k orders.Key) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	_, ok := s.slots[k]

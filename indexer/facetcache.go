@@ -3,6 +3,8 @@ package indexer
 import (
 	"sync"
 	"time"
+
+	"github.com/mostrodex/mostrodex/indexer/orders"
 )
 
 // facetCache caches the facets of recent queries. An entry is valid if the column store
@@ -17,7 +19,7 @@ type countedFacets struct {
 	changes uint64
 	at      time.Time
 	total   int
-	facets  Facets
+	facets  orders.Facets
 }
 
 const (
@@ -28,7 +30,7 @@ const (
 
 // facets returns the facets of a selection. The facets are shared and must not be
 // changed. The caller holds the lock of the column store.
-func (c *facetCache) facets(q *Query, s *columnStore, sel selection) Facets {
+func (c *facetCache) facets(q *orders.Query, s *columnStore, sel selection) orders.Facets {
 	if sel.whole > 0 {
 		return s.facets(sel)
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -33,9 +34,9 @@ func filterBook(t *testing.T) *opened {
 	return x
 }
 
-func parsed(t *testing.T, values url.Values) Query {
+func parsed(t *testing.T, values url.Values) orders.Query {
 	t.Helper()
-	q, err := ParseQuery(values)
+	q, err := orders.ParseQuery(values)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,9 +46,9 @@ func parsed(t *testing.T, values url.Values) Query {
 // TestFiltersAreComplete checks that each condition has a row in the table of the search
 // index, and that its samples are listed here.
 func TestFiltersAreComplete(t *testing.T) {
-	facets := NewFacets()
-	for i, f := range Filters {
-		if len(pastFilters) != len(Filters) || pastFilters[i].Filter != f {
+	facets := orders.NewFacets()
+	for i, f := range orders.Filters {
+		if len(pastFilters) != len(orders.Filters) || pastFilters[i].Filter != f {
 			t.Fatalf("%s: the table of past orders has other rows", f.Name)
 		}
 		p := pastFilters[i]
@@ -66,9 +67,9 @@ func TestFiltersAreComplete(t *testing.T) {
 // never share cached facets or a cursor.
 func TestCacheKeysHoldEveryFilter(t *testing.T) {
 	x := filterBook(t)
-	for _, f := range Filters {
+	for _, f := range orders.Filters {
 		for _, p := range f.Params {
-			var facets []Facets
+			var facets []orders.Facets
 			names := map[string]bool{parsedName(t, nil): true}
 			for _, value := range filterSamples[p.Name] {
 				values := url.Values{p.Name: {value}, "open": {"any"}}
@@ -101,15 +102,15 @@ func parsedName(t *testing.T, values url.Values) string {
 }
 
 // filterAnswer returns the facets of a query over filterBook, counted from the records.
-func filterAnswer(t *testing.T, x *opened, q Query) Facets {
+func filterAnswer(t *testing.T, x *opened, q orders.Query) orders.Facets {
 	t.Helper()
-	out := NewFacets()
+	out := orders.NewFacets()
 	for author, d := range []string{"first", "second"} {
 		r, _, err := x.Order(pubkeyOf(author), d)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if q.matches(&r.Version, x.clock.now()) {
+		if q.Matches(&r.Version, x.clock.now()) {
 			out.Count(&r.Order)
 		}
 	}
@@ -125,7 +126,7 @@ func TestFiltersFindTheirOrder(t *testing.T) {
 			x.clock.set(t0 + 200)
 			x.catchUp(t)
 		}
-		for _, f := range Filters {
+		for _, f := range orders.Filters {
 			for _, p := range f.Params {
 				for i, value := range filterSamples[p.Name] {
 					want := []string{"first", "second"}[i : i+1]

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -184,7 +185,7 @@ func (x *Index) sweep(now time.Time) {
 	}
 	all := make([]expiry, len(left))
 	for i, k := range left {
-		all[i] = expiry{k, ClampTime(now.Unix())}
+		all[i] = expiry{k, orders.ClampTime(now.Unix())}
 	}
 	x.book.expired.add(all...)
 }
@@ -293,8 +294,8 @@ type touch struct {
 }
 
 // touched returns the orders that the log entries after a position concern.
-func (x *Index) touched(ctx context.Context, after, target uint64) (keys map[Key]touch, upTo uint64, last []mostro.Entry, err error) {
-	keys = map[Key]touch{}
+func (x *Index) touched(ctx context.Context, after, target uint64) (keys map[orders.Key]touch, upTo uint64, last []mostro.Entry, err error) {
+	keys = map[orders.Key]touch{}
 	upTo = target
 	if after >= target {
 		return keys, after, nil, nil
@@ -307,8 +308,8 @@ func (x *Index) touched(ctx context.Context, after, target uint64) (keys map[Key
 		}
 		switch e.Event.Kind {
 		case mostro.KindOrder:
-			address := addressOf(e.Event.PubKey, e.Event.Tags.GetD())
-			keys[keyOf(address)] = touch{address: address}
+			address := orders.Address(e.Event.PubKey, e.Event.Tags.GetD())
+			keys[orders.KeyOf(address)] = touch{address: address}
 		case mostro.KindDeletion:
 			deletions = append(deletions, e.Seq)
 		}
@@ -328,7 +329,7 @@ func (x *Index) touched(ctx context.Context, after, target uint64) (keys map[Key
 			return nil, 0, nil, &storeError{"search", err}
 		}
 		for _, a := range addresses {
-			keys[keyOf(a)] = touch{a, true}
+			keys[orders.KeyOf(a)] = touch{a, true}
 		}
 	}
 	return keys, upTo, last, nil
@@ -336,7 +337,7 @@ func (x *Index) touched(ctx context.Context, after, target uint64) (keys map[Key
 
 // writeDocs writes the current documents of some orders to search. The state next is
 // committed with the last batch, so that a crash between batches repeats the pass.
-func (x *Index) writeDocs(ctx context.Context, touched map[Key]touch, st, next searchState) (int, error) {
+func (x *Index) writeDocs(ctx context.Context, touched map[orders.Key]touch, st, next searchState) (int, error) {
 	docs := make([]searchDoc, 0, min(len(touched), searchBatch))
 	total := 0
 	flush := func(state searchState) error {
@@ -348,7 +349,7 @@ func (x *Index) writeDocs(ctx context.Context, touched map[Key]touch, st, next s
 		x.generation.Add(1)
 		return nil
 	}
-	keys := make([]Key, 0, len(touched))
+	keys := make([]orders.Key, 0, len(touched))
 	for k, t := range touched {
 		undescribed, alone := x.book.live.Load().undescribed(k)
 		switch {
@@ -375,7 +376,7 @@ func (x *Index) writeDocs(ctx context.Context, touched map[Key]touch, st, next s
 		for i, r := range records {
 			d := searchDoc{key: keys[i], address: touched[keys[i]].address}
 			if r != nil {
-				d.address = addressOf(r.Order.Pubkey, r.Order.D)
+				d.address = orders.Address(r.Order.Pubkey, r.Order.D)
 				d.gone = !x.book.live.Load().holds(keys[i])
 				if d.gone || r.Order.Description != "" {
 					d.v = &r.Version
@@ -410,15 +411,15 @@ func (x *Index) buildSearch(ctx context.Context, progress func(done int)) error 
 	x.log.Info("building the search index", "position", st.cursor)
 	err := x.search.build(func(add func(searchDoc) error) error {
 		return x.book.view(func(txn *badger.Txn) error {
-			return eachHead(txn, func(k Key, packed []byte) error {
+			return eachHead(txn, func(k orders.Key, packed []byte) error {
 				if n%1000 == 0 && ctx.Err() != nil {
 					return ctx.Err()
 				}
-				r, err := unpackRecord(packed)
+				r, err := orders.UnpackRecord(packed)
 				if err != nil || r.Withdrawn {
 					return err
 				}
-				d := searchDoc{address: addressOf(r.Order.Pubkey, r.Order.D), key: k, v: &r.Version, gone: !r.liveAt(now)}
+				d := searchDoc{address: orders.Address(r.Order.Pubkey, r.Order.D), key: k, v: &r.Version, gone: !r.LiveAt(now)}
 				if n++; progress != nil && n%10_000 == 0 {
 					progress(n)
 				}

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
@@ -201,8 +202,8 @@ func (x *Index) Check() error { return x.book.check() }
 
 // Order returns an order by its author and d tag, with all its versions, oldest first. If
 // the order is unknown, Order returns mostro.ErrNotFound.
-func (x *Index) Order(pubkey, d string) (*Record, []*Version, error) {
-	k := keyOf(addressOf(pubkey, d))
+func (x *Index) Order(pubkey, d string) (*orders.Record, []*orders.Version, error) {
+	k := orders.KeyOf(orders.Address(pubkey, d))
 	record, err := x.book.record(k)
 	if err != nil {
 		return nil, nil, err
@@ -222,8 +223,8 @@ func (x *Index) Now() time.Time { return x.cfg.Now() }
 // cursor of the older versions, or "" if there are none. History returns
 // mostro.ErrNotFound if the order is unknown or hidden by the rules. If spam is set,
 // orders of quarantined keys are returned.
-func (x *Index) History(ctx context.Context, pubkey, d, cursor string, limit int, spam bool) (record *Record, versions []*Version, next string, err error) {
-	k := keyOf(addressOf(pubkey, d))
+func (x *Index) History(ctx context.Context, pubkey, d, cursor string, limit int, spam bool) (record *orders.Record, versions []*orders.Version, next string, err error) {
+	k := orders.KeyOf(orders.Address(pubkey, d))
 	if record, err = x.book.record(k); err != nil {
 		return nil, nil, "", err
 	}
@@ -234,7 +235,7 @@ func (x *Index) History(ctx context.Context, pubkey, d, cursor string, limit int
 		return nil, nil, "", err
 	}
 	mod, err := x.moderation(ctx)
-	return record, slices.DeleteFunc(versions, func(v *Version) bool { return mod.Hides(pubkey, v.Order.EventID, true) }), next, err
+	return record, slices.DeleteFunc(versions, func(v *orders.Version) bool { return mod.Hides(pubkey, v.Order.EventID, true) }), next, err
 }
 
 // Event returns a raw event. Event returns mostro.ErrNotFound for private messages, which

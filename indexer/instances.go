@@ -14,6 +14,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/indexer/names"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
@@ -214,7 +215,7 @@ func (s *authors) seen(a *author, first, last time.Time) {
 }
 
 // count adds (by = 1) or subtracts (by = -1) the newest version of an order.
-func (s *authors) count(v *Version, first time.Time, by int) {
+func (s *authors) count(v *orders.Version, first time.Time, by int) {
 	a := s.of(v.Order.Pubkey)
 	if by > 0 {
 		s.seen(a, first, v.ReceivedAt)
@@ -396,7 +397,7 @@ func (w *work) deleteAuthorAddress(address string, evt *nostr.Event) error {
 // authorTombstone returns the key of the created_at up to which an author deleted its
 // events of a kind.
 func authorTombstone(pubkey string, kind int) []byte {
-	k := keyOf(strings.Join([]string{"author", strconv.Itoa(kind), pubkey}, ":"))
+	k := orders.KeyOf(strings.Join([]string{"author", strconv.Itoa(kind), pubkey}, ":"))
 	return append([]byte{keyNoAddr}, k[:]...)
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -23,11 +24,11 @@ type Rules interface {
 // moderationCache caches the Hidden made from the current rules.
 type moderationCache struct {
 	mu   sync.Mutex // held while a Hidden is made
-	list atomic.Pointer[Hidden]
+	list atomic.Pointer[orders.Hidden]
 }
 
 // moderation returns the Hidden of the current rules, or nil if nothing is hidden.
-func (x *Index) moderation(ctx context.Context) (*Hidden, error) {
+func (x *Index) moderation(ctx context.Context) (*orders.Hidden, error) {
 	if x.cfg.Rules == nil {
 		return nil, nil
 	}
@@ -50,7 +51,7 @@ func (x *Index) moderation(ctx context.Context) (*Hidden, error) {
 		}
 		return out
 	}
-	list := &Hidden{Version: version, Never: names(never), OnDemand: names(onDemand), Events: names(events), Versions: map[Key]uint32{}}
+	list := &orders.Hidden{Version: version, Never: names(never), OnDemand: names(onDemand), Events: names(events), Versions: map[orders.Key]uint32{}}
 	for id := range list.Events {
 		evt, err := x.cfg.Events.Event(ctx, id)
 		if errors.Is(err, mostro.ErrNotFound) {
@@ -60,7 +61,7 @@ func (x *Index) moderation(ctx context.Context) (*Hidden, error) {
 			return nil, fmt.Errorf("banned event %s: %w", id, err)
 		}
 		if evt.Kind == mostro.KindOrder {
-			list.Versions[keyOf(addressOf(evt.PubKey, evt.Tags.GetD()))] = ClampTime(int64(evt.CreatedAt))
+			list.Versions[orders.KeyOf(orders.Address(evt.PubKey, evt.Tags.GetD()))] = orders.ClampTime(int64(evt.CreatedAt))
 		}
 	}
 	x.moderated.list.Store(list)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
@@ -24,7 +25,7 @@ const MaxSearch = 1000
 func (x *Index) Search(ctx context.Context, f nostr.Filter) ([]string, error) {
 	start := time.Now()
 	defer func() { x.metrics.queries.WithLabelValues("nip50").Observe(time.Since(start).Seconds()) }()
-	q, none := ParseSearch(f.Search)
+	q, none := orders.ParseSearch(f.Search)
 	limit := f.Limit
 	if limit <= 0 || limit > MaxSearch {
 		limit = MaxSearch
@@ -88,7 +89,7 @@ func (n *nip50) offer(id string, looked bool) (full bool, err error) {
 	return len(n.ids) >= n.limit, nil
 }
 
-func (n *nip50) infos(q *Query, wanted []string) error {
+func (n *nip50) infos(q *orders.Query, wanted []string) error {
 	s := n.x.book.authors.Load()
 	found := s.matching(wanted)
 	slices.SortStableFunc(found, func(a, b string) int { return cmp.Compare(s.marked(a), s.marked(b)) })
@@ -113,7 +114,7 @@ func (s *authors) infoID(pubkey string) string {
 	return ""
 }
 
-func (n *nip50) orders(q Query, wanted []string) error {
+func (n *nip50) orders(q orders.Query, wanted []string) error {
 	if len(n.ids) >= n.limit {
 		return nil
 	}
@@ -125,13 +126,13 @@ func (n *nip50) orders(q Query, wanted []string) error {
 		}
 	}
 	if n.filter.Since != nil {
-		q.Since = ClampTime(int64(*n.filter.Since))
+		q.Since = orders.ClampTime(int64(*n.filter.Since))
 	}
 	if n.filter.Until != nil {
 		if *n.filter.Until <= 0 {
 			return nil
 		}
-		q.Until = ClampTime(int64(*n.filter.Until))
+		q.Until = orders.ClampTime(int64(*n.filter.Until))
 	}
 	if !narrowByTags(&q, n.filter.Tags) {
 		return nil
@@ -151,7 +152,7 @@ func (n *nip50) orders(q Query, wanted []string) error {
 // BUG: the book holds only the first f tag of an order, so a search with #f for another f
 // tag of the order does not find the order. (A Peach bridge of 2024 wrote such events; a
 // plain #f filter finds them.)
-func narrowByTags(q *Query, tags nostr.TagMap) bool {
+func narrowByTags(q *orders.Query, tags nostr.TagMap) bool {
 	buckets := map[string][]mostro.Status{
 		"pending": {mostro.StatusPending}, "in-progress": {mostro.StatusInProgress}, "canceled": {mostro.StatusCanceled},
 		"success": {mostro.StatusSuccess, mostro.StatusGone}, "expired": {mostro.StatusExpired},
@@ -197,13 +198,13 @@ func narrow[T comparable](have *[]T, want []T) bool {
 
 // walk offers the live orders that match q and its words, the best first. If there are no
 // words, the newest come first.
-func (n *nip50) walk(q *Query, all []word) error {
+func (n *nip50) walk(q *orders.Query, all []word) error {
 	var after *ranked
 	for size := max(16, n.limit-len(n.ids)); ; size = min(2*size, 500) {
 		found := n.x.book.live.Load().best(q, all, after, size)
-		keys := make([]Key, len(found))
+		keys := make([]orders.Key, len(found))
 		for i, h := range found {
-			keys[i] = h.id
+			keys[i] = h.ID
 		}
 		if full, err := n.records(q, keys); full || err != nil || len(found) < size {
 			return err
@@ -213,7 +214,7 @@ func (n *nip50) walk(q *Query, all []word) error {
 }
 
 // records offers the current versions of the orders with the given keys.
-func (n *nip50) records(q *Query, keys []Key) (full bool, err error) {
+func (n *nip50) records(q *orders.Query, keys []orders.Key) (full bool, err error) {
 	if n.ctx.Err() != nil {
 		return true, n.ctx.Err()
 	}
@@ -222,7 +223,7 @@ func (n *nip50) records(q *Query, keys []Key) (full bool, err error) {
 		return true, err
 	}
 	for _, r := range records {
-		if r == nil || !r.liveAt(n.now) || !q.matches(&r.Version, n.now) {
+		if r == nil || !r.LiveAt(n.now) || !q.Matches(&r.Version, n.now) {
 			continue
 		}
 		if full, err := n.offer(r.Order.EventID, true); full || err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -45,7 +46,7 @@ const maxOffers = 10_000
 // maker's), newest first. If method is not "", only orders with this payment method are
 // returned. whole is false if there are more orders than were returned.
 func (x *Index) Offers(ctx context.Context, fiat string, side mostro.Side, method string) (offers []mostro.Order, whole bool, err error) {
-	q := Query{Fiat: []string{fiat}, Side: []mostro.Side{side}, Limit: MaxLimit}
+	q := orders.Query{Fiat: []string{fiat}, Side: []mostro.Side{side}, Limit: orders.MaxLimit}
 	if method != "" {
 		q.Method = []string{method}
 	}

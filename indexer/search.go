@@ -22,6 +22,7 @@ import (
 	"github.com/blevesearch/bleve/v2/search"
 	"github.com/blevesearch/bleve/v2/search/query"
 	index "github.com/blevesearch/bleve_index_api"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
 )
 
@@ -51,7 +52,7 @@ const (
 	fieldRating  = "sr" // of the maker
 )
 
-var sortFields = [NumOrders]string{ByCreated: fieldCreated, ByPremium: fieldPremium, ByAmount: fieldAmount, ByExpiry: fieldExpiry}
+var sortFields = [orders.NumOrders]string{orders.ByCreated: fieldCreated, orders.ByPremium: fieldPremium, orders.ByAmount: fieldAmount, orders.ByExpiry: fieldExpiry}
 
 // Options of fields: no stored values, no positions, no frequencies. Fields that are
 // sorted or counted have doc values.
@@ -198,7 +199,7 @@ func (d *searchDoc) fill(doc *document.Document) {
 		addWords(fieldDescription, words.Split(nil, o.Description))
 		return
 	}
-	addWords(fieldText, orderWords(o))
+	addWords(fieldText, orders.OrderWords(o))
 	add(fieldGone, "1", lean)
 	add(fieldKey, hex.EncodeToString(d.key[:]), counted)
 	for _, f := range pastFilters {
@@ -214,14 +215,14 @@ func (d *searchDoc) fill(doc *document.Document) {
 		}
 	}
 	for order, field := range sortFields {
-		q := Query{Sort: map[int]Sort{ByCreated: SortNewest, ByPremium: SortPremium, ByAmount: SortAmount, ByExpiry: SortExpiry}[order]}
-		if m := q.markOf(d.key, d.v); m.key != UnknownKey {
-			add(field, hexKey(m.key), counted)
+		q := orders.Query{Sort: map[int]orders.Sort{orders.ByCreated: orders.SortNewest, orders.ByPremium: orders.SortPremium, orders.ByAmount: orders.SortAmount, orders.ByExpiry: orders.SortExpiry}[order]}
+		if m := q.MarkOf(d.key, d.v); m.Key != orders.UnknownKey {
+			add(field, hexKey(m.Key), counted)
 		}
 	}
-	if lo, hi := RangeOf(o.FiatAmount); !math.IsNaN(lo) {
-		add(fieldFiatMin, hexKey(FloatKey(lo)), lean)
-		add(fieldFiatMax, hexKey(FloatKey(hi)), lean)
+	if lo, hi := orders.RangeOf(o.FiatAmount); !math.IsNaN(lo) {
+		add(fieldFiatMin, hexKey(orders.FloatKey(lo)), lean)
+		add(fieldFiatMax, hexKey(orders.FloatKey(hi)), lean)
 	}
 }
 
@@ -338,7 +339,7 @@ func wordQuery(all []word) []query.Query {
 func (s *searchIndex) descriptionHits(ctx context.Context, w string) (hits []descriptionHit, err error) {
 	err = s.read(func(reader index.IndexReader) error {
 		return eachPosting(ctx, reader, fieldDescription, w, func(term, id string) {
-			hits = append(hits, descriptionHit{keyOf(id), term == w})
+			hits = append(hits, descriptionHit{orders.KeyOf(id), term == w})
 		})
 	})
 	return hits, err
@@ -365,10 +366,10 @@ func (s *searchIndex) read(fn func(index.IndexReader) error) (err error) {
 
 // past returns the orders that match q and are not live: a page of hits behind after, the
 // exact total, and the facets.
-func (s *searchIndex) past(ctx context.Context, q *Query, all []word, after *mark, limit int) (hits []mark, total int, facets Facets, err error) {
+func (s *searchIndex) past(ctx context.Context, q *orders.Query, all []word, after *orders.Mark, limit int) (hits []orders.Mark, total int, facets orders.Facets, err error) {
 	s.life.RLock()
 	defer s.life.RUnlock()
-	facets = NewFacets()
+	facets = orders.NewFacets()
 	if s.idx == nil {
 		return nil, 0, facets, ErrClosed
 	}
@@ -393,14 +394,14 @@ func (s *searchIndex) past(ctx context.Context, q *Query, all []word, after *mar
 		&search.SortField{Field: fieldKey, Desc: descending, Type: search.SortFieldAsString, Missing: search.SortFieldMissingLast},
 	})
 	if after != nil {
-		key := hexKey(after.key)
-		if after.key == UnknownKey {
+		key := hexKey(after.Key)
+		if after.Key == orders.UnknownKey {
 			key = search.HighTerm
 			if descending {
 				key = search.LowTerm
 			}
 		}
-		req.SearchAfter = []string{key, hex.EncodeToString(after.id[:])}
+		req.SearchAfter = []string{key, hex.EncodeToString(after.ID[:])}
 	}
 	for _, f := range pastFilters {
 		if f.facets > 0 {
@@ -422,11 +423,11 @@ func (s *searchIndex) past(ctx context.Context, q *Query, all []word, after *mar
 		}
 	}
 	for _, m := range res.Hits {
-		h := mark{key: UnknownKey, id: keyOf(m.ID)}
+		h := orders.Mark{Key: orders.UnknownKey, ID: orders.KeyOf(m.ID)}
 		if len(m.Sort[0]) == 16 {
 			raw, err := hex.DecodeString(m.Sort[0])
 			if err == nil {
-				h.key = binary.BigEndian.Uint64(raw)
+				h.Key = binary.BigEndian.Uint64(raw)
 			}
 		}
 		hits = append(hits, h)
@@ -442,7 +443,7 @@ func termOf(field, value string) query.Query {
 
 // conditions returns the Bleve queries of all conditions of q except its words, or nil if
 // no order can match.
-func (s *searchIndex) conditions(q *Query) ([]query.Query, error) {
+func (s *searchIndex) conditions(q *orders.Query) ([]query.Query, error) {
 	must := []query.Query{termOf(fieldGone, "1")}
 	for _, f := range pastFilters {
 		if !f.Given(q) {
@@ -494,7 +495,7 @@ func (s *searchIndex) methodsLike(asks []string) (out []string, err error) {
 			if !mayHold(entry.Term, w) {
 				continue
 			}
-			if buf = methodWords(buf[:0], entry.Term); words.AllBegin(buf, w) {
+			if buf = orders.MethodWords(buf[:0], entry.Term); words.AllBegin(buf, w) {
 				out = append(out, entry.Term)
 				break
 			}

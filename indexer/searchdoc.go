@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
+
+	"github.com/mostrodex/mostrodex/indexer/orders"
 )
 
 // searchState is the progress of a search index.
@@ -22,8 +24,8 @@ func (st searchState) value() []byte {
 // is deleted.
 type searchDoc struct {
 	address string
-	key     Key
-	v       *Version
+	key     orders.Key
+	v       *orders.Version
 	gone    bool
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/sorted"
 	"github.com/mostrodex/mostrodex/indexer/words"
 )
@@ -65,10 +66,10 @@ func (sel *selection) each(fn func(uint32)) {
 
 // choose returns the live orders that match q. If text is not nil, it holds the slots
 // whose text matches. The caller holds mu.
-func (s *columnStore) choose(q *Query, text *roaring.Bitmap) selection {
-	want := q.wantedStatuses()
+func (s *columnStore) choose(q *orders.Query, text *roaring.Bitmap) selection {
+	want := q.Statuses()
 	var sets []*roaring.Bitmap
-	if len(want) < len(Statuses) {
+	if len(want) < len(orders.Statuses) {
 		var all []*roaring.Bitmap
 		for _, st := range want {
 			all = append(all, s.byStatus[statusCode(st)])
@@ -89,7 +90,7 @@ func (s *columnStore) choose(q *Query, text *roaring.Bitmap) selection {
 		sel.bits = union(s.byStatus[:])
 	case 1:
 		sel.bits = sets[0]
-		if len(want) == 1 && len(want) < len(Statuses) {
+		if len(want) == 1 && len(want) < len(orders.Statuses) {
 			sel.whole = int(statusCode(want[0])) + 1
 		}
 	default:
@@ -106,7 +107,7 @@ func (s *columnStore) choose(q *Query, text *roaring.Bitmap) selection {
 }
 
 // narrow removes the orders outside the ranges of q.
-func (s *columnStore) narrow(q *Query, sel selection) selection {
+func (s *columnStore) narrow(q *orders.Query, sel selection) selection {
 	var steps []func([]uint32) []uint32
 	for _, f := range liveFilters {
 		if f.narrow != nil && f.given(q) {
@@ -204,7 +205,7 @@ func (s *columnStore) withMethods(asks []string) *roaring.Bitmap {
 
 // page returns up to limit orders of a selection, sorted as the query asks, behind its
 // cursor. The caller holds mu.
-func (s *columnStore) page(q *Query, sel selection, after *mark, limit int) []mark {
+func (s *columnStore) page(q *orders.Query, sel selection, after *orders.Mark, limit int) []orders.Mark {
 	order, _ := q.Order()
 	n := sel.size()
 	if n == 0 {
@@ -221,14 +222,14 @@ func (s *columnStore) page(q *Query, sel selection, after *mark, limit int) []ma
 
 // walk collects selected orders along the sorted list. If walk needs more than steps, it
 // returns false.
-func (s *columnStore) walk(q *Query, sel selection, after *mark, limit, steps int) ([]mark, bool) {
+func (s *columnStore) walk(q *orders.Query, sel selection, after *orders.Mark, limit, steps int) ([]orders.Mark, bool) {
 	order, descending := q.Order()
 	list := &s.orders[order]
-	var hits []mark
+	var hits []orders.Mark
 	ok := true
 	visit := func(wantUnknown bool) func(sorted.Place) bool {
 		return func(p sorted.Place) bool {
-			if (p.Key == UnknownKey) != wantUnknown {
+			if (p.Key == orders.UnknownKey) != wantUnknown {
 				return false
 			}
 			if steps--; steps < 0 {
@@ -238,8 +239,8 @@ func (s *columnStore) walk(q *Query, sel selection, after *mark, limit, steps in
 			if !sel.has(p.Slot) {
 				return true
 			}
-			m := mark{key: p.Key, id: s.ids[p.Slot]}
-			if after != nil && !behind(descending, m, *after) {
+			m := orders.Mark{Key: p.Key, ID: s.ids[p.Slot]}
+			if after != nil && !orders.Behind(descending, m, *after) {
 				return true
 			}
 			hits = append(hits, m)
@@ -255,49 +256,49 @@ func (s *columnStore) walk(q *Query, sel selection, after *mark, limit, steps in
 	}
 	var prefix uint32
 	if after != nil {
-		prefix = binary.BigEndian.Uint32(after.id[:4])
+		prefix = binary.BigEndian.Uint32(after.ID[:4])
 	}
 	switch {
-	case after != nil && after.key == UnknownKey:
-		from(UnknownKey, prefix, true)
+	case after != nil && after.Key == orders.UnknownKey:
+		from(orders.UnknownKey, prefix, true)
 		return hits, ok
 	case after != nil:
-		from(after.key, prefix, false)
+		from(after.Key, prefix, false)
 	case descending:
-		from(UnknownKey-1, 1<<32-1, false)
+		from(orders.UnknownKey-1, 1<<32-1, false)
 	default:
 		from(0, 0, false)
 	}
 	if ok && len(hits) < limit {
 		if descending {
-			from(UnknownKey, 1<<32-1, true)
+			from(orders.UnknownKey, 1<<32-1, true)
 		} else {
-			from(UnknownKey, 0, true)
+			from(orders.UnknownKey, 0, true)
 		}
 	}
 	return hits, ok
 }
 
 // pick reads every selected order and keeps the first ones in the sort order.
-func (s *columnStore) pick(q *Query, sel selection, after *mark, limit int) []mark {
+func (s *columnStore) pick(q *orders.Query, sel selection, after *orders.Mark, limit int) []orders.Mark {
 	order, descending := q.Order()
-	best := make([]mark, 0, limit+1)
+	best := make([]orders.Mark, 0, limit+1)
 	sel.each(func(slot uint32) {
 		// The sort key decides most comparisons. The order's Key is in another column, so
 		// it is read only if needed.
-		m := mark{key: s.keyAt(order, slot)}
-		if len(best) == limit && m.key != best[limit-1].key && behind(descending, m, best[limit-1]) {
+		m := orders.Mark{Key: s.keyAt(order, slot)}
+		if len(best) == limit && m.Key != best[limit-1].Key && orders.Behind(descending, m, best[limit-1]) {
 			return
 		}
-		m.id = s.ids[slot]
-		if after != nil && !behind(descending, m, *after) {
+		m.ID = s.ids[slot]
+		if after != nil && !orders.Behind(descending, m, *after) {
 			return
 		}
-		if len(best) == limit && behind(descending, m, best[limit-1]) {
+		if len(best) == limit && orders.Behind(descending, m, best[limit-1]) {
 			return
 		}
-		at, _ := slices.BinarySearchFunc(best, m, func(h, m mark) int {
-			if behind(descending, m, h) {
+		at, _ := slices.BinarySearchFunc(best, m, func(h, m orders.Mark) int {
+			if orders.Behind(descending, m, h) {
 				return -1
 			}
 			return 1
@@ -311,14 +312,14 @@ func (s *columnStore) pick(q *Query, sel selection, after *mark, limit int) []ma
 }
 
 // facets counts a selection by value. The caller holds mu.
-func (s *columnStore) facets(sel selection) Facets {
+func (s *columnStore) facets(sel selection) orders.Facets {
 	if sel.whole > 0 {
 		return s.wholeFacets(uint8(sel.whole - 1))
 	}
 	fiat := make([]int, len(s.fiats.names))
 	platform := make([]int, len(s.platforms.names))
 	sets := make([]int, len(s.sets.members))
-	var both [len(sides)][len(Statuses)]int
+	var both [len(sides)][len(orders.Statuses)]int
 	sel.chunks(func(slots []uint32) {
 		for _, slot := range slots {
 			fiat[s.fiat[slot]]++
@@ -333,9 +334,9 @@ func (s *columnStore) facets(sel selection) Facets {
 			both[s.side[slot]][s.status[slot]]++
 		}
 	})
-	out := NewFacets()
-	s.fiats.top(out.Fiat, MaxFacets, func(id int) int { return fiat[id] })
-	s.platforms.top(out.Platform, MaxFacets, func(id int) int { return platform[id] })
+	out := orders.NewFacets()
+	s.fiats.top(out.Fiat, orders.MaxFacets, func(id int) int { return fiat[id] })
+	s.platforms.top(out.Platform, orders.MaxFacets, func(id int) int { return platform[id] })
 	method := make([]int, len(s.methodNames.names))
 	for id, n := range sets {
 		if n == 0 {
@@ -345,11 +346,11 @@ func (s *columnStore) facets(sel selection) Facets {
 			method[m] += n
 		}
 	}
-	s.methodNames.top(out.Method, MaxMethodFacets, func(id int) int { return method[id] })
+	s.methodNames.top(out.Method, orders.MaxMethodFacets, func(id int) int { return method[id] })
 	for side := range both {
 		for status, n := range both[side] {
-			count(out.Side, string(sides[side]), n)
-			count(out.Status, string(Statuses[status]), n)
+			orders.AddCount(out.Side, string(sides[side]), n)
+			orders.AddCount(out.Status, string(orders.Statuses[status]), n)
 		}
 	}
 	return out
@@ -357,19 +358,19 @@ func (s *columnStore) facets(sel selection) Facets {
 
 // wholeFacets returns the facets of all orders of a status from counts that are updated
 // with each change.
-func (s *columnStore) wholeFacets(status uint8) Facets {
-	out := NewFacets()
+func (s *columnStore) wholeFacets(status uint8) orders.Facets {
+	out := orders.NewFacets()
 	for _, f := range []struct {
 		to map[string]int
 		d  *dict
 	}{{out.Fiat, &s.fiats}, {out.Platform, &s.platforms}} {
-		f.d.top(f.to, MaxFacets, func(id int) int { return f.d.counts[id][status] })
+		f.d.top(f.to, orders.MaxFacets, func(id int) int { return f.d.counts[id][status] })
 	}
-	s.methodNames.top(out.Method, MaxMethodFacets, func(id int) int { return s.methodNames.counts[id][status] })
+	s.methodNames.top(out.Method, orders.MaxMethodFacets, func(id int) int { return s.methodNames.counts[id][status] })
 	for side := range sides {
-		count(out.Side, string(sides[side]), s.sideCount[side][status])
+		orders.AddCount(out.Side, string(sides[side]), s.sideCount[side][status])
 	}
-	count(out.Status, string(Statuses[status]), int(s.byStatus[status].GetCardinality()))
+	orders.AddCount(out.Status, string(orders.Statuses[status]), int(s.byStatus[status].GetCardinality()))
 	return out
 }
 
@@ -400,33 +401,33 @@ func (d *dict) top(to map[string]int, limit int, counted func(id int) int) {
 }
 
 // pageOfClasses is page with the classes sorted as the query asks. The caller holds mu.
-func (s *columnStore) pageOfClasses(q *Query, sel selection, after *mark, limit int) (out []mark) {
+func (s *columnStore) pageOfClasses(q *orders.Query, sel selection, after *orders.Mark, limit int) (out []orders.Mark) {
 	groups := groupsOf(q)
 	if groups == nil {
 		return s.page(q, sel, after, limit)
 	}
 	_, descending := q.Order()
 	for _, group := range groups {
-		if after != nil && after.class > group[len(group)-1] || len(out) == limit {
+		if after != nil && after.Class > group[len(group)-1] || len(out) == limit {
 			continue
 		}
 		from := after
-		if after != nil && after.class < group[0] {
+		if after != nil && after.Class < group[0] {
 			from = nil
 		}
-		var found []mark
+		var found []orders.Mark
 		for _, class := range group {
 			for _, h := range s.page(q, s.ofClass(sel, class), seenBy(from, class, descending), limit-len(out)) {
-				h.class = class
+				h.Class = class
 				found = append(found, h)
 			}
 		}
 		if len(group) > 1 {
-			slices.SortFunc(found, func(a, b mark) int {
-				if a.class != b.class && a.key == b.key {
-					return cmp.Compare(a.class, b.class)
+			slices.SortFunc(found, func(a, b orders.Mark) int {
+				if a.Class != b.Class && a.Key == b.Key {
+					return cmp.Compare(a.Class, b.Class)
 				}
-				if behind(descending, a, b) {
+				if orders.Behind(descending, a, b) {
 					return 1
 				}
 				return -1
@@ -458,7 +459,7 @@ func (s *columnStore) ofClass(sel selection, class uint8) selection {
 
 // hidden returns the slots that are hidden from a query, or nil if there are none. The
 // caller holds mu.
-func (s *columnStore) hidden(q *Query) *roaring.Bitmap {
+func (s *columnStore) hidden(q *orders.Query) *roaring.Bitmap {
 	if q.Hidden == nil {
 		return nil
 	}
@@ -485,7 +486,7 @@ func (s *columnStore) hidden(q *Query) *roaring.Bitmap {
 
 // search returns the live orders that match q and its words: one page plus one more order,
 // the exact total, and the facets, which are shared and must not be changed.
-func (s *columnStore) search(q *Query, all []word, after *mark) ([]mark, int, Facets) {
+func (s *columnStore) search(q *orders.Query, all []word, after *orders.Mark) ([]orders.Mark, int, orders.Facets) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	_, text := s.findAll(all)

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 )
 
 // The words of payment methods, currencies and instances of live orders are matched in
@@ -23,7 +24,7 @@ type word struct {
 // descriptionHit is a live order whose description has a word that begins with the
 // query's word, or equals the word if whole is set.
 type descriptionHit struct {
-	key   Key
+	key   orders.Key
 	whole bool
 }
 
@@ -150,14 +151,14 @@ func tiers(from *roaring.Bitmap, each []termMatch) []*roaring.Bitmap {
 
 // ranked is a live order with the number of words that the order has as whole words.
 type ranked struct {
-	mark
+	orders.Mark
 	tier int
 }
 
 // best returns the live orders that match q and its words. Orders with more whole words
 // come first, and newer orders come first among equals. Orders of unknown authors come
 // last. If after is not nil, best returns only orders behind after.
-func (s *columnStore) best(q *Query, all []word, after *ranked, limit int) (out []ranked) {
+func (s *columnStore) best(q *orders.Query, all []word, after *ranked, limit int) (out []ranked) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	each, both := s.findAll(all)
@@ -168,10 +169,10 @@ func (s *columnStore) best(q *Query, all []word, after *ranked, limit int) (out 
 	for _, part := range []struct {
 		class uint8
 		bits  *roaring.Bitmap
-	}{{classKnown, roaring.AndNot(sel.bits, s.byClass[classUnknown])}, {classUnknown, roaring.And(sel.bits, s.byClass[classUnknown])}} {
+	}{{orders.ClassKnown, roaring.AndNot(sel.bits, s.byClass[orders.ClassUnknown])}, {orders.ClassUnknown, roaring.And(sel.bits, s.byClass[orders.ClassUnknown])}} {
 		from := after
-		if after != nil && after.class != part.class {
-			if after.class > part.class {
+		if after != nil && after.Class != part.class {
+			if after.Class > part.class {
 				continue
 			}
 			from = nil
@@ -185,19 +186,19 @@ func (s *columnStore) best(q *Query, all []word, after *ranked, limit int) (out 
 
 // bestOf is best for a part of the orders. The caller holds mu.
 func (s *columnStore) bestOf(from *roaring.Bitmap, class uint8, each []termMatch, after *ranked, limit int) (out []ranked) {
-	newest := Query{Sort: SortNewest}
+	newest := orders.Query{Sort: orders.SortNewest}
 	take := func(tier int, from *roaring.Bitmap) {
-		var behind *mark
+		var behind *orders.Mark
 		if after != nil {
 			if tier > after.tier {
 				return
 			}
 			if tier == after.tier {
-				behind = &after.mark
+				behind = &after.Mark
 			}
 		}
 		for _, h := range s.page(&newest, selection{bits: from}, behind, limit-len(out)) {
-			h.class = class
+			h.Class = class
 			out = append(out, ranked{h, tier})
 		}
 	}

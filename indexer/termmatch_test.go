@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
@@ -89,7 +90,7 @@ func TestDeletedVersionLeavesNoTrace(t *testing.T) {
 	o.catchUp(t)
 	l.add(signless(nostr.Event{PubKey: pubkeyOf(1), Kind: mostro.KindDeletion, CreatedAt: t0 + 15, Tags: nostr.Tags{{"e", last.ID}}}), clk.now(), mostro.RoadClient, false)
 	o.catchUp(t)
-	if a, err := o.Orders(t.Context(), Query{}); err != nil || a.Total != 1 {
+	if a, err := o.Orders(t.Context(), orders.Query{}); err != nil || a.Total != 1 {
 		t.Fatalf("%+v (%v), want the first version live", a, err)
 	}
 	fresh := openTest(t, l, clk, "")
@@ -111,7 +112,7 @@ func BenchmarkFind(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			add(item{keyOf(addressOf(order.Pubkey, order.D)), &Record{Version: Version{Order: order}, Versions: 1}})
+			add(item{orders.KeyOf(orders.Address(order.Pubkey, order.D)), &orders.Record{Version: orders.Version{Order: order}, Versions: 1}})
 		}
 	}, now)
 	for _, text := range []string{"transferencia", "banco", "pago movil", "mi banco 77", "b"} {
@@ -120,7 +121,7 @@ func BenchmarkFind(b *testing.B) {
 			all = append(all, word{text: w, codes: words.CurrenciesOf(w)})
 		}
 		b.Run(strings.ReplaceAll(text, " ", "_"), func(b *testing.B) {
-			q := Query{Open: OpenAny}
+			q := orders.Query{Open: orders.OpenAny}
 			for b.Loop() {
 				s.best(&q, all, nil, 50)
 			}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -54,7 +55,7 @@ func TestRunFollowsTheLog(t *testing.T) {
 	})
 	clk.set(t0 + 120)
 	waitFor(t, func() bool {
-		a, err := o.Orders(t.Context(), Query{Open: OpenFalse, Text: "transferencia"})
+		a, err := o.Orders(t.Context(), orders.Query{Open: orders.OpenFalse, Text: "transferencia"})
 		return err == nil && a.Total == 21
 	})
 	cancel()
@@ -81,14 +82,14 @@ func TestDeletionsStick(t *testing.T) {
 	l, clk := newMemLog(), newClock()
 	o := openTest(t, l, clk, "")
 	first := draft{author: 1, d: "x", at: t0, methods: []string{"Zelle"}}.event()
-	address := addressOf(pubkeyOf(1), "x")
+	address := orders.Address(pubkeyOf(1), "x")
 	del := func(author int, at int64, tag ...string) {
 		l.add(signless(nostr.Event{PubKey: pubkeyOf(author), Kind: mostro.KindDeletion, CreatedAt: nostr.Timestamp(at), Tags: nostr.Tags{tag}}), clk.now(), mostro.RoadClient, false)
 	}
 	total := func(want int) {
 		t.Helper()
 		o.catchUp(t)
-		for _, q := range []Query{{Open: OpenAny}, {Open: OpenAny, Text: "zelle"}} {
+		for _, q := range []orders.Query{{Open: orders.OpenAny}, {Open: orders.OpenAny, Text: "zelle"}} {
 			if a, err := o.Orders(t.Context(), q); err != nil || a.Total != want || len(a.Orders) != want {
 				t.Fatalf("%q: %d orders (%v), want %d", q.Text, a.Total, err, want)
 			}
@@ -121,15 +122,15 @@ func FuzzRecord(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	r := &Record{Version: Version{Seq: 7, ReceivedAt: time.UnixMilli(5).UTC(), Source: mostro.Source{Road: mostro.RoadLive, Relay: "wss://relay.example"}, Order: order}, FirstSeenAt: time.UnixMilli(3).UTC(), Versions: 2}
-	f.Add(r.pack(nil))
+	r := &orders.Record{Version: orders.Version{Seq: 7, ReceivedAt: time.UnixMilli(5).UTC(), Source: mostro.Source{Road: mostro.RoadLive, Relay: "wss://relay.example"}, Order: order}, FirstSeenAt: time.UnixMilli(3).UTC(), Versions: 2}
+	f.Add(r.Pack(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := unpackRecord(b)
+		r, err := orders.UnpackRecord(b)
 		if err != nil {
 			return
 		}
-		again, err := unpackRecord(r.pack(nil))
-		if err != nil || string(again.pack(nil)) != string(r.pack(nil)) {
+		again, err := orders.UnpackRecord(r.Pack(nil))
+		if err != nil || string(again.Pack(nil)) != string(r.Pack(nil)) {
 			t.Errorf("%x: the second encoding differs: %v", b, err)
 		}
 	})

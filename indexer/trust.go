@@ -7,6 +7,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/indexer/names"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -236,8 +237,8 @@ func (s *authors) marked(pubkey string) int {
 // TakeLink returns the link with which an order is taken. TakeLink returns "" if the
 // order can no longer be taken, if the link does not have the form that its platform
 // promises, or if the author uses the name of another key.
-func (n *Note) TakeLink(v *Version, now time.Time) string {
-	if !v.isOpen(now) || n.Clash != nil && !n.Clash.Shared {
+func (n *Note) TakeLink(v *orders.Version, now time.Time) string {
+	if !v.IsOpen(now) || n.Clash != nil && !n.Clash.Shared {
 		return ""
 	}
 	return v.Order.TakeLink()

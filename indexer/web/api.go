@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
@@ -35,7 +35,7 @@ sort=trusted (default: unknown publishers last, new ones before them) newest old
 // paramNames lists the parameters of GET /api/v1/orders.
 func paramNames() string {
 	var names []string
-	for _, p := range indexer.OrderParams() {
+	for _, p := range orders.OrderParams() {
 		names = append(names, p.Name)
 	}
 	return strings.Join(names, " ")
@@ -111,7 +111,7 @@ func serveTagged(w http.ResponseWriter, r *http.Request, body []byte) {
 }
 
 func (x *Site) getOrders(r *http.Request) (any, error) {
-	q, err := indexer.ParseQuery(r.URL.Query())
+	q, err := orders.ParseQuery(r.URL.Query())
 	if err != nil {
 		return nil, err
 	}
@@ -127,9 +127,9 @@ func (x *Site) getOrders(r *http.Request) (any, error) {
 }
 
 func (x *Site) getOrder(r *http.Request) (any, error) {
-	pubkey, err := indexer.ParsePubkey(r.PathValue("pubkey"))
+	pubkey, err := orders.ParsePubkey(r.PathValue("pubkey"))
 	if err != nil {
-		return nil, &indexer.QueryError{Param: "pubkey", Reason: err.Error()}
+		return nil, &orders.QueryError{Param: "pubkey", Reason: err.Error()}
 	}
 	record, versions, next, err := x.shownOrder(r, pubkey)
 	if errors.Is(err, mostro.ErrNotFound) {
@@ -144,9 +144,9 @@ func (x *Site) getOrder(r *http.Request) (any, error) {
 }
 
 func (x *Site) getInstance(r *http.Request) (any, error) {
-	pubkey, err := indexer.ParsePubkey(r.PathValue("pubkey"))
+	pubkey, err := orders.ParsePubkey(r.PathValue("pubkey"))
 	if err != nil {
-		return nil, &indexer.QueryError{Param: "pubkey", Reason: err.Error()}
+		return nil, &orders.QueryError{Param: "pubkey", Reason: err.Error()}
 	}
 	return x.instance(r.Context(), pubkey, wantsSpam(r))
 }
@@ -154,7 +154,7 @@ func (x *Site) getInstance(r *http.Request) (any, error) {
 func (x *Site) getEvent(r *http.Request) (any, error) {
 	id := strings.ToLower(r.PathValue("id"))
 	if !nostr.IsValid32ByteHex(id) {
-		return nil, &indexer.QueryError{Param: "id", Reason: "not an event id of 64 hex digits"}
+		return nil, &orders.QueryError{Param: "id", Reason: "not an event id of 64 hex digits"}
 	}
 	evt, err := x.index.Event(r.Context(), id, wantsSpam(r))
 	if err != nil {
@@ -169,7 +169,7 @@ const historyLimit = 100
 // shownOrder returns the order with the path value d of a request, if the rules do not
 // hide the order, and a page of its versions. The parameters limit and cursor select the
 // page. next is the cursor of older versions, or "" if there are none.
-func (x *Site) shownOrder(r *http.Request, pubkey string) (record *indexer.Record, versions []*indexer.Version, next string, err error) {
+func (x *Site) shownOrder(r *http.Request, pubkey string) (record *orders.Record, versions []*orders.Version, next string, err error) {
 	limit, cursor := historyLimit, ""
 	for name, values := range r.URL.Query() {
 		value := strings.TrimSpace(values[len(values)-1])
@@ -179,12 +179,12 @@ func (x *Site) shownOrder(r *http.Request, pubkey string) (record *indexer.Recor
 			cursor = value
 		case name == "limit":
 			n, err := strconv.Atoi(value)
-			if err != nil || n < 1 || n > indexer.MaxLimit {
-				return nil, nil, "", &indexer.QueryError{Param: "limit", Reason: fmt.Sprintf("%q is not a whole number from 1 to %d", value, indexer.MaxLimit)}
+			if err != nil || n < 1 || n > orders.MaxLimit {
+				return nil, nil, "", &orders.QueryError{Param: "limit", Reason: fmt.Sprintf("%q is not a whole number from 1 to %d", value, orders.MaxLimit)}
 			}
 			limit = n
 		default:
-			return nil, nil, "", &indexer.QueryError{Param: name, Reason: "unknown parameter; known are limit, cursor and include"}
+			return nil, nil, "", &orders.QueryError{Param: name, Reason: "unknown parameter; known are limit, cursor and include"}
 		}
 	}
 	return x.index.History(r.Context(), pubkey, r.PathValue("d"), cursor, limit, wantsSpam(r))

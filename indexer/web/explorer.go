@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro"
 )
@@ -217,7 +218,7 @@ func (x *Site) noteRow(n indexer.Note, now time.Time) noteRow {
 // shownMethods bounds the payment methods in a row of the book.
 const shownMethods = 5
 
-func (x *Site) row(r *indexer.Record, now time.Time) orderRow {
+func (x *Site) row(r *orders.Record, now time.Time) orderRow {
 	o := &r.Order
 	note := x.index.NoteOf(o.Pubkey, o.Platform)
 	out := orderRow{Key: o.Pubkey[:8], Note: x.noteRow(note, now),
@@ -330,7 +331,7 @@ func (x *Site) bookPage(r *http.Request) (string, any, error) {
 		d.Filtered = d.Filtered || name != "sort" && name != "limit" && name != "cursor"
 		d.More = d.More || slices.Contains([]string{"method", "min_premium", "max_premium", "min_maker_rating", "amount", "platform", "instance", "network", "open", "status"}, name)
 	}
-	q, err := indexer.ParseQuery(form)
+	q, err := orders.ParseQuery(form)
 	var a *indexer.Answer
 	if err == nil {
 		a, err = x.index.Orders(r.Context(), q)
@@ -367,14 +368,14 @@ func (x *Site) bookPage(r *http.Request) (string, any, error) {
 			d.Facets = append(d.Facets, row)
 		}
 	}
-	d.Limit = cmp.Or(q.Limit, indexer.DefaultLimit)
+	d.Limit = cmp.Or(q.Limit, orders.DefaultLimit)
 	if a.Next != "" {
 		d.Next = with("/", "cursor", a.Next)
 	}
 	if q.Cursor != "" {
 		d.First = with("/")
 	}
-	if q.Open != indexer.OpenAny {
+	if q.Open != orders.OpenAny {
 		d.AnyLink = with("/", "open", "any")
 	}
 	kind := "on offer"
@@ -398,9 +399,9 @@ type historyRow struct {
 }
 
 func (x *Site) orderPage(r *http.Request) (string, any, error) {
-	pubkey, err := indexer.ParsePubkey(r.PathValue("pubkey"))
+	pubkey, err := orders.ParsePubkey(r.PathValue("pubkey"))
 	if err != nil {
-		return "", nil, &indexer.QueryError{Param: "pubkey", Reason: err.Error()}
+		return "", nil, &orders.QueryError{Param: "pubkey", Reason: err.Error()}
 	}
 	record, versions, next, err := x.shownOrder(r, pubkey)
 	if err != nil {
@@ -531,9 +532,9 @@ func (x *Site) instancesPage(r *http.Request) (string, any, error) {
 type factRow struct{ Name, Value string }
 
 func (x *Site) instancePage(r *http.Request) (string, any, error) {
-	pubkey, err := indexer.ParsePubkey(r.PathValue("pubkey"))
+	pubkey, err := orders.ParsePubkey(r.PathValue("pubkey"))
 	if err != nil {
-		return "", nil, &indexer.QueryError{Param: "pubkey", Reason: err.Error()}
+		return "", nil, &orders.QueryError{Param: "pubkey", Reason: err.Error()}
 	}
 	v, err := x.instance(r.Context(), pubkey, wantsSpam(r))
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -112,10 +113,10 @@ type versionView struct {
 }
 
 type listView struct {
-	Items      []orderView    `json:"items"`
-	Total      int            `json:"total"`
-	Facets     indexer.Facets `json:"facets"`
-	NextCursor *string        `json:"next_cursor"`
+	Items      []orderView   `json:"items"`
+	Total      int           `json:"total"`
+	Facets     orders.Facets `json:"facets"`
+	NextCursor *string       `json:"next_cursor"`
 }
 
 func textOrNull[T ~string](s T) *string {
@@ -174,7 +175,7 @@ func listOf(all []string) []string {
 	return all
 }
 
-func (x *Site) orderView(r *indexer.Record) orderView {
+func (x *Site) orderView(r *orders.Record) orderView {
 	o, now := &r.Order, x.index.Now()
 	note := x.index.NoteOf(o.Pubkey, o.Platform)
 	v := orderView{
@@ -200,7 +201,7 @@ func (x *Site) orderView(r *indexer.Record) orderView {
 	return v
 }
 
-func versionViews(all []*indexer.Version) []versionView {
+func versionViews(all []*orders.Version) []versionView {
 	out := make([]versionView, 0, len(all))
 	for _, v := range all {
 		o := &v.Order

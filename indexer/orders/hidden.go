@@ -1,4 +1,4 @@
-package indexer
+package orders
 
 // Hidden is a set of hidden keys and events in the form that queries use. A Hidden is
 // never modified. A nil *Hidden hides nothing.

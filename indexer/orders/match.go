@@ -1,4 +1,4 @@
-package indexer
+package orders
 
 import (
 	"slices"
@@ -8,16 +8,16 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// matches reports whether an order meets all conditions of q, except its text, at a time.
+// Matches reports whether an order meets all conditions of q, except its text, at a time.
 // matches is the plain definition of the result that the column store and search compute
 // from their indexes. Histories are filtered with matches, and a result from an index is
 // checked with matches before it is shown.
-func (q *Query) matches(v *Version, now time.Time) bool {
+func (q *Query) Matches(v *Version, now time.Time) bool {
 	if v.Withdrawn || q.Hidden.Hides(v.Order.Pubkey, v.Order.EventID, q.Spam) {
 		return false
 	}
 	o := &v.Order
-	live := v.liveAt(now)
+	live := v.LiveAt(now)
 	takeable := live && o.Status == mostro.StatusPending
 	switch q.Open {
 	case OpenTrue:
@@ -44,7 +44,7 @@ func (q *Query) methodMatches(methods []string) bool {
 	for _, ask := range q.Method {
 		wanted := words.Asked(ask)
 		for _, m := range methods {
-			if words.AllBegin(methodWords(nil, m), wanted) {
+			if words.AllBegin(MethodWords(nil, m), wanted) {
 				return true
 			}
 		}
@@ -52,13 +52,13 @@ func (q *Query) methodMatches(methods []string) bool {
 	return false
 }
 
-// textMatches reports whether each wanted word is a prefix of a word of the order's text,
+// TextMatches reports whether each wanted word is a prefix of a word of the order's text,
 // stands for its currency, or is a prefix of a word of its instance.
-func textMatches(wanted []string, o *mostro.Order, instanceWords []string) bool {
+func TextMatches(wanted []string, o *mostro.Order, instanceWords []string) bool {
 	if len(wanted) == 0 {
 		return true
 	}
-	text := orderWords(o)
+	text := OrderWords(o)
 	for _, w := range wanted {
 		if !words.AnyBegins(text, w) && !words.AnyBegins(instanceWords, w) && !slices.Contains(words.CurrenciesOf(w), o.Fiat) {
 			return false
@@ -67,20 +67,20 @@ func textMatches(wanted []string, o *mostro.Order, instanceWords []string) bool 
 	return true
 }
 
-// orderWords returns the words by which search finds an order: its payment methods, its
+// OrderWords returns the words by which search finds an order: its payment methods, its
 // description, the instance name that the order states, and its currency.
-func orderWords(o *mostro.Order) []string {
+func OrderWords(o *mostro.Order) []string {
 	var out []string
 	for _, m := range o.Methods {
-		out = methodWords(out, m)
+		out = MethodWords(out, m)
 	}
 	out = words.Split(out, o.Description)
 	out = words.Split(out, o.InstanceName)
 	return words.Split(out, o.Fiat)
 }
 
-// wantedStatuses returns the statuses of the live orders that a query selects.
-func (q *Query) wantedStatuses() []mostro.Status {
+// Statuses returns the statuses of the live orders that a query selects.
+func (q *Query) Statuses() []mostro.Status {
 	want := q.Status
 	switch {
 	case len(want) == 0 && q.Open == OpenTrue:
@@ -97,9 +97,9 @@ func (q *Query) wantedStatuses() []mostro.Status {
 // maxMethodWords bounds the words indexed of one payment method.
 const maxMethodWords = 8
 
-// methodWords appends to dst the words by which a payment method is found, and returns
+// MethodWords appends to dst the words by which a payment method is found, and returns
 // the result.
-func methodWords(dst []string, method string) []string {
+func MethodWords(dst []string, method string) []string {
 	n := len(dst)
 	dst = words.Split(dst, method)
 	return dst[:min(len(dst), n+maxMethodWords)]

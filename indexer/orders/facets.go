@@ -1,4 +1,4 @@
-package indexer
+package orders
 
 import (
 	"slices"
@@ -83,12 +83,12 @@ func (c Facets) Trim() {
 func (c Facets) Count(o *mostro.Order) {
 	eachFacet(func(f *Filter) {
 		for _, value := range f.Values(o) {
-			count(f.Counts(&c), value, 1)
+			AddCount(f.Counts(&c), value, 1)
 		}
 	})
 }
 
-func count(to map[string]int, name string, n int) {
+func AddCount(to map[string]int, name string, n int) {
 	if name != "" && n > 0 {
 		to[name] += n
 	}

@@ -1,4 +1,4 @@
-package indexer
+package orders
 
 import (
 	"bytes"
@@ -20,42 +20,42 @@ const (
 // directions.
 const UnknownKey = math.MaxUint64
 
-// mark is a position in a sorted list: the sort key and the order's Key. If the list is
+// Mark is a position in a sorted list: the sort key and the order's Key. If the list is
 // sorted by class, the class comes first.
-type mark struct {
-	key   uint64
-	id    Key
-	class uint8
+type Mark struct {
+	Key   uint64
+	ID    Key
+	Class uint8
 }
 
-// markOf returns the sort position of an order in the results of the query.
-func (q *Query) markOf(k Key, v *Version) mark {
-	m := mark{id: k}
+// MarkOf returns the sort position of an order in the results of the query.
+func (q *Query) MarkOf(k Key, v *Version) Mark {
+	m := Mark{ID: k}
 	switch order, _ := q.Order(); order {
 	case ByCreated:
-		m.key = uint64(ClampTime(int64(v.Order.CreatedAt)))
+		m.Key = uint64(ClampTime(int64(v.Order.CreatedAt)))
 	case ByPremium:
-		m.key = FloatKey(FloatOf(v.Order.PremiumPct))
+		m.Key = FloatKey(FloatOf(v.Order.PremiumPct))
 	case ByAmount:
-		m.key = UnknownKey
+		m.Key = UnknownKey
 		if v.Order.AmountSats != nil {
-			m.key = AmountKey(*v.Order.AmountSats)
+			m.Key = AmountKey(*v.Order.AmountSats)
 		}
 	case ByExpiry:
-		m.key = ExpiryKey(v.endsAt())
+		m.Key = ExpiryKey(v.endsAt())
 	}
 	return m
 }
 
-// behind reports whether a sorts after b in the query's sort order.
-func behind(descending bool, a, b mark) bool {
-	if (a.key == UnknownKey) != (b.key == UnknownKey) {
-		return a.key == UnknownKey
+// Behind reports whether a sorts after b in the query's sort order.
+func Behind(descending bool, a, b Mark) bool {
+	if (a.Key == UnknownKey) != (b.Key == UnknownKey) {
+		return a.Key == UnknownKey
 	}
-	if a.key != b.key {
-		return (a.key > b.key) != descending
+	if a.Key != b.Key {
+		return (a.Key > b.Key) != descending
 	}
-	if c := bytes.Compare(a.id[:], b.id[:]); c != 0 {
+	if c := bytes.Compare(a.ID[:], b.ID[:]); c != 0 {
 		return (c > 0) != descending
 	}
 	return false

@@ -1,4 +1,4 @@
-package indexer
+package orders
 
 import (
 	"errors"
@@ -54,7 +54,7 @@ func FuzzParseSearch(f *testing.F) {
 		if len(q.Fiat) > maxValues || len(q.Method) > maxValues || len(words.Asked(q.Text)) > words.MaxAsked {
 			t.Errorf("%q is not bounded", s)
 		}
-		q.matches(&Version{Order: mostro.Order{Methods: []string{s}}}, time.Unix(1_790_000_000, 0))
+		q.Matches(&Version{Order: mostro.Order{Methods: []string{s}}}, time.Unix(1_790_000_000, 0))
 	})
 }
 
@@ -74,7 +74,7 @@ func FuzzParseQuery(f *testing.F) {
 		if q.PageSize() < 1 || q.PageSize() > MaxLimit {
 			t.Errorf("%q: limit %d", s, q.PageSize())
 		}
-		if m, err := q.after(); err != nil || m != nil && q.cursorAt(*m) == "" {
+		if m, err := q.After(); err != nil || m != nil && q.CursorAt(*m) == "" {
 			t.Errorf("%q: cursor: %v", s, err)
 		}
 	})

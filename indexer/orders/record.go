@@ -1,4 +1,4 @@
-package indexer
+package orders
 
 import (
 	"crypto/sha256"
@@ -37,15 +37,15 @@ type Record struct {
 // author. No author can find two addresses with the same Key.
 type Key [16]byte
 
-func keyOf(address string) Key {
+func KeyOf(address string) Key {
 	sum := sha256.Sum256([]byte(address))
 	return Key(sum[:16])
 }
 
-func addressOf(pubkey, d string) string { return "38383:" + pubkey + ":" + d }
+func Address(pubkey, d string) string { return "38383:" + pubkey + ":" + d }
 
-// newer reports whether version a replaces version b (NIP-01).
-func newer(a, b *Version) bool {
+// Newer reports whether version a replaces version b (NIP-01).
+func Newer(a, b *Version) bool {
 	if a.Order.CreatedAt != b.Order.CreatedAt {
 		return a.Order.CreatedAt > b.Order.CreatedAt
 	}
@@ -75,40 +75,40 @@ func (v *Version) Ends() (t time.Time, ok bool) {
 	return time.Unix(int64(end), 0), end != never
 }
 
-// deadline returns the unix second at which a version leaves the live book, or 0 if the
+// Deadline returns the unix second at which a version leaves the live book, or 0 if the
 // version was never live.
-func (v *Version) deadline() uint32 {
+func (v *Version) Deadline() uint32 {
 	if v.Archived || v.Withdrawn {
 		return 0
 	}
 	return v.endsAt()
 }
 
-func (v *Version) liveAt(now time.Time) bool {
-	return v.deadline() == never || int64(v.deadline()) > now.Unix()
+func (v *Version) LiveAt(now time.Time) bool {
+	return v.Deadline() == never || int64(v.Deadline()) > now.Unix()
 }
 
-// isOpen reports whether an order can be taken at a time, as far as its events say.
-func (v *Version) isOpen(now time.Time) bool {
-	return v.liveAt(now) && v.Order.Status == mostro.StatusPending
+// IsOpen reports whether an order can be taken at a time, as far as its events say.
+func (v *Version) IsOpen(now time.Time) bool {
+	return v.LiveAt(now) && v.Order.Status == mostro.StatusPending
 }
 
-// recordFormat is incremented when the encoding below changes. A book of another format
+// RecordFormat is incremented when the encoding below changes. A book of another format
 // is rebuilt.
-const recordFormat = 2
+const RecordFormat = 2
 
 var errRecord = errors.New("damaged record")
 
-// pack appends the encoding of a record to dst: fields in a fixed order, a length before
+// Pack appends the encoding of a record to dst: fields in a fixed order, a length before
 // each text.
-func (r *Record) pack(dst []byte) []byte {
-	dst = binary.BigEndian.AppendUint32(dst, r.deadline())
+func (r *Record) Pack(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, r.Deadline())
 	dst = binary.AppendVarint(dst, r.FirstSeenAt.UnixMilli())
 	dst = binary.AppendUvarint(dst, uint64(r.Versions))
-	return r.Version.pack(dst)
+	return r.Version.Pack(dst)
 }
 
-func (v *Version) pack(dst []byte) []byte {
+func (v *Version) Pack(dst []byte) []byte {
 	text := func(s string) {
 		dst = binary.AppendUvarint(dst, uint64(len(s)))
 		dst = append(dst, s...)
@@ -145,8 +145,8 @@ func (v *Version) pack(dst []byte) []byte {
 	}
 	dst = append(dst, flags, byte(v.Source.Road))
 	text(v.Source.Relay)
-	dst = appendHex(dst, o.EventID)
-	dst = appendHex(dst, o.Pubkey)
+	dst = AppendHex(dst, o.EventID)
+	dst = AppendHex(dst, o.Pubkey)
 	text(o.D)
 	dst = binary.AppendVarint(dst, int64(o.CreatedAt))
 	text(o.Platform)
@@ -192,8 +192,8 @@ func (v *Version) pack(dst []byte) []byte {
 	return dst
 }
 
-// appendHex appends 64 hex digits as 32 bytes. The relay refuses other ids and keys.
-func appendHex(dst []byte, s string) []byte {
+// AppendHex appends 64 hex digits as 32 bytes. The relay refuses other ids and keys.
+func AppendHex(dst []byte, s string) []byte {
 	var raw [32]byte
 	hex.Decode(raw[:], []byte(s)) //nolint:errcheck // the relay refuses ids and keys that are not hex
 	return append(dst, raw[:]...)
@@ -288,7 +288,7 @@ func (u *unpacker) texts() []string {
 	return out
 }
 
-func unpackRecord(b []byte) (*Record, error) {
+func UnpackRecord(b []byte) (*Record, error) {
 	u := &unpacker{rest: b}
 	u.bytes(4) // the deadline; readers of the deadline alone stop here
 	r := &Record{FirstSeenAt: time.UnixMilli(u.varint()).UTC(), Versions: int(u.uvarint())}
@@ -299,7 +299,7 @@ func unpackRecord(b []byte) (*Record, error) {
 	return r, nil
 }
 
-func unpackVersion(b []byte) (*Version, error) {
+func UnpackVersion(b []byte) (*Version, error) {
 	u, v := &unpacker{rest: b}, &Version{}
 	u.version(v)
 	if u.damaged || len(u.rest) > 0 {

@@ -1,4 +1,4 @@
-package indexer
+package orders
 
 import (
 	"crypto/sha256"
@@ -65,10 +65,10 @@ var sorts = map[Sort]struct {
 // write a known name into orders and state a five-star rating, so the default sort lists
 // the classes one after the other.
 const (
-	classKnown   = iota
-	classNew     // the author was first seen by this relay less than newFor ago
-	classUnknown // the order says that its author is a Mostro, but the author has published no info event; or the author uses the name of another key
-	numClasses
+	ClassKnown   = iota
+	ClassNew     // the author was first seen by this relay less than newFor ago
+	ClassUnknown // the order says that its author is a Mostro, but the author has published no info event; or the author uses the name of another key
+	NumClasses
 )
 
 // Limits of the number of orders on a page.
@@ -172,7 +172,7 @@ func ParseQuery(values url.Values) (Query, error) {
 		}
 	}
 	if q.Cursor != "" {
-		if _, err := q.after(); err != nil {
+		if _, err := q.After(); err != nil {
 			return Query{}, &QueryError{"cursor", "not a cursor of this list and sort; start again without it"}
 		}
 	}
@@ -460,25 +460,25 @@ func (q *Query) PageSize() int {
 	return min(q.Limit, MaxLimit)
 }
 
-// cursorAt returns the cursor of the page behind m.
-func (q *Query) cursorAt(m mark) string {
-	b := append(q.fingerprint(), m.class)
-	b = binary.BigEndian.AppendUint64(b, m.key)
-	return base64.RawURLEncoding.EncodeToString(append(b, m.id[:]...))
+// CursorAt returns the cursor of the page behind m.
+func (q *Query) CursorAt(m Mark) string {
+	b := append(q.fingerprint(), m.Class)
+	b = binary.BigEndian.AppendUint64(b, m.Key)
+	return base64.RawURLEncoding.EncodeToString(append(b, m.ID[:]...))
 }
 
-// after decodes Cursor, and returns nil if there is none.
-func (q *Query) after() (*mark, error) {
+// After decodes Cursor, and returns nil if there is none.
+func (q *Query) After() (*Mark, error) {
 	if q.Cursor == "" {
 		return nil, nil
 	}
 	b, err := base64.RawURLEncoding.DecodeString(q.Cursor)
 	head := q.fingerprint()
-	if err != nil || len(b) != len(head)+1+8+len(Key{}) || string(b[:len(head)]) != string(head) || b[len(head)] >= numClasses {
+	if err != nil || len(b) != len(head)+1+8+len(Key{}) || string(b[:len(head)]) != string(head) || b[len(head)] >= NumClasses {
 		return nil, &QueryError{"cursor", "not a cursor of this list"}
 	}
 	b = b[len(head):]
-	return &mark{class: b[0], key: binary.BigEndian.Uint64(b[1:]), id: Key(b[9:])}, nil
+	return &Mark{Class: b[0], Key: binary.BigEndian.Uint64(b[1:]), ID: Key(b[9:])}, nil
 }
 
 // fingerprint returns a hash of the conditions and the sort of a query. A cursor contains
