@@ -94,7 +94,7 @@ func (x *Index) resolve(ctx context.Context, wanted []string) ([]word, error) {
 		if err != nil {
 			return nil, err
 		}
-		out[i] = word{w, words.CurrenciesOf(w), x.book.authors.Load().named(w), described}
+		out[i] = word{text: w, codes: words.CurrenciesOf(w), authors: x.book.authors.Load().named(w), described: described}
 	}
 	return out, nil
 }

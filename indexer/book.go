@@ -171,7 +171,7 @@ func (b *book) load() error {
 			failed = eachRecord(b.db, func(k orders.Key, r *orders.Record) {
 				authors.count(&r.Version, r.FirstSeenAt, 1)
 				if r.LiveAt(now) {
-					add(item{k, r})
+					add(item{key: k, record: r})
 				} else if !r.Withdrawn {
 					gone = append(gone, expiry{k, r.Deadline()})
 				}
@@ -302,7 +302,7 @@ func (w *work) show() {
 			taken = append(taken, k)
 			continue
 		}
-		items = append(items, item{k, r})
+		items = append(items, item{key: k, record: r})
 	}
 	b.live.Load().update(items, taken, b.now())
 	b.authors.Load().change(w.authors, w.counts, w.dispute)

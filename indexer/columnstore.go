@@ -200,14 +200,14 @@ func (d *setDict) remove(id uint32) {
 
 // item is one order to be put into the column store.
 type item struct {
-	key orders.Key
-	r   *orders.Record
+	key    orders.Key
+	record *orders.Record
 }
 
 // put adds the newest version of an order, or removes the order if the version is not
 // live at now. The caller holds mu for writing.
 func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p sorted.Place)) {
-	if !it.r.LiveAt(now) {
+	if !it.record.LiveAt(now) {
 		s.take(it.key)
 		return
 	}
@@ -219,11 +219,11 @@ func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p sor
 		slot = s.newSlot()
 		s.slots[it.key] = slot
 	}
-	o := &it.r.Order
+	o := &it.record.Order
 	status, side := statusCode(o.Status), sideCode(o.Side)
 	s.ids[slot] = it.key
 	s.created[slot] = orders.ClampTime(int64(o.CreatedAt))
-	s.deadline[slot] = it.r.Deadline()
+	s.deadline[slot] = it.record.Deadline()
 	s.amount[slot] = -1
 	if o.AmountSats != nil && *o.AmountSats >= 0 {
 		s.amount[slot] = *o.AmountSats
@@ -235,7 +235,7 @@ func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p sor
 	if o.Description != "" {
 		s.described.Add(slot)
 	}
-	if it.r.Versions > 1 {
+	if it.record.Versions > 1 {
 		s.several.Add(slot)
 	}
 	s.byStatus[status].Add(slot)
@@ -493,14 +493,22 @@ func (s *columnStore) line(slot uint32) string {
 }
 
 // judge sets the judgements of authors, and updates the class of an author's orders if
-// the judgement has changed.
-func (s *columnStore) judge(changes map[string]judgement) {
+// the judgement has changed. judge removes from all the judgements that are already set,
+// so that readers are delayed only by changes.
+func (s *columnStore) judge(all map[string]judgement) {
+	s.mu.RLock()
+	for pubkey, j := range all {
+		if s.judged[pubkey] == j {
+			delete(all, pubkey)
+		}
+	}
+	s.mu.RUnlock()
+	if len(all) == 0 {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for pubkey, j := range changes {
-		if s.judged[pubkey] == j {
-			continue
-		}
+	for pubkey, j := range all {
 		s.judged[pubkey] = j
 		id, ok := s.authors.ids[pubkey]
 		if !ok {
@@ -518,19 +526,6 @@ func (s *columnStore) setClass(slot uint32, class uint8) {
 	s.byClass[s.class[slot]].Remove(slot)
 	s.class[slot] = class
 	s.byClass[class].Add(slot)
-}
-
-// unlike removes from all the judgements that the column store already has, and returns
-// all.
-func (s *columnStore) unlike(all map[string]judgement) map[string]judgement {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for pubkey, j := range all {
-		if s.judged[pubkey] == j {
-			delete(all, pubkey)
-		}
-	}
-	return all
 }
 
 // pendingOf returns the number of an author's orders that are on offer.

@@ -1,6 +1,7 @@
 package indexer
 
 import (
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -10,7 +11,7 @@ import (
 
 // TestLexicon compares a lexicon with a scan of all names.
 func TestLexicon(t *testing.T) {
-	r := newRand(t)
+	r := rand.New(rand.NewPCG(1, 2))
 	syllables := []string{"ban", "co", "pa", "go", "mo", "vil", " ", " ", "-", "é", "x"}
 	l, names := &lexicon{}, map[uint32]string{}
 	for step := range 3000 {

@@ -316,7 +316,7 @@ func (b *book) check() error {
 				return err
 			}
 			sums.count(&r.Version, r.FirstSeenAt, 1)
-			fresh.update([]item{{k, r}}, nil, now)
+			fresh.update([]item{{key: k, record: r}}, nil, now)
 			return nil
 		})
 	})

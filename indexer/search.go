@@ -339,7 +339,7 @@ func wordQuery(all []word) []query.Query {
 func (s *searchIndex) descriptionHits(ctx context.Context, w string) (hits []descriptionHit, err error) {
 	err = s.read(func(reader index.IndexReader) error {
 		return eachPosting(ctx, reader, fieldDescription, w, func(term, id string) {
-			hits = append(hits, descriptionHit{orders.KeyOf(id), term == w})
+			hits = append(hits, descriptionHit{key: orders.KeyOf(id), whole: term == w})
 		})
 	})
 	return hits, err

@@ -112,7 +112,7 @@ func BenchmarkFind(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			add(item{orders.KeyOf(orders.Address(order.Pubkey, order.D)), &orders.Record{Version: orders.Version{Order: order}, Versions: 1}})
+			add(item{key: orders.KeyOf(orders.Address(order.Pubkey, order.D)), record: &orders.Record{Version: orders.Version{Order: order}, Versions: 1}})
 		}
 	}, now)
 	for _, text := range []string{"transferencia", "banco", "pago movil", "mi banco 77", "b"} {

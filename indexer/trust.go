@@ -170,10 +170,7 @@ func (s *authors) judgements(keys []string, now time.Time) map[string]judgement 
 
 // judge updates the classes of the orders of some keys.
 func (b *book) judge(keys []string) {
-	live := b.live.Load()
-	if changes := live.unlike(b.authors.Load().judgements(keys, b.now())); len(changes) > 0 {
-		live.judge(changes)
-	}
+	b.live.Load().judge(b.authors.Load().judgements(keys, b.now()))
 }
 
 // rejudgeEvery is the interval at which keys are checked for age.
