@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/indexer/livebook"
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
 )
@@ -57,7 +58,7 @@ func (x *Index) Orders(ctx context.Context, q orders.Query) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	hits, total, facets := x.book.live.Load().search(&q, all, after)
+	hits, total, facets := x.book.live.Load().Search(&q, all, after)
 	limit := q.PageSize()
 	if q.Open != orders.OpenTrue {
 		if hits, total, err = x.addPast(ctx, &q, all, after, hits, total, &facets); err != nil {
@@ -87,21 +88,21 @@ func (x *Index) Orders(ctx context.Context, q orders.Query) (*Answer, error) {
 }
 
 // resolve returns the words of a query with their meanings.
-func (x *Index) resolve(ctx context.Context, wanted []string) ([]word, error) {
-	out := make([]word, len(wanted))
+func (x *Index) resolve(ctx context.Context, wanted []string) ([]livebook.Word, error) {
+	out := make([]livebook.Word, len(wanted))
 	for i, w := range wanted {
 		described, err := x.descriptionHits(ctx, w)
 		if err != nil {
 			return nil, err
 		}
-		out[i] = word{text: w, codes: words.CurrenciesOf(w), authors: x.book.authors.Load().named(w), described: described}
+		out[i] = livebook.Word{Text: w, Codes: words.CurrenciesOf(w), Authors: x.book.authors.Load().named(w), Described: described}
 	}
 	return out, nil
 }
 
 // addPast adds the hits, the total and the facets of orders that are not live, from
 // search.
-func (x *Index) addPast(ctx context.Context, q *orders.Query, all []word, after *orders.Mark, hits []orders.Mark, total int, facets *orders.Facets) ([]orders.Mark, int, error) {
+func (x *Index) addPast(ctx context.Context, q *orders.Query, all []livebook.Word, after *orders.Mark, hits []orders.Mark, total int, facets *orders.Facets) ([]orders.Mark, int, error) {
 	past, n, more, err := x.search.past(ctx, q, all, after, q.PageSize()+1)
 	if err != nil {
 		return nil, 0, err
@@ -111,7 +112,7 @@ func (x *Index) addPast(ctx context.Context, q *orders.Query, all []word, after 
 	facets.Trim()
 	s := x.book.live.Load()
 	for _, h := range past {
-		if s.holds(h.ID) {
+		if s.Holds(h.ID) {
 			n-- // live again; search has not caught up yet
 			continue
 		}
@@ -132,7 +133,7 @@ func (x *Index) addPast(ctx context.Context, q *orders.Query, all []word, after 
 type descriptionCache struct {
 	mu         sync.Mutex
 	generation uint64
-	hits       map[string][]descriptionHit
+	hits       map[string][]livebook.DescriptionHit
 	size       int
 }
 
@@ -140,15 +141,15 @@ type descriptionCache struct {
 const maxCachedHits = 1 << 20
 
 // descriptionHits returns the live orders whose descriptions a word matches.
-func (x *Index) descriptionHits(ctx context.Context, w string) ([]descriptionHit, error) {
-	if !x.book.live.Load().describes() {
+func (x *Index) descriptionHits(ctx context.Context, w string) ([]livebook.DescriptionHit, error) {
+	if !x.book.live.Load().Describes() {
 		return nil, nil
 	}
 	generation := x.generation.Load()
 	c := &x.descriptions
 	c.mu.Lock()
 	if c.generation != generation || c.hits == nil {
-		c.generation, c.hits, c.size = generation, map[string][]descriptionHit{}, 0
+		c.generation, c.hits, c.size = generation, map[string][]livebook.DescriptionHit{}, 0
 	}
 	hits, ok := c.hits[w]
 	c.mu.Unlock()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+	"github.com/mostrodex/mostrodex/indexer/livebook"
 	"github.com/mostrodex/mostrodex/indexer/names"
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -34,7 +35,7 @@ type book struct {
 	life sync.RWMutex // read-locked while db is used; write-locked while db is replaced
 	db   *badger.DB
 
-	live    atomic.Pointer[columnStore] // replaced with db
+	live    atomic.Pointer[livebook.Store] // replaced with db
 	recent  recent
 	authors atomic.Pointer[authors]
 
@@ -138,7 +139,7 @@ var ErrClosed = errors.New("the index is closed")
 // load reads the newest version of every order, and puts the live orders and the sums of
 // all authors into memory.
 func (b *book) load() error {
-	live, authors := newColumnStore(), newAuthors()
+	live, authors := livebook.New(), newAuthors()
 	var gone []expiry
 	var cursorAt uint64
 	var mark string
@@ -165,13 +166,13 @@ func (b *book) load() error {
 		if err := authors.load(txn, now); err != nil {
 			return err
 		}
-		live.judge(authors.judgements(nil, now))
+		live.Judge(authors.judgements(nil, now))
 		var failed error
-		live.load(func(add func(item)) {
+		live.Load(func(add func(livebook.Item)) {
 			failed = eachRecord(b.db, func(k orders.Key, r *orders.Record) {
 				authors.count(&r.Version, r.FirstSeenAt, 1)
 				if r.LiveAt(now) {
-					add(item{key: k, record: r})
+					add(livebook.Item{Key: k, Record: r})
 				} else if !r.Withdrawn {
 					gone = append(gone, expiry{k, r.Deadline()})
 				}
@@ -189,7 +190,7 @@ func (b *book) load() error {
 			return err
 		}
 	}
-	live.judge(authors.judgements(nil, now))
+	live.Judge(authors.judgements(nil, now))
 	b.live.Store(live)
 	b.authors.Store(authors)
 	b.expired.reset(gone)
@@ -296,15 +297,15 @@ func (b *book) apply(entries []mostro.Entry, upTo uint64) error {
 func (w *work) show() {
 	b := w.b
 	b.recent.drop(w.changed)
-	items, taken := make([]item, 0, len(w.changed)), []orders.Key(nil)
+	items, taken := make([]livebook.Item, 0, len(w.changed)), []orders.Key(nil)
 	for k, r := range w.changed {
 		if r == nil {
 			taken = append(taken, k)
 			continue
 		}
-		items = append(items, item{key: k, record: r})
+		items = append(items, livebook.Item{Key: k, Record: r})
 	}
-	b.live.Load().update(items, taken, b.now())
+	b.live.Load().Update(items, taken, b.now())
 	b.authors.Load().change(w.authors, w.counts, w.dispute)
 	b.judge(w.concerned(b.authors.Load().rename(w.names, b.now())))
 }

@@ -128,7 +128,7 @@ func (s *authors) list(wanted []string, now time.Time) ([]*Instance, []Publisher
 // Mostro may publish no event when an order expires.
 func (x *Index) countOpen(i *Instance) {
 	x.sweep(x.cfg.Now())
-	open := min(x.book.live.Load().pendingOf(i.Pubkey), i.Orders[mostro.StatusPending])
+	open := min(x.book.live.Load().PendingOf(i.Pubkey), i.Orders[mostro.StatusPending])
 	if gone := i.Orders[mostro.StatusPending] - open; gone > 0 {
 		i.Orders[mostro.StatusExpired] += gone
 	}

@@ -179,7 +179,7 @@ func (x *Index) sweep(now time.Time) {
 		changed = x.book.authors.Load().ban(version, banned)
 	}
 	x.book.rejudge(now, changed)
-	left := x.book.live.Load().expire(now)
+	left := x.book.live.Load().Expire(now)
 	if len(left) == 0 {
 		return
 	}
@@ -245,7 +245,7 @@ func (x *Index) searchPass(ctx context.Context) (more bool, err error) {
 		if !x.bookReady.Load() {
 			return false, nil
 		}
-		if live, _ := x.book.live.Load().size(); live >= buildOffline || st.mark != "" {
+		if live, _ := x.book.live.Load().Size(); live >= buildOffline || st.mark != "" {
 			return true, x.buildSearch(ctx, nil)
 		}
 		st = searchState{mark: x.book.name()}
@@ -351,7 +351,7 @@ func (x *Index) writeDocs(ctx context.Context, touched map[orders.Key]touch, st,
 	}
 	keys := make([]orders.Key, 0, len(touched))
 	for k, t := range touched {
-		undescribed, alone := x.book.live.Load().undescribed(k)
+		undescribed, alone := x.book.live.Load().Undescribed(k)
 		switch {
 		case !undescribed || t.address == "":
 			keys = append(keys, k)
@@ -377,7 +377,7 @@ func (x *Index) writeDocs(ctx context.Context, touched map[orders.Key]touch, st,
 			d := searchDoc{key: keys[i], address: touched[keys[i]].address}
 			if r != nil {
 				d.address = orders.Address(r.Order.Pubkey, r.Order.D)
-				d.gone = !x.book.live.Load().holds(keys[i])
+				d.gone = !x.book.live.Load().Holds(keys[i])
 				if d.gone || r.Order.Description != "" {
 					d.v = &r.Version
 				}

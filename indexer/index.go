@@ -263,4 +263,4 @@ func (x *Index) Visible(ctx context.Context, pubkey, id string, spam bool) error
 }
 
 // MethodSpelling returns the original spelling of a folded payment method.
-func (x *Index) MethodSpelling(folded string) string { return x.book.live.Load().spelling(folded) }
+func (x *Index) MethodSpelling(folded string) string { return x.book.live.Load().Spelling(folded) }

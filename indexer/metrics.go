@@ -53,8 +53,8 @@ func newMetrics(x *Index) *metrics {
 	m.gauges = []prometheus.Collector{
 		lag(storeBook, func() uint64 { return x.book.cursor.Load() }),
 		lag(storeSearch, func() uint64 { return x.search.cursor.Load() }),
-		gauge("live_orders", "Orders that have not expired, of any status.", func() float64 { live, _ := x.book.live.Load().size(); return float64(live) }),
-		gauge("pending_orders", "Live orders with status pending.", func() float64 { _, pending := x.book.live.Load().size(); return float64(pending) }),
+		gauge("live_orders", "Orders that have not expired, of any status.", func() float64 { live, _ := x.book.live.Load().Size(); return float64(live) }),
+		gauge("pending_orders", "Live orders with status pending.", func() float64 { _, pending := x.book.live.Load().Size(); return float64(pending) }),
 		gauge("instances", "Authors that publish an info event.", func() float64 { return float64(x.book.authors.Load().instances()) }),
 		gauge("search_documents", "Documents in the search index.", func() float64 { n, _ := x.search.docs(); return float64(n) }),
 		gauge("ready", "1 if both stores have caught up with the log, else 0.", func() float64 {

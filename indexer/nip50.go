@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/livebook"
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -198,10 +199,10 @@ func narrow[T comparable](have *[]T, want []T) bool {
 
 // walk offers the live orders that match q and its words, the best first. If there are no
 // words, the newest come first.
-func (n *nip50) walk(q *orders.Query, all []word) error {
-	var after *ranked
+func (n *nip50) walk(q *orders.Query, all []livebook.Word) error {
+	var after *livebook.Ranked
 	for size := max(16, n.limit-len(n.ids)); ; size = min(2*size, 500) {
-		found := n.x.book.live.Load().best(q, all, after, size)
+		found := n.x.book.live.Load().Best(q, all, after, size)
 		keys := make([]orders.Key, len(found))
 		for i, h := range found {
 			keys[i] = h.ID

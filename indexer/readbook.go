@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/indexer/livebook"
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 	"golang.org/x/sync/errgroup"
@@ -303,9 +304,9 @@ func (b *book) digest() (string, error) {
 func (b *book) check() error {
 	now := b.now()
 	held, authors := b.live.Load(), b.authors.Load()
-	held.expire(now)
-	fresh, sums := newColumnStore(), newAuthors()
-	fresh.judge(authors.judgements(nil, now))
+	held.Expire(now)
+	fresh, sums := livebook.New(), newAuthors()
+	fresh.Judge(authors.judgements(nil, now))
 	err := b.view(func(txn *badger.Txn) error {
 		if err := sums.load(txn, now); err != nil {
 			return err
@@ -316,14 +317,14 @@ func (b *book) check() error {
 				return err
 			}
 			sums.count(&r.Version, r.FirstSeenAt, 1)
-			fresh.update([]item{{key: k, record: r}}, nil, now)
+			fresh.Update([]livebook.Item{{Key: k, Record: r}}, nil, now)
 			return nil
 		})
 	})
 	if err != nil {
 		return err
 	}
-	if err := held.same(fresh); err != nil {
+	if err := held.Same(fresh); err != nil {
 		return fmt.Errorf("live orders: %w", err)
 	}
 	return authors.same(sums)

@@ -22,6 +22,7 @@ import (
 	"github.com/blevesearch/bleve/v2/search"
 	"github.com/blevesearch/bleve/v2/search/query"
 	index "github.com/blevesearch/bleve_index_api"
+	"github.com/mostrodex/mostrodex/indexer/livebook"
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
 )
@@ -317,16 +318,16 @@ func (s *searchIndex) build(docs func(add func(searchDoc) error) error, st searc
 
 // wordQuery returns the Bleve queries of words. Each word must be a prefix of a word of
 // the text, or stand for the currency or the instance.
-func wordQuery(all []word) []query.Query {
+func wordQuery(all []livebook.Word) []query.Query {
 	var out []query.Query
 	for _, w := range all {
-		prefix := query.NewPrefixQuery(w.text)
+		prefix := query.NewPrefixQuery(w.Text)
 		prefix.SetField(fieldText)
 		any := []query.Query{prefix}
-		for _, code := range w.codes {
+		for _, code := range w.Codes {
 			any = append(any, termOf(fieldFiat, code))
 		}
-		for _, a := range w.authors {
+		for _, a := range w.Authors {
 			any = append(any, termOf(fieldAuthor, a))
 		}
 		out = append(out, query.NewDisjunctionQuery(any))
@@ -336,10 +337,10 @@ func wordQuery(all []word) []query.Query {
 
 // descriptionHits returns the live orders whose description has a word that begins with
 // w.
-func (s *searchIndex) descriptionHits(ctx context.Context, w string) (hits []descriptionHit, err error) {
+func (s *searchIndex) descriptionHits(ctx context.Context, w string) (hits []livebook.DescriptionHit, err error) {
 	err = s.read(func(reader index.IndexReader) error {
 		return eachPosting(ctx, reader, fieldDescription, w, func(term, id string) {
-			hits = append(hits, descriptionHit{key: orders.KeyOf(id), whole: term == w})
+			hits = append(hits, livebook.DescriptionHit{Key: orders.KeyOf(id), Whole: term == w})
 		})
 	})
 	return hits, err
@@ -366,7 +367,7 @@ func (s *searchIndex) read(fn func(index.IndexReader) error) (err error) {
 
 // past returns the orders that match q and are not live: a page of hits behind after, the
 // exact total, and the facets.
-func (s *searchIndex) past(ctx context.Context, q *orders.Query, all []word, after *orders.Mark, limit int) (hits []orders.Mark, total int, facets orders.Facets, err error) {
+func (s *searchIndex) past(ctx context.Context, q *orders.Query, all []livebook.Word, after *orders.Mark, limit int) (hits []orders.Mark, total int, facets orders.Facets, err error) {
 	s.life.RLock()
 	defer s.life.RUnlock()
 	facets = orders.NewFacets()

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/indexer/livebook"
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -103,27 +104,27 @@ func TestDeletedVersionLeavesNoTrace(t *testing.T) {
 // BenchmarkFind matches words in a column store of many orders.
 func BenchmarkFind(b *testing.B) {
 	m := &market{orders: 200_000, versions: 1}
-	s := newColumnStore()
+	s := livebook.New()
 	now := newClock().now()
-	s.load(func(add func(item)) {
+	s.Load(func(add func(livebook.Item)) {
 		for seq := uint64(1); seq <= m.base(); seq++ {
 			e := m.entry(seq)
 			order, err := mostro.ParseOrder(e.Event)
 			if err != nil {
 				b.Fatal(err)
 			}
-			add(item{key: orders.KeyOf(orders.Address(order.Pubkey, order.D)), record: &orders.Record{Version: orders.Version{Order: order}, Versions: 1}})
+			add(livebook.Item{Key: orders.KeyOf(orders.Address(order.Pubkey, order.D)), Record: &orders.Record{Version: orders.Version{Order: order}, Versions: 1}})
 		}
 	}, now)
 	for _, text := range []string{"transferencia", "banco", "pago movil", "mi banco 77", "b"} {
-		var all []word
+		var all []livebook.Word
 		for _, w := range words.Asked(text) {
-			all = append(all, word{text: w, codes: words.CurrenciesOf(w)})
+			all = append(all, livebook.Word{Text: w, Codes: words.CurrenciesOf(w)})
 		}
 		b.Run(strings.ReplaceAll(text, " ", "_"), func(b *testing.B) {
 			q := orders.Query{Open: orders.OpenAny}
 			for b.Loop() {
-				s.best(&q, all, nil, 50)
+				s.Best(&q, all, nil, 50)
 			}
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/indexer/livebook"
 	"github.com/mostrodex/mostrodex/indexer/names"
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -20,8 +21,8 @@ func (a *author) impostor() bool {
 	return c != nil && !c.Shared
 }
 
-func (a *author) judgement(now time.Time) judgement {
-	return judgement{info: a.Info != nil, clash: a.impostor(), new: now.Sub(a.first) < newFor}
+func (a *author) judgement(now time.Time) livebook.Judgement {
+	return livebook.Judgement{Info: a.Info != nil, Clash: a.impostor(), New: now.Sub(a.first) < newFor}
 }
 
 // goesBy records the names that the author of an entry uses in the entry.
@@ -148,10 +149,10 @@ func (s *authors) rename(changed map[string][]*names.Use, now time.Time) (touche
 }
 
 // judgements returns the judgements of some keys, or of all keys if keys is nil.
-func (s *authors) judgements(keys []string, now time.Time) map[string]judgement {
+func (s *authors) judgements(keys []string, now time.Time) map[string]livebook.Judgement {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	out := map[string]judgement{}
+	out := map[string]livebook.Judgement{}
 	if keys == nil {
 		for pubkey, a := range s.byKey {
 			if a.Info != nil || len(a.orders) > 0 {
@@ -170,7 +171,7 @@ func (s *authors) judgements(keys []string, now time.Time) map[string]judgement 
 
 // judge updates the classes of the orders of some keys.
 func (b *book) judge(keys []string) {
-	b.live.Load().judge(b.authors.Load().judgements(keys, b.now()))
+	b.live.Load().Judge(b.authors.Load().judgements(keys, b.now()))
 }
 
 // rejudgeEvery is the interval at which keys are checked for age.

@@ -1,4 +1,4 @@
-package indexer
+package livebook
 
 import (
 	"cmp"
@@ -66,7 +66,7 @@ func (sel *selection) each(fn func(uint32)) {
 
 // choose returns the live orders that match q. If text is not nil, it holds the slots
 // whose text matches. The caller holds mu.
-func (s *columnStore) choose(q *orders.Query, text *roaring.Bitmap) selection {
+func (s *Store) choose(q *orders.Query, text *roaring.Bitmap) selection {
 	want := q.Statuses()
 	var sets []*roaring.Bitmap
 	if len(want) < len(orders.Statuses) {
@@ -107,7 +107,7 @@ func (s *columnStore) choose(q *orders.Query, text *roaring.Bitmap) selection {
 }
 
 // narrow removes the orders outside the ranges of q.
-func (s *columnStore) narrow(q *orders.Query, sel selection) selection {
+func (s *Store) narrow(q *orders.Query, sel selection) selection {
 	var steps []func([]uint32) []uint32
 	for _, f := range liveFilters {
 		if f.narrow != nil && f.given(q) {
@@ -145,7 +145,7 @@ func (s *columnStore) narrow(q *orders.Query, sel selection) selection {
 
 // createdWithin returns a function that removes slots of orders with a created_at outside
 // the bounds. If until is 0, there is no upper bound.
-func (s *columnStore) createdWithin(since, until uint32) func(slots []uint32) []uint32 {
+func (s *Store) createdWithin(since, until uint32) func(slots []uint32) []uint32 {
 	if until == 0 {
 		until = math.MaxUint32
 	}
@@ -193,7 +193,7 @@ func union(all []*roaring.Bitmap) *roaring.Bitmap {
 }
 
 // withMethods returns the slots with a payment method that matches one of asks.
-func (s *columnStore) withMethods(asks []string) *roaring.Bitmap {
+func (s *Store) withMethods(asks []string) *roaring.Bitmap {
 	var all []*roaring.Bitmap
 	for _, ask := range asks {
 		for _, id := range s.methodNames.lexicon.findAll(words.Asked(ask)) {
@@ -205,7 +205,7 @@ func (s *columnStore) withMethods(asks []string) *roaring.Bitmap {
 
 // page returns up to limit orders of a selection, sorted as the query asks, behind its
 // cursor. The caller holds mu.
-func (s *columnStore) page(q *orders.Query, sel selection, after *orders.Mark, limit int) []orders.Mark {
+func (s *Store) page(q *orders.Query, sel selection, after *orders.Mark, limit int) []orders.Mark {
 	order, _ := q.Order()
 	n := sel.size()
 	if n == 0 {
@@ -222,7 +222,7 @@ func (s *columnStore) page(q *orders.Query, sel selection, after *orders.Mark, l
 
 // walk collects selected orders along the sorted list. If walk needs more than steps, it
 // returns false.
-func (s *columnStore) walk(q *orders.Query, sel selection, after *orders.Mark, limit, steps int) ([]orders.Mark, bool) {
+func (s *Store) walk(q *orders.Query, sel selection, after *orders.Mark, limit, steps int) ([]orders.Mark, bool) {
 	order, descending := q.Order()
 	list := &s.orders[order]
 	var hits []orders.Mark
@@ -280,7 +280,7 @@ func (s *columnStore) walk(q *orders.Query, sel selection, after *orders.Mark, l
 }
 
 // pick reads every selected order and keeps the first ones in the sort order.
-func (s *columnStore) pick(q *orders.Query, sel selection, after *orders.Mark, limit int) []orders.Mark {
+func (s *Store) pick(q *orders.Query, sel selection, after *orders.Mark, limit int) []orders.Mark {
 	order, descending := q.Order()
 	best := make([]orders.Mark, 0, limit+1)
 	sel.each(func(slot uint32) {
@@ -312,7 +312,7 @@ func (s *columnStore) pick(q *orders.Query, sel selection, after *orders.Mark, l
 }
 
 // facets counts a selection by value. The caller holds mu.
-func (s *columnStore) facets(sel selection) orders.Facets {
+func (s *Store) facets(sel selection) orders.Facets {
 	if sel.whole > 0 {
 		return s.wholeFacets(uint8(sel.whole - 1))
 	}
@@ -358,7 +358,7 @@ func (s *columnStore) facets(sel selection) orders.Facets {
 
 // wholeFacets returns the facets of all orders of a status from counts that are updated
 // with each change.
-func (s *columnStore) wholeFacets(status uint8) orders.Facets {
+func (s *Store) wholeFacets(status uint8) orders.Facets {
 	out := orders.NewFacets()
 	for _, f := range []struct {
 		to map[string]int
@@ -401,7 +401,7 @@ func (d *dict) top(to map[string]int, limit int, counted func(id int) int) {
 }
 
 // pageOfClasses is page with the classes sorted as the query asks. The caller holds mu.
-func (s *columnStore) pageOfClasses(q *orders.Query, sel selection, after *orders.Mark, limit int) (out []orders.Mark) {
+func (s *Store) pageOfClasses(q *orders.Query, sel selection, after *orders.Mark, limit int) (out []orders.Mark) {
 	groups := groupsOf(q)
 	if groups == nil {
 		return s.page(q, sel, after, limit)
@@ -439,7 +439,7 @@ func (s *columnStore) pageOfClasses(q *orders.Query, sel selection, after *order
 }
 
 // ofClass returns the orders of a class in a selection.
-func (s *columnStore) ofClass(sel selection, class uint8) selection {
+func (s *Store) ofClass(sel selection, class uint8) selection {
 	switch n := s.byClass[class].GetCardinality(); {
 	case n == 0:
 		return selection{}
@@ -459,7 +459,7 @@ func (s *columnStore) ofClass(sel selection, class uint8) selection {
 
 // hidden returns the slots that are hidden from a query, or nil if there are none. The
 // caller holds mu.
-func (s *columnStore) hidden(q *orders.Query) *roaring.Bitmap {
+func (s *Store) hidden(q *orders.Query) *roaring.Bitmap {
 	if q.Hidden == nil {
 		return nil
 	}
@@ -484,9 +484,9 @@ func (s *columnStore) hidden(q *orders.Query) *roaring.Bitmap {
 	return union(all)
 }
 
-// search returns the live orders that match q and its words: one page plus one more order,
+// Search returns the live orders that match q and its words: one page plus one more order,
 // the exact total, and the facets, which are shared and must not be changed.
-func (s *columnStore) search(q *orders.Query, all []word, after *orders.Mark) ([]orders.Mark, int, orders.Facets) {
+func (s *Store) Search(q *orders.Query, all []Word, after *orders.Mark) ([]orders.Mark, int, orders.Facets) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	_, text := s.findAll(all)

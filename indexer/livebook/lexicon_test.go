@@ -1,4 +1,4 @@
-package indexer
+package livebook
 
 import (
 	"math/rand/v2"

@@ -1,4 +1,4 @@
-package indexer
+package livebook
 
 import (
 	"bytes"
@@ -25,10 +25,10 @@ var sides = [...]mostro.Side{"", mostro.SideBuy, mostro.SideSell}
 
 func sideCode(s mostro.Side) uint8 { return uint8(max(0, slices.Index(sides[:], s))) }
 
-// columnStore holds the live orders in memory, in columns without pointers, so that the
+// Store holds the live orders in memory, in columns without pointers, so that the
 // garbage collector has little to scan. The columns hold only data for filters, counts
 // and sorts. The texts of an order are in the book, on disk.
-type columnStore struct {
+type Store struct {
 	// DenseAbove is the size above which a selection by ranges is built as a bitmap. A
 	// caller may set DenseAbove before the first query, as tests do.
 	DenseAbove int
@@ -63,7 +63,7 @@ type columnStore struct {
 	bySide    [len(sides)]*roaring.Bitmap
 	sideCount [len(sides)][len(orders.Statuses)]int
 
-	judged  map[string]judgement // by author
+	judged  map[string]Judgement // by author
 	class   []uint8
 	byClass [orders.NumClasses]*roaring.Bitmap
 
@@ -73,9 +73,9 @@ type columnStore struct {
 	orders [orders.NumOrders]sorted.List
 }
 
-func newColumnStore() *columnStore {
-	s := &columnStore{DenseAbove: 1 << 14, slots: map[orders.Key]uint32{}, described: roaring.New(), several: roaring.New()}
-	s.judged = map[string]judgement{}
+func New() *Store {
+	s := &Store{DenseAbove: 1 << 14, slots: map[orders.Key]uint32{}, described: roaring.New(), several: roaring.New()}
+	s.judged = map[string]Judgement{}
 	for i := range s.byClass {
 		s.byClass[i] = roaring.New()
 	}
@@ -198,32 +198,32 @@ func (d *setDict) remove(id uint32) {
 	}
 }
 
-// item is one order to be put into the column store.
-type item struct {
-	key    orders.Key
-	record *orders.Record
+// Item is one order to be put into the column store.
+type Item struct {
+	Key    orders.Key
+	Record *orders.Record
 }
 
 // put adds the newest version of an order, or removes the order if the version is not
 // live at now. The caller holds mu for writing.
-func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p sorted.Place)) {
-	if !it.record.LiveAt(now) {
-		s.take(it.key)
+func (s *Store) put(it Item, now time.Time, toSorted func(order int, p sorted.Place)) {
+	if !it.Record.LiveAt(now) {
+		s.take(it.Key)
 		return
 	}
 	s.changes++
-	slot, held := s.slots[it.key]
+	slot, held := s.slots[it.Key]
 	if held {
 		s.strip(slot)
 	} else {
 		slot = s.newSlot()
-		s.slots[it.key] = slot
+		s.slots[it.Key] = slot
 	}
-	o := &it.record.Order
+	o := &it.Record.Order
 	status, side := statusCode(o.Status), sideCode(o.Side)
-	s.ids[slot] = it.key
+	s.ids[slot] = it.Key
 	s.created[slot] = orders.ClampTime(int64(o.CreatedAt))
-	s.deadline[slot] = it.record.Deadline()
+	s.deadline[slot] = it.Record.Deadline()
 	s.amount[slot] = -1
 	if o.AmountSats != nil && *o.AmountSats >= 0 {
 		s.amount[slot] = *o.AmountSats
@@ -235,7 +235,7 @@ func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p sor
 	if o.Description != "" {
 		s.described.Add(slot)
 	}
-	if it.record.Versions > 1 {
+	if it.Record.Versions > 1 {
 		s.several.Add(slot)
 	}
 	s.byStatus[status].Add(slot)
@@ -263,7 +263,7 @@ func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p sor
 }
 
 // take removes an order. The caller holds mu for writing.
-func (s *columnStore) take(k orders.Key) {
+func (s *Store) take(k orders.Key) {
 	slot, held := s.slots[k]
 	if !held {
 		return
@@ -275,7 +275,7 @@ func (s *columnStore) take(k orders.Key) {
 }
 
 // strip removes a slot from all postings and sorted lists.
-func (s *columnStore) strip(slot uint32) {
+func (s *Store) strip(slot uint32) {
 	status := s.status[slot]
 	s.byStatus[status].Remove(slot)
 	s.bySide[s.side[slot]].Remove(slot)
@@ -297,7 +297,7 @@ func (s *columnStore) strip(slot uint32) {
 	}
 }
 
-func (s *columnStore) newSlot() uint32 {
+func (s *Store) newSlot() uint32 {
 	if n := len(s.free); n > 0 {
 		slot := s.free[n-1]
 		s.free = s.free[:n-1]
@@ -308,7 +308,7 @@ func (s *columnStore) newSlot() uint32 {
 }
 
 // grow adds n slots to all columns.
-func (s *columnStore) grow(n int) {
+func (s *Store) grow(n int) {
 	size := len(s.ids) + n
 	s.ids = stretch(s.ids, size)
 	s.created = stretch(s.created, size)
@@ -337,11 +337,11 @@ func stretch[T any](column []T, size int) []T {
 }
 
 // placeOf returns the place of a slot in a sorted list.
-func (s *columnStore) placeOf(order int, slot uint32) sorted.Place {
+func (s *Store) placeOf(order int, slot uint32) sorted.Place {
 	return sorted.Place{Key: s.keyAt(order, slot), Slot: slot, Prefix: binary.BigEndian.Uint32(s.ids[slot][:4])}
 }
 
-func (s *columnStore) keyAt(order int, slot uint32) uint64 {
+func (s *Store) keyAt(order int, slot uint32) uint64 {
 	switch order {
 	case orders.ByPremium:
 		return orders.FloatKey(s.premium[slot])
@@ -357,17 +357,17 @@ func (s *columnStore) keyAt(order int, slot uint32) uint64 {
 // lock.
 const updateStep = 32
 
-// update puts or removes many orders as of now, and returns the keys of orders that were
+// Update puts or removes many orders as of now, and returns the keys of orders that were
 // live and no longer are. update unlocks mu between steps; otherwise a batch of orders
 // with much text would delay every query.
-func (s *columnStore) update(items []item, taken []orders.Key, now time.Time) (left []orders.Key) {
+func (s *Store) Update(items []Item, taken []orders.Key, now time.Time) (left []orders.Key) {
 	for part := range slices.Chunk(items, updateStep) {
 		s.mu.Lock()
 		for _, it := range part {
-			_, was := s.slots[it.key]
+			_, was := s.slots[it.Key]
 			s.put(it, now, func(order int, p sorted.Place) { s.orders[order].Insert(p) })
-			if _, is := s.slots[it.key]; was && !is {
-				left = append(left, it.key)
+			if _, is := s.slots[it.Key]; was && !is {
+				left = append(left, it.Key)
 			}
 		}
 		s.mu.Unlock()
@@ -380,12 +380,12 @@ func (s *columnStore) update(items []item, taken []orders.Key, now time.Time) (l
 	return left
 }
 
-// load fills an empty column store.
-func (s *columnStore) load(items func(add func(item)), now time.Time) {
+// Load fills an empty column store.
+func (s *Store) Load(items func(add func(Item)), now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var places [orders.NumOrders][]sorted.Place
-	items(func(it item) {
+	items(func(it Item) {
 		s.put(it, now, func(order int, p sorted.Place) { places[order] = append(places[order], p) })
 	})
 	for i := range places {
@@ -394,8 +394,8 @@ func (s *columnStore) load(items func(add func(item)), now time.Time) {
 	}
 }
 
-// expire removes the orders that are no longer live at now, and returns their keys.
-func (s *columnStore) expire(now time.Time) (left []orders.Key) {
+// Expire removes the orders that are no longer live at now, and returns their keys.
+func (s *Store) Expire(now time.Time) (left []orders.Key) {
 	due := func() bool {
 		p, ok := s.orders[orders.ByExpiry].First()
 		return ok && p.Key <= uint64(max(0, now.Unix()))
@@ -416,15 +416,15 @@ func (s *columnStore) expire(now time.Time) (left []orders.Key) {
 	return left
 }
 
-// size returns the number of live orders, and of the pending ones among them.
-func (s *columnStore) size() (live, pending int) {
+// Size returns the number of live orders, and of the pending ones among them.
+func (s *Store) Size() (live, pending int) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.slots), int(s.byStatus[pendingCode].GetCardinality())
 }
 
-// same returns an error that describes a difference between two column stores.
-func (s *columnStore) same(other *columnStore) error {
+// Same returns an error that describes a difference between two column stores.
+func (s *Store) Same(other *Store) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	other.mu.RLock()
@@ -470,8 +470,8 @@ func (s *columnStore) same(other *columnStore) error {
 	return nil
 }
 
-// spelling returns the original spelling of a folded payment method.
-func (s *columnStore) spelling(folded string) string {
+// Spelling returns the original spelling of a folded payment method.
+func (s *Store) Spelling(folded string) string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if id, ok := s.methodNames.ids[folded]; ok {
@@ -481,7 +481,7 @@ func (s *columnStore) spelling(folded string) string {
 }
 
 // line returns all values of a slot as text.
-func (s *columnStore) line(slot uint32) string {
+func (s *Store) line(slot uint32) string {
 	var methods []string
 	for _, m := range s.sets.members[s.methods[slot]] {
 		methods = append(methods, s.methodNames.names[m])
@@ -492,10 +492,10 @@ func (s *columnStore) line(slot uint32) string {
 		methods, s.names.names[s.named[slot]], s.side[slot], s.status[slot], s.described.Contains(slot), s.several.Contains(slot), s.class[slot], s.byClass[s.class[slot]].Contains(slot))
 }
 
-// judge sets the judgements of authors, and updates the class of an author's orders if
+// Judge sets the judgements of authors, and updates the class of an author's orders if
 // the judgement has changed. judge removes from all the judgements that are already set,
 // so that readers are delayed only by changes.
-func (s *columnStore) judge(all map[string]judgement) {
+func (s *Store) Judge(all map[string]Judgement) {
 	s.mu.RLock()
 	for pubkey, j := range all {
 		if s.judged[pubkey] == j {
@@ -522,14 +522,14 @@ func (s *columnStore) judge(all map[string]judgement) {
 	}
 }
 
-func (s *columnStore) setClass(slot uint32, class uint8) {
+func (s *Store) setClass(slot uint32, class uint8) {
 	s.byClass[s.class[slot]].Remove(slot)
 	s.class[slot] = class
 	s.byClass[class].Add(slot)
 }
 
-// pendingOf returns the number of an author's orders that are on offer.
-func (s *columnStore) pendingOf(pubkey string) int {
+// PendingOf returns the number of an author's orders that are on offer.
+func (s *Store) PendingOf(pubkey string) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if id, ok := s.authors.ids[pubkey]; ok {
@@ -538,24 +538,24 @@ func (s *columnStore) pendingOf(pubkey string) int {
 	return 0
 }
 
-// undescribed reports whether search needs no document for an order, because the order is
+// Undescribed reports whether search needs no document for an order, because the order is
 // live and has no description. alone reports whether the order has no other version, so
 // that search has no old document either, unless a deletion removed the other version.
-func (s *columnStore) undescribed(k orders.Key) (undescribed, alone bool) {
+func (s *Store) Undescribed(k orders.Key) (undescribed, alone bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	slot, ok := s.slots[k]
 	return ok && !s.described.Contains(slot), ok && !s.several.Contains(slot)
 }
 
-// describes reports whether any live order has a description.
-func (s *columnStore) describes() bool {
+// Describes reports whether any live order has a description.
+func (s *Store) Describes() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return !s.described.IsEmpty()
 }
 
-func (s *columnStore) holds(k orders.Key) bool {
+func (s *Store) Holds(k orders.Key) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	_, ok := s.slots[k]

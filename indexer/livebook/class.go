@@ -1,25 +1,25 @@
-package indexer
+package livebook
 
 import (
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// judgement is the state of an author that decides the class of its orders.
-type judgement struct {
-	info  bool // the author has published an info event (kind 38385)
-	clash bool // another key used the author's name before
-	new   bool // this relay saw the author for the first time not long ago
+// Judgement is the state of an author that decides the class of its orders.
+type Judgement struct {
+	Info  bool // the author has published an info event (kind 38385)
+	Clash bool // another key used the author's name before
+	New   bool // this relay saw the author for the first time not long ago
 }
 
 // class returns the class of an order of a platform. Only a Mostro promises an info
 // event; other platforms make no such promise. If an order states no platform, the rule
 // for Mostros applies.
-func (j judgement) class(platform string) uint8 {
+func (j Judgement) class(platform string) uint8 {
 	switch {
-	case j.clash, !j.info && (platform == mostro.PlatformMostro || platform == ""):
+	case j.Clash, !j.Info && (platform == mostro.PlatformMostro || platform == ""):
 		return orders.ClassUnknown
-	case j.new:
+	case j.New:
 		return orders.ClassNew
 	}
 	return orders.ClassKnown

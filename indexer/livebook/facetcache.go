@@ -1,4 +1,4 @@
-package indexer
+package livebook
 
 import (
 	"sync"
@@ -30,7 +30,7 @@ const (
 
 // facets returns the facets of a selection. The facets are shared and must not be
 // changed. The caller holds the lock of the column store.
-func (c *facetCache) facets(q *orders.Query, s *columnStore, sel selection) orders.Facets {
+func (c *facetCache) facets(q *orders.Query, s *Store, sel selection) orders.Facets {
 	if sel.whole > 0 {
 		return s.facets(sel)
 	}

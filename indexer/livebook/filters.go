@@ -1,4 +1,4 @@
-package indexer
+package livebook
 
 import (
 	"github.com/RoaringBitmap/roaring/v2"
@@ -10,27 +10,27 @@ import (
 type liveFilter struct {
 	name string // Filter.Name
 	// postings returns the live orders that meet the condition.
-	postings func(s *columnStore, q *orders.Query) *roaring.Bitmap
+	postings func(s *Store, q *orders.Query) *roaring.Bitmap
 	// narrow returns a function that removes from some slots those that do not meet the
 	// condition.
-	narrow func(s *columnStore, q *orders.Query) func(slots []uint32) []uint32
+	narrow func(s *Store, q *orders.Query) func(slots []uint32) []uint32
 	given  func(q *orders.Query) bool // Filter.Given, set by withGiven
 }
 
 var liveFilters = withGiven([]liveFilter{
-	{name: "fiat", postings: ofDict(func(s *columnStore) *dict { return &s.fiats }, func(q *orders.Query) []string { return q.Fiat })},
-	{name: "side", postings: func(s *columnStore, q *orders.Query) *roaring.Bitmap {
+	{name: "fiat", postings: ofDict(func(s *Store) *dict { return &s.fiats }, func(q *orders.Query) []string { return q.Fiat })},
+	{name: "side", postings: func(s *Store, q *orders.Query) *roaring.Bitmap {
 		var all []*roaring.Bitmap
 		for _, side := range q.Side {
 			all = append(all, s.bySide[sideCode(side)])
 		}
 		return union(all)
 	}},
-	{name: "method", postings: func(s *columnStore, q *orders.Query) *roaring.Bitmap { return s.withMethods(q.Method) }},
-	{name: "platform", postings: ofDict(func(s *columnStore) *dict { return &s.platforms }, func(q *orders.Query) []string { return q.Platform })},
-	{name: "instance", postings: ofDict(func(s *columnStore) *dict { return &s.authors }, func(q *orders.Query) []string { return q.Instance })},
-	{name: "network", postings: ofDict(func(s *columnStore) *dict { return &s.networks }, func(q *orders.Query) []string { return q.Network })},
-	{name: "amount", narrow: func(s *columnStore, q *orders.Query) func([]uint32) []uint32 {
+	{name: "method", postings: func(s *Store, q *orders.Query) *roaring.Bitmap { return s.withMethods(q.Method) }},
+	{name: "platform", postings: ofDict(func(s *Store) *dict { return &s.platforms }, func(q *orders.Query) []string { return q.Platform })},
+	{name: "instance", postings: ofDict(func(s *Store) *dict { return &s.authors }, func(q *orders.Query) []string { return q.Instance })},
+	{name: "network", postings: ofDict(func(s *Store) *dict { return &s.networks }, func(q *orders.Query) []string { return q.Network })},
+	{name: "amount", narrow: func(s *Store, q *orders.Query) func([]uint32) []uint32 {
 		from, to := q.Amount.Bounds()
 		return func(slots []uint32) []uint32 {
 			n := 0
@@ -43,7 +43,7 @@ var liveFilters = withGiven([]liveFilter{
 			return slots[:n]
 		}
 	}},
-	{name: "fiat_amount", narrow: func(s *columnStore, q *orders.Query) func([]uint32) []uint32 {
+	{name: "fiat_amount", narrow: func(s *Store, q *orders.Query) func([]uint32) []uint32 {
 		from, to := q.FiatAmount.Bounds()
 		return func(slots []uint32) []uint32 {
 			n := 0
@@ -56,8 +56,8 @@ var liveFilters = withGiven([]liveFilter{
 			return slots[:n]
 		}
 	}},
-	{name: "premium", narrow: byColumn(func(s *columnStore, q *orders.Query) ([]float64, orders.Span) { return s.premium, q.Premium })},
-	{name: "maker_rating", narrow: byColumn(func(s *columnStore, q *orders.Query) ([]float64, orders.Span) { return s.rating, q.Rating })},
+	{name: "premium", narrow: byColumn(func(s *Store, q *orders.Query) ([]float64, orders.Span) { return s.premium, q.Premium })},
+	{name: "maker_rating", narrow: byColumn(func(s *Store, q *orders.Query) ([]float64, orders.Span) { return s.rating, q.Rating })},
 })
 
 // withGiven sets given in each row.
@@ -73,8 +73,8 @@ func withGiven(rows []liveFilter) []liveFilter {
 }
 
 // byColumn returns a narrow that keeps the slots whose value in a column lies in a span.
-func byColumn(of func(s *columnStore, q *orders.Query) ([]float64, orders.Span)) func(*columnStore, *orders.Query) func([]uint32) []uint32 {
-	return func(s *columnStore, q *orders.Query) func([]uint32) []uint32 {
+func byColumn(of func(s *Store, q *orders.Query) ([]float64, orders.Span)) func(*Store, *orders.Query) func([]uint32) []uint32 {
+	return func(s *Store, q *orders.Query) func([]uint32) []uint32 {
 		column, span := of(s, q)
 		from, to := span.Bounds()
 		return func(slots []uint32) []uint32 {
@@ -91,8 +91,8 @@ func byColumn(of func(s *columnStore, q *orders.Query) ([]float64, orders.Span))
 }
 
 // ofDict returns the postings of values that a dict of the column store numbers.
-func ofDict(of func(s *columnStore) *dict, wanted func(q *orders.Query) []string) func(*columnStore, *orders.Query) *roaring.Bitmap {
-	return func(s *columnStore, q *orders.Query) *roaring.Bitmap {
+func ofDict(of func(s *Store) *dict, wanted func(q *orders.Query) []string) func(*Store, *orders.Query) *roaring.Bitmap {
+	return func(s *Store, q *orders.Query) *roaring.Bitmap {
 		d := of(s)
 		var all []*roaring.Bitmap
 		for _, v := range wanted(q) {
