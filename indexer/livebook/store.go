@@ -73,6 +73,7 @@ type Store struct {
 	orders [orders.NumOrders]sorted.List
 }
 
+// New returns an empty Store.
 func New() *Store {
 	s := &Store{DenseAbove: 1 << 14, slots: map[orders.Key]uint32{}, described: roaring.New(), several: roaring.New()}
 	s.judged = map[string]Judgement{}
@@ -555,6 +556,7 @@ func (s *Store) Describes() bool {
 	return !s.described.IsEmpty()
 }
 
+// Holds reports whether an order is live.
 func (s *Store) Holds(k orders.Key) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

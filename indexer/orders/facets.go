@@ -88,6 +88,8 @@ func (c Facets) Count(o *mostro.Order) {
 	})
 }
 
+// AddCount adds n orders to the count of a value. If the value is not stated, or n is 0,
+// AddCount does nothing.
 func AddCount(to map[string]int, name string, n int) {
 	if name != "" && n > 0 {
 		to[name] += n

@@ -139,6 +139,7 @@ type QueryError struct {
 	Reason string
 }
 
+// Error returns the parameter and the reason.
 func (e *QueryError) Error() string { return e.Param + ": " + e.Reason }
 
 // ParseQuery parses URL parameters. If a parameter is unknown or invalid, ParseQuery

@@ -37,11 +37,13 @@ type Record struct {
 // author. No author can find two addresses with the same Key.
 type Key [16]byte
 
+// KeyOf returns the Key of the order at an address.
 func KeyOf(address string) Key {
 	sum := sha256.Sum256([]byte(address))
 	return Key(sum[:16])
 }
 
+// Address returns the address of an order (NIP-01).
 func Address(pubkey, d string) string { return "38383:" + pubkey + ":" + d }
 
 // Newer reports whether version a replaces version b (NIP-01).
@@ -84,6 +86,7 @@ func (v *Version) Deadline() uint32 {
 	return v.endsAt()
 }
 
+// LiveAt reports whether a version belongs to the live book at a time.
 func (v *Version) LiveAt(now time.Time) bool {
 	return v.Deadline() == never || int64(v.Deadline()) > now.Unix()
 }
@@ -108,6 +111,7 @@ func (r *Record) Pack(dst []byte) []byte {
 	return r.Version.Pack(dst)
 }
 
+// Pack appends the encoding of a version to dst.
 func (v *Version) Pack(dst []byte) []byte {
 	text := func(s string) {
 		dst = binary.AppendUvarint(dst, uint64(len(s)))
@@ -288,6 +292,7 @@ func (u *unpacker) texts() []string {
 	return out
 }
 
+// UnpackRecord decodes the encoding of Record.Pack.
 func UnpackRecord(b []byte) (*Record, error) {
 	u := &unpacker{rest: b}
 	u.bytes(4) // the deadline; readers of the deadline alone stop here
@@ -299,6 +304,7 @@ func UnpackRecord(b []byte) (*Record, error) {
 	return r, nil
 }
 
+// UnpackVersion decodes the encoding of Version.Pack.
 func UnpackVersion(b []byte) (*Version, error) {
 	u, v := &unpacker{rest: b}, &Version{}
 	u.version(v)

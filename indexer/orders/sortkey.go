@@ -82,6 +82,7 @@ func AmountKey(sats int64) uint64 {
 	return uint64(sats)
 }
 
+// ExpiryKey returns the sort key of a deadline.
 func ExpiryKey(deadline uint32) uint64 {
 	if deadline == never || deadline == 0 {
 		return UnknownKey
@@ -89,8 +90,10 @@ func ExpiryKey(deadline uint32) uint64 {
 	return uint64(deadline)
 }
 
+// ClampTime returns a time in unix seconds as a column stores it.
 func ClampTime(t int64) uint32 { return uint32(min(max(t, 0), never)) }
 
+// FloatOf returns the value of d, or NaN if d is nil.
 func FloatOf(d *mostro.Decimal) float64 {
 	if d == nil {
 		return math.NaN()
