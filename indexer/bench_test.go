@@ -73,7 +73,7 @@ func BenchmarkOrdersPage(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer x.Close()
-	if err := x.bookPass(b.Context()); err != nil {
+	if err := x.books.pass(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 	h := x.Handler()

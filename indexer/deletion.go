@@ -31,10 +31,10 @@ func (w *work) isDeleted(k orders.Key, o *mostro.Order) (bool, error) {
 	if !w.b.deletions {
 		return false, nil
 	}
-	if gone, err := has(w.txn, idKey(keyNoID, o.EventID, o.Pubkey)); err != nil || gone {
+	if gone, err := has(w.batch.txn, idKey(keyNoID, o.EventID, o.Pubkey)); err != nil || gone {
 		return gone, err
 	}
-	until, err := get(w.txn, append([]byte{keyNoAddr}, k[:]...))
+	until, err := get(w.batch.txn, append([]byte{keyNoAddr}, k[:]...))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return false, nil
 	}
@@ -58,12 +58,12 @@ func (w *work) deletion(e *mostro.Entry) error {
 			if !nostr.IsValid32ByteHex(tag[1]) {
 				continue
 			}
-			if err := w.set(idKey(keyNoID, tag[1], e.Event.PubKey), nil); err != nil {
+			if err := w.batch.set(idKey(keyNoID, tag[1], e.Event.PubKey), nil); err != nil {
 				return err
 			}
-			k, err := get(w.txn, idKey(keyByID, tag[1])[:13])
+			k, err := get(w.batch.txn, idKey(keyByID, tag[1])[:13])
 			if errors.Is(err, badger.ErrKeyNotFound) {
-				err = w.deleteAuthorEvent(tag[1], e.Event.PubKey)
+				err = w.authors.deleteEvent(tag[1], e.Event.PubKey)
 			} else if err == nil {
 				if doomed[orders.Key(k)] == nil {
 					doomed[orders.Key(k)] = map[string]bool{}
@@ -76,7 +76,7 @@ func (w *work) deletion(e *mostro.Entry) error {
 		case "a":
 			pubkey, d, err := splitAddress(tag[1])
 			if err != nil {
-				if err := w.deleteAuthorAddress(tag[1], e.Event); err != nil {
+				if err := w.authors.deleteAddress(tag[1], e.Event); err != nil {
 					return err
 				}
 				continue
@@ -109,7 +109,7 @@ func (w *work) deletion(e *mostro.Entry) error {
 	if err != nil {
 		return err
 	}
-	return w.set(affectedKey(e.Seq), raw)
+	return w.batch.set(affectedKey(e.Seq), raw)
 }
 
 func affectedKey(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{keyAffected}, seq) }
@@ -117,14 +117,14 @@ func affectedKey(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byt
 func (w *work) deleteAddress(pubkey, d string, until nostr.Timestamp) (bool, error) {
 	k := orders.KeyOf(orders.Address(pubkey, d))
 	key := append([]byte{keyNoAddr}, k[:]...)
-	held, err := get(w.txn, key)
+	held, err := get(w.batch.txn, key)
 	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
 		return false, err
 	}
 	if err == nil && readTime(held) >= int64(until) {
 		return false, nil
 	}
-	if err := w.set(key, timeValue(until)); err != nil {
+	if err := w.batch.set(key, timeValue(until)); err != nil {
 		return false, err
 	}
 	touched, err := w.drop(k, func(v *orders.Version) bool { return v.Order.CreatedAt <= until })
@@ -141,7 +141,7 @@ func (w *work) drop(k orders.Key, doomed func(*orders.Version) bool) (*mostro.Or
 	if err != nil || head == nil {
 		return nil, err
 	}
-	older, err := olderVersions(w.txn, k)
+	older, err := olderVersions(w.batch.txn, k)
 	if err != nil {
 		return nil, err
 	}
@@ -158,11 +158,11 @@ func (w *work) drop(k orders.Key, doomed func(*orders.Version) bool) (*mostro.Or
 	dropped := false
 	lose := func(v *orders.Version) error {
 		dropped = true
-		return w.delete(idKey(keyByID, v.Order.EventID)[:13])
+		return w.batch.delete(idKey(keyByID, v.Order.EventID)[:13])
 	}
 	for _, v := range older { // oldest first
 		if doomed(v) {
-			if err := errors.Join(lose(v), w.delete(olderKey(k, &v.Order))); err != nil {
+			if err := errors.Join(lose(v), w.batch.delete(olderKey(k, &v.Order))); err != nil {
 				return nil, err
 			}
 			continue
@@ -174,7 +174,7 @@ func (w *work) drop(k orders.Key, doomed func(*orders.Version) bool) (*mostro.Or
 			return nil, err
 		}
 		if next != nil {
-			if err := w.delete(olderKey(k, &next.Order)); err != nil {
+			if err := w.batch.delete(olderKey(k, &next.Order)); err != nil {
 				return nil, err
 			}
 		}

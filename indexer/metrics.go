@@ -3,6 +3,7 @@ package indexer
 import (
 	"time"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -77,16 +78,16 @@ func (m *metrics) applied(store string, n int, took time.Duration) {
 	m.busy.WithLabelValues(store).Add(took.Seconds())
 }
 
-func (m *metrics) all() []prometheus.Collector {
-	return append([]prometheus.Collector{m.entries, m.busy, m.behind, m.rebuilds, m.queries}, m.gauges...)
+// lag sets the metric of the time since the last applied entry arrived, or 0 if no entry
+// waits.
+func (m *metrics) lag(store string, batch []mostro.Entry, now time.Time) {
+	behind := time.Duration(0)
+	if len(batch) > 0 {
+		behind = max(0, now.Sub(batch[len(batch)-1].ReceivedAt))
+	}
+	m.behind.WithLabelValues(store).Set(behind.Seconds())
 }
 
-// Register adds the metrics of the index to a registry.
-func (x *Index) Register(reg prometheus.Registerer) error {
-	for _, c := range x.metrics.all() {
-		if err := reg.Register(c); err != nil {
-			return err
-		}
-	}
-	return nil
+func (m *metrics) all() []prometheus.Collector {
+	return append([]prometheus.Collector{m.entries, m.busy, m.behind, m.rebuilds, m.queries}, m.gauges...)
 }

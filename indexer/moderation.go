@@ -21,27 +21,63 @@ type Rules interface {
 	Hidden() (version uint64, never, onDemand, events map[[32]byte]struct{})
 }
 
-// moderationCache caches the Hidden made from the current rules.
-type moderationCache struct {
-	mu   sync.Mutex // held while a Hidden is made
-	list atomic.Pointer[orders.Hidden]
+// moderator applies the operator's rules. A moderator caches the Hidden of the current
+// version of the rules.
+type moderator struct {
+	rules  Rules  // nil: nothing is hidden
+	events Events // the hidden events, to find their orders
+
+	making sync.Mutex // held while a Hidden is made
+	made   atomic.Pointer[orders.Hidden]
 }
 
-// moderation returns the Hidden of the current rules, or nil if nothing is hidden.
-func (x *Index) moderation(ctx context.Context) (*orders.Hidden, error) {
-	if x.cfg.Rules == nil {
+// bans returns the keys that are never shown, and the version of the rules, which must not
+// be nil.
+func (m *moderator) bans() (version uint64, banned map[[32]byte]struct{}) {
+	version, banned, _, _ = m.rules.Hidden()
+	return version, banned
+}
+
+// keyHidden returns a function that reports whether a key is banned or quarantined.
+func (m *moderator) keyHidden() func(pubkey string) bool {
+	if m.rules == nil {
+		return func(string) bool { return false }
+	}
+	_, never, onDemand, _ := m.rules.Hidden()
+	return func(pubkey string) bool {
+		var key [32]byte
+		_, err := hex.Decode(key[:], []byte(pubkey))
+		_, banned := never[key]
+		_, quarantined := onDemand[key]
+		return err == nil && (banned || quarantined)
+	}
+}
+
+// visible returns mostro.ErrNotFound if the rules hide the event of an author. If id is
+// "", visible asks about the author alone. If spam is set, quarantined keys are visible.
+func (m *moderator) visible(ctx context.Context, pubkey, id string, spam bool) error {
+	hidden, err := m.hidden(ctx)
+	if err == nil && hidden.Hides(pubkey, id, spam) {
+		err = mostro.ErrNotFound
+	}
+	return err
+}
+
+// hidden returns the Hidden of the current rules, or nil if nothing is hidden.
+func (m *moderator) hidden(ctx context.Context) (*orders.Hidden, error) {
+	if m.rules == nil {
 		return nil, nil
 	}
-	version, never, onDemand, events := x.cfg.Rules.Hidden()
+	version, never, onDemand, events := m.rules.Hidden()
 	if len(never)+len(onDemand)+len(events) == 0 {
 		return nil, nil
 	}
-	if have := x.moderated.list.Load(); have != nil && have.Version == version {
+	if have := m.made.Load(); have != nil && have.Version == version {
 		return have, nil
 	}
-	x.moderated.mu.Lock()
-	defer x.moderated.mu.Unlock()
-	if have := x.moderated.list.Load(); have != nil && have.Version == version {
+	m.making.Lock()
+	defer m.making.Unlock()
+	if have := m.made.Load(); have != nil && have.Version == version {
 		return have, nil
 	}
 	names := func(set map[[32]byte]struct{}) map[string]bool {
@@ -53,7 +89,7 @@ func (x *Index) moderation(ctx context.Context) (*orders.Hidden, error) {
 	}
 	list := &orders.Hidden{Version: version, Never: names(never), OnDemand: names(onDemand), Events: names(events), Versions: map[orders.Key]uint32{}}
 	for id := range list.Events {
-		evt, err := x.cfg.Events.Event(ctx, id)
+		evt, err := m.events.Event(ctx, id)
 		if errors.Is(err, mostro.ErrNotFound) {
 			continue // the log does not hold the event, and the relay refuses a banned event
 		}
@@ -64,6 +100,6 @@ func (x *Index) moderation(ctx context.Context) (*orders.Hidden, error) {
 			list.Versions[orders.KeyOf(orders.Address(evt.PubKey, evt.Tags.GetD()))] = orders.ClampTime(int64(evt.CreatedAt))
 		}
 	}
-	x.moderated.list.Store(list)
+	m.made.Store(list)
 	return list, nil
 }

@@ -23,28 +23,28 @@ const MaxSearch = 1000
 // first: the infos of instances and the orders whose words match. Every returned event
 // also matches the other conditions of the filter. If the search has only key:value pairs
 // and no words, the newest orders come first.
-func (x *Index) Search(ctx context.Context, f nostr.Filter) ([]string, error) {
+func (f *Finder) Search(ctx context.Context, filter nostr.Filter) ([]string, error) {
 	start := time.Now()
-	defer func() { x.metrics.queries.WithLabelValues("nip50").Observe(time.Since(start).Seconds()) }()
-	q, none := orders.ParseSearch(f.Search)
-	limit := f.Limit
+	defer func() { f.metrics.queries.WithLabelValues("nip50").Observe(time.Since(start).Seconds()) }()
+	q, none := orders.ParseSearch(filter.Search)
+	limit := filter.Limit
 	if limit <= 0 || limit > MaxSearch {
 		limit = MaxSearch
 	}
-	if none || f.LimitZero {
+	if none || filter.LimitZero {
 		return nil, nil
 	}
 	wanted := words.Asked(q.Text)
 	if len(wanted) == 0 && q.Text != "" {
 		return nil, nil
 	}
-	mod, err := x.moderation(ctx)
+	mod, err := f.rules.hidden(ctx)
 	if err != nil {
 		return nil, err
 	}
 	q.Hidden = mod
-	n := &nip50{x: x, ctx: ctx, filter: f, limit: limit, now: x.cfg.Now()}
-	wantKind := func(kind int) bool { return len(f.Kinds) == 0 || slices.Contains(f.Kinds, kind) }
+	n := &nip50{finder: f, ctx: ctx, filter: filter, limit: limit, now: f.now()}
+	wantKind := func(kind int) bool { return len(filter.Kinds) == 0 || slices.Contains(filter.Kinds, kind) }
 	if len(wanted) > 0 && !q.Filtered() && // the words may name instances
 		(wantKind(mostro.KindInfo) || wantKind(mostro.KindOrder)) {
 		if err := n.infos(&q, wanted); err != nil {
@@ -61,7 +61,7 @@ func (x *Index) Search(ctx context.Context, f nostr.Filter) ([]string, error) {
 
 // nip50 is one NIP-50 answer while it is collected.
 type nip50 struct {
-	x      *Index
+	finder *Finder
 	ctx    context.Context
 	filter nostr.Filter
 	limit  int
@@ -77,7 +77,7 @@ func (n *nip50) offer(id string, looked bool) (full bool, err error) {
 		n.ids = append(n.ids, id)
 		return len(n.ids) >= n.limit, nil
 	}
-	evt, err := n.x.cfg.Events.Event(n.ctx, id)
+	evt, err := n.finder.events.Event(n.ctx, id)
 	if errors.Is(err, mostro.ErrNotFound) {
 		return false, nil // deleted in the meantime
 	}
@@ -91,11 +91,11 @@ func (n *nip50) offer(id string, looked bool) (full bool, err error) {
 }
 
 func (n *nip50) infos(q *orders.Query, wanted []string) error {
-	s := n.x.book.authors.Load()
+	s := n.finder.book.authors.Load()
 	found := s.matching(wanted)
 	slices.SortStableFunc(found, func(a, b string) int { return cmp.Compare(s.marked(a), s.marked(b)) })
 	for _, pubkey := range found {
-		id := n.x.book.authors.Load().infoID(pubkey)
+		id := n.finder.book.authors.Load().infoID(pubkey)
 		if id == "" || q.Hidden.Hides(pubkey, id, q.Spam) {
 			continue
 		}
@@ -104,15 +104,6 @@ func (n *nip50) infos(q *orders.Query, wanted []string) error {
 		}
 	}
 	return nil
-}
-
-func (s *authors) infoID(pubkey string) string {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if a := s.byKey[pubkey]; a != nil && a.Info != nil {
-		return a.Info.EventID
-	}
-	return ""
 }
 
 func (n *nip50) orders(q orders.Query, wanted []string) error {
@@ -138,8 +129,8 @@ func (n *nip50) orders(q orders.Query, wanted []string) error {
 	if !narrowByTags(&q, n.filter.Tags) {
 		return nil
 	}
-	n.x.sweep(n.now)
-	all, err := n.x.resolve(n.ctx, wanted)
+	n.finder.book.sweep(n.now)
+	all, err := n.finder.resolve(n.ctx, wanted)
 	if err != nil {
 		return err
 	}
@@ -202,7 +193,7 @@ func narrow[T comparable](have *[]T, want []T) bool {
 func (n *nip50) walk(q *orders.Query, all []livebook.Word) error {
 	var after *livebook.Ranked
 	for size := max(16, n.limit-len(n.ids)); ; size = min(2*size, 500) {
-		found := n.x.book.live.Load().Best(q, all, after, size)
+		found := n.finder.book.live.Load().Best(q, all, after, size)
 		keys := make([]orders.Key, len(found))
 		for i, h := range found {
 			keys[i] = h.ID
@@ -219,7 +210,7 @@ func (n *nip50) records(q *orders.Query, keys []orders.Key) (full bool, err erro
 	if n.ctx.Err() != nil {
 		return true, n.ctx.Err()
 	}
-	records, err := n.x.book.records(keys)
+	records, err := n.finder.book.records(keys)
 	if err != nil {
 		return true, err
 	}

@@ -483,7 +483,7 @@ func TestRestartAnywhereEqualsRebuild(t *testing.T) {
 			}
 			l.failAt = 0
 			if r.IntN(2) == 0 {
-				if err := x.bookPass(t.Context()); err != nil {
+				if err := x.books.pass(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			}

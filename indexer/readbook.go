@@ -5,11 +5,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/indexer/livebook"
@@ -328,4 +330,57 @@ func (b *book) check() error {
 		return fmt.Errorf("live orders: %w", err)
 	}
 	return authors.same(sums)
+}
+
+// eachAt calls fn with every order in its newest version signed at or before a time.
+// Versions that were history when they arrived count as well, because the query asks
+// about the time of signing.
+func (b *book) eachAt(ctx context.Context, at time.Time, fn func(orders.Key, *orders.Record)) error {
+	limit := at.Unix()
+	return b.view(func(txn *badger.Txn) error {
+		older := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{keyOlder}, PrefetchValues: false})
+		defer older.Close()
+		older.Rewind()
+		n := 0
+		return eachHead(txn, func(k orders.Key, packed []byte) error {
+			if n++; n%1024 == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			var last []byte // key of the newest older version signed by then
+			for older.Valid() {
+				key := older.Item().Key()
+				c := bytes.Compare(key[1:17], k[:])
+				if c > 0 {
+					break
+				}
+				if c == 0 && int64(binary.BigEndian.Uint64(key[17:25])) <= limit {
+					last = older.Item().KeyCopy(last)
+				}
+				older.Next()
+			}
+			r, err := orders.UnpackRecord(packed)
+			if err != nil {
+				return err
+			}
+			if int64(r.Order.CreatedAt) > limit {
+				if last == nil {
+					return nil
+				}
+				raw, err := get(txn, last)
+				if err != nil {
+					return err
+				}
+				v, err := orders.UnpackVersion(raw)
+				if err != nil {
+					return err
+				}
+				r.Version = *v
+			}
+			r.Archived = false
+			if !r.Withdrawn {
+				fn(k, r)
+			}
+			return nil
+		})
+	})
 }

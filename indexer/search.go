@@ -77,6 +77,9 @@ type searchIndex struct {
 
 	state  searchState   // as of the last batch; owned by the writer
 	cursor atomic.Uint64 // copy of state.cursor for other goroutines
+
+	generation   atomic.Uint64 // number of batches written
+	descriptions descriptionCache
 }
 
 // oneWorker limits Bleve to one analysis thread, so that indexing text does not slow down
@@ -253,6 +256,7 @@ func (s *searchIndex) write(docs []searchDoc, st searchState) error {
 	}
 	s.state = st
 	s.cursor.Store(st.cursor)
+	s.generation.Add(1)
 	return nil
 }
 
@@ -335,9 +339,8 @@ func wordQuery(all []livebook.Word) []query.Query {
 	return out
 }
 
-// descriptionHits returns the live orders whose description has a word that begins with
-// w.
-func (s *searchIndex) descriptionHits(ctx context.Context, w string) (hits []livebook.DescriptionHit, err error) {
+// readDescriptionHits is descriptionHits without the cache.
+func (s *searchIndex) readDescriptionHits(ctx context.Context, w string) (hits []livebook.DescriptionHit, err error) {
 	err = s.read(func(reader index.IndexReader) error {
 		return eachPosting(ctx, reader, fieldDescription, w, func(term, id string) {
 			hits = append(hits, livebook.DescriptionHit{Key: orders.KeyOf(id), Whole: term == w})
