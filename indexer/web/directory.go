@@ -50,7 +50,7 @@ func numberOr(n *int64, other float64) float64 {
 }
 
 // directory answers GET /api/v1/instances.
-func (x *Site) directory(ctx context.Context, values url.Values) (*instanceList, error) {
+func (x *views) directory(ctx context.Context, values url.Values) (*instanceList, error) {
 	sort, limit, cursor, text, spam := "volume", orders.DefaultLimit, "", "", false
 	for name, all := range values {
 		value := strings.TrimSpace(all[len(all)-1])
@@ -159,7 +159,7 @@ func readInstanceCursor(cursor, list string) (p instancePlace, err error) {
 }
 
 // instance returns the view of one instance.
-func (x *Site) instance(ctx context.Context, pubkey string, spam bool) (*instanceView, error) {
+func (x *views) instance(ctx context.Context, pubkey string, spam bool) (*instanceView, error) {
 	i, err := x.index.Instance(ctx, pubkey, spam)
 	if errors.Is(err, indexer.ErrNoInstance) {
 		return nil, refuse(http.StatusNotFound, "This key publishes orders or a profile, but no info event: it is no instance of Mostro. Its orders are at /api/v1/orders?open=any&instance="+pubkey)
