@@ -109,3 +109,42 @@ func BenchmarkFindClash(b *testing.B) {
 		x.find(o, func(string) Standing { return IsInstance }, now)
 	}
 }
+
+// TestWith checks how one event changes the names of a key.
+func TestWith(t *testing.T) {
+	at := func(hours int) Use {
+		when := time.Unix(1_790_000_000, 0).Add(time.Duration(hours) * time.Hour)
+		return Use{Name: "Kmbalache", First: when, Last: when, Seq: uint64(hours), Witnessed: true}
+	}
+	first, changed := With(nil, false, at(48))
+	if !changed || len(first) != 1 {
+		t.Fatalf("%d names, changed %t", len(first), changed)
+	}
+	if same, changed := With(first, false, at(60)); changed || len(same) != 1 {
+		t.Errorf("the same name within a day: %d names, changed %t", len(same), changed)
+	}
+	later, changed := With(first, false, at(73))
+	if !changed || !later[0].Last.Equal(at(73).Last) || !later[0].First.Equal(at(48).First) {
+		t.Errorf("a day later: %+v, changed %t", later[0], changed)
+	}
+	if !first[0].Last.Equal(at(48).Last) {
+		t.Error("readers saw a change of a slice that With does not own")
+	}
+	early := at(1)
+	early.Witnessed = false
+	if back, changed := With(later, true, early); !changed || back[0].Seq != 1 || back[0].Witnessed || back[0] != later[0] {
+		t.Errorf("an earlier event from a backup: %+v, changed %t", back[0], changed)
+	}
+	all := first
+	for i := range maxUses {
+		u := at(100 + i)
+		u.Name = fmt.Sprint("name ", i)
+		all, _ = With(all, true, u)
+	}
+	if len(all) != maxUses || useOf(all, "Kmbalache") != nil {
+		t.Errorf("%d names, want %d without the oldest", len(all), maxUses)
+	}
+	if none, changed := With(first, false, Use{Name: " \t"}); changed || len(none) != 1 {
+		t.Errorf("a blank name: %d names, changed %t", len(none), changed)
+	}
+}
