@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
@@ -113,6 +114,13 @@ func (x *Index) discard(store string, err error) error {
 	x.metrics.rebuilds.WithLabelValues(store).Inc()
 	x.log.Error("index store cannot be opened, rebuilding it from the log", "store", store, "error", err)
 	return os.RemoveAll(filepath.Join(x.cfg.Dir, store))
+}
+
+// locked reports whether err says that another process holds the store open. The store is
+// not damaged if so. Badger returns no typed error for this case, so the text is
+// compared.
+func locked(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock")
 }
 
 // Run applies the log to both stores until ctx ends. Run returns nil if ctx has ended,
