@@ -271,7 +271,8 @@ func With(uses []*Use, owned bool, u Use) (out []*Use, changed bool) {
 		held = useOf(uses, u.Name)
 	}
 	if held == nil {
-		if held = &u; len(uses) == maxUses {
+		added := u // u itself stays on the stack in the usual case
+		if held = &added; len(uses) == maxUses {
 			oldest := slices.MinFunc(uses, func(a, b *Use) int { return a.Last.Compare(b.Last) })
 			uses = slices.DeleteFunc(uses, func(u *Use) bool { return u == oldest })
 		}
