@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -49,8 +50,8 @@ func BenchmarkSearchWrite(b *testing.B) {
 						b.Fatal(err)
 					}
 					order.Description = "Solo efectivo en mano, en el centro"
-					address := addressOf(order.Pubkey, order.D)
-					docs[i] = searchDoc{address, keyOf(address), &Version{Order: order}, gone}
+					address := orders.Address(order.Pubkey, order.D)
+					docs[i] = searchDoc{address, orders.KeyOf(address), &orders.Version{Order: order}, gone}
 				}
 				b.StartTimer()
 				if err := x.search.write(docs, searchState{cursor: seq, mark: "bench"}); err != nil {
@@ -72,7 +73,7 @@ func BenchmarkOrdersPage(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer x.Close()
-	if err := x.bookPass(b.Context()); err != nil {
+	if err := x.books.pass(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 	h := x.Handler()

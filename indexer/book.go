@@ -2,19 +2,18 @@ package indexer
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/indexer/livebook"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -32,7 +31,7 @@ type book struct {
 	life sync.RWMutex // read-locked while db is used; write-locked while db is replaced
 	db   *badger.DB
 
-	live    atomic.Pointer[columnStore] // replaced with db
+	live    atomic.Pointer[livebook.Store] // replaced with db
 	recent  recent
 	authors atomic.Pointer[authors]
 
@@ -41,14 +40,15 @@ type book struct {
 	mark    atomic.Pointer[string] // random name of this build of the book; search belongs to the book with the same mark
 	expired goneQueue
 
-	judgedAt atomic.Int64 // time at which the classes of all orders were updated last, unix nanoseconds
+	bans     func() (version uint64, banned map[[32]byte]struct{}) // the operator's rules; nil: no key is banned
+	judgedAt atomic.Int64                                          // time at which the classes of all orders were updated last, unix nanoseconds
 
 	deletions bool // the book holds a deletion; owned by the writer
 }
 
 // openBook opens dir/book, or creates it.
-func openBook(dir string, now func() time.Time) (*book, error) {
-	b := &book{dir: filepath.Join(dir, "book"), now: now}
+func openBook(dir string, now func() time.Time, bans func() (uint64, map[[32]byte]struct{})) (*book, error) {
+	b := &book{dir: filepath.Join(dir, "book"), now: now, bans: bans}
 	b.moved.init()
 	if err := b.open(); err != nil {
 		return nil, err
@@ -136,7 +136,7 @@ var ErrClosed = errors.New("the index is closed")
 // load reads the newest version of every order, and puts the live orders and the sums of
 // all authors into memory.
 func (b *book) load() error {
-	live, authors := newColumnStore(), newAuthors()
+	live, authors := livebook.New(), newAuthors()
 	var gone []expiry
 	var cursorAt uint64
 	var mark string
@@ -148,7 +148,7 @@ func (b *book) load() error {
 			return nil // a new book
 		case err != nil:
 			return err
-		case len(format) != 1 || format[0] != recordFormat:
+		case len(format) != 1 || format[0] != orders.RecordFormat:
 			return errOtherFormat
 		}
 		cursor, err := get(txn, metaKey("cursor"))
@@ -163,15 +163,15 @@ func (b *book) load() error {
 		if err := authors.load(txn, now); err != nil {
 			return err
 		}
-		live.judge(authors.judgements(nil, now))
+		live.Judge(authors.judgements(nil, now))
 		var failed error
-		live.load(func(add func(item)) {
-			failed = eachRecord(b.db, func(k Key, r *Record) {
+		live.Load(func(add func(livebook.Item)) {
+			failed = eachRecord(b.db, func(k orders.Key, r *orders.Record) {
 				authors.count(&r.Version, r.FirstSeenAt, 1)
-				if r.liveAt(now) {
-					add(item{k, r})
+				if r.LiveAt(now) {
+					add(livebook.Item{Key: k, Record: r})
 				} else if !r.Withdrawn {
-					gone = append(gone, expiry{k, r.deadline()})
+					gone = append(gone, expiry{k, r.Deadline()})
 				}
 			})
 		}, now)
@@ -187,7 +187,7 @@ func (b *book) load() error {
 			return err
 		}
 	}
-	live.judge(authors.judgements(nil, now))
+	live.Judge(authors.judgements(nil, now))
 	b.live.Store(live)
 	b.authors.Store(authors)
 	b.expired.reset(gone)
@@ -202,7 +202,7 @@ func (b *book) begin() error {
 		for _, kv := range []struct {
 			name  string
 			value []byte
-		}{{"format", []byte{recordFormat}}, {"mark", []byte(mark)}, {"cursor", make([]byte, 8)}} {
+		}{{"format", []byte{orders.RecordFormat}}, {"mark", []byte(mark)}, {"cursor", make([]byte, 8)}} {
 			if err := txn.Set(metaKey(kv.name), kv.value); err != nil {
 				return err
 			}
@@ -227,250 +227,37 @@ func has(txn *badger.Txn, key []byte) (bool, error) {
 	return err == nil, err
 }
 
-// work is one batch of entries while it is applied to the book.
-type work struct {
-	b       *book
-	txn     *badger.Txn
-	changed map[Key]*Record // new records by order; nil: deleted
-	counts  []countChange
-	authors map[string]*authorRecord // changed records; nil: no event left
-	dispute []disputeChange
-	names   map[string][]*nameUse // changed names by public key
+// judge updates the classes of the orders of some keys.
+func (b *book) judge(keys []string) {
+	b.live.Load().Judge(b.authors.Load().judgements(keys, b.now()))
 }
 
-type countChange struct {
-	v     *Version
-	first time.Time
-	by    int
+// rejudgeEvery is the interval at which keys are checked for age.
+const rejudgeEvery = 30 * time.Second
+
+// rejudge updates the classes of all orders, because keys grow older without an event. If
+// force is set, rejudge does not wait for the interval.
+func (b *book) rejudge(now time.Time, force bool) {
+	last := b.judgedAt.Load()
+	if passed := now.UnixNano() - last; !force && passed >= 0 && passed < int64(rejudgeEvery) || !b.judgedAt.CompareAndSwap(last, now.UnixNano()) {
+		return
+	}
+	b.authors.Load().reclash(now, force)
+	b.judge(nil)
 }
 
-// apply commits entries and the cursor together, and then makes them visible in memory.
-// Entries are in log order. upTo is the last position that the batch covers; upTo may be
-// greater than the position of the last entry.
-func (b *book) apply(entries []mostro.Entry, upTo uint64) error {
-	b.life.RLock()
-	defer b.life.RUnlock()
-	if b.db == nil {
-		return ErrClosed
+// sweep removes expired orders from the live book, queues them for search, and updates
+// the classes of orders.
+func (b *book) sweep(now time.Time) {
+	changed := b.bans != nil && b.authors.Load().ban(b.bans())
+	b.rejudge(now, changed)
+	left := b.live.Load().Expire(now)
+	if len(left) == 0 {
+		return
 	}
-	w := &work{b: b, txn: b.db.NewTransaction(true), changed: map[Key]*Record{}, authors: map[string]*authorRecord{}, names: map[string][]*nameUse{}}
-	defer func() { w.txn.Discard() }()
-	for i := range entries {
-		if err := w.entry(&entries[i]); err != nil {
-			return fmt.Errorf("entry %d: %w", entries[i].Seq, err)
-		}
+	all := make([]expiry, len(left))
+	for i, k := range left {
+		all[i] = expiry{k, orders.ClampTime(now.Unix())}
 	}
-	for pubkey, record := range w.authors {
-		if *record == (authorRecord{}) {
-			if err := w.delete(idKey(keyAuthor, pubkey)); err != nil {
-				return err
-			}
-			continue
-		}
-		raw, err := json.Marshal(record)
-		if err != nil {
-			return err
-		}
-		if err := w.set(idKey(keyAuthor, pubkey), raw); err != nil {
-			return err
-		}
-	}
-	if err := w.keepNames(); err != nil {
-		return err
-	}
-	if err := w.set(metaKey("cursor"), binary.BigEndian.AppendUint64(nil, upTo)); err != nil {
-		return err
-	}
-	if err := w.txn.Commit(); err != nil {
-		return err
-	}
-	w.show()
-	b.cursor.Store(upTo)
-	b.moved.raise()
-	return nil
-}
-
-// show applies committed changes to memory.
-func (w *work) show() {
-	b := w.b
-	b.recent.drop(w.changed)
-	items, taken := make([]item, 0, len(w.changed)), []Key(nil)
-	for k, r := range w.changed {
-		if r == nil {
-			taken = append(taken, k)
-			continue
-		}
-		items = append(items, item{k, r})
-	}
-	b.live.Load().update(items, taken, b.now())
-	b.authors.Load().change(w.authors, w.counts, w.dispute)
-	b.judge(w.concerned(b.authors.Load().rename(w.names, b.now())))
-}
-
-// concerned returns the keys whose orders may have another class after this batch.
-func (w *work) concerned(renamed []string) []string {
-	keys := append(make([]string, 0, len(renamed)+len(w.authors)), renamed...)
-	for pubkey := range w.authors {
-		keys = append(keys, pubkey)
-	}
-	for _, c := range w.counts {
-		keys = append(keys, c.v.Order.Pubkey)
-	}
-	return keys
-}
-
-// set writes one key. If a batch outgrows a Badger transaction, it is committed in parts,
-// and the cursor is committed with the last part. If a crash occurs between the parts,
-// the batch is applied again; applying an entry twice has the same result as applying it
-// once.
-func (w *work) set(key, value []byte) error {
-	err := w.txn.Set(key, value)
-	if errors.Is(err, badger.ErrTxnTooBig) {
-		if err = w.part(); err == nil {
-			err = w.txn.Set(key, value)
-		}
-	}
-	return err
-}
-
-func (w *work) delete(key []byte) error {
-	err := w.txn.Delete(key)
-	if errors.Is(err, badger.ErrTxnTooBig) {
-		if err = w.part(); err == nil {
-			err = w.txn.Delete(key)
-		}
-	}
-	return err
-}
-
-func (w *work) part() error {
-	if err := w.txn.Commit(); err != nil {
-		return err
-	}
-	w.txn = w.b.db.NewTransaction(true)
-	return nil
-}
-
-func (w *work) entry(e *mostro.Entry) error {
-	switch mostro.Classify(e.Event) {
-	case mostro.ClassMail:
-		return nil
-	case mostro.ClassOrder:
-		order, err := e.Order()
-		if err != nil {
-			return w.withdraw(e)
-		}
-		boundOrder(&order)
-		if err := w.goesBy(e, order.InstanceName); err != nil {
-			return err
-		}
-		return w.version(&Version{Seq: e.Seq, ReceivedAt: e.ReceivedAt, Source: e.Source, Archived: e.Archived, Order: order})
-	case mostro.ClassDeletion:
-		return w.deletion(e)
-	case mostro.ClassInfo:
-		if info, err := mostro.ParseInfo(e.Event); err == nil {
-			return errors.Join(w.author(e, func(a *authorRecord) { a.setInfo(info, e) }), w.goesBy(e, info.Name))
-		}
-	case mostro.ClassProfile:
-		if profile, err := mostro.ParseProfile(e.Event); err == nil {
-			return errors.Join(w.author(e, func(a *authorRecord) { a.setProfile(profile, e) }), w.goesBy(e, profile.DisplayName, profile.Name))
-		}
-	case mostro.ClassRelayList:
-		if relays, err := mostro.ParseRelayList(e.Event); err == nil {
-			return w.author(e, func(a *authorRecord) { a.setRelays(relays, e) })
-		}
-	case mostro.ClassDispute:
-		if dispute, err := mostro.ParseDispute(e.Event); err == nil {
-			return w.disputed(e, dispute)
-		}
-	case mostro.ClassForeign:
-		if e.Event.Kind == mostro.KindOrder {
-			return w.withdraw(e)
-		}
-	}
-	// Events that their parser refuses, and kinds that concern neither orders nor
-	// instances, are not stored in the book. The log keeps them.
-	return nil
-}
-
-// withdraw applies an event at an order's address that is not an order. If the address
-// never held an order, withdraw does nothing.
-func (w *work) withdraw(e *mostro.Entry) error {
-	d := e.Event.Tags.GetD()
-	if _, err := w.txn.Get(headKey(keyOf(addressOf(e.Event.PubKey, d)))); errors.Is(err, badger.ErrKeyNotFound) {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	return w.version(&Version{Seq: e.Seq, ReceivedAt: e.ReceivedAt, Source: e.Source, Archived: e.Archived, Withdrawn: true,
-		Order: mostro.Order{EventID: e.Event.ID, Pubkey: e.Event.PubKey, D: d, CreatedAt: e.Event.CreatedAt}})
-}
-
-// version applies one version of an order.
-func (w *work) version(v *Version) error {
-	o := &v.Order
-	k := keyOf(addressOf(o.Pubkey, o.D))
-	if gone, err := w.isDeleted(k, o); err != nil || gone {
-		return err
-	}
-	head, err := w.head(k)
-	if err != nil {
-		return err
-	}
-	if head != nil && head.Order.EventID == o.EventID {
-		return nil
-	}
-	next := &Record{Version: *v, FirstSeenAt: v.ReceivedAt, Versions: 1}
-	older := v
-	if head != nil {
-		next.Versions = head.Versions + 1
-		if head.FirstSeenAt.Before(next.FirstSeenAt) {
-			next.FirstSeenAt = head.FirstSeenAt
-		}
-		if newer(v, &head.Version) {
-			older = &head.Version
-		} else {
-			next.Version = head.Version
-		}
-		if known, err := has(w.txn, olderKey(k, &older.Order)); err != nil || known {
-			return err
-		}
-		if err := w.set(olderKey(k, &older.Order), older.pack(nil)); err != nil {
-			return err
-		}
-	}
-	if err := w.set(idKey(keyByID, o.EventID)[:13], k[:]); err != nil {
-		return err
-	}
-	return w.setHead(k, head, next)
-}
-
-func (w *work) head(k Key) (*Record, error) {
-	packed, err := get(w.txn, headKey(k))
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return unpackRecord(packed)
-}
-
-// setHead replaces the record of an order. If next is nil, setHead deletes the record.
-func (w *work) setHead(k Key, was, next *Record) error {
-	if was != nil {
-		w.counts = append(w.counts, countChange{&was.Version, was.FirstSeenAt, -1})
-	}
-	w.changed[k] = next
-	if next == nil {
-		return w.delete(headKey(k))
-	}
-	w.counts = append(w.counts, countChange{&next.Version, next.FirstSeenAt, 1})
-	return w.set(headKey(k), next.pack(nil))
-}
-
-// disputeKey returns the key of a dispute in the book.
-func disputeKey(pubkey, d string) []byte {
-	k := keyOf(strings.Join([]string{"38386", pubkey, d}, ":"))
-	return append([]byte{keyDispute}, k[:]...)
+	b.expired.add(all...)
 }

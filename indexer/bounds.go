@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/indexer/names"
 	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 )
@@ -12,16 +13,14 @@ import (
 // field, and this field would cost memory, time in each query and bytes in each answer.
 // The signed event is not changed: GET /api/v1/events returns the whole event.
 const (
-	maxMethods          = 32   // payment methods of an order
-	maxMethodBytes      = 120  // of one payment method
-	maxMethodsBytes     = 1024 // of all payment methods of an order
-	maxMethodWords      = 8    // words indexed of one payment method
-	maxDescriptionBytes = 4000 // of the description of an order or a profile
-	maxNameBytes        = 120  // of names, statuses, versions and other short texts
-	maxLinkBytes        = 2048 // of a URL
-	maxListed           = 64   // relays and networks of an instance
-	maxInstanceWords    = 100  // words indexed of an instance
-	maxNames            = 50_000
+	maxMethods          = 32             // payment methods of an order
+	maxMethodBytes      = 120            // of one payment method
+	maxMethodsBytes     = 1024           // of all payment methods of an order
+	maxDescriptionBytes = 4000           // of the description of an order or a profile
+	maxNameBytes        = names.MaxBytes // of names, statuses, versions and other short texts
+	maxLinkBytes        = 2048           // of a URL
+	maxListed           = 64             // relays and networks of an instance
+	maxInstanceWords    = 100            // words indexed of an instance
 )
 
 // boundOrder cuts the texts of an order. Slices of the order are shared with other
@@ -91,12 +90,4 @@ func boundProfile(p *mostro.Profile) {
 func boundRelays(l *mostro.RelayList) {
 	relays := slices.DeleteFunc(slices.Clone(l.Relays), func(r mostro.RelayUse) bool { return len(r.URL) > maxLinkBytes })
 	l.Relays = relays[:min(len(relays), maxListed)]
-}
-
-// methodWords appends to dst the words by which a payment method is found, and returns
-// the result.
-func methodWords(dst []string, method string) []string {
-	n := len(dst)
-	dst = words.Split(dst, method)
-	return dst[:min(len(dst), n+maxMethodWords)]
 }

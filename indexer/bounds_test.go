@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 )
@@ -56,31 +57,13 @@ func TestHostileTextCostsLittle(t *testing.T) {
 	if n := w.Body.Len(); n > 64<<10 {
 		t.Errorf("the answer about eleven orders has %d bytes", n)
 	}
-	if n := len(x.book.live.Load().methodNames.ids); n > maxMethods+2 {
-		t.Errorf("%d names of payment methods are held, want at most %d", n, maxMethods+2)
+	if a, err := x.Orders(t.Context(), orders.Query{}); err != nil || len(a.Facets.Method) > maxMethods+2 {
+		t.Errorf("%d names of payment methods are held (%v), want at most %d", len(a.Facets.Method), err, maxMethods+2)
 	}
 	for _, ask := range []string{"q=beginning", "method=bank3"} {
 		if got := decode(t, fetch(t, x.Handler(), "/api/v1/orders?"+ask)); got["total"].(float64) == 0 {
 			t.Errorf("%s finds no order", ask)
 		}
-	}
-}
-
-// TestDistinctNamesAreBounded checks that values beyond the bound count as not stated,
-// and that freed places are used again.
-func TestDistinctNamesAreBounded(t *testing.T) {
-	d := dict{ids: map[string]uint32{}, limit: 3}
-	first := d.add("a", "", 0, 1)
-	d.add("b", "", 1, 1)
-	d.add("c", "", 2, 1)
-	over := d.add("d", "", 3, 1)
-	if d.names[over] != "" || len(d.ids) != 4 {
-		t.Errorf("value %q beyond the bound is stored, %d values in total", d.names[over], len(d.ids))
-	}
-	d.remove(over, 3, 1)
-	d.remove(first, 0, 1)
-	if again := d.add("d", "", 3, 1); d.names[again] != "d" {
-		t.Errorf("the room that is free again holds %q, want d", d.names[again])
 	}
 }
 

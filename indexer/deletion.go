@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -26,14 +27,14 @@ func anyDeletion(db *badger.DB) (found bool, err error) {
 	return found, err
 }
 
-func (w *work) isDeleted(k Key, o *mostro.Order) (bool, error) {
+func (w *work) isDeleted(k orders.Key, o *mostro.Order) (bool, error) {
 	if !w.b.deletions {
 		return false, nil
 	}
-	if gone, err := has(w.txn, idKey(keyNoID, o.EventID, o.Pubkey)); err != nil || gone {
+	if gone, err := has(w.batch.txn, idKey(keyNoID, o.EventID, o.Pubkey)); err != nil || gone {
 		return gone, err
 	}
-	until, err := get(w.txn, append([]byte{keyNoAddr}, k[:]...))
+	until, err := get(w.batch.txn, append([]byte{keyNoAddr}, k[:]...))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return false, nil
 	}
@@ -47,7 +48,7 @@ func (w *work) deletion(e *mostro.Entry) error {
 	var affected []string
 	// One request may name thousands of versions of one order. drop reads all versions of
 	// an order, so drop runs once per order.
-	doomed := map[Key]map[string]bool{}
+	doomed := map[orders.Key]map[string]bool{}
 	for _, tag := range e.Event.Tags {
 		if len(tag) < 2 {
 			continue
@@ -57,17 +58,17 @@ func (w *work) deletion(e *mostro.Entry) error {
 			if !nostr.IsValid32ByteHex(tag[1]) {
 				continue
 			}
-			if err := w.set(idKey(keyNoID, tag[1], e.Event.PubKey), nil); err != nil {
+			if err := w.batch.set(idKey(keyNoID, tag[1], e.Event.PubKey), nil); err != nil {
 				return err
 			}
-			k, err := get(w.txn, idKey(keyByID, tag[1])[:13])
+			k, err := get(w.batch.txn, idKey(keyByID, tag[1])[:13])
 			if errors.Is(err, badger.ErrKeyNotFound) {
-				err = w.deleteAuthorEvent(tag[1], e.Event.PubKey)
+				err = w.authors.deleteEvent(tag[1], e.Event.PubKey)
 			} else if err == nil {
-				if doomed[Key(k)] == nil {
-					doomed[Key(k)] = map[string]bool{}
+				if doomed[orders.Key(k)] == nil {
+					doomed[orders.Key(k)] = map[string]bool{}
 				}
-				doomed[Key(k)][tag[1]] = true
+				doomed[orders.Key(k)][tag[1]] = true
 			}
 			if err != nil {
 				return err
@@ -75,7 +76,7 @@ func (w *work) deletion(e *mostro.Entry) error {
 		case "a":
 			pubkey, d, err := splitAddress(tag[1])
 			if err != nil {
-				if err := w.deleteAuthorAddress(tag[1], e.Event); err != nil {
+				if err := w.authors.deleteAddress(tag[1], e.Event); err != nil {
 					return err
 				}
 				continue
@@ -93,12 +94,12 @@ func (w *work) deletion(e *mostro.Entry) error {
 		}
 	}
 	for k, ids := range doomed {
-		touched, err := w.drop(k, func(v *Version) bool { return ids[v.Order.EventID] && v.Order.Pubkey == e.Event.PubKey })
+		touched, err := w.drop(k, func(v *orders.Version) bool { return ids[v.Order.EventID] && v.Order.Pubkey == e.Event.PubKey })
 		if err != nil {
 			return err
 		}
 		if touched != nil {
-			affected = append(affected, addressOf(touched.Pubkey, touched.D))
+			affected = append(affected, orders.Address(touched.Pubkey, touched.D))
 		}
 	}
 	if len(affected) == 0 {
@@ -108,25 +109,25 @@ func (w *work) deletion(e *mostro.Entry) error {
 	if err != nil {
 		return err
 	}
-	return w.set(affectedKey(e.Seq), raw)
+	return w.batch.set(affectedKey(e.Seq), raw)
 }
 
 func affectedKey(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{keyAffected}, seq) }
 
 func (w *work) deleteAddress(pubkey, d string, until nostr.Timestamp) (bool, error) {
-	k := keyOf(addressOf(pubkey, d))
+	k := orders.KeyOf(orders.Address(pubkey, d))
 	key := append([]byte{keyNoAddr}, k[:]...)
-	held, err := get(w.txn, key)
+	held, err := get(w.batch.txn, key)
 	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
 		return false, err
 	}
 	if err == nil && readTime(held) >= int64(until) {
 		return false, nil
 	}
-	if err := w.set(key, timeValue(until)); err != nil {
+	if err := w.batch.set(key, timeValue(until)); err != nil {
 		return false, err
 	}
-	touched, err := w.drop(k, func(v *Version) bool { return v.Order.CreatedAt <= until })
+	touched, err := w.drop(k, func(v *orders.Version) bool { return v.Order.CreatedAt <= until })
 	return touched != nil, err
 }
 
@@ -135,12 +136,12 @@ func (w *work) deleteAddress(pubkey, d string, until nostr.Timestamp) (bool, err
 //
 // BUG: if a deletion names only the newest version by id, the version before it becomes
 // current again, as on any reader that never received the newest version.
-func (w *work) drop(k Key, doomed func(*Version) bool) (*mostro.Order, error) {
+func (w *work) drop(k orders.Key, doomed func(*orders.Version) bool) (*mostro.Order, error) {
 	head, err := w.head(k)
 	if err != nil || head == nil {
 		return nil, err
 	}
-	older, err := olderVersions(w.txn, k)
+	older, err := olderVersions(w.batch.txn, k)
 	if err != nil {
 		return nil, err
 	}
@@ -152,33 +153,33 @@ func (w *work) drop(k Key, doomed func(*Version) bool) (*mostro.Order, error) {
 		}
 	}
 	named := doomed
-	doomed = func(v *Version) bool { return named(v) || v.Withdrawn && v.Seq < first }
-	var next *Record
+	doomed = func(v *orders.Version) bool { return named(v) || v.Withdrawn && v.Seq < first }
+	var next *orders.Record
 	dropped := false
-	lose := func(v *Version) error {
+	lose := func(v *orders.Version) error {
 		dropped = true
-		return w.delete(idKey(keyByID, v.Order.EventID)[:13])
+		return w.batch.delete(idKey(keyByID, v.Order.EventID)[:13])
 	}
 	for _, v := range older { // oldest first
 		if doomed(v) {
-			if err := errors.Join(lose(v), w.delete(olderKey(k, &v.Order))); err != nil {
+			if err := errors.Join(lose(v), w.batch.delete(olderKey(k, &v.Order))); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		next = next.with(v)
+		next = withVersion(next, v)
 	}
 	if doomed(&head.Version) {
 		if err := lose(&head.Version); err != nil {
 			return nil, err
 		}
 		if next != nil {
-			if err := w.delete(olderKey(k, &next.Order)); err != nil {
+			if err := w.batch.delete(olderKey(k, &next.Order)); err != nil {
 				return nil, err
 			}
 		}
 	} else {
-		next = next.with(&head.Version)
+		next = withVersion(next, &head.Version)
 	}
 	if !dropped {
 		return nil, nil
@@ -186,9 +187,9 @@ func (w *work) drop(k Key, doomed func(*Version) bool) (*mostro.Order, error) {
 	return &head.Order, w.setHead(k, head, next)
 }
 
-// with returns the record with a newer version added.
-func (r *Record) with(v *Version) *Record {
-	out := &Record{Version: *v, FirstSeenAt: v.ReceivedAt, Versions: 1}
+// withVersion returns the record with a newer version added.
+func withVersion(r *orders.Record, v *orders.Version) *orders.Record {
+	out := &orders.Record{Version: *v, FirstSeenAt: v.ReceivedAt, Versions: 1}
 	if r != nil {
 		out.Versions = r.Versions + 1
 		if r.FirstSeenAt.Before(out.FirstSeenAt) {

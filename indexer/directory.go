@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -47,88 +46,64 @@ const maxPublishers = 500
 // 38385).
 var ErrNoInstance = errors.New("the key has published no info event")
 
+// Directory answers questions about the authors of orders. Its methods may be called
+// concurrently.
+type Directory struct {
+	book  *book
+	rules *moderator
+	now   func() time.Time
+}
+
 // Instances returns the instances whose words match text, or all instances if text is "".
 // The second result is at most 500 other authors of orders, those with the most orders.
 // If spam is set, quarantined keys are included.
-func (x *Index) Instances(ctx context.Context, text string, spam bool) ([]*Instance, []Publisher, error) {
-	instances, publishers := x.book.authors.Load().list(words.Asked(text), x.cfg.Now())
-	mod, err := x.moderation(ctx)
+func (d *Directory) Instances(ctx context.Context, text string, spam bool) ([]*Instance, []Publisher, error) {
+	instances, publishers := d.book.authors.Load().list(words.Asked(text), d.now())
+	mod, err := d.rules.hidden(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	instances = slices.DeleteFunc(instances, func(i *Instance) bool { return mod.hides(i.Pubkey, "", spam) })
-	publishers = slices.DeleteFunc(publishers, func(p Publisher) bool { return mod.hides(p.Pubkey, "", spam) })
+	instances = slices.DeleteFunc(instances, func(i *Instance) bool { return mod.Hides(i.Pubkey, "", spam) })
+	publishers = slices.DeleteFunc(publishers, func(p Publisher) bool { return mod.Hides(p.Pubkey, "", spam) })
 	for _, i := range instances {
-		x.countOpen(i)
+		d.countOpen(i)
 	}
 	return instances, publishers, nil
 }
 
 // Instance returns one instance. Instance returns mostro.ErrNotFound if the key is
 // unknown or hidden by the rules, and ErrNoInstance if the key is a publisher.
-func (x *Index) Instance(ctx context.Context, pubkey string, spam bool) (*Instance, error) {
-	if err := x.Visible(ctx, pubkey, "", spam); err != nil {
+func (d *Directory) Instance(ctx context.Context, pubkey string, spam bool) (*Instance, error) {
+	if err := d.rules.visible(ctx, pubkey, "", spam); err != nil {
 		return nil, err
 	}
-	i, err := x.book.authors.Load().instance(pubkey, x.cfg.Now())
+	i, err := d.book.authors.Load().instance(pubkey, d.now())
 	if err == nil {
-		x.countOpen(i)
+		d.countOpen(i)
 	}
 	return i, err
 }
 
 // IsInstance reports whether a key has published an info event.
-func (x *Index) IsInstance(pubkey string) bool { return x.book.authors.Load().infoID(pubkey) != "" }
+func (d *Directory) IsInstance(pubkey string) bool { return d.book.authors.Load().infoID(pubkey) != "" }
 
 // NoteOf returns the note about an author for an order of a platform. If platform is "",
 // the note is about the author alone.
-func (x *Index) NoteOf(pubkey, platform string) Note {
-	return x.book.authors.Load().noteOf(pubkey, platform, x.cfg.Now())
+func (d *Directory) NoteOf(pubkey, platform string) Note {
+	return d.book.authors.Load().noteOf(pubkey, platform, d.now())
 }
 
 // NameFor returns the instance name of an order: the name that the order states, or else
 // the name that its author states.
-func (x *Index) NameFor(o *mostro.Order) string {
-	return cmp.Or(o.InstanceName, x.book.authors.Load().nameOf(o.Pubkey))
-}
-
-// list returns the instances whose words match all wanted words, and the other authors of
-// orders.
-func (s *authors) list(wanted []string, now time.Time) ([]*Instance, []Publisher) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	var instances []*Instance
-	publishers := []Publisher{}
-	for pubkey, a := range s.byKey {
-		if a.Info != nil {
-			if words.AllBegin(a.words, wanted) {
-				instances = append(instances, a.instance(pubkey, s.note(pubkey, "", now)))
-			}
-			continue
-		}
-		p := Publisher{Pubkey: pubkey, Name: a.name()}
-		most := 0
-		for platform, n := range a.platform {
-			p.Orders += n
-			if n > most || n == most && platform != "" && (p.Platform == "" || platform < p.Platform) {
-				most, p.Platform = n, platform
-			}
-		}
-		if p.Orders > 0 {
-			publishers = append(publishers, p)
-		}
-	}
-	slices.SortFunc(publishers, func(a, b Publisher) int {
-		return cmp.Or(cmp.Compare(b.Orders, a.Orders), strings.Compare(a.Pubkey, b.Pubkey))
-	})
-	return instances, publishers[:min(len(publishers), maxPublishers)]
+func (d *Directory) NameFor(o *mostro.Order) string {
+	return cmp.Or(o.InstanceName, d.book.authors.Load().nameOf(o.Pubkey))
 }
 
 // countOpen counts an order as pending only if the order can still be taken, because a
 // Mostro may publish no event when an order expires.
-func (x *Index) countOpen(i *Instance) {
-	x.sweep(x.cfg.Now())
-	open := min(x.book.live.Load().pendingOf(i.Pubkey), i.Orders[mostro.StatusPending])
+func (d *Directory) countOpen(i *Instance) {
+	d.book.sweep(d.now())
+	open := min(d.book.live.Load().PendingOf(i.Pubkey), i.Orders[mostro.StatusPending])
 	if gone := i.Orders[mostro.StatusPending] - open; gone > 0 {
 		i.Orders[mostro.StatusExpired] += gone
 	}
@@ -137,26 +112,31 @@ func (x *Index) countOpen(i *Instance) {
 	}
 }
 
-func (s *authors) instance(pubkey string, now time.Time) (*Instance, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	a := s.byKey[pubkey]
-	if a == nil {
-		return nil, mostro.ErrNotFound
+// Impostor reports whether a key uses the name of another key that this relay has known
+// longer. If so, of is the other key and name is its name.
+func (d *Directory) Impostor(pubkey string) (of, name string, ok bool) {
+	c := d.book.authors.Load().noteOf(pubkey, "", d.now()).Clash
+	if c == nil || c.Shared {
+		return "", "", false
 	}
-	if i := a.instance(pubkey, s.note(pubkey, "", now)); i != nil {
-		return i, nil
-	}
-	return nil, ErrNoInstance
+	return c.Pubkey, c.Name, true
 }
 
-// instance returns a copy of an author, or nil if the author is no instance. The caller
-// holds the lock of authors.
-func (a *author) instance(pubkey string, note Note) *Instance {
-	if a.Info == nil {
-		return nil
+// Infos returns the newest info of each instance, with Name set to the name that the
+// explorer shows, sorted by public key. Banned and quarantined keys are left out.
+func (d *Directory) Infos() []mostro.Info {
+	hidden := d.rules.keyHidden()
+	s := d.book.authors.Load()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var out []mostro.Info
+	for pubkey, a := range s.infos {
+		if !hidden(pubkey) {
+			info := *a.Info
+			info.Name = a.name()
+			out = append(out, info)
+		}
 	}
-	return &Instance{Pubkey: pubkey, Name: a.name(), Info: a.Info, Profile: a.Profile, Relays: a.Relays,
-		Orders: maps.Clone(a.orders), Fiats: maps.Clone(a.fiats), Disputes: maps.Clone(a.disputes),
-		Trades: a.orders[mostro.StatusSuccess], VolumeSats: a.volume, FirstSeen: a.first, LastSeen: a.last, Note: note}
+	slices.SortFunc(out, func(a, b mostro.Info) int { return strings.Compare(a.Pubkey, b.Pubkey) })
+	return out
 }

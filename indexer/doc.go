@@ -12,4 +12,10 @@
 // answer; totals and facets of the live book are exact. The index does not promise that a
 // pending order can still be taken: if an order was taken, no public event may say so (a
 // Mostro announces some takes only when the trade ends).
+//
+// The bookFollower applies the log to the book, and the searchFollower applies the book
+// to search. Both are the only writers of their stores. The Finder answers queries for
+// orders, from package livebook, from search, or from the histories in the book. The
+// Directory answers questions about authors. The moderator hides what the operator's rules
+// hide. The Index opens these parts, runs them and closes them.
 package indexer

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -33,29 +34,28 @@ func filterBook(t *testing.T) *opened {
 	return x
 }
 
-func parsed(t *testing.T, values url.Values) Query {
+func parsed(t *testing.T, values url.Values) orders.Query {
 	t.Helper()
-	q, err := ParseQuery(values)
+	q, err := orders.ParseQuery(values)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return q
 }
 
-// TestFiltersAreComplete checks that every row of the table has all functions that the
-// index needs.
+// TestFiltersAreComplete checks that each condition has a row in the table of the search
+// index, and that its samples are listed here.
 func TestFiltersAreComplete(t *testing.T) {
-	for _, f := range filters {
-		if f.given == nil || f.text == nil || f.matches == nil || f.past == nil || f.set == nil || len(f.params) == 0 {
-			t.Errorf("%s: the row is not complete", f.name)
+	facets := orders.NewFacets()
+	for i, f := range orders.Filters {
+		if len(pastFilters) != len(orders.Filters) || pastFilters[i].Filter != f {
+			t.Fatalf("%s: the table of past orders has other rows", f.Name)
 		}
-		if f.postings != nil && f.narrow != nil || f.postings == nil && f.narrow == nil && f.name != "status" {
-			t.Errorf("%s: want either postings or narrow", f.name)
+		p := pastFilters[i]
+		if (p.field == "") != (p.terms == nil) || (p.facets > 0) != (f.Counts(&facets) != nil) {
+			t.Errorf("%s: terms, field and facets do not match", f.Name)
 		}
-		if (f.field == "") != (f.terms == nil) || f.facet != nil && f.field == "" {
-			t.Errorf("%s: terms, field and facet do not match", f.name)
-		}
-		for _, p := range f.params {
+		for _, p := range f.Params {
 			if _, ok := filterSamples[p.Name]; !ok || p.Doc == "" {
 				t.Errorf("%s: no samples for these tests, or no Doc", p.Name)
 			}
@@ -67,14 +67,14 @@ func TestFiltersAreComplete(t *testing.T) {
 // never share cached facets or a cursor.
 func TestCacheKeysHoldEveryFilter(t *testing.T) {
 	x := filterBook(t)
-	for _, f := range filters {
-		for _, p := range f.params {
-			var facets []Facets
+	for _, f := range orders.Filters {
+		for _, p := range f.Params {
+			var facets []orders.Facets
 			names := map[string]bool{parsedName(t, nil): true}
 			for _, value := range filterSamples[p.Name] {
 				values := url.Values{p.Name: {value}, "open": {"any"}}
 				q := parsed(t, values)
-				if name := q.name(); names[name] {
+				if name := q.CacheKey(); names[name] {
 					t.Errorf("%s=%s: another query has the name %s", p.Name, value, name)
 				} else {
 					names[name] = true
@@ -89,7 +89,7 @@ func TestCacheKeysHoldEveryFilter(t *testing.T) {
 				}
 				facets = append(facets, fresh)
 			}
-			if f.name != "premium" && reflect.DeepEqual(facets[0], facets[1]) {
+			if f.Name != "premium" && reflect.DeepEqual(facets[0], facets[1]) {
 				t.Errorf("%s: both values find the same: this test would see nothing", p.Name)
 			}
 		}
@@ -98,19 +98,27 @@ func TestCacheKeysHoldEveryFilter(t *testing.T) {
 
 func parsedName(t *testing.T, values url.Values) string {
 	q := parsed(t, values)
-	return q.name()
+	return q.CacheKey()
 }
 
-// filterAnswer returns facets that are counted without the cache.
-func filterAnswer(t *testing.T, x *opened, q Query) Facets {
-	s := x.book.live.Load()
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.facets(s.choose(&q, nil))
+// filterAnswer returns the facets of a query over filterBook, counted from the records.
+func filterAnswer(t *testing.T, x *opened, q orders.Query) orders.Facets {
+	t.Helper()
+	out := orders.NewFacets()
+	for author, d := range []string{"first", "second"} {
+		r, _, err := x.Order(pubkeyOf(author), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q.Matches(&r.Version, x.clock.now()) {
+			out.Count(&r.Order)
+		}
+	}
+	return out
 }
 
 // TestFiltersFindTheirOrder checks that each sample finds its order in every way: with
-// Query.matches, in the column store, and in search when the order is no longer live.
+// Query.Matches, in the column store, and in search when the order is no longer live.
 func TestFiltersFindTheirOrder(t *testing.T) {
 	x := filterBook(t)
 	for _, gone := range []bool{false, true} {
@@ -118,8 +126,8 @@ func TestFiltersFindTheirOrder(t *testing.T) {
 			x.clock.set(t0 + 200)
 			x.catchUp(t)
 		}
-		for _, f := range filters {
-			for _, p := range f.params {
+		for _, f := range orders.Filters {
+			for _, p := range f.Params {
 				for i, value := range filterSamples[p.Name] {
 					want := []string{"first", "second"}[i : i+1]
 					switch p.Name + value {
@@ -134,7 +142,7 @@ func TestFiltersFindTheirOrder(t *testing.T) {
 					var got []string
 					for _, o := range a.Orders {
 						got = append(got, o.Order.D)
-						if !f.matches(&q, &o.Order) {
+						if !f.Matches(&q, &o.Order) {
 							t.Errorf("%s=%s: %s does not match", p.Name, value, o.Order.D)
 						}
 					}

@@ -330,7 +330,7 @@ func TestNamesOfNobody(t *testing.T) {
 	if err := x.CatchUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	x.sweep(now)
+	x.book.sweep(now)
 	if of, _, ok := x.Impostor(pubkeyOf(original)); ok {
 		t.Errorf("an instance is marked as using the name of %s, which has only a profile", of)
 	}
@@ -349,7 +349,7 @@ func TestNamesOfNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules.version, rules.keys = 2, map[[32]byte]struct{}{key: {}}
-	x.sweep(now)
+	x.book.sweep(now)
 	if of, _, ok := x.Impostor(pubkeyOf(twin)); ok {
 		t.Errorf("after the ban the twin uses the name of %s", of)
 	}

@@ -3,17 +3,14 @@ package indexer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
-	"sync"
-	"sync/atomic"
+	"strings"
 	"time"
 
-	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -38,21 +35,17 @@ type Config struct {
 // once, and calls Close after Run has returned. All other methods may be called
 // concurrently between Open and Close.
 type Index struct {
-	cfg     Config
-	log     *slog.Logger
-	book    *book
-	search  *searchIndex
-	metrics *metrics
+	*Finder    // queries for orders
+	*Directory // the authors of orders
 
-	bookReady, searchReady atomic.Bool
-	generation             atomic.Uint64 // number of batches that search has written
-	descriptions           descriptionCache
-	counted                facetCache
-	moderated              moderationCache
-	past                   chan struct{} // semaphore of one: only one query at a time reads the whole history
-
-	healing sync.Mutex
-	healed  map[string]time.Time // guarded by healing
+	cfg      Config
+	log      *slog.Logger
+	book     *book
+	search   *searchIndex
+	metrics  *metrics
+	health   *health
+	books    *bookFollower   // owned by Run
+	searches *searchFollower // owned by Run
 }
 
 // Open opens the index in cfg.Dir, or creates it. If a store cannot be opened, Open logs
@@ -68,15 +61,20 @@ func Open(cfg Config) (*Index, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	x := &Index{cfg: cfg, log: cfg.Logger.With("room", "indexer"), healed: map[string]time.Time{}, past: make(chan struct{}, 1)}
+	x := &Index{cfg: cfg, log: cfg.Logger.With("room", "indexer")}
 	x.metrics = newMetrics(x)
+	rules := &moderator{rules: cfg.Rules, events: cfg.Events}
+	var bans func() (uint64, map[[32]byte]struct{})
+	if cfg.Rules != nil {
+		bans = rules.bans
+	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
 	var err error
-	if x.book, err = openBook(cfg.Dir, cfg.Now); err != nil {
+	if x.book, err = openBook(cfg.Dir, cfg.Now, bans); err != nil {
 		if err = x.discard(storeBook, err); err == nil {
-			x.book, err = openBook(cfg.Dir, cfg.Now)
+			x.book, err = openBook(cfg.Dir, cfg.Now, bans)
 		}
 	}
 	if err != nil {
@@ -97,6 +95,13 @@ func Open(cfg Config) (*Index, error) {
 	if err != nil {
 		return nil, errors.Join(err, x.book.close())
 	}
+	x.health = &health{log: x.log, metrics: x.metrics, healed: map[string]time.Time{}}
+	x.books = &bookFollower{entries: cfg.Log, book: x.book, health: x.health, metrics: x.metrics, now: cfg.Now}
+	x.searches = &searchFollower{entries: cfg.Log, book: x.book, search: x.search, health: x.health,
+		throttle: throttle{cfg.Log, cfg.Now}, metrics: x.metrics, log: x.log, now: cfg.Now}
+	x.Directory = &Directory{book: x.book, rules: rules, now: cfg.Now}
+	x.Finder = &Finder{book: x.book, search: x.search, rules: rules, directory: x.Directory, events: cfg.Events,
+		metrics: x.metrics, now: cfg.Now, past: make(chan struct{}, 1)}
 	return x, nil
 }
 
@@ -111,12 +116,19 @@ func (x *Index) discard(store string, err error) error {
 	return os.RemoveAll(filepath.Join(x.cfg.Dir, store))
 }
 
+// locked reports whether err says that another process holds the store open. The store is
+// not damaged if so. Badger returns no typed error for this case, so the text is
+// compared.
+func locked(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock")
+}
+
 // Run applies the log to both stores until ctx ends. Run returns nil if ctx has ended,
 // and otherwise the error that stopped it.
 func (x *Index) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return x.followBook(ctx) })
-	g.Go(func() error { return x.followSearch(ctx) })
+	g.Go(func() error { return x.books.follow(ctx) })
+	g.Go(func() error { return x.searches.follow(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return nil
@@ -128,16 +140,16 @@ func (x *Index) Run(ctx context.Context) error {
 func (x *Index) Close() error { return errors.Join(x.search.close(), x.book.close()) }
 
 // Ready reports whether both stores have caught up with the log since Open.
-func (x *Index) Ready() bool { return x.bookReady.Load() && x.searchReady.Load() }
+func (x *Index) Ready() bool { return x.health.ready() }
 
 // CatchUp applies the current log to both stores and returns. CatchUp is for programs
 // that do not call Run.
 func (x *Index) CatchUp(ctx context.Context) error {
-	if err := x.bookPass(ctx); err != nil {
+	if err := x.books.pass(ctx); err != nil {
 		return err
 	}
 	for {
-		more, err := x.searchPass(ctx)
+		more, err := x.searches.pass(ctx)
 		if err != nil || !more && x.search.state.cursor >= x.book.cursor.Load() {
 			return err
 		}
@@ -157,26 +169,12 @@ func (x *Index) Rebuild(ctx context.Context, progress func(Progress)) error {
 	if progress == nil {
 		progress = func(Progress) {}
 	}
-	x.bookReady.Store(false)
-	x.searchReady.Store(false)
-	if err := x.book.reset(); err != nil {
+	x.health.searchReady.Store(false)
+	if err := x.books.rebuild(ctx, progress); err != nil {
 		return err
 	}
-	head := x.cfg.Log.Head()
-	for x.book.cursor.Load() < head {
-		after := x.book.cursor.Load()
-		batch, upTo, err := x.readBatch(ctx, after, bookBatch, bookBytes)
-		if err != nil {
-			return fmt.Errorf("read log: %w", err)
-		}
-		if err := x.book.apply(batch, upTo); err != nil {
-			return err
-		}
-		progress(Progress{storeBook, upTo, head})
-	}
-	x.bookReady.Store(true)
 	total := uint64(0)
-	if err := x.buildSearch(ctx, func(done int) { progress(Progress{storeSearch, uint64(done), total}) }); err != nil {
+	if err := x.searches.build(ctx, func(done int) { progress(Progress{storeSearch, uint64(done), total}) }); err != nil {
 		return err
 	}
 	return x.CatchUp(ctx)
@@ -200,67 +198,15 @@ func (x *Index) Digest(ctx context.Context) (string, error) {
 // Check returns an error if the data in memory differs from the book on disk.
 func (x *Index) Check() error { return x.book.check() }
 
-// Order returns an order by its author and d tag, with all its versions, oldest first. If
-// the order is unknown, Order returns mostro.ErrNotFound.
-func (x *Index) Order(pubkey, d string) (*Record, []*Version, error) {
-	k := keyOf(addressOf(pubkey, d))
-	record, err := x.book.record(k)
-	if err != nil {
-		return nil, nil, err
-	}
-	versions, err := x.book.history(k)
-	if errors.Is(err, mostro.ErrNotFound) {
-		return nil, nil, err
-	}
-	return record, versions, err
-}
-
 // Now returns the time of the index's clock.
 func (x *Index) Now() time.Time { return x.cfg.Now() }
 
-// History returns an order with up to limit of its versions, oldest first. The versions
-// are the newest ones before cursor, or the newest of all if cursor is "". next is the
-// cursor of the older versions, or "" if there are none. History returns
-// mostro.ErrNotFound if the order is unknown or hidden by the rules. If spam is set,
-// orders of quarantined keys are returned.
-func (x *Index) History(ctx context.Context, pubkey, d, cursor string, limit int, spam bool) (record *Record, versions []*Version, next string, err error) {
-	k := keyOf(addressOf(pubkey, d))
-	if record, err = x.book.record(k); err != nil {
-		return nil, nil, "", err
+// Register adds the metrics of the index to a registry.
+func (x *Index) Register(reg prometheus.Registerer) error {
+	for _, c := range x.metrics.all() {
+		if err := reg.Register(c); err != nil {
+			return err
+		}
 	}
-	if err = x.Visible(ctx, pubkey, record.Order.EventID, spam); err != nil {
-		return nil, nil, "", err
-	}
-	if versions, next, err = x.book.historyPage(k, cursor, limit); err != nil {
-		return nil, nil, "", err
-	}
-	mod, err := x.moderation(ctx)
-	return record, slices.DeleteFunc(versions, func(v *Version) bool { return mod.hides(pubkey, v.Order.EventID, true) }), next, err
+	return nil
 }
-
-// Event returns a raw event. Event returns mostro.ErrNotFound for private messages, which
-// only subscribers of the relay receive, and for events that the rules hide. If spam is
-// set, events of quarantined keys are returned.
-func (x *Index) Event(ctx context.Context, id string, spam bool) (*nostr.Event, error) {
-	evt, err := x.cfg.Events.Event(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	if mostro.IsMail(evt.Kind) {
-		return nil, mostro.ErrNotFound
-	}
-	return evt, x.Visible(ctx, evt.PubKey, evt.ID, spam)
-}
-
-// Visible returns mostro.ErrNotFound if the rules hide the event of an author. If id is
-// "", Visible asks about the author alone. If spam is set, quarantined keys are visible.
-func (x *Index) Visible(ctx context.Context, pubkey, id string, spam bool) error {
-	mod, err := x.moderation(ctx)
-	if err == nil && mod.hides(pubkey, id, spam) {
-		err = mostro.ErrNotFound
-	}
-	return err
-}
-
-// MethodSpelling returns the original spelling of a folded payment method.
-func (x *Index) MethodSpelling(folded string) string { return x.book.live.Load().spelling(folded) }

@@ -3,16 +3,16 @@ package indexer
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/indexer/names"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
@@ -105,33 +105,24 @@ type author struct {
 	volume   int64 // sats of the successful orders that state an amount
 	first    time.Time
 	last     time.Time
-	words    []string // folded words of its name and description
-	uses     []*nameUse
-	clash    *Clash // clash with the name of another key; nil: none
+	words    []string      // folded words of its name and description
+	named    *names.Holder // its names and their clash; nil: it uses no name
 }
 
 // authors holds all authors of orders, infos, profiles and relay lists. The book's
 // goroutine changes authors, and sweep, which any goroutine may call, changes bans and
-// clashes. mu guards all fields.
+// clashes.
 type authors struct {
-	mu    sync.RWMutex
-	byKey map[string]*author
-	infos map[string]*author // the authors with an Info
+	mu sync.RWMutex // guards all fields below
 
-	oldest    time.Time // time at which the first of all authors was first seen
-	names     nameIndex
-	namedKeys []string      // keys that use a name
-	newest    time.Time     // latest first use of a name
-	stale     bool          // all clashes must be found again
-	clashedAt time.Time     // time of the last findClashes
-	clashCost time.Duration // duration of the last findClashes
-
-	rules  uint64 // version of the rules that ban the keys below
-	banned map[[32]byte]struct{}
+	byKey   map[string]*author
+	infos   map[string]*author // the authors with an Info
+	oldest  time.Time          // time at which the first of all authors was first seen
+	clashes clashFinder        // of the names of all authors
 }
 
 func newAuthors() *authors {
-	return &authors{byKey: map[string]*author{}, infos: map[string]*author{}, names: newNameIndex()}
+	return &authors{byKey: map[string]*author{}, infos: map[string]*author{}, clashes: clashFinder{names: names.NewRegistry()}}
 }
 
 func (s *authors) of(pubkey string) *author {
@@ -182,7 +173,7 @@ func (s *authors) change(records map[string]*authorRecord, counts []countChange,
 func (s *authors) setRecord(pubkey string, r *authorRecord) {
 	a := s.of(pubkey)
 	if (a.Info != nil) != (r.Info != nil) {
-		s.stale = true
+		s.clashes.stale = true
 		if r.Info != nil {
 			s.infos[strings.Clone(pubkey)] = a
 		} else {
@@ -216,7 +207,7 @@ func (s *authors) seen(a *author, first, last time.Time) {
 }
 
 // count adds (by = 1) or subtracts (by = -1) the newest version of an order.
-func (s *authors) count(v *Version, first time.Time, by int) {
+func (s *authors) count(v *orders.Version, first time.Time, by int) {
 	a := s.of(v.Order.Pubkey)
 	if by > 0 {
 		s.seen(a, first, v.ReceivedAt)
@@ -225,8 +216,8 @@ func (s *authors) count(v *Version, first time.Time, by int) {
 		return
 	}
 	o := &v.Order
-	if len(a.orders) == 0 && a.uses != nil {
-		s.stale = true // its name is protected from now on
+	if len(a.orders) == 0 && a.named != nil {
+		s.clashes.stale = true // its name is protected from now on
 	}
 	bump(a.orders, o.Status, by)
 	bump(a.fiats, o.Fiat, by)
@@ -313,132 +304,6 @@ func (s *authors) matching(wanted []string) []string {
 	return out
 }
 
-// author applies an info, profile or relay list to the record of its author. If the
-// author deleted the event earlier, author does nothing.
-func (w *work) author(e *mostro.Entry, set func(*authorRecord)) error {
-	if gone, err := has(w.txn, idKey(keyNoID, e.Event.ID, e.Event.PubKey)); err != nil || gone {
-		return err
-	}
-	until, err := get(w.txn, authorTombstone(e.Event.PubKey, e.Event.Kind))
-	if err == nil && int64(e.Event.CreatedAt) <= readTime(until) {
-		return nil
-	}
-	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
-		return err
-	}
-	record, err := w.authorRecord(e.Event.PubKey)
-	if err != nil {
-		return err
-	}
-	set(record)
-	return nil
-}
-
-// authorRecord returns the record that the batch changes. The record is read from the
-// store on first use in a batch.
-func (w *work) authorRecord(pubkey string) (*authorRecord, error) {
-	if r := w.authors[pubkey]; r != nil {
-		return r, nil
-	}
-	r := &authorRecord{}
-	raw, err := get(w.txn, idKey(keyAuthor, pubkey))
-	if err == nil {
-		err = json.Unmarshal(raw, r)
-	} else if errors.Is(err, badger.ErrKeyNotFound) {
-		err = nil
-	}
-	w.authors[pubkey] = r
-	return r, err
-}
-
-// deleteAuthorEvent removes an info, profile or relay list by id.
-//
-// BUG: a dispute that is deleted only by id stays. Mostros delete no disputes.
-func (w *work) deleteAuthorEvent(id, pubkey string) error {
-	record, err := w.authorRecord(pubkey)
-	if err != nil {
-		return err
-	}
-	record.forget(func(held string, _ int, _ nostr.Timestamp) bool { return held == id })
-	return nil
-}
-
-// deleteAuthorAddress removes an info, profile, relay list or dispute by address, if the
-// author of the deletion is the author of the address.
-func (w *work) deleteAuthorAddress(address string, evt *nostr.Event) error {
-	parts := strings.SplitN(address, ":", 3)
-	if len(parts) != 3 || parts[1] != evt.PubKey {
-		return nil
-	}
-	switch parts[0] {
-	case "38386":
-		key := disputeKey(parts[1], parts[2])
-		held, err := w.heldDispute(key)
-		if err != nil || held == nil || held.CreatedAt > evt.CreatedAt {
-			return err
-		}
-		w.dispute = append(w.dispute, disputeChange{*held, -1})
-		return w.delete(key)
-	case "38385", "0", "10002":
-		kind := map[string]int{"38385": mostro.KindInfo, "0": mostro.KindProfile, "10002": mostro.KindRelayList}[parts[0]]
-		key := authorTombstone(evt.PubKey, kind)
-		if held, err := get(w.txn, key); err == nil && readTime(held) >= int64(evt.CreatedAt) {
-			return nil
-		}
-		record, err := w.authorRecord(evt.PubKey)
-		if err != nil {
-			return err
-		}
-		record.forget(func(_ string, k int, created nostr.Timestamp) bool { return k == kind && created <= evt.CreatedAt })
-		return w.set(key, timeValue(evt.CreatedAt))
-	}
-	return nil
-}
-
-// authorTombstone returns the key of the created_at up to which an author deleted its
-// events of a kind.
-func authorTombstone(pubkey string, kind int) []byte {
-	k := keyOf(strings.Join([]string{"author", strconv.Itoa(kind), pubkey}, ":"))
-	return append([]byte{keyNoAddr}, k[:]...)
-}
-
-func (w *work) heldDispute(key []byte) (*disputeRecord, error) {
-	raw, err := get(w.txn, key)
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	r := &disputeRecord{}
-	return r, json.Unmarshal(raw, r)
-}
-
-// disputed applies the newest state of a dispute.
-func (w *work) disputed(e *mostro.Entry, d mostro.Dispute) error {
-	if gone, err := has(w.txn, idKey(keyNoID, e.Event.ID, e.Event.PubKey)); err != nil || gone {
-		return err
-	}
-	key := disputeKey(d.Pubkey, d.D)
-	held, err := w.heldDispute(key)
-	if err != nil {
-		return err
-	}
-	if held != nil {
-		if !supersedes(d.CreatedAt, d.EventID, held.CreatedAt, held.EventID) {
-			return nil
-		}
-		w.dispute = append(w.dispute, disputeChange{*held, -1})
-	}
-	next := disputeRecord{d.Pubkey, d.D, d.EventID, d.CreatedAt, d.State, e.ReceivedAt}
-	w.dispute = append(w.dispute, disputeChange{next, 1})
-	raw, err := json.Marshal(next)
-	if err != nil {
-		return err
-	}
-	return w.set(key, raw)
-}
-
 // instances returns the number of authors with an Info.
 func (s *authors) instances() int {
 	s.mu.RLock()
@@ -463,4 +328,69 @@ func (s *authors) same(other *authors) error {
 		}
 	}
 	return nil
+}
+
+func (s *authors) infoID(pubkey string) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if a := s.byKey[pubkey]; a != nil && a.Info != nil {
+		return a.Info.EventID
+	}
+	return ""
+}
+
+// list returns the instances whose words match all wanted words, and the other authors of
+// orders.
+func (s *authors) list(wanted []string, now time.Time) ([]*Instance, []Publisher) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var instances []*Instance
+	publishers := []Publisher{}
+	for pubkey, a := range s.byKey {
+		if a.Info != nil {
+			if words.AllBegin(a.words, wanted) {
+				instances = append(instances, a.instance(pubkey, s.note(pubkey, "", now)))
+			}
+			continue
+		}
+		p := Publisher{Pubkey: pubkey, Name: a.name()}
+		most := 0
+		for platform, n := range a.platform {
+			p.Orders += n
+			if n > most || n == most && platform != "" && (p.Platform == "" || platform < p.Platform) {
+				most, p.Platform = n, platform
+			}
+		}
+		if p.Orders > 0 {
+			publishers = append(publishers, p)
+		}
+	}
+	slices.SortFunc(publishers, func(a, b Publisher) int {
+		return cmp.Or(cmp.Compare(b.Orders, a.Orders), strings.Compare(a.Pubkey, b.Pubkey))
+	})
+	return instances, publishers[:min(len(publishers), maxPublishers)]
+}
+
+func (s *authors) instance(pubkey string, now time.Time) (*Instance, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	a := s.byKey[pubkey]
+	if a == nil {
+		return nil, mostro.ErrNotFound
+	}
+	if i := a.instance(pubkey, s.note(pubkey, "", now)); i != nil {
+		return i, nil
+	}
+	return nil, ErrNoInstance
+}
+
+// instance returns a copy of an author, or nil if the author is no instance. The caller
+// holds the lock of authors.
+func (a *author) instance(pubkey string, note Note) *Instance {
+	if a.Info == nil {
+		return nil
+	}
+	return &Instance{Pubkey: pubkey, Name: a.name(), Info: a.Info, Profile: a.Profile, Relays: a.Relays,
+		Orders: maps.Clone(a.orders), Fiats: maps.Clone(a.fiats), Disputes: maps.Clone(a.disputes),
+		Trades: a.orders[mostro.StatusSuccess], VolumeSats: a.volume, FirstSeen: a.first, LastSeen: a.last, Note: note}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -285,7 +286,7 @@ func random(r *rand.Rand, orders int) draft {
 
 // fillRandom adds n random entries: versions in any order of created_at, some archived,
 // infos, and some deletions.
-func fillRandom(r *rand.Rand, l *memLog, n, orders int) {
+func fillRandom(r *rand.Rand, l *memLog, n, addresses int) {
 	seen := map[string]bool{}
 	var ids []*nostr.Event
 	for range n {
@@ -303,14 +304,14 @@ func fillRandom(r *rand.Rand, l *memLog, n, orders int) {
 			}
 			tag := nostr.Tag{"e", victim.ID}
 			if r.IntN(2) == 0 {
-				tag = nostr.Tag{"a", addressOf(victim.PubKey, victim.Tags.GetD())}
+				tag = nostr.Tag{"a", orders.Address(victim.PubKey, victim.Tags.GetD())}
 			}
 			evt = signless(nostr.Event{PubKey: pk, Kind: mostro.KindDeletion, CreatedAt: nostr.Timestamp(t0 - 600 + r.Int64N(700)), Tags: nostr.Tags{tag}})
 		case k == 2 && len(ids) > 0:
 			victim := ids[r.IntN(len(ids))] // an event at an order's address that is not an order
 			evt = signless(nostr.Event{PubKey: victim.PubKey, Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t0 - 500 + r.Int64N(600)), Tags: nostr.Tags{{"d", victim.Tags.GetD()}, {"z", "other"}, {"y", "bondtrade"}}})
 		default:
-			evt = random(r, orders).event()
+			evt = random(r, addresses).event()
 		}
 		if seen[evt.ID] || l.deleted(evt) {
 			continue
@@ -333,6 +334,6 @@ func (l *memLog) deleted(evt *nostr.Event) bool {
 		}
 		tag := e.Event.Tags[0]
 		return tag[0] == "e" && tag[1] == evt.ID ||
-			tag[0] == "a" && tag[1] == addressOf(evt.PubKey, evt.Tags.GetD()) && evt.CreatedAt <= e.Event.CreatedAt
+			tag[0] == "a" && tag[1] == orders.Address(evt.PubKey, evt.Tags.GetD()) && evt.CreatedAt <= e.Event.CreatedAt
 	})
 }

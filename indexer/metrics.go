@@ -3,6 +3,7 @@ package indexer
 import (
 	"time"
 
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -53,8 +54,8 @@ func newMetrics(x *Index) *metrics {
 	m.gauges = []prometheus.Collector{
 		lag(storeBook, func() uint64 { return x.book.cursor.Load() }),
 		lag(storeSearch, func() uint64 { return x.search.cursor.Load() }),
-		gauge("live_orders", "Orders that have not expired, of any status.", func() float64 { live, _ := x.book.live.Load().size(); return float64(live) }),
-		gauge("pending_orders", "Live orders with status pending.", func() float64 { _, pending := x.book.live.Load().size(); return float64(pending) }),
+		gauge("live_orders", "Orders that have not expired, of any status.", func() float64 { live, _ := x.book.live.Load().Size(); return float64(live) }),
+		gauge("pending_orders", "Live orders with status pending.", func() float64 { _, pending := x.book.live.Load().Size(); return float64(pending) }),
 		gauge("instances", "Authors that publish an info event.", func() float64 { return float64(x.book.authors.Load().instances()) }),
 		gauge("search_documents", "Documents in the search index.", func() float64 { n, _ := x.search.docs(); return float64(n) }),
 		gauge("ready", "1 if both stores have caught up with the log, else 0.", func() float64 {
@@ -77,16 +78,16 @@ func (m *metrics) applied(store string, n int, took time.Duration) {
 	m.busy.WithLabelValues(store).Add(took.Seconds())
 }
 
-func (m *metrics) all() []prometheus.Collector {
-	return append([]prometheus.Collector{m.entries, m.busy, m.behind, m.rebuilds, m.queries}, m.gauges...)
+// lag sets the metric of the time since the last applied entry arrived, or 0 if no entry
+// waits.
+func (m *metrics) lag(store string, batch []mostro.Entry, now time.Time) {
+	behind := time.Duration(0)
+	if len(batch) > 0 {
+		behind = max(0, now.Sub(batch[len(batch)-1].ReceivedAt))
+	}
+	m.behind.WithLabelValues(store).Set(behind.Seconds())
 }
 
-// Register adds the metrics of the index to a registry.
-func (x *Index) Register(reg prometheus.Registerer) error {
-	for _, c := range x.metrics.all() {
-		if err := reg.Register(c); err != nil {
-			return err
-		}
-	}
-	return nil
+func (m *metrics) all() []prometheus.Collector {
+	return append([]prometheus.Collector{m.entries, m.busy, m.behind, m.rebuilds, m.queries}, m.gauges...)
 }

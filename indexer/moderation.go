@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -20,36 +21,63 @@ type Rules interface {
 	Hidden() (version uint64, never, onDemand, events map[[32]byte]struct{})
 }
 
-// moderation is a set of rules in the form that queries use. A moderation is never
-// modified.
-type moderation struct {
-	version         uint64
-	never, onDemand map[string]bool // public keys
-	events          map[string]bool
-	versions        map[Key]uint32 // created_at by order, for the order events in events
+// moderator applies the operator's rules. A moderator caches the Hidden of the current
+// version of the rules.
+type moderator struct {
+	rules  Rules  // nil: nothing is hidden
+	events Events // the hidden events, to find their orders
+
+	making sync.Mutex // held while a Hidden is made
+	made   atomic.Pointer[orders.Hidden]
 }
 
-// moderationCache caches the moderation made from the current rules.
-type moderationCache struct {
-	mu   sync.Mutex // held while a moderation is made
-	list atomic.Pointer[moderation]
+// bans returns the keys that are never shown, and the version of the rules, which must not
+// be nil.
+func (m *moderator) bans() (version uint64, banned map[[32]byte]struct{}) {
+	version, banned, _, _ = m.rules.Hidden()
+	return version, banned
 }
 
-// moderation returns the moderation of the current rules, or nil if nothing is hidden.
-func (x *Index) moderation(ctx context.Context) (*moderation, error) {
-	if x.cfg.Rules == nil {
+// keyHidden returns a function that reports whether a key is banned or quarantined.
+func (m *moderator) keyHidden() func(pubkey string) bool {
+	if m.rules == nil {
+		return func(string) bool { return false }
+	}
+	_, never, onDemand, _ := m.rules.Hidden()
+	return func(pubkey string) bool {
+		var key [32]byte
+		_, err := hex.Decode(key[:], []byte(pubkey))
+		_, banned := never[key]
+		_, quarantined := onDemand[key]
+		return err == nil && (banned || quarantined)
+	}
+}
+
+// visible returns mostro.ErrNotFound if the rules hide the event of an author. If id is
+// "", visible asks about the author alone. If spam is set, quarantined keys are visible.
+func (m *moderator) visible(ctx context.Context, pubkey, id string, spam bool) error {
+	hidden, err := m.hidden(ctx)
+	if err == nil && hidden.Hides(pubkey, id, spam) {
+		err = mostro.ErrNotFound
+	}
+	return err
+}
+
+// hidden returns the Hidden of the current rules, or nil if nothing is hidden.
+func (m *moderator) hidden(ctx context.Context) (*orders.Hidden, error) {
+	if m.rules == nil {
 		return nil, nil
 	}
-	version, never, onDemand, events := x.cfg.Rules.Hidden()
+	version, never, onDemand, events := m.rules.Hidden()
 	if len(never)+len(onDemand)+len(events) == 0 {
 		return nil, nil
 	}
-	if have := x.moderated.list.Load(); have != nil && have.version == version {
+	if have := m.made.Load(); have != nil && have.Version == version {
 		return have, nil
 	}
-	x.moderated.mu.Lock()
-	defer x.moderated.mu.Unlock()
-	if have := x.moderated.list.Load(); have != nil && have.version == version {
+	m.making.Lock()
+	defer m.making.Unlock()
+	if have := m.made.Load(); have != nil && have.Version == version {
 		return have, nil
 	}
 	names := func(set map[[32]byte]struct{}) map[string]bool {
@@ -59,9 +87,9 @@ func (x *Index) moderation(ctx context.Context) (*moderation, error) {
 		}
 		return out
 	}
-	list := &moderation{version: version, never: names(never), onDemand: names(onDemand), events: names(events), versions: map[Key]uint32{}}
-	for id := range list.events {
-		evt, err := x.cfg.Events.Event(ctx, id)
+	list := &orders.Hidden{Version: version, Never: names(never), OnDemand: names(onDemand), Events: names(events), Versions: map[orders.Key]uint32{}}
+	for id := range list.Events {
+		evt, err := m.events.Event(ctx, id)
 		if errors.Is(err, mostro.ErrNotFound) {
 			continue // the log does not hold the event, and the relay refuses a banned event
 		}
@@ -69,32 +97,9 @@ func (x *Index) moderation(ctx context.Context) (*moderation, error) {
 			return nil, fmt.Errorf("banned event %s: %w", id, err)
 		}
 		if evt.Kind == mostro.KindOrder {
-			list.versions[keyOf(addressOf(evt.PubKey, evt.Tags.GetD()))] = clampTime(int64(evt.CreatedAt))
+			list.Versions[orders.KeyOf(orders.Address(evt.PubKey, evt.Tags.GetD()))] = orders.ClampTime(int64(evt.CreatedAt))
 		}
 	}
-	x.moderated.list.Store(list)
+	m.made.Store(list)
 	return list, nil
-}
-
-// hides reports whether an event of an author is hidden. If spam is set, quarantined
-// authors stay visible.
-func (l *moderation) hides(pubkey, id string, spam bool) bool {
-	return l != nil && (l.never[pubkey] || l.events[id] || !spam && l.onDemand[pubkey])
-}
-
-// authors returns the public keys whose orders are hidden. If spam is set, quarantined
-// keys are left out.
-func (l *moderation) authors(spam bool) (keys []string) {
-	if l == nil {
-		return nil
-	}
-	for k := range l.never {
-		keys = append(keys, k)
-	}
-	for k := range l.onDemand {
-		if !spam {
-			keys = append(keys, k)
-		}
-	}
-	return keys
 }

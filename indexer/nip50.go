@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/livebook"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
@@ -21,29 +23,29 @@ const MaxSearch = 1000
 // first: the infos of instances and the orders whose words match. Every returned event
 // also matches the other conditions of the filter. If the search has only key:value pairs
 // and no words, the newest orders come first.
-func (x *Index) Search(ctx context.Context, f nostr.Filter) ([]string, error) {
+func (f *Finder) Search(ctx context.Context, filter nostr.Filter) ([]string, error) {
 	start := time.Now()
-	defer func() { x.metrics.queries.WithLabelValues("nip50").Observe(time.Since(start).Seconds()) }()
-	q, none := ParseSearch(f.Search)
-	limit := f.Limit
+	defer func() { f.metrics.queries.WithLabelValues("nip50").Observe(time.Since(start).Seconds()) }()
+	q, none := orders.ParseSearch(filter.Search)
+	limit := filter.Limit
 	if limit <= 0 || limit > MaxSearch {
 		limit = MaxSearch
 	}
-	if none || f.LimitZero {
+	if none || filter.LimitZero {
 		return nil, nil
 	}
 	wanted := words.Asked(q.Text)
 	if len(wanted) == 0 && q.Text != "" {
 		return nil, nil
 	}
-	mod, err := x.moderation(ctx)
+	mod, err := f.rules.hidden(ctx)
 	if err != nil {
 		return nil, err
 	}
-	q.hidden = mod
-	n := &nip50{x: x, ctx: ctx, filter: f, limit: limit, now: x.cfg.Now()}
-	wantKind := func(kind int) bool { return len(f.Kinds) == 0 || slices.Contains(f.Kinds, kind) }
-	if len(wanted) > 0 && !q.filtered() && // the words may name instances
+	q.Hidden = mod
+	n := &nip50{finder: f, ctx: ctx, filter: filter, limit: limit, now: f.now()}
+	wantKind := func(kind int) bool { return len(filter.Kinds) == 0 || slices.Contains(filter.Kinds, kind) }
+	if len(wanted) > 0 && !q.Filtered() && // the words may name instances
 		(wantKind(mostro.KindInfo) || wantKind(mostro.KindOrder)) {
 		if err := n.infos(&q, wanted); err != nil {
 			return nil, err
@@ -59,7 +61,7 @@ func (x *Index) Search(ctx context.Context, f nostr.Filter) ([]string, error) {
 
 // nip50 is one NIP-50 answer while it is collected.
 type nip50 struct {
-	x      *Index
+	finder *Finder
 	ctx    context.Context
 	filter nostr.Filter
 	limit  int
@@ -75,7 +77,7 @@ func (n *nip50) offer(id string, looked bool) (full bool, err error) {
 		n.ids = append(n.ids, id)
 		return len(n.ids) >= n.limit, nil
 	}
-	evt, err := n.x.cfg.Events.Event(n.ctx, id)
+	evt, err := n.finder.events.Event(n.ctx, id)
 	if errors.Is(err, mostro.ErrNotFound) {
 		return false, nil // deleted in the meantime
 	}
@@ -88,13 +90,13 @@ func (n *nip50) offer(id string, looked bool) (full bool, err error) {
 	return len(n.ids) >= n.limit, nil
 }
 
-func (n *nip50) infos(q *Query, wanted []string) error {
-	s := n.x.book.authors.Load()
+func (n *nip50) infos(q *orders.Query, wanted []string) error {
+	s := n.finder.book.authors.Load()
 	found := s.matching(wanted)
 	slices.SortStableFunc(found, func(a, b string) int { return cmp.Compare(s.marked(a), s.marked(b)) })
 	for _, pubkey := range found {
-		id := n.x.book.authors.Load().infoID(pubkey)
-		if id == "" || q.hidden.hides(pubkey, id, q.Spam) {
+		id := n.finder.book.authors.Load().infoID(pubkey)
+		if id == "" || q.Hidden.Hides(pubkey, id, q.Spam) {
 			continue
 		}
 		if full, err := n.offer(id, false); full || err != nil {
@@ -104,16 +106,7 @@ func (n *nip50) infos(q *Query, wanted []string) error {
 	return nil
 }
 
-func (s *authors) infoID(pubkey string) string {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if a := s.byKey[pubkey]; a != nil && a.Info != nil {
-		return a.Info.EventID
-	}
-	return ""
-}
-
-func (n *nip50) orders(q Query, wanted []string) error {
+func (n *nip50) orders(q orders.Query, wanted []string) error {
 	if len(n.ids) >= n.limit {
 		return nil
 	}
@@ -125,19 +118,19 @@ func (n *nip50) orders(q Query, wanted []string) error {
 		}
 	}
 	if n.filter.Since != nil {
-		q.since = clampTime(int64(*n.filter.Since))
+		q.Since = orders.ClampTime(int64(*n.filter.Since))
 	}
 	if n.filter.Until != nil {
 		if *n.filter.Until <= 0 {
 			return nil
 		}
-		q.until = clampTime(int64(*n.filter.Until))
+		q.Until = orders.ClampTime(int64(*n.filter.Until))
 	}
 	if !narrowByTags(&q, n.filter.Tags) {
 		return nil
 	}
-	n.x.sweep(n.now)
-	all, err := n.x.resolve(n.ctx, wanted)
+	n.finder.book.sweep(n.now)
+	all, err := n.finder.resolve(n.ctx, wanted)
 	if err != nil {
 		return err
 	}
@@ -151,7 +144,7 @@ func (n *nip50) orders(q Query, wanted []string) error {
 // BUG: the book holds only the first f tag of an order, so a search with #f for another f
 // tag of the order does not find the order. (A Peach bridge of 2024 wrote such events; a
 // plain #f filter finds them.)
-func narrowByTags(q *Query, tags nostr.TagMap) bool {
+func narrowByTags(q *orders.Query, tags nostr.TagMap) bool {
 	buckets := map[string][]mostro.Status{
 		"pending": {mostro.StatusPending}, "in-progress": {mostro.StatusInProgress}, "canceled": {mostro.StatusCanceled},
 		"success": {mostro.StatusSuccess, mostro.StatusGone}, "expired": {mostro.StatusExpired},
@@ -197,13 +190,13 @@ func narrow[T comparable](have *[]T, want []T) bool {
 
 // walk offers the live orders that match q and its words, the best first. If there are no
 // words, the newest come first.
-func (n *nip50) walk(q *Query, all []word) error {
-	var after *ranked
+func (n *nip50) walk(q *orders.Query, all []livebook.Word) error {
+	var after *livebook.Ranked
 	for size := max(16, n.limit-len(n.ids)); ; size = min(2*size, 500) {
-		found := n.x.book.live.Load().best(q, all, after, size)
-		keys := make([]Key, len(found))
+		found := n.finder.book.live.Load().Best(q, all, after, size)
+		keys := make([]orders.Key, len(found))
 		for i, h := range found {
-			keys[i] = h.id
+			keys[i] = h.ID
 		}
 		if full, err := n.records(q, keys); full || err != nil || len(found) < size {
 			return err
@@ -213,16 +206,16 @@ func (n *nip50) walk(q *Query, all []word) error {
 }
 
 // records offers the current versions of the orders with the given keys.
-func (n *nip50) records(q *Query, keys []Key) (full bool, err error) {
+func (n *nip50) records(q *orders.Query, keys []orders.Key) (full bool, err error) {
 	if n.ctx.Err() != nil {
 		return true, n.ctx.Err()
 	}
-	records, err := n.x.book.records(keys)
+	records, err := n.finder.book.records(keys)
 	if err != nil {
 		return true, err
 	}
 	for _, r := range records {
-		if r == nil || !r.liveAt(n.now) || !q.matches(&r.Version, n.now) {
+		if r == nil || !r.LiveAt(n.now) || !q.Matches(&r.Version, n.now) {
 			continue
 		}
 		if full, err := n.offer(r.Order.EventID, true); full || err != nil {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -154,16 +155,16 @@ func (k *known) class(v *mversion) int {
 }
 
 // wants is a second implementation of Query.matches, written from the documentation.
-func wants(q *Query, v *mversion, now int64) bool {
+func wants(q *orders.Query, v *mversion, now int64) bool {
 	if !v.isOrder {
 		return false
 	}
 	open := v.live(now) && v.Status == "pending"
-	if q.Open == OpenTrue && (!v.live(now) || len(q.Status) == 0 && v.Status != "pending") || q.Open == OpenFalse && open {
+	if q.Open == orders.OpenTrue && (!v.live(now) || len(q.Status) == 0 && v.Status != "pending") || q.Open == orders.OpenFalse && open {
 		return false
 	}
 	in := func(all []string, s string) bool { return len(all) == 0 || slices.Contains(all, s) }
-	if !in(texts(q.Side), string(v.Side)) || !in(texts(q.Status), string(v.Status)) || !in(q.Fiat, v.Fiat) || !in(q.Platform, v.Platform) ||
+	if !in(stringsOf(q.Side), string(v.Side)) || !in(stringsOf(q.Status), string(v.Status)) || !in(q.Fiat, v.Fiat) || !in(q.Platform, v.Platform) ||
 		!in(q.Network, v.Network) || !in(q.Instance, v.Pubkey) {
 		return false
 	}
@@ -215,12 +216,12 @@ func naiveWords(text, ask string) bool {
 	return true
 }
 
-func (q *Query) naiveKey(v *mversion) float64 {
+func naiveKey(q *orders.Query, v *mversion) float64 {
 	unknown := math.Inf(1)
-	if sorts[q.sort()].descending {
+	if _, descending := q.Order(); descending {
 		unknown = math.Inf(-1)
 	}
-	switch strings.TrimPrefix(string(q.sort()), "-") {
+	switch strings.TrimPrefix(string(q.Sort), "-") {
 	case "premium":
 		if v.PremiumPct == nil {
 			return unknown
@@ -244,16 +245,30 @@ func (q *Query) naiveKey(v *mversion) float64 {
 	return float64(v.CreatedAt)
 }
 
+func stringsOf[T ~string](all []T) (out []string) {
+	for _, v := range all {
+		out = append(out, string(v))
+	}
+	return out
+}
+
+// tally counts one value, if it is stated.
+func tally(to map[string]int, value string) {
+	if value != "" {
+		to[value]++
+	}
+}
+
 // answer returns the event ids of a query in order, and its facets.
-func (m *model) answer(q *Query, k *known, now int64) ([]string, Facets) {
+func (m *model) answer(q *orders.Query, k *known, now int64) ([]string, orders.Facets) {
 	type row struct {
 		class   int
 		key     float64
-		id      Key
+		id      orders.Key
 		eventID string
 	}
 	var rows []row
-	f := newFacets()
+	f := orders.NewFacets()
 	for address, head := range m.heads {
 		v := head
 		if !q.At.IsZero() {
@@ -271,25 +286,25 @@ func (m *model) answer(q *Query, k *known, now int64) ([]string, Facets) {
 			continue
 		}
 		class := 0
-		if q.Open == OpenTrue && q.At.IsZero() && q.Sort != SortNewest && q.Sort != SortOldest {
+		if q.Open == orders.OpenTrue && q.At.IsZero() && q.Sort != orders.SortNewest && q.Sort != orders.SortOldest {
 			class = k.class(v)
 		}
-		rows = append(rows, row{class, q.naiveKey(v), keyOf(address), v.EventID})
-		count(f.Fiat, v.Fiat, 1)
-		count(f.Side, string(v.Side), 1)
-		count(f.Status, string(v.Status), 1)
-		count(f.Platform, v.Platform, 1)
+		rows = append(rows, row{class, naiveKey(q, v), orders.KeyOf(address), v.EventID})
+		tally(f.Fiat, v.Fiat)
+		tally(f.Side, string(v.Side))
+		tally(f.Status, string(v.Status))
+		tally(f.Platform, v.Platform)
 		distinct := map[string]bool{}
 		for _, pm := range v.Methods {
 			distinct[plain.Replace(strings.ToLower(pm))] = true
 		}
 		for pm := range distinct {
-			count(f.Method, pm, 1)
+			tally(f.Method, pm)
 		}
 	}
 	slices.SortFunc(rows, func(a, b row) int {
 		c := cmp.Or(cmp.Compare(a.key, b.key), strings.Compare(string(a.id[:]), string(b.id[:])))
-		if sorts[q.sort()].descending {
+		if _, descending := q.Order(); descending {
 			c = -c
 		}
 		return cmp.Or(cmp.Compare(a.class, b.class), c)
@@ -301,10 +316,10 @@ func (m *model) answer(q *Query, k *known, now int64) ([]string, Facets) {
 	return out, f
 }
 
-func randomQuery(r *rand.Rand) Query {
+func randomQuery(r *rand.Rand) orders.Query {
 	some := func(n int) bool { return r.IntN(n) == 0 }
 	num := func(all ...float64) *float64 { v := all[r.IntN(len(all))]; return &v }
-	q := Query{Limit: 1 + r.IntN(20), Open: Openness(r.IntN(3))}
+	q := orders.Query{Limit: 1 + r.IntN(20), Open: orders.Openness(r.IntN(3))}
 	if some(4) {
 		q.Fiat = []string{[]string{"USD", "EUR", "XXX"}[r.IntN(3)], "VES"}[:1+r.IntN(2)]
 	}
@@ -327,29 +342,29 @@ func randomQuery(r *rand.Rand) Query {
 		q.Network = []string{"testnet"}
 	}
 	if some(6) {
-		q.Amount = Span{num(0, 500, 7500), nil}
+		q.Amount = orders.Span{Min: num(0, 500, 7500)}
 		if some(2) {
 			q.Amount.Max = num(1000, 50000)
 		}
 	}
 	if some(6) {
-		q.Premium = Span{num(-2, 0, 1), num(1.5, 3, 10)}
+		q.Premium = orders.Span{Min: num(-2, 0, 1), Max: num(1.5, 3, 10)}
 	}
 	if some(6) {
-		q.Rating = Span{Min: num(0, 0.5, 1, 4.5, 4.6)}
+		q.Rating = orders.Span{Min: num(0, 0.5, 1, 4.5, 4.6)}
 	}
 	if some(6) {
-		q.FiatAmount = Span{num(5, 60, 100), num(100, 300)}
+		q.FiatAmount = orders.Span{Min: num(5, 60, 100), Max: num(100, 300)}
 	}
 	if some(3) {
 		q.Text = []string{"transf", "pago movil", "Venezuela", "banco de venezuela", "mostro 2", "efectivo", "zelle bolívares", "español", "nothing", "mos"}[r.IntN(10)]
 	}
-	q.Sort = append(slices.Sorted(maps.Keys(sorts)), "", SortTrusted)[r.IntN(len(sorts)+2)]
+	q.Sort = []orders.Sort{orders.SortAmountDesc, orders.SortExpiryDesc, orders.SortPremiumDesc, orders.SortAmount, orders.SortExpiry, orders.SortNewest, orders.SortOldest, orders.SortPremium, "", orders.SortTrusted}[r.IntN(10)]
 	return q
 }
 
 // pages reads all pages of a query.
-func pages(t *testing.T, x *Index, q Query) (ids []string, first *Answer) {
+func pages(t *testing.T, x *Index, q orders.Query) (ids []string, first *Answer) {
 	t.Helper()
 	for n := 0; ; n++ {
 		a, err := x.Orders(t.Context(), q)
@@ -372,13 +387,12 @@ func pages(t *testing.T, x *Index, q Query) (ids []string, first *Answer) {
 	}
 }
 
-func sameFacets(a, b Facets) bool {
+func sameFacets(a, b orders.Facets) bool {
 	return maps.Equal(a.Fiat, b.Fiat) && maps.Equal(a.Side, b.Side) && maps.Equal(a.Status, b.Status) && maps.Equal(a.Platform, b.Platform) && maps.Equal(a.Method, b.Method)
 }
 
 func TestEveryQueryEqualsTheNaiveFilter(t *testing.T) {
 	r := newRand(t)
-	defer func(was int) { manySlots = was }(manySlots)
 	queries := 100
 	if testing.Short() {
 		queries = 20
@@ -388,7 +402,7 @@ func TestEveryQueryEqualsTheNaiveFilter(t *testing.T) {
 		o := openTest(t, l, clk, "")
 		seen := &known{}
 		for step := range 3 {
-			manySlots = []int{1 << 14, 0, 30}[step]
+			o.book.live.Load().DenseAbove = []int{1 << 14, 0, 30}[step]
 			fillRandom(r, l, 300, 60)
 			clk.set(t0 + int64(step*60))
 			o.catchUp(t)
@@ -473,7 +487,7 @@ func TestRestartAnywhereEqualsRebuild(t *testing.T) {
 			}
 			l.failAt = 0
 			if r.IntN(2) == 0 {
-				if err := x.bookPass(t.Context()); err != nil {
+				if err := x.books.pass(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -515,7 +529,7 @@ func TestSearchAnswersNIP50Filters(t *testing.T) {
 	now := clk.now().Unix()
 	for range 200 {
 		f := nostr.Filter{Limit: 1 + r.IntN(400)}
-		q := Query{Open: OpenAny}
+		q := orders.Query{Open: orders.OpenAny}
 		words := []string{"", "transf", "pago movil", "venezuela", "zelle"}[r.IntN(5)]
 		q.Text = words
 		f.Search = words
@@ -587,7 +601,7 @@ func TestExpiryIsToTheSecond(t *testing.T) {
 	for _, at := range []struct{ second, live int64 }{{t0 + 49, 3}, {t0 + 50, 2}, {t0 + 99, 2}, {t0 + 100, 1}, {t0 + 5000, 1}} {
 		clk.set(at.second)
 		for _, text := range []string{"", "zel"} {
-			a, err := o.Orders(t.Context(), Query{Text: text})
+			a, err := o.Orders(t.Context(), orders.Query{Text: text})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -600,7 +614,7 @@ func TestExpiryIsToTheSecond(t *testing.T) {
 			t.Errorf("at +%d: search gives %d (%v), want %d", at.second-t0, len(ids), err, at.live)
 		}
 		o.catchUp(t)
-		a, err := o.Orders(t.Context(), Query{Open: OpenAny})
+		a, err := o.Orders(t.Context(), orders.Query{Open: orders.OpenAny})
 		if err != nil || a.Total != 3 {
 			t.Errorf("at +%d: %d orders in all (%v), want 3", at.second-t0, a.Total, err)
 		}
@@ -614,8 +628,8 @@ func TestCursorIsStableUnderInserts(t *testing.T) {
 		l.add(draft{d: strconv.Itoa(i), at: t0 + int64(i/10), methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
 	}
 	o.catchUp(t)
-	for _, sort := range []Sort{SortNewest, SortPremium, SortExpiry} {
-		q := Query{Limit: 7, Sort: sort}
+	for _, sort := range []orders.Sort{orders.SortNewest, orders.SortPremium, orders.SortExpiry} {
+		q := orders.Query{Limit: 7, Sort: sort}
 		seen := map[string]bool{}
 		for n := 0; ; n++ {
 			a, err := o.Orders(t.Context(), q)

@@ -5,25 +5,29 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/indexer/livebook"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 	"golang.org/x/sync/errgroup"
 )
 
 // eachHead calls fn with the packed record of every order. fn must not keep the slice.
-func eachHead(txn *badger.Txn, fn func(Key, []byte) error) error {
+func eachHead(txn *badger.Txn, fn func(orders.Key, []byte) error) error {
 	opt := badger.DefaultIteratorOptions
 	opt.Prefix = []byte{keyHead}
 	it := txn.NewIterator(opt)
 	defer it.Close()
 	for it.Rewind(); it.Valid(); it.Next() {
-		k := Key(it.Item().Key()[1:])
+		k := orders.Key(it.Item().Key()[1:])
 		if err := it.Item().Value(func(v []byte) error { return fn(k, v) }); err != nil {
 			return err
 		}
@@ -33,11 +37,11 @@ func eachHead(txn *badger.Txn, fn func(Key, []byte) error) error {
 
 // eachRecord calls fn with every order, in no defined order. Several goroutines read and
 // unpack records. fn is called only by the caller's goroutine.
-func eachRecord(db *badger.DB, fn func(Key, *Record)) error {
+func eachRecord(db *badger.DB, fn func(orders.Key, *orders.Record)) error {
 	const readers, many = 4, 256
 	type found struct {
-		key Key
-		r   *Record
+		key orders.Key
+		r   *orders.Record
 	}
 	parts := make(chan []found, readers) // if the channel is full, readers wait
 	g, ctx := errgroup.WithContext(context.Background())
@@ -58,12 +62,12 @@ func eachRecord(db *badger.DB, fn func(Key, *Record)) error {
 				defer it.Close()
 				end := 256 / readers * (i + 1) // end of the range of the first byte of keys
 				for it.Seek([]byte{keyHead, byte(256 / readers * i)}); it.ValidForPrefix([]byte{keyHead}); it.Next() {
-					k := Key(it.Item().Key()[1:])
+					k := orders.Key(it.Item().Key()[1:])
 					if int(k[0]) >= end {
 						break
 					}
 					if err := it.Item().Value(func(packed []byte) error {
-						r, err := unpackRecord(packed)
+						r, err := orders.UnpackRecord(packed)
 						part = append(part, found{k, r})
 						return err
 					}); err != nil {
@@ -96,15 +100,15 @@ func eachRecord(db *badger.DB, fn func(Key, *Record)) error {
 	return <-done
 }
 
-func olderVersions(txn *badger.Txn, k Key) ([]*Version, error) {
+func olderVersions(txn *badger.Txn, k orders.Key) ([]*orders.Version, error) {
 	opt := badger.DefaultIteratorOptions
 	opt.Prefix = append([]byte{keyOlder}, k[:]...)
 	it := txn.NewIterator(opt)
 	defer it.Close()
-	var out []*Version
+	var out []*orders.Version
 	for it.Rewind(); it.Valid(); it.Next() {
 		if err := it.Item().Value(func(raw []byte) error {
-			v, err := unpackVersion(raw)
+			v, err := orders.UnpackVersion(raw)
 			out = append(out, v)
 			return err
 		}); err != nil {
@@ -115,8 +119,8 @@ func olderVersions(txn *badger.Txn, k Key) ([]*Version, error) {
 }
 
 // record returns the newest state of an order, or mostro.ErrNotFound if there is none.
-func (b *book) record(k Key) (*Record, error) {
-	records, err := b.records([]Key{k})
+func (b *book) record(k orders.Key) (*orders.Record, error) {
+	records, err := b.records([]orders.Key{k})
 	if err == nil && records[0] == nil {
 		err = mostro.ErrNotFound
 	}
@@ -128,12 +132,12 @@ func (b *book) record(k Key) (*Record, error) {
 
 // records returns the orders of keys, with nil for an order that does not exist or was
 // withdrawn. Records are shared and must not be changed.
-func (b *book) records(keys []Key) ([]*Record, error) {
+func (b *book) records(keys []orders.Key) ([]*orders.Record, error) {
 	out, missing, changes := b.recent.get(keys)
 	if missing == 0 {
 		return out, nil
 	}
-	read := make([]Key, 0, missing)
+	read := make([]orders.Key, 0, missing)
 	at := make([]int, 0, missing)
 	for i, r := range out {
 		if r == nil {
@@ -152,8 +156,8 @@ func (b *book) records(keys []Key) ([]*Record, error) {
 }
 
 // read is records without the cache.
-func (b *book) read(keys []Key) ([]*Record, error) {
-	out := make([]*Record, len(keys))
+func (b *book) read(keys []orders.Key) ([]*orders.Record, error) {
+	out := make([]*orders.Record, len(keys))
 	err := b.view(func(txn *badger.Txn) error {
 		for i, k := range keys {
 			it, err := txn.Get(headKey(k))
@@ -164,7 +168,7 @@ func (b *book) read(keys []Key) ([]*Record, error) {
 				return err
 			}
 			if err := it.Value(func(raw []byte) error {
-				r, err := unpackRecord(raw)
+				r, err := orders.UnpackRecord(raw)
 				if err == nil && !r.Withdrawn {
 					out[i] = r
 				}
@@ -179,8 +183,8 @@ func (b *book) read(keys []Key) ([]*Record, error) {
 }
 
 // history returns all versions of an order, oldest first.
-func (b *book) history(k Key) ([]*Version, error) {
-	var out []*Version
+func (b *book) history(k orders.Key) ([]*orders.Version, error) {
+	var out []*orders.Version
 	err := b.view(func(txn *badger.Txn) error {
 		raw, err := get(txn, headKey(k))
 		if errors.Is(err, badger.ErrKeyNotFound) {
@@ -189,7 +193,7 @@ func (b *book) history(k Key) ([]*Version, error) {
 		if err != nil {
 			return err
 		}
-		head, err := unpackRecord(raw)
+		head, err := orders.UnpackRecord(raw)
 		if err != nil {
 			return err
 		}
@@ -204,7 +208,7 @@ func (b *book) history(k Key) ([]*Version, error) {
 // historyPage returns up to limit versions of an order, oldest first: the newest ones
 // before cursor, or the newest of all if cursor is "". next is the cursor of the older
 // versions, or "" if there are none.
-func (b *book) historyPage(k Key, cursor string, limit int) (out []*Version, next string, err error) {
+func (b *book) historyPage(k orders.Key, cursor string, limit int) (out []*orders.Version, next string, err error) {
 	err = b.view(func(txn *badger.Txn) error {
 		prefix := append([]byte{keyOlder}, k[:]...)
 		from := append(slices.Clone(prefix), 0xff)
@@ -217,7 +221,7 @@ func (b *book) historyPage(k Key, cursor string, limit int) (out []*Version, nex
 			if err != nil {
 				return err
 			}
-			head, err := unpackRecord(raw)
+			head, err := orders.UnpackRecord(raw)
 			if err != nil {
 				return err
 			}
@@ -225,7 +229,7 @@ func (b *book) historyPage(k Key, cursor string, limit int) (out []*Version, nex
 		} else {
 			at, err := base64.RawURLEncoding.DecodeString(cursor)
 			if err != nil || len(at) != len(prefix)+8+32 || !bytes.HasPrefix(at, prefix) {
-				return &QueryError{"cursor", "not a cursor of this order's history; start again without it"}
+				return &orders.QueryError{Param: "cursor", Reason: "not a cursor of this order's history; start again without it"}
 			}
 			from = at
 		}
@@ -241,7 +245,7 @@ func (b *book) historyPage(k Key, cursor string, limit int) (out []*Version, nex
 			}
 			last = it.Item().KeyCopy(last)
 			if err := it.Item().Value(func(raw []byte) error {
-				v, err := unpackVersion(raw)
+				v, err := orders.UnpackVersion(raw)
 				out = append(out, v)
 				return err
 			}); err != nil {
@@ -302,28 +306,81 @@ func (b *book) digest() (string, error) {
 func (b *book) check() error {
 	now := b.now()
 	held, authors := b.live.Load(), b.authors.Load()
-	held.expire(now)
-	fresh, sums := newColumnStore(), newAuthors()
-	fresh.judge(authors.judgements(nil, now))
+	held.Expire(now)
+	fresh, sums := livebook.New(), newAuthors()
+	fresh.Judge(authors.judgements(nil, now))
 	err := b.view(func(txn *badger.Txn) error {
 		if err := sums.load(txn, now); err != nil {
 			return err
 		}
-		return eachHead(txn, func(k Key, packed []byte) error {
-			r, err := unpackRecord(packed)
+		return eachHead(txn, func(k orders.Key, packed []byte) error {
+			r, err := orders.UnpackRecord(packed)
 			if err != nil {
 				return err
 			}
 			sums.count(&r.Version, r.FirstSeenAt, 1)
-			fresh.update([]item{{k, r}}, nil, now)
+			fresh.Update([]livebook.Item{{Key: k, Record: r}}, nil, now)
 			return nil
 		})
 	})
 	if err != nil {
 		return err
 	}
-	if err := held.same(fresh); err != nil {
+	if err := held.Same(fresh); err != nil {
 		return fmt.Errorf("live orders: %w", err)
 	}
 	return authors.same(sums)
+}
+
+// eachAt calls fn with every order in its newest version signed at or before a time.
+// Versions that were history when they arrived count as well, because the query asks
+// about the time of signing.
+func (b *book) eachAt(ctx context.Context, at time.Time, fn func(orders.Key, *orders.Record)) error {
+	limit := at.Unix()
+	return b.view(func(txn *badger.Txn) error {
+		older := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{keyOlder}, PrefetchValues: false})
+		defer older.Close()
+		older.Rewind()
+		n := 0
+		return eachHead(txn, func(k orders.Key, packed []byte) error {
+			if n++; n%1024 == 0 && ctx.Err() != nil {
+				return ctx.Err()
+			}
+			var last []byte // key of the newest older version signed by then
+			for older.Valid() {
+				key := older.Item().Key()
+				c := bytes.Compare(key[1:17], k[:])
+				if c > 0 {
+					break
+				}
+				if c == 0 && int64(binary.BigEndian.Uint64(key[17:25])) <= limit {
+					last = older.Item().KeyCopy(last)
+				}
+				older.Next()
+			}
+			r, err := orders.UnpackRecord(packed)
+			if err != nil {
+				return err
+			}
+			if int64(r.Order.CreatedAt) > limit {
+				if last == nil {
+					return nil
+				}
+				raw, err := get(txn, last)
+				if err != nil {
+					return err
+				}
+				v, err := orders.UnpackVersion(raw)
+				if err != nil {
+					return err
+				}
+				r.Version = *v
+			}
+			r.Archived = false
+			if !r.Withdrawn {
+				fn(k, r)
+			}
+			return nil
+		})
+	})
 }

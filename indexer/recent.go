@@ -1,13 +1,17 @@
 package indexer
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/mostrodex/mostrodex/indexer/orders"
+)
 
 // recent is a cache of the records read last, in unpacked form. Most queries ask for the
 // first pages of a book. Records in the cache are shared and must not be changed.
 type recent struct {
 	mu       sync.Mutex
 	changes  uint64 // calls of drop and clear so far
-	now, was map[Key]*Record
+	now, was map[orders.Key]*orders.Record
 }
 
 // recentRecords bounds each of the two generations. If the newer one is full, the older
@@ -16,8 +20,8 @@ const recentRecords = 4096
 
 // get returns the cached records, nil for a record that is not cached, with the number of
 // those, and the count of changes that put takes.
-func (c *recent) get(keys []Key) (out []*Record, missing int, changes uint64) {
-	out = make([]*Record, len(keys))
+func (c *recent) get(keys []orders.Key) (out []*orders.Record, missing int, changes uint64) {
+	out = make([]*orders.Record, len(keys))
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, k := range keys {
@@ -34,16 +38,16 @@ func (c *recent) get(keys []Key) (out []*Record, missing int, changes uint64) {
 	return out, missing, c.changes
 }
 
-func (c *recent) keep(k Key, r *Record) {
+func (c *recent) keep(k orders.Key, r *orders.Record) {
 	if c.now == nil || len(c.now) >= recentRecords {
-		c.now, c.was = make(map[Key]*Record, recentRecords), c.now
+		c.now, c.was = make(map[orders.Key]*orders.Record, recentRecords), c.now
 	}
 	c.now[k] = r
 }
 
 // put caches records read from the store. If any record has changed since get returned
 // changes, put does nothing, because the records may be out of date.
-func (c *recent) put(keys []Key, records []*Record, changes uint64) {
+func (c *recent) put(keys []orders.Key, records []*orders.Record, changes uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.changes != changes {
@@ -57,7 +61,7 @@ func (c *recent) put(keys []Key, records []*Record, changes uint64) {
 }
 
 // drop removes changed records from the cache.
-func (c *recent) drop(changed map[Key]*Record) {
+func (c *recent) drop(changed map[orders.Key]*orders.Record) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.changes++

@@ -153,7 +153,7 @@ func TestScale(t *testing.T) {
 	}
 	x := open()
 	start := time.Now()
-	if err := x.bookPass(t.Context()); err != nil {
+	if err := x.books.pass(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	took := time.Since(start)
@@ -163,7 +163,7 @@ func TestScale(t *testing.T) {
 		start = time.Now()
 		before := cpu(t)
 		for {
-			more, err := x.searchPass(t.Context())
+			more, err := x.searches.pass(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -262,7 +262,7 @@ func TestScale(t *testing.T) {
 	// Lag of the book under queries, with entries that arrive one by one.
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- x.followBook(ctx) }()
+	go func() { done <- x.books.follow(ctx) }()
 	busy := make(chan struct{})
 	go func() {
 		measure("all mixed, while writing", func(r *rand.Rand) string { return targets[r.IntN(8)].make(r) }, 8, 200)

@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -21,6 +22,8 @@ import (
 	"github.com/blevesearch/bleve/v2/search"
 	"github.com/blevesearch/bleve/v2/search/query"
 	index "github.com/blevesearch/bleve_index_api"
+	"github.com/mostrodex/mostrodex/indexer/livebook"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
 )
 
@@ -50,7 +53,7 @@ const (
 	fieldRating  = "sr" // of the maker
 )
 
-var sortFields = [numOrders]string{byCreated: fieldCreated, byPremium: fieldPremium, byAmount: fieldAmount, byExpiry: fieldExpiry}
+var sortFields = [orders.NumOrders]string{orders.ByCreated: fieldCreated, orders.ByPremium: fieldPremium, orders.ByAmount: fieldAmount, orders.ByExpiry: fieldExpiry}
 
 // Options of fields: no stored values, no positions, no frequencies. Fields that are
 // sorted or counted have doc values.
@@ -74,6 +77,9 @@ type searchIndex struct {
 
 	state  searchState   // as of the last batch; owned by the writer
 	cursor atomic.Uint64 // copy of state.cursor for other goroutines
+
+	generation   atomic.Uint64 // number of batches written
+	descriptions descriptionCache
 }
 
 // oneWorker limits Bleve to one analysis thread, so that indexing text does not slow down
@@ -197,15 +203,15 @@ func (d *searchDoc) fill(doc *document.Document) {
 		addWords(fieldDescription, words.Split(nil, o.Description))
 		return
 	}
-	addWords(fieldText, orderWords(o))
+	addWords(fieldText, orders.OrderWords(o))
 	add(fieldGone, "1", lean)
 	add(fieldKey, hex.EncodeToString(d.key[:]), counted)
-	for _, f := range filters {
+	for _, f := range pastFilters {
 		if f.field == "" {
 			continue
 		}
 		options := lean
-		if f.facet != nil {
+		if f.facets > 0 {
 			options = counted
 		}
 		for _, term := range f.terms(o) {
@@ -213,14 +219,14 @@ func (d *searchDoc) fill(doc *document.Document) {
 		}
 	}
 	for order, field := range sortFields {
-		q := Query{Sort: map[int]Sort{byCreated: SortNewest, byPremium: SortPremium, byAmount: SortAmount, byExpiry: SortExpiry}[order]}
-		if m := q.markOf(d.key, d.v); m.key != unknownKey {
-			add(field, hexKey(m.key), counted)
+		q := orders.Query{Sort: map[int]orders.Sort{orders.ByCreated: orders.SortNewest, orders.ByPremium: orders.SortPremium, orders.ByAmount: orders.SortAmount, orders.ByExpiry: orders.SortExpiry}[order]}
+		if m := q.MarkOf(d.key, d.v); m.Key != orders.UnknownKey {
+			add(field, hexKey(m.Key), counted)
 		}
 	}
-	if lo, hi := rangeOf(o.FiatAmount); !math.IsNaN(lo) {
-		add(fieldFiatMin, hexKey(floatKey(lo)), lean)
-		add(fieldFiatMax, hexKey(floatKey(hi)), lean)
+	if lo, hi := orders.RangeOf(o.FiatAmount); !math.IsNaN(lo) {
+		add(fieldFiatMin, hexKey(orders.FloatKey(lo)), lean)
+		add(fieldFiatMax, hexKey(orders.FloatKey(hi)), lean)
 	}
 }
 
@@ -250,6 +256,7 @@ func (s *searchIndex) write(docs []searchDoc, st searchState) error {
 	}
 	s.state = st
 	s.cursor.Store(st.cursor)
+	s.generation.Add(1)
 	return nil
 }
 
@@ -315,16 +322,16 @@ func (s *searchIndex) build(docs func(add func(searchDoc) error) error, st searc
 
 // wordQuery returns the Bleve queries of words. Each word must be a prefix of a word of
 // the text, or stand for the currency or the instance.
-func wordQuery(all []word) []query.Query {
+func wordQuery(all []livebook.Word) []query.Query {
 	var out []query.Query
 	for _, w := range all {
-		prefix := query.NewPrefixQuery(w.text)
+		prefix := query.NewPrefixQuery(w.Text)
 		prefix.SetField(fieldText)
 		any := []query.Query{prefix}
-		for _, code := range w.codes {
+		for _, code := range w.Codes {
 			any = append(any, termOf(fieldFiat, code))
 		}
-		for _, a := range w.authors {
+		for _, a := range w.Authors {
 			any = append(any, termOf(fieldAuthor, a))
 		}
 		out = append(out, query.NewDisjunctionQuery(any))
@@ -332,12 +339,11 @@ func wordQuery(all []word) []query.Query {
 	return out
 }
 
-// descriptionHits returns the live orders whose description has a word that begins with
-// w.
-func (s *searchIndex) descriptionHits(ctx context.Context, w string) (hits []descriptionHit, err error) {
+// readDescriptionHits is descriptionHits without the cache.
+func (s *searchIndex) readDescriptionHits(ctx context.Context, w string) (hits []livebook.DescriptionHit, err error) {
 	err = s.read(func(reader index.IndexReader) error {
 		return eachPosting(ctx, reader, fieldDescription, w, func(term, id string) {
-			hits = append(hits, descriptionHit{keyOf(id), term == w})
+			hits = append(hits, livebook.DescriptionHit{Key: orders.KeyOf(id), Whole: term == w})
 		})
 	})
 	return hits, err
@@ -364,10 +370,10 @@ func (s *searchIndex) read(fn func(index.IndexReader) error) (err error) {
 
 // past returns the orders that match q and are not live: a page of hits behind after, the
 // exact total, and the facets.
-func (s *searchIndex) past(ctx context.Context, q *Query, all []word, after *mark, limit int) (hits []hit, total int, facets Facets, err error) {
+func (s *searchIndex) past(ctx context.Context, q *orders.Query, all []livebook.Word, after *orders.Mark, limit int) (hits []orders.Mark, total int, facets orders.Facets, err error) {
 	s.life.RLock()
 	defer s.life.RUnlock()
-	facets = newFacets()
+	facets = orders.NewFacets()
 	if s.idx == nil {
 		return nil, 0, facets, ErrClosed
 	}
@@ -377,7 +383,7 @@ func (s *searchIndex) past(ctx context.Context, q *Query, all []word, after *mar
 	}
 	must = append(must, wordQuery(all)...)
 	var not []query.Query
-	for _, author := range q.hidden.authors(q.Spam) {
+	for _, author := range q.Hidden.Authors(q.Spam) {
 		not = append(not, termOf(fieldAuthor, author))
 	}
 	var ask query.Query = query.NewConjunctionQuery(must)
@@ -386,41 +392,46 @@ func (s *searchIndex) past(ctx context.Context, q *Query, all []word, after *mar
 	}
 	req := bleve.NewSearchRequestOptions(ask, limit, 0, false)
 	req.Score = "none"
-	how := sorts[q.sort()]
+	order, descending := q.Order()
 	req.SortByCustom(search.SortOrder{
-		&search.SortField{Field: sortFields[how.order], Desc: how.descending, Type: search.SortFieldAsString, Missing: search.SortFieldMissingLast},
-		&search.SortField{Field: fieldKey, Desc: how.descending, Type: search.SortFieldAsString, Missing: search.SortFieldMissingLast},
+		&search.SortField{Field: sortFields[order], Desc: descending, Type: search.SortFieldAsString, Missing: search.SortFieldMissingLast},
+		&search.SortField{Field: fieldKey, Desc: descending, Type: search.SortFieldAsString, Missing: search.SortFieldMissingLast},
 	})
 	if after != nil {
-		key := hexKey(after.key)
-		if after.key == unknownKey {
+		key := hexKey(after.Key)
+		if after.Key == orders.UnknownKey {
 			key = search.HighTerm
-			if how.descending {
+			if descending {
 				key = search.LowTerm
 			}
 		}
-		req.SearchAfter = []string{key, hex.EncodeToString(after.id[:])}
+		req.SearchAfter = []string{key, hex.EncodeToString(after.ID[:])}
 	}
-	eachFacet(func(f *filter) { req.AddFacet(f.field, bleve.NewFacetRequest(f.field, f.facet.asked)) })
+	for _, f := range pastFilters {
+		if f.facets > 0 {
+			req.AddFacet(f.field, bleve.NewFacetRequest(f.field, f.facets))
+		}
+	}
 	res, err := s.idx.SearchInContext(ctx, req)
 	if err != nil {
 		return nil, 0, facets, err
 	}
-	eachFacet(func(f *filter) {
-		if r := res.Facets[f.field]; r != nil && r.Terms != nil {
+	for _, f := range pastFilters {
+		if r := res.Facets[f.field]; f.facets > 0 && r != nil && r.Terms != nil {
+			counts := f.Counts(&facets)
 			for _, t := range r.Terms.Terms() {
 				if t.Term != noStatus {
-					(*f.facet.of(&facets))[t.Term] = t.Count
+					counts[t.Term] = t.Count
 				}
 			}
 		}
-	})
+	}
 	for _, m := range res.Hits {
-		h := hit{mark{key: unknownKey, id: keyOf(m.ID)}}
+		h := orders.Mark{Key: orders.UnknownKey, ID: orders.KeyOf(m.ID)}
 		if len(m.Sort[0]) == 16 {
 			raw, err := hex.DecodeString(m.Sort[0])
 			if err == nil {
-				h.key = binary.BigEndian.Uint64(raw)
+				h.Key = binary.BigEndian.Uint64(raw)
 			}
 		}
 		hits = append(hits, h)
@@ -436,10 +447,10 @@ func termOf(field, value string) query.Query {
 
 // conditions returns the Bleve queries of all conditions of q except its words, or nil if
 // no order can match.
-func (s *searchIndex) conditions(q *Query) ([]query.Query, error) {
+func (s *searchIndex) conditions(q *orders.Query) ([]query.Query, error) {
 	must := []query.Query{termOf(fieldGone, "1")}
-	for _, f := range filters {
-		if !f.given(q) {
+	for _, f := range pastFilters {
+		if !f.Given(q) {
 			continue
 		}
 		all, ok, err := f.past(s, q)
@@ -488,12 +499,23 @@ func (s *searchIndex) methodsLike(asks []string) (out []string, err error) {
 			if !mayHold(entry.Term, w) {
 				continue
 			}
-			if buf = methodWords(buf[:0], entry.Term); words.AllBegin(buf, w) {
+			if buf = orders.MethodWords(buf[:0], entry.Term); words.AllBegin(buf, w) {
 				out = append(out, entry.Term)
 				break
 			}
 		}
 	}
+}
+
+// mayHold returns false if a name cannot match. The check is cheap and excludes most
+// names.
+func mayHold(folded string, wanted []string) bool {
+	for _, w := range wanted {
+		if !strings.Contains(folded, w) {
+			return false
+		}
+	}
+	return true
 }
 
 // docs returns the number of documents.

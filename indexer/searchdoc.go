@@ -3,8 +3,9 @@ package indexer
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 	"strings"
+
+	"github.com/mostrodex/mostrodex/indexer/orders"
 )
 
 // searchState is the progress of a search index.
@@ -23,8 +24,8 @@ func (st searchState) value() []byte {
 // is deleted.
 type searchDoc struct {
 	address string
-	key     Key
-	v       *Version
+	key     orders.Key
+	v       *orders.Version
 	gone    bool
 }
 
@@ -58,18 +59,3 @@ const noStatus = "-"
 
 // highest is a term above every sort key in use.
 const highest = "ffffffffffffffff"
-
-func satsCeil(f float64) uint64 {
-	if f <= 0 {
-		return 0
-	}
-	return uint64(math.Ceil(math.Min(f, math.MaxInt64/2)))
-}
-
-func texts[T ~string](all []T) []string {
-	out := make([]string, len(all))
-	for i, v := range all {
-		out[i] = string(v)
-	}
-	return out
-}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/mostrodex/mostrodex/indexer/orders"
 )
 
 // signal wakes all goroutines that wait for a change. A signal carries no data.
@@ -53,7 +55,7 @@ func (s *signal) until(ctx context.Context, often time.Duration, cond func() boo
 
 // expiry is an order that is no longer live, with the time at which it expired.
 type expiry struct {
-	key      Key
+	key      orders.Key
 	deadline uint32
 }
 

@@ -2,61 +2,15 @@ package indexer
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/indexer/livebook"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
-
-// TestLexicon compares a lexicon with a scan of all names.
-func TestLexicon(t *testing.T) {
-	r := newRand(t)
-	syllables := []string{"ban", "co", "pa", "go", "mo", "vil", " ", " ", "-", "é", "x"}
-	l, names := &lexicon{}, map[uint32]string{}
-	for step := range 3000 {
-		id := uint32(r.IntN(150))
-		if name, held := names[id]; held {
-			l.remove(name, id)
-			delete(names, id)
-		} else {
-			var name strings.Builder
-			for range 1 + r.IntN(6) {
-				name.WriteString(syllables[r.IntN(len(syllables))])
-			}
-			names[id] = words.Fold(name.String())
-			l.add(names[id], id)
-		}
-		if step%20 != 0 {
-			continue
-		}
-		ask := []string{"b", "ban", "banco", "mo", "movil", "pago", "zz", "x"}[r.IntN(8)]
-		var wantBegun, wantWhole []uint32
-		for id, name := range names {
-			all := words.Split(nil, name)
-			if words.AnyBegins(all, ask) {
-				wantBegun = append(wantBegun, id)
-			}
-			if slices.Contains(all, ask) {
-				wantWhole = append(wantWhole, id)
-			}
-		}
-		slices.Sort(wantBegun)
-		slices.Sort(wantWhole)
-		begun, whole := l.find(ask)
-		if !slices.Equal(begun, wantBegun) || !slices.Equal(whole, wantWhole) {
-			t.Fatalf("step %d: %q finds %v and %v, want %v and %v", step, ask, begun, whole, wantBegun, wantWhole)
-		}
-	}
-	for id, name := range names {
-		l.remove(name, id)
-	}
-	if n := l.words.Len(); n != 0 {
-		t.Errorf("%d words remain of zero names", n)
-	}
-}
 
 // TestWholeWordsComeFirst checks the order of NIP-50 results over several pages: whole
 // words before prefixes, and newer orders before older ones, in whichever field the words
@@ -137,7 +91,7 @@ func TestDeletedVersionLeavesNoTrace(t *testing.T) {
 	o.catchUp(t)
 	l.add(signless(nostr.Event{PubKey: pubkeyOf(1), Kind: mostro.KindDeletion, CreatedAt: t0 + 15, Tags: nostr.Tags{{"e", last.ID}}}), clk.now(), mostro.RoadClient, false)
 	o.catchUp(t)
-	if a, err := o.Orders(t.Context(), Query{}); err != nil || a.Total != 1 {
+	if a, err := o.Orders(t.Context(), orders.Query{}); err != nil || a.Total != 1 {
 		t.Fatalf("%+v (%v), want the first version live", a, err)
 	}
 	fresh := openTest(t, l, clk, "")
@@ -150,27 +104,27 @@ func TestDeletedVersionLeavesNoTrace(t *testing.T) {
 // BenchmarkFind matches words in a column store of many orders.
 func BenchmarkFind(b *testing.B) {
 	m := &market{orders: 200_000, versions: 1}
-	s := newColumnStore()
+	s := livebook.New()
 	now := newClock().now()
-	s.load(func(add func(item)) {
+	s.Load(func(add func(livebook.Item)) {
 		for seq := uint64(1); seq <= m.base(); seq++ {
 			e := m.entry(seq)
 			order, err := mostro.ParseOrder(e.Event)
 			if err != nil {
 				b.Fatal(err)
 			}
-			add(item{keyOf(addressOf(order.Pubkey, order.D)), &Record{Version: Version{Order: order}, Versions: 1}})
+			add(livebook.Item{Key: orders.KeyOf(orders.Address(order.Pubkey, order.D)), Record: &orders.Record{Version: orders.Version{Order: order}, Versions: 1}})
 		}
 	}, now)
 	for _, text := range []string{"transferencia", "banco", "pago movil", "mi banco 77", "b"} {
-		var all []word
+		var all []livebook.Word
 		for _, w := range words.Asked(text) {
-			all = append(all, word{text: w, codes: words.CurrenciesOf(w)})
+			all = append(all, livebook.Word{Text: w, Codes: words.CurrenciesOf(w)})
 		}
 		b.Run(strings.ReplaceAll(text, " ", "_"), func(b *testing.B) {
-			q := Query{Open: OpenAny}
+			q := orders.Query{Open: orders.OpenAny}
 			for b.Loop() {
-				s.best(&q, all, nil, 50)
+				s.Best(&q, all, nil, 50)
 			}
 		})
 	}

@@ -1,106 +1,16 @@
 package indexer
 
 import (
-	"errors"
-	"math"
 	"math/rand/v2"
 	"net/url"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/mostrodex/mostrodex/indexer/words"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
-
-func TestParseSearch(t *testing.T) {
-	one := func(f float64) *float64 { return &f }
-	for in, want := range map[string]Query{
-		`transferencia fiat:ves side:sell`:             {Text: "transferencia", Fiat: []string{"VES"}, Side: []mostro.Side{"sell"}},
-		`method:"pago movil" amount:1000-50000`:        {Method: []string{"pago movil"}, Amount: Span{one(1000), one(50000)}},
-		`premium:<=2 platform:RoboSats`:                {Premium: Span{nil, one(2)}, Platform: []string{"robosats"}},
-		`premium:-5--2`:                                {Premium: Span{one(-5), one(-2)}},
-		`amount:>1000`:                                 {Amount: Span{one(math.Nextafter(1000, 2000)), nil}},
-		`status:in-progress network:testnet lang:es`:   {Status: []mostro.Status{"in-progress"}, Network: []string{"testnet"}},
-		`"a phrase: with colon" https://example.com/x`: {Text: "a phrase: with colon https://example.com/x"},
-		`include:spam FIAT:usd,EUR`:                    {Fiat: []string{"USD", "EUR"}, Spam: true},
-		`include:other FIAT:usd`:                       {Fiat: []string{"USD"}},
-		`mostro:` + pubkeyOf(3) + ` pm:Zelle`:          {Instance: []string{pubkeyOf(3)}, Method: []string{"Zelle"}},
-		`fiat:`:                                        {},
-	} {
-		want.Open = OpenAny
-		got, none := ParseSearch(in)
-		if none || got.name() != want.name() {
-			t.Errorf("ParseSearch(%q)\n got %s (%v)\nwant %s", in, got.name(), none, want.name())
-		}
-	}
-	for _, in := range []string{"amount:lots", "side:both", "instance:me", "premium:5..1"} {
-		if _, none := ParseSearch(in); !none {
-			t.Errorf("ParseSearch(%q) can match events", in)
-		}
-	}
-}
-
-func FuzzParseSearch(f *testing.F) {
-	for _, s := range []string{`transferencia fiat:VES`, `method:"pago movil`, `amount:1-2-3`, `premium:<`, `a:b:c`, "\"\"", `amount:--`} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		q, none := ParseSearch(s)
-		for _, span := range []Span{q.Amount, q.Premium, q.FiatAmount} {
-			if span.Min != nil && (math.IsNaN(*span.Min) || span.Max != nil && *span.Min > *span.Max && !none) {
-				t.Errorf("%q returns a span that holds no number", s)
-			}
-		}
-		if len(q.Fiat) > maxValues || len(q.Method) > maxValues || len(words.Asked(q.Text)) > words.MaxAsked {
-			t.Errorf("%q is not bounded", s)
-		}
-		q.matches(&Version{Order: mostro.Order{Methods: []string{s}}}, time.Unix(t0, 0))
-	})
-}
-
-func FuzzParseQuery(f *testing.F) {
-	for _, s := range []string{"q=a&fiat=USD&limit=3", "amount=1-2&at=2026-01-01T00:00:00Z", "cursor=AW5ld2VzdAA", "min_premium=-1.5&sort=-premium"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		values, err := url.ParseQuery(s)
-		if err != nil {
-			t.Skip("not a query string")
-		}
-		q, err := ParseQuery(values)
-		if err != nil {
-			return
-		}
-		if q.limit() < 1 || q.limit() > MaxLimit {
-			t.Errorf("%q: limit %d", s, q.limit())
-		}
-		if m, err := q.after(); err != nil || m != nil && q.cursorAt(*m) == "" {
-			t.Errorf("%q: cursor: %v", s, err)
-		}
-	})
-}
-
-func FuzzRecord(f *testing.F) {
-	order, err := mostro.ParseOrder(random(rand.New(rand.NewPCG(1, 2)), 5).event())
-	if err != nil {
-		f.Fatal(err)
-	}
-	r := &Record{Version: Version{Seq: 7, ReceivedAt: time.UnixMilli(5).UTC(), Source: mostro.Source{Road: mostro.RoadLive, Relay: "wss://relay.example"}, Order: order}, FirstSeenAt: time.UnixMilli(3).UTC(), Versions: 2}
-	f.Add(r.pack(nil))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := unpackRecord(b)
-		if err != nil {
-			return
-		}
-		again, err := unpackRecord(r.pack(nil))
-		if err != nil || string(again.pack(nil)) != string(r.pack(nil)) {
-			t.Errorf("%x: the second encoding differs: %v", b, err)
-		}
-	})
-}
 
 // TestDamagedStoresGrowAgain checks that a store that cannot be read is deleted and
 // rebuilt from the log.
@@ -145,7 +55,7 @@ func TestRunFollowsTheLog(t *testing.T) {
 	})
 	clk.set(t0 + 120)
 	waitFor(t, func() bool {
-		a, err := o.Orders(t.Context(), Query{Open: OpenFalse, Text: "transferencia"})
+		a, err := o.Orders(t.Context(), orders.Query{Open: orders.OpenFalse, Text: "transferencia"})
 		return err == nil && a.Total == 21
 	})
 	cancel()
@@ -172,14 +82,14 @@ func TestDeletionsStick(t *testing.T) {
 	l, clk := newMemLog(), newClock()
 	o := openTest(t, l, clk, "")
 	first := draft{author: 1, d: "x", at: t0, methods: []string{"Zelle"}}.event()
-	address := addressOf(pubkeyOf(1), "x")
+	address := orders.Address(pubkeyOf(1), "x")
 	del := func(author int, at int64, tag ...string) {
 		l.add(signless(nostr.Event{PubKey: pubkeyOf(author), Kind: mostro.KindDeletion, CreatedAt: nostr.Timestamp(at), Tags: nostr.Tags{tag}}), clk.now(), mostro.RoadClient, false)
 	}
 	total := func(want int) {
 		t.Helper()
 		o.catchUp(t)
-		for _, q := range []Query{{Open: OpenAny}, {Open: OpenAny, Text: "zelle"}} {
+		for _, q := range []orders.Query{{Open: orders.OpenAny}, {Open: orders.OpenAny, Text: "zelle"}} {
 			if a, err := o.Orders(t.Context(), q); err != nil || a.Total != want || len(a.Orders) != want {
 				t.Fatalf("%q: %d orders (%v), want %d", q.Text, a.Total, err, want)
 			}
@@ -206,25 +116,28 @@ func TestDeletionsStick(t *testing.T) {
 }
 
 // TestPairsInQ checks that key:value pairs in q mean the same as in a NIP-50 search.
-func TestPairsInQ(t *testing.T) {
-	two, minus := 2.0, -1.0
-	for text, want := range map[string]Query{
-		"venezuela premium:<=2":               {Text: "venezuela", Premium: Span{Max: &two}},
-		"side:sell pago movil fiat:ves":       {Text: "pago movil", Side: []mostro.Side{"sell"}, Fiat: []string{"VES"}},
-		`method:"pago movil" premium:-1..2`:   {Method: []string{"pago movil"}, Premium: Span{Min: &minus, Max: &two}},
-		`"side:sell" other:thing at:all cash`: {Text: "side:sell other:thing at:all cash"},
-		"https://example.org/ status:":        {Text: "https://example.org/ status:"},
-	} {
-		got, err := ParseQuery(url.Values{"q": {text}})
-		got.asked = 0
-		if err != nil || got.name() != want.name() {
-			t.Errorf("%s: %s, want %s (%v)", text, got.name(), want.name(), err)
+
+func FuzzRecord(f *testing.F) {
+	order, err := mostro.ParseOrder(random(rand.New(rand.NewPCG(1, 2)), 5).event())
+	if err != nil {
+		f.Fatal(err)
+	}
+	r := &orders.Record{Version: orders.Version{Seq: 7, ReceivedAt: time.UnixMilli(5).UTC(), Source: mostro.Source{Road: mostro.RoadLive, Relay: "wss://relay.example"}, Order: order}, FirstSeenAt: time.UnixMilli(3).UTC(), Versions: 2}
+	f.Add(r.Pack(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := orders.UnpackRecord(b)
+		if err != nil {
+			return
 		}
-	}
-	var wrong *QueryError
-	if _, err := ParseQuery(url.Values{"q": {"cash side:both"}}); !errors.As(err, &wrong) || wrong.Param != "q" || !strings.Contains(wrong.Reason, "side") {
-		t.Errorf("side:both: %v", err)
-	}
+		again, err := orders.UnpackRecord(r.Pack(nil))
+		if err != nil || string(again.Pack(nil)) != string(r.Pack(nil)) {
+			t.Errorf("%x: the second encoding differs: %v", b, err)
+		}
+	})
+}
+
+// TestPairOfTheHelpFinds checks the example of the help with an index.
+func TestPairOfTheHelpFinds(t *testing.T) {
 	clk := newClock()
 	l := newMemLog()
 	l.add(draft{author: 1, d: "dear", premium: "5", fiat: "VES"}.event(), clk.now(), mostro.RoadClient, false)

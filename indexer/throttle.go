@@ -15,19 +15,25 @@ const (
 	throttleLimit  = 20 * time.Second // longest wait of search
 )
 
-// throttle returns nil when the log grows slowly or throttleLimit has passed. If ctx ends
-// first, throttle returns its error.
-func (x *Index) throttle(ctx context.Context) error {
-	for began := x.cfg.Now(); ; {
-		head := x.cfg.Log.Head()
-		if head-min(head, x.search.state.cursor) < throttleRate {
+// throttle delays search while events arrive fast. A throttle has no state.
+type throttle struct {
+	log Log
+	now func() time.Time
+}
+
+// wait returns nil when the log grows slowly, few entries follow cursor, or throttleLimit
+// has passed. If ctx ends first, wait returns its error.
+func (t throttle) wait(ctx context.Context, cursor uint64) error {
+	for began := t.now(); ; {
+		head := t.log.Head()
+		if head-min(head, cursor) < throttleRate {
 			return nil // the backlog is too small to wait for
 		}
 		if !sleep(ctx, throttleWindow) {
 			return ctx.Err()
 		}
-		grown := x.cfg.Log.Head() - head
-		if float64(grown) < throttleRate*throttleWindow.Seconds() || x.cfg.Now().Sub(began) >= throttleLimit {
+		grown := t.log.Head() - head
+		if float64(grown) < throttleRate*throttleWindow.Seconds() || t.now().Sub(began) >= throttleLimit {
 			return nil
 		}
 	}

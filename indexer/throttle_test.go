@@ -44,8 +44,8 @@ func TestThrottle(t *testing.T) {
 			}
 			looks := int64(0)
 			now := time.Unix(1_780_000_000, 0)
-			x := &Index{cfg: Config{Log: countingLog{log, &looks}, Now: func() time.Time { now = now.Add(c.tick); return now }}, search: &searchIndex{}}
-			if err := x.throttle(context.Background()); err != nil {
+			slow := throttle{log: countingLog{log, &looks}, now: func() time.Time { now = now.Add(c.tick); return now }}
+			if err := slow.wait(context.Background(), 0); err != nil {
 				t.Fatal(err)
 			}
 			if looks != c.wantLooks {
@@ -58,8 +58,7 @@ func TestThrottle(t *testing.T) {
 		cancel()
 		log := &pouringLog{}
 		log.head.Store(10_000)
-		x := &Index{cfg: Config{Log: log, Now: time.Now}, search: &searchIndex{}}
-		if err := x.throttle(ctx); err == nil {
+		if err := (throttle{log: log, now: time.Now}).wait(ctx, 0); err == nil {
 			t.Error("no error")
 		}
 	})

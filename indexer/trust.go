@@ -1,288 +1,32 @@
 package indexer
 
 import (
-	"encoding/hex"
-	"encoding/json"
-	"slices"
-	"strings"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-	"github.com/mostrodex/mostrodex/indexer/words"
+	"github.com/mostrodex/mostrodex/indexer/livebook"
+	"github.com/mostrodex/mostrodex/indexer/names"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
-)
-
-// Classes of orders, by how well this relay knows the author. Any person can make a key,
-// write a known name into orders and state a five-star rating, so the default sort lists
-// the classes one after the other.
-const (
-	classKnown   = iota
-	classNew     // the author was first seen by this relay less than newFor ago
-	classUnknown // the order says that its author is a Mostro, but the author has published no info event; or the author uses the name of another key
-	numClasses
 )
 
 // newFor is the time for which a key counts as new.
 const newFor = 7 * 24 * time.Hour
 
-// judgement is the state of an author that decides the class of its orders.
-type judgement struct {
-	info  bool // the author has published an info event (kind 38385)
-	clash bool // another key used the author's name before
-	new   bool
+// impostor reports whether an author uses the name of another key.
+func (a *author) impostor() bool {
+	c := a.named.Clash()
+	return c != nil && !c.Shared
 }
 
-// class returns the class of an order of a platform. Only a Mostro promises an info
-// event; other platforms make no such promise. If an order states no platform, the rule
-// for Mostros applies.
-func (j judgement) class(platform string) uint8 {
-	switch {
-	case j.clash, !j.info && (platform == mostro.PlatformMostro || platform == ""):
-		return classUnknown
-	case j.new:
-		return classNew
-	}
-	return classKnown
-}
-
-func (a *author) judgement(now time.Time) judgement {
-	return judgement{info: a.Info != nil, clash: a.clash != nil && !a.clash.Shared, new: now.Sub(a.first) < newFor}
-}
-
-// groups returns the groups of classes that a query lists one after the other. Orders of
-// the classes of one group are listed together, and orders of equal sort value by class.
-// groups returns nil if the query does not sort by class.
-func (q *Query) groups() [][]uint8 {
-	switch {
-	case q.Open != OpenTrue || !q.At.IsZero() || q.Sort == SortNewest || q.Sort == SortOldest:
-		return nil
-	case q.Sort == "" || q.Sort == SortTrusted:
-		return [][]uint8{{classKnown}, {classNew}, {classUnknown}}
-	}
-	return [][]uint8{{classKnown, classNew}, {classUnknown}}
-}
-
-// seenBy returns the mark from which the orders of another class are read. Among orders
-// of equal sort value, lower classes are already listed and higher classes are not.
-func (m *mark) seenBy(class uint8, descending bool) *mark {
-	if m == nil || m.class == class {
-		return m
-	}
-	other := *m
-	fill := byte(0)
-	if (class < m.class) != descending {
-		fill = 0xff
-	}
-	for i := range other.id {
-		other.id[i] = fill
-	}
-	return &other
-}
-
-// goesBy records the names that the author of an entry uses in the entry.
-func (w *work) goesBy(e *mostro.Entry, names ...string) error {
-	pubkey := e.Event.PubKey
-	for _, name := range names {
-		if name = strings.TrimSpace(words.Cut(name, maxNameBytes)); name == "" {
-			continue
-		}
-		uses, held := w.names[pubkey]
-		if !held {
-			uses = w.b.authors.Load().usesOf(pubkey)
-		}
-		use := useOf(uses, name)
-		if use != nil && !e.ReceivedAt.Before(use.First) && e.ReceivedAt.Sub(use.Last) < 24*time.Hour {
-			continue
-		}
-		if !held { // readers hold the old slice, so it is not changed
-			uses = slices.Clone(uses)
-			for i, u := range uses {
-				c := *u
-				uses[i] = &c
-			}
-			use = useOf(uses, name)
-		}
-		if use == nil {
-			use = &nameUse{Name: name, First: e.ReceivedAt, Last: e.ReceivedAt, Seq: e.Seq, Witnessed: e.Source.Road.Witnessed() && !e.Archived}
-			if len(uses) == maxUses {
-				oldest := slices.MinFunc(uses, func(a, b *nameUse) int { return a.Last.Compare(b.Last) })
-				uses = slices.DeleteFunc(uses, func(u *nameUse) bool { return u == oldest })
-			}
-			uses = append(uses, use)
-		}
-		if e.ReceivedAt.Before(use.First) {
-			use.First, use.Seq, use.Witnessed = e.ReceivedAt, e.Seq, e.Source.Road.Witnessed() && !e.Archived
-		}
-		if e.ReceivedAt.After(use.Last) {
-			use.Last = e.ReceivedAt
-		}
-		w.names[pubkey] = uses
-	}
-	return nil
-}
-
-func useOf(uses []*nameUse, name string) *nameUse {
-	for _, u := range uses {
-		if u.Name == name {
-			return u
-		}
-	}
-	return nil
-}
-
-// keepNames writes the changed names.
-func (w *work) keepNames() error {
-	for pubkey, uses := range w.names {
-		raw, err := json.Marshal(uses)
-		if err != nil {
-			return err
-		}
-		if err := w.set(idKey(keyNames, pubkey), raw); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// loadNames reads the stored names and finds all clashes.
-func (s *authors) loadNames(it *badger.Iterator, now time.Time) error {
-	for it.Seek([]byte{keyNames}); it.ValidForPrefix([]byte{keyNames}); it.Next() {
-		var uses []*nameUse
-		if err := it.Item().Value(func(raw []byte) error { return json.Unmarshal(raw, &uses) }); err != nil {
-			return err
-		}
-		s.setUses(hexOf(it.Item().Key()[1:]), uses)
-	}
-	s.findClashes(now)
-	return nil
-}
-
-func (s *authors) usesOf(pubkey string) []*nameUse {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if a := s.byKey[pubkey]; a != nil {
-		return a.uses
-	}
-	return nil
-}
-
-// setUses replaces the names of a key. The caller holds mu.
-func (s *authors) setUses(pubkey string, uses []*nameUse) {
-	a := s.of(pubkey)
-	if a.uses == nil {
-		s.namedKeys = append(s.namedKeys, strings.Clone(pubkey))
-	}
-	a.uses = uses
-	for _, u := range uses {
-		s.names.add(owner{pubkey, u}, formsOf(u.Name))
-		if u.First.Before(s.newest.Add(-time.Minute)) {
-			s.stale = true // an earlier use arrived later, from a backup
-		}
-		if u.First.After(s.newest) {
-			s.newest = u.First
-		}
-	}
-}
-
-// findClash finds the clash of a key's names with other keys. The caller holds mu.
-func (s *authors) findClash(pubkey string, now time.Time) {
-	a := s.byKey[pubkey]
-	if a == nil {
-		return
-	}
-	a.clash = nil
-	for _, u := range a.uses {
-		if now.Sub(u.Last) > usedFor {
-			continue
-		}
-		found := s.names.find(owner{pubkey, u}, s.standingOf, now)
-		if found != nil && (a.clash == nil || a.clash.Shared && !found.Shared) {
-			a.clash = found
-		}
-	}
-}
-
-// standingOf returns the standing of a key, which decides whether its name is protected.
-// The caller holds mu.
-func (s *authors) standingOf(pubkey string) standing {
-	a := s.byKey[pubkey]
-	if a == nil || a.Info == nil && len(a.orders) == 0 {
-		return noStanding
-	}
-	var key [32]byte
-	if _, err := hex.Decode(key[:], []byte(pubkey)); err == nil {
-		if _, banned := s.banned[key]; banned {
-			return noStanding
-		}
-	}
-	if a.Info == nil {
-		return isPublisher
-	}
-	return isInstance
-}
-
-// ban sets the keys that a version of the rules never shows. A banned key owns no name.
-// ban returns true if the set has changed.
-func (s *authors) ban(version uint64, banned map[[32]byte]struct{}) (changed bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.rules == version && len(s.banned) == len(banned) {
-		return false
-	}
-	s.rules, s.banned, s.stale = version, banned, true
-	return true
-}
-
-// findClashes finds the clashes of all keys again. The caller holds mu.
-func (s *authors) findClashes(now time.Time) {
-	start := time.Now()
-	for _, pubkey := range s.namedKeys {
-		s.findClash(pubkey, now)
-	}
-	s.stale, s.clashedAt, s.clashCost = false, time.Now(), time.Since(start)
-}
-
-// clashShare bounds the time spent in findClashes to one part in clashShare.
-const clashShare = 20
-
-// rename applies changed names and finds the clashes that they cause. If an info appears
-// or is deleted, the set of protected names changes for every key, so rename finds all
-// clashes again. If that was done a moment ago, rejudge does it later. rename returns the
-// keys whose clash may have changed.
-func (s *authors) rename(names map[string][]*nameUse, now time.Time) (touched []string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for pubkey, uses := range names {
-		s.setUses(pubkey, uses)
-	}
-	if s.stale && time.Since(s.clashedAt) > clashShare*s.clashCost {
-		s.findClashes(now)
-		return s.namedKeys
-	}
-	for pubkey, uses := range names {
-		touched = append(touched, pubkey)
-		for _, u := range uses {
-			f := formsOf(u.Name)
-			for _, list := range [][]owner{s.names.full[f.full], s.names.core[f.core]} {
-				for _, o := range list {
-					touched = append(touched, o.pubkey)
-				}
-			}
-		}
-	}
-	slices.Sort(touched)
-	touched = slices.Compact(touched)
-	for _, pubkey := range touched {
-		s.findClash(pubkey, now)
-	}
-	return touched
+func (a *author) judgement(now time.Time) livebook.Judgement {
+	return livebook.Judgement{Info: a.Info != nil, Clash: a.impostor(), New: now.Sub(a.first) < newFor}
 }
 
 // judgements returns the judgements of some keys, or of all keys if keys is nil.
-func (s *authors) judgements(keys []string, now time.Time) map[string]judgement {
+func (s *authors) judgements(keys []string, now time.Time) map[string]livebook.Judgement {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	out := map[string]judgement{}
+	out := map[string]livebook.Judgement{}
 	if keys == nil {
 		for pubkey, a := range s.byKey {
 			if a.Info != nil || len(a.orders) > 0 {
@@ -299,38 +43,11 @@ func (s *authors) judgements(keys []string, now time.Time) map[string]judgement 
 	return out
 }
 
-// judge updates the classes of the orders of some keys.
-func (b *book) judge(keys []string) {
-	live := b.live.Load()
-	if changes := live.unlike(b.authors.Load().judgements(keys, b.now())); len(changes) > 0 {
-		live.judge(changes)
-	}
-}
-
-// rejudgeEvery is the interval at which keys are checked for age.
-const rejudgeEvery = 30 * time.Second
-
-// rejudge updates the classes of all orders, because keys grow older without an event. If
-// force is set, rejudge does not wait for the interval.
-func (b *book) rejudge(now time.Time, force bool) {
-	last := b.judgedAt.Load()
-	if passed := now.UnixNano() - last; !force && passed >= 0 && passed < int64(rejudgeEvery) || !b.judgedAt.CompareAndSwap(last, now.UnixNano()) {
-		return
-	}
-	s := b.authors.Load()
-	s.mu.Lock()
-	if s.stale && (force || time.Since(s.clashedAt) > clashShare*s.clashCost) {
-		s.findClashes(now)
-	}
-	s.mu.Unlock()
-	b.judge(nil)
-}
-
 // Note is a warning or remark about the author of an order.
 type Note struct {
-	Unknown bool   // the order says that its author is a Mostro, but the author has published no info event
-	New     bool   // first seen by this relay less than newFor ago, while other keys were seen before
-	Clash   *Clash // another key uses the same name
+	Unknown bool         // the order says that its author is a Mostro, but the author has published no info event
+	New     bool         // first seen by this relay less than newFor ago, while other keys were seen before
+	Clash   *names.Clash // another key uses the same name
 	First   time.Time
 }
 
@@ -349,7 +66,7 @@ func (s *authors) note(pubkey, platform string, now time.Time) (n Note) {
 		return Note{Unknown: platform == mostro.PlatformMostro}
 	}
 	n.Unknown = a.Info == nil && platform == mostro.PlatformMostro
-	n.First, n.Clash = a.first, a.clash
+	n.First, n.Clash = a.first, a.named.Clash()
 	n.New = now.Sub(a.first) < newFor && now.Sub(s.oldest) >= newFor
 	return n
 }
@@ -359,33 +76,18 @@ func (s *authors) note(pubkey, platform string, now time.Time) (n Note) {
 func (s *authors) marked(pubkey string) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if a := s.byKey[pubkey]; a != nil && a.clash != nil && !a.clash.Shared {
+	if a := s.byKey[pubkey]; a != nil && a.impostor() {
 		return 1
 	}
 	return 0
 }
 
-// isOpen reports whether an order can be taken at a time, as far as its events say.
-func (v *Version) isOpen(now time.Time) bool {
-	return v.liveAt(now) && v.Order.Status == mostro.StatusPending
-}
-
 // TakeLink returns the link with which an order is taken. TakeLink returns "" if the
 // order can no longer be taken, if the link does not have the form that its platform
 // promises, or if the author uses the name of another key.
-func (n *Note) TakeLink(v *Version, now time.Time) string {
-	if !v.isOpen(now) || n.Clash != nil && !n.Clash.Shared {
+func (n *Note) TakeLink(v *orders.Version, now time.Time) string {
+	if !v.IsOpen(now) || n.Clash != nil && !n.Clash.Shared {
 		return ""
 	}
 	return v.Order.TakeLink()
-}
-
-// Impostor reports whether a key uses the name of another key that this relay has known
-// longer. If so, of is the other key and name is its name.
-func (x *Index) Impostor(pubkey string) (of, name string, ok bool) {
-	c := x.book.authors.Load().noteOf(pubkey, "", x.cfg.Now()).Clash
-	if c == nil || c.Shared {
-		return "", "", false
-	}
-	return c.Pubkey, c.Name, true
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mostrodex/mostrodex/reputation/score"
@@ -133,7 +134,68 @@ func costs(s *score.Score, sub score.SubScore) score.Micro {
 	return score.Micro(math.Round(s.Value.Float() * (math.Pow(mean, -weight) - 1) * float64(score.One)))
 }
 
-func (f *Face) view(s *score.Score) scoreView {
+// scoreAPI answers questions about one score. Its only state is the cache of ratings.
+type scoreAPI struct {
+	known Known
+	rated *ratingCache
+}
+
+// ratingCache holds the ratings of the nodes that were asked for last.
+type ratingCache struct {
+	mu     sync.Mutex
+	byNode map[string]ratedAt // guarded by mu
+}
+
+// ratedAt is the cached list of a node's ratings as of one score.
+type ratedAt struct {
+	root string
+	asOf time.Time
+	list []score.RatedBy
+}
+
+// maxRated is the largest number of nodes in the cache of ratings. The cache bounds the
+// work of repeated requests, because the computation of Moves reads all facts of a node
+// and any client can request the ratings.
+const maxRated = 64
+
+// ratings returns the ratings of a node as of its score. The caller must not change the
+// list.
+func (f scoreAPI) ratings(s *score.Score) []score.RatedBy {
+	c := f.rated
+	c.mu.Lock()
+	held, ok := c.byNode[s.Pubkey]
+	c.mu.Unlock()
+	if ok && held.root == s.Root && held.asOf.Equal(s.AsOf) {
+		return held.list
+	}
+	list := f.known.Ratings(s.Pubkey)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byNode == nil || len(c.byNode) >= maxRated {
+		c.byNode = map[string]ratedAt{}
+	}
+	c.byNode[s.Pubkey] = ratedAt{s.Root, s.AsOf, list}
+	return list
+}
+
+// scoreOf returns the score of the node in the path. If there is none, scoreOf returns a
+// refusal.
+func (f scoreAPI) scoreOf(r *http.Request) (score.Score, error) {
+	pubkey, err := parseKey(r.PathValue("pubkey"))
+	if err != nil {
+		return score.Score{}, err
+	}
+	s, ok := f.known.Score(pubkey)
+	if ok {
+		return s, nil
+	}
+	if !f.known.Ready() {
+		return score.Score{}, &refusal{http.StatusServiceUnavailable, "", "The reputation has not caught up with the log yet. Try again in a moment."}
+	}
+	return score.Score{}, &refusal{http.StatusNotFound, "", "No score: this key never described itself as a Mostro in an event that is held here. Scores of all Mostros: /api/v1/instances?sort=rank"}
+}
+
+func (f scoreAPI) view(s *score.Score) scoreView {
 	e := &s.Evidence
 	v := scoreView{
 		Pubkey: s.Pubkey, Name: wordsOrNull(s.Name), times: timesOf(s.AsOf), Provisional: s.Provisional, ExposureSats: s.ExposureSats,
@@ -155,7 +217,7 @@ func (f *Face) view(s *score.Score) scoreView {
 		v.ClaimedValue = &s.Claim
 	case s.Unranked == "":
 		v.Rank, v.Lo, v.Hi, v.Value = &s.Rank, &s.Lo, &s.Hi, &s.Value
-		if key := f.Known.Pubkey(); key != "" {
+		if key := f.known.Pubkey(); key != "" {
 			v.Links.Assertion = wordsOrNull(strconv.Itoa(KindAssertion) + ":" + key + ":" + s.Pubkey)
 		}
 	}
@@ -185,7 +247,7 @@ func (f *Face) view(s *score.Score) scoreView {
 	return v
 }
 
-func (f *Face) getScore(r *http.Request) (any, error) {
+func (f scoreAPI) get(r *http.Request) (any, error) {
 	for name := range r.URL.Query() {
 		return nil, badParam(name, "unknown parameter; this resource takes none")
 	}
@@ -303,7 +365,7 @@ func (q ratingsQuery) page(all []score.RatedBy) (page []score.RatedBy, next *str
 	return all[from:to], next
 }
 
-func (f *Face) getRatings(r *http.Request) (any, error) {
+func (f scoreAPI) getRatings(r *http.Request) (any, error) {
 	q, err := parseRatingsQuery(r)
 	if err != nil {
 		return nil, err

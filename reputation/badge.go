@@ -66,7 +66,7 @@ func badgeOf(s *score.Score, ok bool) []byte {
 
 // serveBadge answers GET /badge/{pubkey}.svg. If the key is unknown, the badge says so,
 // because a broken picture tells a reader less.
-func (f *Face) serveBadge(w http.ResponseWriter, r *http.Request) {
+func serveBadge(known Known, w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -77,7 +77,7 @@ func (f *Face) serveBadge(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Badges are at /badge/PUBKEY.svg, PUBKEY being 64 hex digits or an npub.", http.StatusNotFound)
 		return
 	}
-	s, ok := f.Known.Score(pubkey)
+	s, ok := known.Score(pubkey)
 	picture := badgeOf(&s, ok)
 	sum := sha256.Sum256(picture)
 	tag := `"` + hex.EncodeToString(sum[:16]) + `"`

@@ -7,14 +7,11 @@ import (
 	"encoding/gob"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/mostrodex/mostrodex/reputation/score"
-	"github.com/nbd-wtf/go-nostr"
 )
 
 // checkpointFormat is the name of the checkpoint format. If the format of a file is
@@ -36,49 +33,6 @@ type checkpointHead struct {
 	Format string `json:"format"`
 	Params string `json:"params"` // Params.Hash, because facts depend on the parameters
 	Cursor uint64 `json:"cursor"`
-}
-
-// published lists the events that the service published.
-type published struct {
-	Published map[string]string          // by node: fingerprint of the last assertion
-	Announced map[string]bool            // published proofs of equivocation
-	Sent      map[string]nostr.Timestamp // by address: the last created_at
-	About     string                     // content of the key's profile
-}
-
-// restore reads the checkpoint. If the file is missing, damaged, of other parameters or
-// ahead of the log, the service starts without a checkpoint. Then the log is read from the
-// beginning, and the log also holds the facts of erased events. The follower calls restore
-// once.
-func (s *Service) restore() error {
-	ledger := score.NewLedger(s.cfg.Params, s.cfg.Proofs)
-	said, err := readCheckpoint(filepath.Join(s.cfg.Dir, checkpointName), ledger, s.cfg.Params.Hash(), s.cfg.Log.Head())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	var onDisk *fs.PathError
-	if errors.As(err, &onDisk) {
-		return fmt.Errorf("reputation: %w", err)
-	}
-	if err != nil {
-		s.log.Warn("reputation checkpoint is not usable, the log is read from the beginning", "reason", err)
-		return nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ledger = ledger
-	s.saved, s.savedAt = ledger.Cursor(), s.cfg.Now()
-	if said.Published != nil {
-		s.published = said.Published
-	}
-	if said.Announced != nil {
-		s.announced = said.Announced
-	}
-	if said.Sent != nil {
-		s.sent = said.Sent
-	}
-	s.about = said.About
-	return nil
 }
 
 // readCheckpoint decodes the ledger of a checkpoint into ledger, and returns the published
@@ -137,26 +91,17 @@ func readCheckpoint(path string, ledger *score.Ledger, params string, logHead ui
 	return said, nil
 }
 
-// save replaces the checkpoint: save writes a temporary file, syncs the file and renames
-// it. After a crash the directory holds the old or the new checkpoint. The caller holds mu
-// and is the follower, or is Close after the follower has ended.
-func (s *Service) save() error {
-	if err := s.write(); err != nil {
-		return fmt.Errorf("reputation: write the checkpoint: %w", err)
-	}
-	s.saved, s.savedAt, s.unsaved = s.ledger.Cursor(), s.cfg.Now(), false
-	return nil
-}
-
-func (s *Service) write() error {
-	head, err := json.Marshal(checkpointHead{checkpointFormat, s.cfg.Params.Hash(), s.ledger.Cursor()})
+// writeCheckpoint replaces the checkpoint in dir: writeCheckpoint writes a temporary file,
+// syncs the file and renames it. After a crash dir holds the old or the new checkpoint.
+func writeCheckpoint(dir, params string, ledger *score.Ledger, said published) error {
+	head, err := json.Marshal(checkpointHead{checkpointFormat, params, ledger.Cursor()})
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(s.cfg.Dir, checkpointName+"-*")
+	f, err := os.CreateTemp(dir, checkpointName+"-*")
 	if err != nil {
 		return err
 	}
@@ -164,17 +109,17 @@ func (s *Service) write() error {
 	sum := sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(f, sum), 1<<20)
 	_, err = out.Write(append(head, '\n'))
-	err = errors.Join(err, gob.NewEncoder(out).Encode(published{s.published, s.announced, s.sent, s.about}), s.ledger.Encode(out), out.Flush())
+	err = errors.Join(err, gob.NewEncoder(out).Encode(said), ledger.Encode(out), out.Flush())
 	if err == nil {
 		_, err = f.Write(sum.Sum(nil))
 	}
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), filepath.Join(s.cfg.Dir, checkpointName)); err != nil {
+	if err := os.Rename(f.Name(), filepath.Join(dir, checkpointName)); err != nil {
 		return err
 	}
-	d, err := os.Open(s.cfg.Dir)
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -88,10 +88,10 @@ func TestCheckpointOfFormat3(t *testing.T) {
 		if err := old.publish(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if kinds := out.kinds(); len(kinds) > 0 || len(old.sent) != 3 {
-			t.Errorf("%s: published again: %v; %d times of publishing are known, want 3", restart, kinds, len(old.sent))
+		if kinds := out.kinds(); len(kinds) > 0 || len(old.assertions.said.Sent) != 3 {
+			t.Errorf("%s: published again: %v; %d times of publishing are known, want 3", restart, kinds, len(old.assertions.said.Sent))
 		}
-		old.unsaved = true
+		old.assertions.unsaved = true
 		if err := old.Close(); err != nil {
 			t.Fatal(err)
 		}

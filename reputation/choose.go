@@ -515,26 +515,32 @@ func keysOf(m map[string]int) func(yield func(string) bool) {
 	}
 }
 
-// Choose compares all Mostros for a wish. Choose returns the error of the Market, if there
-// is one.
-func (f *Face) Choose(ctx context.Context, w Wish) (*Choice, error) {
-	from := facts{infos: f.Market.Infos(), scores: map[string]score.Score{}, now: f.now(), impostors: map[string]namesake{}}
-	if m, ok := f.Market.(impostors); ok {
+// chooser compares the Mostros. It has no state of its own.
+type chooser struct {
+	known  Known
+	market Market
+	prices Prices // nil if the operator has no sources
+	now    func() time.Time
+}
+
+func (f chooser) choose(ctx context.Context, w Wish) (*Choice, error) {
+	from := facts{infos: f.market.Infos(), scores: map[string]score.Score{}, now: f.now(), impostors: map[string]namesake{}}
+	if m, ok := f.market.(impostors); ok {
 		for i := range from.infos {
 			if of, name, ok := m.Impostor(from.infos[i].Pubkey); ok {
 				from.impostors[from.infos[i].Pubkey] = namesake{of, name}
 			}
 		}
 	}
-	for _, s := range f.Known.Scores() {
+	for _, s := range f.known.Scores() {
 		from.scores[s.Pubkey] = s
 	}
 	var err error
-	if from.offers, from.whole, err = f.Market.Offers(ctx, w.Fiat, w.maker(), ""); err != nil {
+	if from.offers, from.whole, err = f.market.Offers(ctx, w.Fiat, w.maker(), ""); err != nil {
 		return nil, err
 	}
 	if w.Method != "" {
-		fit, whole, err := f.Market.Offers(ctx, w.Fiat, w.maker(), w.Method)
+		fit, whole, err := f.market.Offers(ctx, w.Fiat, w.maker(), w.Method)
 		if err != nil {
 			return nil, err
 		}
@@ -543,19 +549,19 @@ func (f *Face) Choose(ctx context.Context, w Wish) (*Choice, error) {
 			from.fit[fit[i].Address()] = true
 		}
 	}
-	from.own = f.Prices
-	if from.rates, err = f.Market.Rates(ctx, w.Fiat); err != nil {
+	from.own = f.prices
+	if from.rates, err = f.market.Rates(ctx, w.Fiat); err != nil {
 		return nil, err
 	}
 	return choose(w, from), nil
 }
 
-func (f *Face) getChoice(r *http.Request) (any, error) {
+func (f chooser) get(r *http.Request) (any, error) {
 	w, err := ParseWish(r.URL.Query())
 	if err != nil {
 		return nil, err
 	}
-	return f.Choose(r.Context(), w)
+	return f.choose(r.Context(), w)
 }
 
 // RateOf returns the price in the rate table of one node. ok is false if the table has

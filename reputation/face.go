@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/route"
@@ -72,39 +71,7 @@ type Face struct {
 	URL    string           // public http(s) address without a path; if "", the address of each request
 	Now    func() time.Time // if nil, time.Now
 
-	mu    sync.Mutex
-	rated map[string]ratedAt // by node; guarded by mu
-}
-
-// ratedAt is the cached list of a node's ratings as of one score.
-type ratedAt struct {
-	root string
-	asOf time.Time
-	list []score.RatedBy
-}
-
-// maxRated is the largest number of nodes in the cache of ratings. The cache bounds the
-// work of repeated requests, because the computation of Moves reads all facts of a node
-// and any client can request the ratings.
-const maxRated = 64
-
-// ratings returns the ratings of a node as of its score. The caller must not change the
-// list.
-func (f *Face) ratings(s *score.Score) []score.RatedBy {
-	f.mu.Lock()
-	held, ok := f.rated[s.Pubkey]
-	f.mu.Unlock()
-	if ok && held.root == s.Root && held.asOf.Equal(s.AsOf) {
-		return held.list
-	}
-	list := f.Known.Ratings(s.Pubkey)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.rated == nil || len(f.rated) >= maxRated {
-		f.rated = map[string]ratedAt{}
-	}
-	f.rated[s.Pubkey] = ratedAt{s.Root, s.AsOf, list}
-	return list
+	rated ratingCache
 }
 
 //go:embed web
@@ -125,15 +92,32 @@ var rateScript, rateScriptPath = func() ([]byte, string) {
 	return script, "/assets/rate-" + hex.EncodeToString(sum[:6]) + ".js"
 }()
 
+func (f *Face) scores() scoreAPI { return scoreAPI{known: f.Known, rated: &f.rated} }
+
+func (f *Face) chooser() chooser {
+	return chooser{known: f.Known, market: f.Market, prices: f.Prices, now: f.now}
+}
+
+// Choose compares all Mostros for a wish. Choose returns the error of the Market, if there
+// is one.
+func (f *Face) Choose(ctx context.Context, w Wish) (*Choice, error) {
+	return f.chooser().choose(ctx, w)
+}
+
+// Section returns the part of a node's explorer page that explains the score.
+func (f *Face) Section(r *http.Request, pubkey string) (template.HTML, error) {
+	return section(f.scores(), f.base(r), pubkey)
+}
+
 // Routes returns the rows of the route table.
 func (f *Face) Routes() []route.Route {
 	return []route.Route{
-		f.Web.API("/api/v1/instances/{pubkey}/score", "score", "rank, bounds, exposure, components with what each costs, evidence claimed, witnessed and costed, proofs", f.getScore),
-		f.Web.API("/api/v1/instances/{pubkey}/ratings", "ratings", "every rating: receipt, counted or not and why, weight, how far it moves the value; limit cursor", f.getRatings),
-		f.Web.API("/api/v1/choose", "choose", "fiat side amount sats method network exposure=auto|require|ignore limit; side is what you do: buy takes an order of a seller", f.getChoice),
-		f.Web.Page("/choose", "choose_page", "choose", "the same for people (HTML)", f.choosePage),
-		f.Web.Page("/method", "method", "method", "how ranks come about (HTML)", f.methodPage),
-		{Method: http.MethodGet, Path: "/badge/{file}", Summary: `PUBKEY.svg: rank with its interval, "watched 3 of 30 days", "unrated" or "unknown"`, Handler: http.HandlerFunc(f.serveBadge)},
+		f.Web.API("/api/v1/instances/{pubkey}/score", "score", "rank, bounds, exposure, components with what each costs, evidence claimed, witnessed and costed, proofs", f.scores().get),
+		f.Web.API("/api/v1/instances/{pubkey}/ratings", "ratings", "every rating: receipt, counted or not and why, weight, how far it moves the value; limit cursor", f.scores().getRatings),
+		f.Web.API("/api/v1/choose", "choose", "fiat side amount sats method network exposure=auto|require|ignore limit; side is what you do: buy takes an order of a seller", f.chooser().get),
+		f.Web.Page("/choose", "choose_page", "choose", "the same for people (HTML)", f.chooser().page),
+		f.Web.Page("/method", "method", "method", "how ranks come about (HTML)", func(*http.Request) (string, template.HTML, error) { return methodPage(f.Known) }),
+		{Method: http.MethodGet, Path: "/badge/{file}", Summary: `PUBKEY.svg: rank with its interval, "watched 3 of 30 days", "unrated" or "unknown"`, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveBadge(f.Known, w, r) })},
 		{Method: http.MethodGet, Path: rateScriptPath, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
 			w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
@@ -169,23 +153,6 @@ func parseKey(s string) (string, error) {
 		return s, nil
 	}
 	return "", badParam("pubkey", "not a public key of 64 hex digits or an npub")
-}
-
-// scoreOf returns the score of the node in the path. If there is none, scoreOf returns a
-// refusal.
-func (f *Face) scoreOf(r *http.Request) (score.Score, error) {
-	pubkey, err := parseKey(r.PathValue("pubkey"))
-	if err != nil {
-		return score.Score{}, err
-	}
-	s, ok := f.Known.Score(pubkey)
-	if ok {
-		return s, nil
-	}
-	if !f.Known.Ready() {
-		return score.Score{}, &refusal{http.StatusServiceUnavailable, "", "The reputation has not caught up with the log yet. Try again in a moment."}
-	}
-	return score.Score{}, &refusal{http.StatusNotFound, "", "No score: this key never described itself as a Mostro in an event that is held here. Scores of all Mostros: /api/v1/instances?sort=rank"}
 }
 
 // Standing returns the summary of a node's score. ok is false if there is no score.

@@ -80,13 +80,3 @@ func (m *metrics) computed(full bool, took time.Duration) {
 	}
 	m.computeds.WithLabelValues(what).Observe(took.Seconds())
 }
-
-// Register adds the service's metrics to a registry.
-func (s *Service) Register(r prometheus.Registerer) error {
-	for _, c := range append([]prometheus.Collector{s.metrics.applied, s.metrics.computeds, s.metrics.published}, s.metrics.gauges...) {
-		if err := r.Register(c); err != nil {
-			return err
-		}
-	}
-	return nil
-}

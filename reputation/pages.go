@@ -81,14 +81,15 @@ type scorePage struct {
 	Funds      bool // a development fund confirms payments
 }
 
-// Section returns the part of a node's explorer page that explains the score.
-func (f *Face) Section(r *http.Request, pubkey string) (template.HTML, error) {
-	s, ok := f.Known.Score(pubkey)
-	p := &scorePage{Pubkey: pubkey, Base: f.base(r), Script: rateScriptPath, Ready: f.Known.Ready()}
+// section returns the part of a node's explorer page that explains the score. base is the
+// address under which the visitor reaches this program.
+func section(f scoreAPI, base, pubkey string) (template.HTML, error) {
+	s, ok := f.known.Score(pubkey)
+	p := &scorePage{Pubkey: pubkey, Base: base, Script: rateScriptPath, Ready: f.known.Ready()}
 	if !ok {
 		return render("unknown", p)
 	}
-	params := f.Known.Params()
+	params := f.known.Params()
 	p.Funds = len(params.Funds)+len(params.Payees) > 0
 	p.Score, p.AsOf, p.AsOfRFC = &s, s.AsOf.UTC().Format("2 January 2006, 15:04 UTC"), s.AsOf.UTC().Format(time.RFC3339)
 	if s.Unranked != "" {
@@ -126,18 +127,18 @@ func (f *Face) Section(r *http.Request, pubkey string) (template.HTML, error) {
 			p.Counted++
 		}
 		if i < shownRatings {
-			p.Ratings = append(p.Ratings, f.ratingRow(&all[i]))
+			p.Ratings = append(p.Ratings, ratingRowOf(&all[i]))
 		}
 	}
 	movers := slices.DeleteFunc(slices.Clone(all), func(r score.RatedBy) bool { return r.Moves == 0 })
 	slices.SortStableFunc(movers, func(a, b score.RatedBy) int { return cmp.Compare(max(b.Moves, -b.Moves), max(a.Moves, -a.Moves)) })
 	for i := range movers[:min(len(movers), 3)] {
-		p.Movers = append(p.Movers, f.ratingRow(&movers[i]))
+		p.Movers = append(p.Movers, ratingRowOf(&movers[i]))
 	}
 	return render("standing", p)
 }
 
-func (f *Face) ratingRow(r *score.RatedBy) ratingRow {
+func ratingRowOf(r *score.RatedBy) ratingRow {
 	row := ratingRow{ratingView: ratingViewOf(r), Rater: shortKey(r.Rater), When: r.ReceivedAt.UTC().Format("2 Jan 2006"), WhenRFC: r.ReceivedAt.UTC().Format(time.RFC3339)}
 	row.Stars = strconv.FormatFloat(row.ratingView.Stars, 'f', 1, 64)
 	row.Status, row.Heavy = "no receipt", strconv.FormatFloat(r.Weight.Float(), 'f', 3, 64)
@@ -154,15 +155,15 @@ func (f *Face) ratingRow(r *score.RatedBy) ratingRow {
 	return row
 }
 
-func (f *Face) methodPage(*http.Request) (string, template.HTML, error) {
-	p := f.Known.Params()
+func methodPage(known Known) (string, template.HTML, error) {
+	p := known.Params()
 	weights := make([]componentRow, len(score.SubNames))
 	for j := range weights {
 		weights[j] = componentRow{Title: componentWords[j][0], What: componentWords[j][1], Weight: percentOf(p.Weights[j])}
 	}
 	name, hash, _ := strings.Cut(p.Algo(), " ")
 	body, err := render("method", map[string]any{
-		"Components": weights, "Params": p, "Algo": name, "Hash": hash, "Key": f.Known.Pubkey(),
+		"Components": weights, "Params": p, "Algo": name, "Hash": hash, "Key": known.Pubkey(),
 		"Plain": percentOf(p.CPlain), "Witnessed": percentOf(p.CWitnessed), "Free": percentOf(p.VolumeFree), "Late": p.LateSeconds / 60, "Neutral": p.NeutralSeconds / 60,
 		"DisputeTop": percentOf(p.DisputeTop), "DayCap": percentOf(p.DayCap), "NEff": int64(p.GateNEff / score.One),
 		"Example": intervalOf(52*score.One, 61*score.One, 68*score.One, true),
@@ -206,8 +207,8 @@ type choosePage struct {
 	JSON     string
 }
 
-// choosePage answers GET /choose with the form and its result.
-func (f *Face) choosePage(r *http.Request) (string, template.HTML, error) {
+// page answers GET /choose with the form and its result.
+func (f chooser) page(r *http.Request) (string, template.HTML, error) {
 	values := r.URL.Query()
 	p := &choosePage{JSON: "/api/v1/choose?" + values.Encode(), Form: chooseForm{
 		Fiat: values.Get("fiat"), Amount: values.Get("amount"), Sats: values.Get("sats"), Method: values.Get("method"),
@@ -228,7 +229,7 @@ func (f *Face) choosePage(r *http.Request) (string, template.HTML, error) {
 		body, err := render("choose", p)
 		return title, body, err
 	}
-	if p.Choice, err = f.Choose(r.Context(), w); err != nil {
+	if p.Choice, err = f.choose(r.Context(), w); err != nil {
 		return "", "", err
 	}
 	p.In = w.in()
@@ -255,8 +256,8 @@ func (f *Face) choosePage(r *http.Request) (string, template.HTML, error) {
 }
 
 // currencies returns the currencies that the Mostros accept, for the form.
-func (f *Face) currencies() (list []string) {
-	for _, info := range f.Market.Infos() {
+func (f chooser) currencies() (list []string) {
+	for _, info := range f.market.Infos() {
 		list = append(list, info.Currencies...)
 	}
 	slices.Sort(list)

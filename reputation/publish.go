@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Kinds of NIP-85.
@@ -60,84 +62,97 @@ func fingerprint(s score.Score) string {
 	return fmt.Sprint(s.Rank, int64(s.Lo/score.One), int64(s.Hi/score.One), s.ExposureSats, s.N, flags, s.Algo)
 }
 
+// published lists the events that the service published, in the form in which the
+// checkpoint stores them.
+type published struct {
+	Published map[string]string          // by node: fingerprint of the last assertion
+	Announced map[string]bool            // published proofs of equivocation
+	Sent      map[string]nostr.Timestamp // by address: the last created_at
+	About     string                     // content of the key's profile
+}
+
+// assertions publishes NIP-85 events about scores, and owns the list of published events.
+// The follower owns assertions.
+type assertions struct {
+	to     Publisher // nil: no event is published
+	signer Signer
+	pairs  Pairs  // nil: no proofs are published
+	algo   string // name of the algorithm and hash of its parameters
+	count  *prometheus.CounterVec
+	now    func() time.Time
+
+	said    published
+	unsaved bool // said changed after the last checkpoint
+}
+
 // profile returns the profile of the signing key. NIP-85 requires one key and one profile
 // for each algorithm.
-func (s *Service) profile() nostr.Event {
-	p := mostro.Profile{
-		Pubkey: s.cfg.Signer.Pubkey(), Name: "mostrodex reputation",
-		About: "Assertions (NIP-85) about Mostros, computed by " + s.cfg.Params.Algo() + " from public events. rank is the lower bound of how well a node behaved, as far as " +
+func (p *assertions) profile() nostr.Event {
+	about := mostro.Profile{
+		Pubkey: p.signer.Pubkey(), Name: "mostrodex reputation",
+		About: "Assertions (NIP-85) about Mostros, computed by " + p.algo + " from public events. rank is the lower bound of how well a node behaved, as far as " +
 			"was witnessed; exposure is how many sats that record can secure. Anybody can recompute them: mostrodex reputation audit, and verify.",
 	}
-	return p.Event()
+	return about.Event()
 }
 
-// publish publishes the assertions and proofs that changed after the last publication.
+// publish publishes the assertions about scores that changed after the last publication.
 // After a crash between a publication and the next checkpoint, the same assertion is
 // published again.
-func (s *Service) publish(ctx context.Context) error {
-	for _, score := range s.Scores() {
+func (p *assertions) publish(ctx context.Context, scores []score.Score) error {
+	for _, score := range scores {
 		print := fingerprint(score)
-		if score.Unranked != "" || s.published[score.Pubkey] == print {
+		if score.Unranked != "" || p.said.Published[score.Pubkey] == print {
 			continue
 		}
-		if about := s.profile(); about.Content != s.about {
-			if err := s.send(ctx, "profile", &about); err != nil {
+		if about := p.profile(); about.Content != p.said.About {
+			if err := p.send(ctx, "profile", &about); err != nil {
 				return err
 			}
-			s.note(func() { s.about = about.Content })
+			p.note(func() { p.said.About = about.Content })
 		}
-		evt := Assertion(score, s.cfg.Signer.Pubkey())
-		if err := s.send(ctx, "assertion", &evt); err != nil {
+		evt := Assertion(score, p.signer.Pubkey())
+		if err := p.send(ctx, "assertion", &evt); err != nil {
 			return err
 		}
-		s.note(func() { s.published[score.Pubkey] = print })
+		p.note(func() { p.said.Published[score.Pubkey] = print })
 	}
-	return s.publishProofs(ctx)
+	return nil
 }
 
-// note changes fields that the checkpoint stores.
-func (s *Service) note(change func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.unsaved = true
+// note changes said.
+func (p *assertions) note(change func()) {
+	p.unsaved = true
 	change()
 }
 
 // send signs an event with the current time and publishes the event.
-func (s *Service) send(ctx context.Context, what string, evt *nostr.Event) error {
+func (p *assertions) send(ctx context.Context, what string, evt *nostr.Event) error {
 	// Two versions of one address must not have the same created_at, because this relay
 	// reports such a pair of another key as an equivocation.
-	last := s.sent[addressOf(evt)]
-	evt.CreatedAt = max(nostr.Timestamp(s.cfg.Now().Unix()), last+1)
-	if err := s.cfg.Signer.Sign(evt); err != nil {
+	last := p.said.Sent[addressOf(evt)]
+	evt.CreatedAt = max(nostr.Timestamp(p.now().Unix()), last+1)
+	if err := p.signer.Sign(evt); err != nil {
 		return fmt.Errorf("sign the %s: %w", what, err)
 	}
-	if err := s.cfg.Publisher.Publish(ctx, evt); err != nil {
+	if err := p.to.Publish(ctx, evt); err != nil {
 		return fmt.Errorf("publish the %s: %w", what, err)
 	}
-	s.note(func() { s.sent[addressOf(evt)] = evt.CreatedAt })
-	s.metrics.published.WithLabelValues(what).Inc()
+	p.note(func() { p.said.Sent[addressOf(evt)] = evt.CreatedAt })
+	p.count.WithLabelValues(what).Inc()
 	return nil
 }
 
-// publishProofs publishes a proof of each new equivocation: an assertion about the address
-// of the order, with both signed events in the content.
-func (s *Service) publishProofs(ctx context.Context) error {
-	if s.cfg.Pairs == nil {
-		return nil
-	}
-	wanted := map[string]score.Equivocation{}
-	s.mu.RLock()
-	for e := range s.ledger.Equivocations() {
-		if key := e.IDs[0] + e.IDs[1]; !s.announced[key] {
-			wanted[key] = e
-		}
-	}
-	s.mu.RUnlock()
+// isNew reports whether the proof of an equivocation was not published yet.
+func (p *assertions) isNew(e score.Equivocation) bool { return !p.said.Announced[e.IDs[0]+e.IDs[1]] }
+
+// publishProofs publishes a proof of each wanted equivocation, by its two ids: an assertion
+// about the address of the order, with both signed events in the content.
+func (p *assertions) publishProofs(ctx context.Context, wanted map[string]score.Equivocation) error {
 	if len(wanted) == 0 {
 		return nil
 	}
-	return s.cfg.Pairs.Equivocations(ctx, func(first, second *nostr.Event) error {
+	return p.pairs.Equivocations(ctx, func(first, second *nostr.Event) error {
 		ids := []string{first.ID, second.ID}
 		slices.Sort(ids)
 		key := ids[0] + ids[1]
@@ -149,11 +164,11 @@ func (s *Service) publishProofs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		evt.PubKey = s.cfg.Signer.Pubkey()
-		if err := s.send(ctx, "proof", &evt); err != nil {
+		evt.PubKey = p.signer.Pubkey()
+		if err := p.send(ctx, "proof", &evt); err != nil {
 			return err
 		}
-		s.note(func() { s.announced[key] = true })
+		p.note(func() { p.said.Announced[key] = true })
 		return nil
 	})
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Log is the part of the event log that a Service reads.
@@ -89,15 +92,11 @@ type Service struct {
 	deriving sync.Mutex
 
 	// The fields below belong to the follower.
-	restored  bool   // restore was called, or is not needed
-	saved     uint64 // cursor of the last checkpoint
-	unsaved   bool   // a field of the checkpoint other than the cursor changed after the last checkpoint
-	savedAt   time.Time
-	published map[string]string          // by node: fingerprint of the last published assertion
-	announced map[string]bool            // published proofs of equivocation
-	sent      map[string]nostr.Timestamp // by address: created_at of the last published event
-	about     string                     // content of the last published profile
-	took      time.Duration              // duration of the last computation of changed scores
+	restored   bool   // restore was called, or is not needed
+	saved      uint64 // cursor of the last checkpoint
+	savedAt    time.Time
+	assertions *assertions
+	took       time.Duration // duration of the last computation of changed scores
 }
 
 // Open checks cfg and returns a Service without scores. Run or CatchUp reads the
@@ -126,9 +125,11 @@ func Open(cfg Config) (*Service, error) {
 	if cfg.Proofs == nil {
 		cfg.Proofs = score.Receipts{}
 	}
-	s := &Service{cfg: cfg, log: cfg.Logger, scores: map[string]score.Score{}, published: map[string]string{}, announced: map[string]bool{}, sent: map[string]nostr.Timestamp{}}
+	s := &Service{cfg: cfg, log: cfg.Logger, scores: map[string]score.Score{}}
 	s.ledger = score.NewLedger(cfg.Params, cfg.Proofs)
 	s.metrics = newMetrics(s)
+	s.assertions = &assertions{to: cfg.Publisher, signer: cfg.Signer, pairs: cfg.Pairs, algo: cfg.Params.Algo(), count: s.metrics.published, now: cfg.Now,
+		said: published{Published: map[string]string{}, Announced: map[string]bool{}, Sent: map[string]nostr.Timestamp{}}}
 	return s, nil
 }
 
@@ -136,7 +137,7 @@ func Open(cfg Config) (*Service, error) {
 func (s *Service) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cfg.Dir == "" || s.ledger.Cursor() == s.saved && !s.unsaved {
+	if s.cfg.Dir == "" || s.ledger.Cursor() == s.saved && !s.assertions.unsaved {
 		return nil
 	}
 	return s.save()
@@ -158,6 +159,22 @@ func (s *Service) Run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// publish publishes the assertions and proofs that changed.
+func (s *Service) publish(ctx context.Context) error {
+	if err := s.assertions.publish(ctx, s.Scores()); err != nil || s.cfg.Pairs == nil {
+		return err
+	}
+	wanted := map[string]score.Equivocation{}
+	s.mu.RLock()
+	for e := range s.ledger.Equivocations() {
+		if s.assertions.isNew(e) {
+			wanted[e.IDs[0]+e.IDs[1]] = e
+		}
+	}
+	s.mu.RUnlock()
+	return s.assertions.publishProofs(ctx, wanted)
 }
 
 // rest returns when the log has new entries, or when the computation of all scores is due.
@@ -210,7 +227,7 @@ func (s *Service) CatchUp(ctx context.Context) error {
 	full := !s.caught || start.Sub(s.asOf) >= s.cfg.Every || start.Before(s.asOf)
 	s.compute(start, full)
 	s.caught = true
-	due := s.cfg.Dir != "" && (s.ledger.Cursor() != s.saved || s.unsaved) && start.Sub(s.savedAt) >= checkpointAfter
+	due := s.cfg.Dir != "" && (s.ledger.Cursor() != s.saved || s.assertions.unsaved) && start.Sub(s.savedAt) >= checkpointAfter
 	s.mu.Unlock()
 	if !due {
 		return nil
@@ -218,6 +235,52 @@ func (s *Service) CatchUp(ctx context.Context) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.save()
+}
+
+// restore reads the checkpoint. If the file is missing, damaged, of other parameters or
+// ahead of the log, the service starts without a checkpoint. Then the log is read from the
+// beginning, and the log also holds the facts of erased events. The follower calls restore
+// once.
+func (s *Service) restore() error {
+	ledger := score.NewLedger(s.cfg.Params, s.cfg.Proofs)
+	said, err := readCheckpoint(filepath.Join(s.cfg.Dir, checkpointName), ledger, s.cfg.Params.Hash(), s.cfg.Log.Head())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var onDisk *fs.PathError
+	if errors.As(err, &onDisk) {
+		return fmt.Errorf("reputation: %w", err)
+	}
+	if err != nil {
+		s.log.Warn("reputation checkpoint is not usable, the log is read from the beginning", "reason", err)
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ledger = ledger
+	s.saved, s.savedAt = ledger.Cursor(), s.cfg.Now()
+	have := &s.assertions.said
+	if said.Published != nil {
+		have.Published = said.Published
+	}
+	if said.Announced != nil {
+		have.Announced = said.Announced
+	}
+	if said.Sent != nil {
+		have.Sent = said.Sent
+	}
+	have.About = said.About
+	return nil
+}
+
+// save writes the checkpoint. The caller holds mu and is the follower, or is Close after
+// the follower has ended.
+func (s *Service) save() error {
+	if err := writeCheckpoint(s.cfg.Dir, s.cfg.Params.Hash(), s.ledger, s.assertions.said); err != nil {
+		return fmt.Errorf("reputation: write the checkpoint: %w", err)
+	}
+	s.saved, s.savedAt, s.assertions.unsaved = s.ledger.Cursor(), s.cfg.Now(), false
+	return nil
 }
 
 // read applies the entries of the log up to the head. While one batch is applied, the next
@@ -344,4 +407,14 @@ func (s *Service) Refusals() (list []score.Refusal, byReason map[string]int64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.ledger.Refused(), s.ledger.Reasons()
+}
+
+// Register adds the service's metrics to a registry.
+func (s *Service) Register(r prometheus.Registerer) error {
+	for _, c := range append([]prometheus.Collector{s.metrics.applied, s.metrics.computeds, s.metrics.published}, s.metrics.gauges...) {
+		if err := r.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -303,7 +303,7 @@ func TestWatchedNodesAreNotPublished(t *testing.T) {
 		}
 		f := &Face{Known: s}
 		score, _ := s.Score(a)
-		v := f.view(&score)
+		v := f.scores().view(&score)
 		if ranked := published > 0; (v.Rank != nil) != ranked || (v.Lo != nil) != ranked || (v.Reason == nil) != ranked || !ranked && (*v.Reason != "watching" || v.ClaimedValue != nil || *v.ReasonText != fmt.Sprintf("watched %d of 30 days", days)) ||
 			v.WatchedDays != days || v.WatchDays != 30 {
 			t.Errorf("after %d days: %s", days, scoretest.JSON(t, v))

@@ -10,7 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/spf13/cobra"
 )
 
@@ -18,7 +18,7 @@ import (
 // same names; the returned function reads those given.
 func addOrderFlags(cmd *cobra.Command) func() url.Values {
 	flags := map[string]string{} // parameters by flag
-	for _, p := range indexer.OrderParams() {
+	for _, p := range orders.OrderParams() {
 		if p.Doc != "" {
 			flag := strings.ReplaceAll(p.Name, "_", "-")
 			flags[flag] = p.Name
@@ -43,7 +43,7 @@ func newSearchCmd() *cobra.Command {
 	cmd.Long = `Find orders by words: each must begin a word of the order's payment methods,
 description, currency or country, or of the name of its instance. Pairs such as
 premium:<=2 or side:sell narrow the search like flags:
-` + strings.Join(indexer.SearchKeys(), ", ") + `.`
+` + strings.Join(orders.SearchKeys(), ", ") + `.`
 	cmd.Example = `  mostrodex search "pago movil"
   mostrodex search transferencia --fiat VES --side sell
   mostrodex search "venezuela premium:<=2" --url https://relay.example --json`

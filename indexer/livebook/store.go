@@ -1,10 +1,9 @@
-package indexer
+package livebook
 
 import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -12,54 +11,44 @@ import (
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/sorted"
 	"github.com/mostrodex/mostrodex/indexer/words"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// statuses lists the statuses in the order of their codes in the column store.
-var statuses = [...]mostro.Status{mostro.StatusUnknown, mostro.StatusPending, mostro.StatusInProgress, mostro.StatusSuccess, mostro.StatusCanceled, mostro.StatusExpired, mostro.StatusGone}
-
 const pendingCode = 1
 
-func statusCode(s mostro.Status) uint8 { return uint8(max(0, slices.Index(statuses[:], s))) }
+func statusCode(s mostro.Status) uint8 { return uint8(max(0, slices.Index(orders.Statuses[:], s))) }
 
 var sides = [...]mostro.Side{"", mostro.SideBuy, mostro.SideSell}
 
 func sideCode(s mostro.Side) uint8 { return uint8(max(0, slices.Index(sides[:], s))) }
 
-// Sort orders in which the column store keeps sorted lists.
-const (
-	byCreated = iota
-	byPremium
-	byAmount
-	byExpiry
-	numOrders
-)
-
-// unknownKey is the sort key of an order without a value. Such orders come last in both
-// directions.
-const unknownKey = math.MaxUint64
-
-// columnStore holds the live orders in memory, in columns without pointers, so that the
+// Store holds the live orders in memory, in columns without pointers, so that the
 // garbage collector has little to scan. The columns hold only data for filters, counts
 // and sorts. The texts of an order are in the book, on disk.
-type columnStore struct {
+type Store struct {
+	// DenseAbove is the size above which a selection by ranges is built as a bitmap. A
+	// caller may set DenseAbove before the first query, as tests do.
+	DenseAbove int
+
 	mu sync.RWMutex // guards all fields below
 
-	slots   map[Key]uint32
+	slots   map[orders.Key]uint32
 	free    []uint32
 	changes uint64 // number of updates; a cached result is valid while this number is the same
 	found   termCache
+	counted facetCache
 
-	ids       []Key
+	ids       []orders.Key
 	created   []uint32
 	deadline  []uint32
 	amount    []int64   // -1 unknown; 0 market price
 	fiatMin   []float64 // NaN: not stated
 	fiatMax   []float64
 	premium   []float64 // NaN: not stated
-	rating    []float64 // of ratingOf; NaN: unknown
+	rating    []float64 // of RatingOf; NaN: unknown
 	author    []uint32
 	fiat      []uint32
 	platform  []uint32
@@ -70,23 +59,24 @@ type columnStore struct {
 	named     []uint32        // id of the instance name that the order states
 	described *roaring.Bitmap // slots with a description
 	several   *roaring.Bitmap // slots with more than one version
-	byStatus  [len(statuses)]*roaring.Bitmap
+	byStatus  [len(orders.Statuses)]*roaring.Bitmap
 	bySide    [len(sides)]*roaring.Bitmap
-	sideCount [len(sides)][len(statuses)]int
+	sideCount [len(sides)][len(orders.Statuses)]int
 
-	judged  map[string]judgement // by author
+	judged  map[string]Judgement // by author
 	class   []uint8
-	byClass [numClasses]*roaring.Bitmap
+	byClass [orders.NumClasses]*roaring.Bitmap
 
 	authors, fiats, platforms, networks, names, methodNames dict
 	sets                                                    setDict
 
-	orders [numOrders]sorted.List
+	orders [orders.NumOrders]sorted.List
 }
 
-func newColumnStore() *columnStore {
-	s := &columnStore{slots: map[Key]uint32{}, described: roaring.New(), several: roaring.New()}
-	s.judged = map[string]judgement{}
+// New returns an empty Store.
+func New() *Store {
+	s := &Store{DenseAbove: 1 << 14, slots: map[orders.Key]uint32{}, described: roaring.New(), several: roaring.New()}
+	s.judged = map[string]Judgement{}
 	for i := range s.byClass {
 		s.byClass[i] = roaring.New()
 	}
@@ -112,6 +102,9 @@ func newColumnStore() *columnStore {
 	return s
 }
 
+// maxNames bounds the distinct values of a dict that publishers can choose freely.
+const maxNames = 50_000
+
 // dict numbers the distinct values of a facet, and holds the slots of each value. If no
 // order has a value any more, the value is removed.
 type dict struct {
@@ -119,7 +112,7 @@ type dict struct {
 	names    []string
 	spelling []string // original spelling, if names are folded
 	bits     []*roaring.Bitmap
-	counts   [][len(statuses)]int
+	counts   [][len(orders.Statuses)]int
 	free     []uint32
 	lexicon  *lexicon // nil: the values are not searched by words
 	limit    int      // bound of distinct values; an order with another value counts as not stating one; 0: no bound
@@ -139,7 +132,7 @@ func (d *dict) add(name, spelling string, slot uint32, status uint8) uint32 {
 		} else {
 			id = uint32(len(d.names))
 			d.names, d.spelling = append(d.names, name), append(d.spelling, spelling)
-			d.bits, d.counts = append(d.bits, roaring.New()), append(d.counts, [len(statuses)]int{})
+			d.bits, d.counts = append(d.bits, roaring.New()), append(d.counts, [len(orders.Statuses)]int{})
 		}
 		d.ids[name] = id
 		if d.lexicon != nil {
@@ -206,44 +199,44 @@ func (d *setDict) remove(id uint32) {
 	}
 }
 
-// item is one order to be put into the column store.
-type item struct {
-	key Key
-	r   *Record
+// Item is one order to be put into the column store.
+type Item struct {
+	Key    orders.Key
+	Record *orders.Record
 }
 
 // put adds the newest version of an order, or removes the order if the version is not
 // live at now. The caller holds mu for writing.
-func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p sorted.Place)) {
-	if !it.r.liveAt(now) {
-		s.take(it.key)
+func (s *Store) put(it Item, now time.Time, toSorted func(order int, p sorted.Place)) {
+	if !it.Record.LiveAt(now) {
+		s.take(it.Key)
 		return
 	}
 	s.changes++
-	slot, held := s.slots[it.key]
+	slot, held := s.slots[it.Key]
 	if held {
 		s.strip(slot)
 	} else {
 		slot = s.newSlot()
-		s.slots[it.key] = slot
+		s.slots[it.Key] = slot
 	}
-	o := &it.r.Order
+	o := &it.Record.Order
 	status, side := statusCode(o.Status), sideCode(o.Side)
-	s.ids[slot] = it.key
-	s.created[slot] = clampTime(int64(o.CreatedAt))
-	s.deadline[slot] = it.r.deadline()
+	s.ids[slot] = it.Key
+	s.created[slot] = orders.ClampTime(int64(o.CreatedAt))
+	s.deadline[slot] = it.Record.Deadline()
 	s.amount[slot] = -1
 	if o.AmountSats != nil && *o.AmountSats >= 0 {
 		s.amount[slot] = *o.AmountSats
 	}
-	s.fiatMin[slot], s.fiatMax[slot] = rangeOf(o.FiatAmount)
-	s.premium[slot] = floatOf(o.PremiumPct)
-	s.rating[slot] = ratingOf(o.MakerRating)
+	s.fiatMin[slot], s.fiatMax[slot] = orders.RangeOf(o.FiatAmount)
+	s.premium[slot] = orders.FloatOf(o.PremiumPct)
+	s.rating[slot] = orders.RatingOf(o.MakerRating)
 	s.side[slot], s.status[slot] = side, status
 	if o.Description != "" {
 		s.described.Add(slot)
 	}
-	if it.r.Versions > 1 {
+	if it.Record.Versions > 1 {
 		s.several.Add(slot)
 	}
 	s.byStatus[status].Add(slot)
@@ -271,7 +264,7 @@ func (s *columnStore) put(it item, now time.Time, toSorted func(order int, p sor
 }
 
 // take removes an order. The caller holds mu for writing.
-func (s *columnStore) take(k Key) {
+func (s *Store) take(k orders.Key) {
 	slot, held := s.slots[k]
 	if !held {
 		return
@@ -283,7 +276,7 @@ func (s *columnStore) take(k Key) {
 }
 
 // strip removes a slot from all postings and sorted lists.
-func (s *columnStore) strip(slot uint32) {
+func (s *Store) strip(slot uint32) {
 	status := s.status[slot]
 	s.byStatus[status].Remove(slot)
 	s.bySide[s.side[slot]].Remove(slot)
@@ -305,7 +298,7 @@ func (s *columnStore) strip(slot uint32) {
 	}
 }
 
-func (s *columnStore) newSlot() uint32 {
+func (s *Store) newSlot() uint32 {
 	if n := len(s.free); n > 0 {
 		slot := s.free[n-1]
 		s.free = s.free[:n-1]
@@ -316,7 +309,7 @@ func (s *columnStore) newSlot() uint32 {
 }
 
 // grow adds n slots to all columns.
-func (s *columnStore) grow(n int) {
+func (s *Store) grow(n int) {
 	size := len(s.ids) + n
 	s.ids = stretch(s.ids, size)
 	s.created = stretch(s.created, size)
@@ -345,96 +338,37 @@ func stretch[T any](column []T, size int) []T {
 }
 
 // placeOf returns the place of a slot in a sorted list.
-func (s *columnStore) placeOf(order int, slot uint32) sorted.Place {
+func (s *Store) placeOf(order int, slot uint32) sorted.Place {
 	return sorted.Place{Key: s.keyAt(order, slot), Slot: slot, Prefix: binary.BigEndian.Uint32(s.ids[slot][:4])}
 }
 
-func (s *columnStore) keyAt(order int, slot uint32) uint64 {
+func (s *Store) keyAt(order int, slot uint32) uint64 {
 	switch order {
-	case byPremium:
-		return floatKey(s.premium[slot])
-	case byAmount:
-		return amountKey(s.amount[slot])
-	case byExpiry:
-		return expiryKey(s.deadline[slot])
+	case orders.ByPremium:
+		return orders.FloatKey(s.premium[slot])
+	case orders.ByAmount:
+		return orders.AmountKey(s.amount[slot])
+	case orders.ByExpiry:
+		return orders.ExpiryKey(s.deadline[slot])
 	}
 	return uint64(s.created[slot])
-}
-
-// floatKey returns a sort key of the same order as the number. NaN is unknown.
-func floatKey(f float64) uint64 {
-	if math.IsNaN(f) {
-		return unknownKey
-	}
-	b := math.Float64bits(f)
-	if b>>63 == 1 {
-		return ^b
-	}
-	return b | 1<<63
-}
-
-// amountKey returns the sort key of an amount. An unknown amount and the market price
-// have unknownKey.
-func amountKey(sats int64) uint64 {
-	if sats <= 0 {
-		return unknownKey
-	}
-	return uint64(sats)
-}
-
-func expiryKey(deadline uint32) uint64 {
-	if deadline == never || deadline == 0 {
-		return unknownKey
-	}
-	return uint64(deadline)
-}
-
-func clampTime(t int64) uint32 { return uint32(min(max(t, 0), never)) }
-
-func floatOf(d *mostro.Decimal) float64 {
-	if d == nil {
-		return math.NaN()
-	}
-	return d.Float()
-}
-
-// ratingOf returns the mean rating of a maker on a scale of 5, or NaN if the mean or its
-// scale is unknown.
-func ratingOf(r *mostro.MakerRating) float64 {
-	if r == nil || r.Mean == nil || r.Max <= 0 {
-		return math.NaN()
-	}
-	return *r.Mean * (5 / r.Max) // exact on a scale of 5
-}
-
-// rangeOf returns both ends of a fiat amount. If one end is missing, it is equal to the
-// other.
-func rangeOf(r mostro.Range) (lo, hi float64) {
-	lo, hi = floatOf(r.Min), floatOf(r.Max)
-	if math.IsNaN(lo) {
-		lo = hi
-	}
-	if math.IsNaN(hi) {
-		hi = lo
-	}
-	return lo, hi
 }
 
 // updateStep is the number of orders that update puts before it lets readers take the
 // lock.
 const updateStep = 32
 
-// update puts or removes many orders as of now, and returns the keys of orders that were
+// Update puts or removes many orders as of now, and returns the keys of orders that were
 // live and no longer are. update unlocks mu between steps; otherwise a batch of orders
 // with much text would delay every query.
-func (s *columnStore) update(items []item, taken []Key, now time.Time) (left []Key) {
+func (s *Store) Update(items []Item, taken []orders.Key, now time.Time) (left []orders.Key) {
 	for part := range slices.Chunk(items, updateStep) {
 		s.mu.Lock()
 		for _, it := range part {
-			_, was := s.slots[it.key]
+			_, was := s.slots[it.Key]
 			s.put(it, now, func(order int, p sorted.Place) { s.orders[order].Insert(p) })
-			if _, is := s.slots[it.key]; was && !is {
-				left = append(left, it.key)
+			if _, is := s.slots[it.Key]; was && !is {
+				left = append(left, it.Key)
 			}
 		}
 		s.mu.Unlock()
@@ -447,12 +381,12 @@ func (s *columnStore) update(items []item, taken []Key, now time.Time) (left []K
 	return left
 }
 
-// load fills an empty column store.
-func (s *columnStore) load(items func(add func(item)), now time.Time) {
+// Load fills an empty column store.
+func (s *Store) Load(items func(add func(Item)), now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var places [numOrders][]sorted.Place
-	items(func(it item) {
+	var places [orders.NumOrders][]sorted.Place
+	items(func(it Item) {
 		s.put(it, now, func(order int, p sorted.Place) { places[order] = append(places[order], p) })
 	})
 	for i := range places {
@@ -461,10 +395,10 @@ func (s *columnStore) load(items func(add func(item)), now time.Time) {
 	}
 }
 
-// expire removes the orders that are no longer live at now, and returns their keys.
-func (s *columnStore) expire(now time.Time) (left []Key) {
+// Expire removes the orders that are no longer live at now, and returns their keys.
+func (s *Store) Expire(now time.Time) (left []orders.Key) {
 	due := func() bool {
-		p, ok := s.orders[byExpiry].First()
+		p, ok := s.orders[orders.ByExpiry].First()
 		return ok && p.Key <= uint64(max(0, now.Unix()))
 	}
 	s.mu.RLock()
@@ -476,22 +410,22 @@ func (s *columnStore) expire(now time.Time) (left []Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for due() {
-		p, _ := s.orders[byExpiry].First()
+		p, _ := s.orders[orders.ByExpiry].First()
 		left = append(left, s.ids[p.Slot])
 		s.take(s.ids[p.Slot])
 	}
 	return left
 }
 
-// size returns the number of live orders, and of the pending ones among them.
-func (s *columnStore) size() (live, pending int) {
+// Size returns the number of live orders, and of the pending ones among them.
+func (s *Store) Size() (live, pending int) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.slots), int(s.byStatus[pendingCode].GetCardinality())
 }
 
-// same returns an error that describes a difference between two column stores.
-func (s *columnStore) same(other *columnStore) error {
+// Same returns an error that describes a difference between two column stores.
+func (s *Store) Same(other *Store) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	other.mu.RLock()
@@ -526,7 +460,7 @@ func (s *columnStore) same(other *columnStore) error {
 			return fmt.Errorf("order list %d has %d places, want %d", i, n, len(s.slots))
 		}
 	}
-	for i, st := range statuses {
+	for i, st := range orders.Statuses {
 		if got, want := s.byStatus[i].GetCardinality(), other.byStatus[i].GetCardinality(); got != want {
 			return fmt.Errorf("%d orders are %q, want %d", got, st, want)
 		}
@@ -537,8 +471,8 @@ func (s *columnStore) same(other *columnStore) error {
 	return nil
 }
 
-// spelling returns the original spelling of a folded payment method.
-func (s *columnStore) spelling(folded string) string {
+// Spelling returns the original spelling of a folded payment method.
+func (s *Store) Spelling(folded string) string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if id, ok := s.methodNames.ids[folded]; ok {
@@ -548,7 +482,7 @@ func (s *columnStore) spelling(folded string) string {
 }
 
 // line returns all values of a slot as text.
-func (s *columnStore) line(slot uint32) string {
+func (s *Store) line(slot uint32) string {
 	var methods []string
 	for _, m := range s.sets.members[s.methods[slot]] {
 		methods = append(methods, s.methodNames.names[m])
@@ -559,15 +493,23 @@ func (s *columnStore) line(slot uint32) string {
 		methods, s.names.names[s.named[slot]], s.side[slot], s.status[slot], s.described.Contains(slot), s.several.Contains(slot), s.class[slot], s.byClass[s.class[slot]].Contains(slot))
 }
 
-// judge sets the judgements of authors, and updates the class of an author's orders if
-// the judgement has changed.
-func (s *columnStore) judge(changes map[string]judgement) {
+// Judge sets the judgements of authors, and updates the class of an author's orders if
+// the judgement has changed. judge removes from all the judgements that are already set,
+// so that readers are delayed only by changes.
+func (s *Store) Judge(all map[string]Judgement) {
+	s.mu.RLock()
+	for pubkey, j := range all {
+		if s.judged[pubkey] == j {
+			delete(all, pubkey)
+		}
+	}
+	s.mu.RUnlock()
+	if len(all) == 0 {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for pubkey, j := range changes {
-		if s.judged[pubkey] == j {
-			continue
-		}
+	for pubkey, j := range all {
 		s.judged[pubkey] = j
 		id, ok := s.authors.ids[pubkey]
 		if !ok {
@@ -581,27 +523,14 @@ func (s *columnStore) judge(changes map[string]judgement) {
 	}
 }
 
-func (s *columnStore) setClass(slot uint32, class uint8) {
+func (s *Store) setClass(slot uint32, class uint8) {
 	s.byClass[s.class[slot]].Remove(slot)
 	s.class[slot] = class
 	s.byClass[class].Add(slot)
 }
 
-// unlike removes from all the judgements that the column store already has, and returns
-// all.
-func (s *columnStore) unlike(all map[string]judgement) map[string]judgement {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for pubkey, j := range all {
-		if s.judged[pubkey] == j {
-			delete(all, pubkey)
-		}
-	}
-	return all
-}
-
-// pendingOf returns the number of an author's orders that are on offer.
-func (s *columnStore) pendingOf(pubkey string) int {
+// PendingOf returns the number of an author's orders that are on offer.
+func (s *Store) PendingOf(pubkey string) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if id, ok := s.authors.ids[pubkey]; ok {
@@ -610,24 +539,25 @@ func (s *columnStore) pendingOf(pubkey string) int {
 	return 0
 }
 
-// undescribed reports whether search needs no document for an order, because the order is
+// Undescribed reports whether search needs no document for an order, because the order is
 // live and has no description. alone reports whether the order has no other version, so
 // that search has no old document either, unless a deletion removed the other version.
-func (s *columnStore) undescribed(k Key) (undescribed, alone bool) {
+func (s *Store) Undescribed(k orders.Key) (undescribed, alone bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	slot, ok := s.slots[k]
 	return ok && !s.described.Contains(slot), ok && !s.several.Contains(slot)
 }
 
-// describes reports whether any live order has a description.
-func (s *columnStore) describes() bool {
+// Describes reports whether any live order has a description.
+func (s *Store) Describes() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return !s.described.IsEmpty()
 }
 
-func (s *columnStore) holds(k Key) bool {
+// Holds reports whether an order is live.
+func (s *Store) Holds(k orders.Key) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	_, ok := s.slots[k]

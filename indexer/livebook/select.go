@@ -1,7 +1,6 @@
-package indexer
+package livebook
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"math"
@@ -9,47 +8,10 @@ import (
 	"strings"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/sorted"
 	"github.com/mostrodex/mostrodex/indexer/words"
-	"github.com/mostrodex/mostrodex/mostro"
 )
-
-// Facets counts the results of a query by value. If an order does not state a value, it
-// is not counted in that facet.
-type Facets struct {
-	Fiat     map[string]int `json:"fiat"`
-	Side     map[string]int `json:"side"`
-	Status   map[string]int `json:"status"`
-	Platform map[string]int `json:"platform"`
-	Method   map[string]int `json:"method"` // folded names; only the most frequent
-}
-
-// maxMethodFacets bounds Facets.Method. maxFacets bounds the currencies and platforms,
-// because publishers can write any value.
-const (
-	maxMethodFacets = 100
-	maxFacets       = 300
-)
-
-// hit is one order of a result.
-type hit struct {
-	mark
-}
-
-// wantedStatuses returns the statuses of the live orders that a query selects.
-func (q *Query) wantedStatuses() []mostro.Status {
-	want := q.Status
-	switch {
-	case len(want) == 0 && q.Open == OpenTrue:
-		want = []mostro.Status{mostro.StatusPending}
-	case len(want) == 0:
-		want = statuses[:]
-	}
-	if q.Open == OpenFalse {
-		want = slices.DeleteFunc(slices.Clone(want), func(s mostro.Status) bool { return s == mostro.StatusPending })
-	}
-	return want
-}
 
 // selection is a set of slots: a bitmap, or a list if ranges were checked. The bitmap may
 // belong to the column store and must not be changed.
@@ -104,17 +66,17 @@ func (sel *selection) each(fn func(uint32)) {
 
 // choose returns the live orders that match q. If text is not nil, it holds the slots
 // whose text matches. The caller holds mu.
-func (s *columnStore) choose(q *Query, text *roaring.Bitmap) selection {
-	want := q.wantedStatuses()
+func (s *Store) choose(q *orders.Query, text *roaring.Bitmap) selection {
+	want := q.Statuses()
 	var sets []*roaring.Bitmap
-	if len(want) < len(statuses) {
+	if len(want) < len(orders.Statuses) {
 		var all []*roaring.Bitmap
 		for _, st := range want {
 			all = append(all, s.byStatus[statusCode(st)])
 		}
 		sets = append(sets, union(all))
 	}
-	for _, f := range filters {
+	for _, f := range liveFilters {
 		if f.postings != nil && f.given(q) {
 			sets = append(sets, f.postings(s, q))
 		}
@@ -128,7 +90,7 @@ func (s *columnStore) choose(q *Query, text *roaring.Bitmap) selection {
 		sel.bits = union(s.byStatus[:])
 	case 1:
 		sel.bits = sets[0]
-		if len(want) == 1 && len(want) < len(statuses) {
+		if len(want) == 1 && len(want) < len(orders.Statuses) {
 			sel.whole = int(statusCode(want[0])) + 1
 		}
 	default:
@@ -144,27 +106,23 @@ func (s *columnStore) choose(q *Query, text *roaring.Bitmap) selection {
 	return s.narrow(q, sel)
 }
 
-// manySlots is the size above which a narrowed selection is built as a bitmap. Tests
-// lower manySlots.
-var manySlots = 1 << 14
-
 // narrow removes the orders outside the ranges of q.
-func (s *columnStore) narrow(q *Query, sel selection) selection {
+func (s *Store) narrow(q *orders.Query, sel selection) selection {
 	var steps []func([]uint32) []uint32
-	for _, f := range filters {
+	for _, f := range liveFilters {
 		if f.narrow != nil && f.given(q) {
 			steps = append(steps, f.narrow(s, q))
 		}
 	}
-	if q.since != 0 || q.until != 0 {
-		steps = append(steps, s.createdWithin(q.since, q.until))
+	if q.Since != 0 || q.Until != 0 {
+		steps = append(steps, s.createdWithin(q.Since, q.Until))
 	}
 	if len(steps) == 0 {
 		return sel
 	}
 	var list []uint32
 	var dense []uint64 // for many slots, a bitmap answers lookups of single slots faster than a list
-	if sel.size() > manySlots {
+	if sel.size() > s.DenseAbove {
 		dense = make([]uint64, (len(s.ids)+63)/64)
 	}
 	sel.chunks(func(slots []uint32) {
@@ -187,7 +145,7 @@ func (s *columnStore) narrow(q *Query, sel selection) selection {
 
 // createdWithin returns a function that removes slots of orders with a created_at outside
 // the bounds. If until is 0, there is no upper bound.
-func (s *columnStore) createdWithin(since, until uint32) func(slots []uint32) []uint32 {
+func (s *Store) createdWithin(since, until uint32) func(slots []uint32) []uint32 {
 	if until == 0 {
 		until = math.MaxUint32
 	}
@@ -235,7 +193,7 @@ func union(all []*roaring.Bitmap) *roaring.Bitmap {
 }
 
 // withMethods returns the slots with a payment method that matches one of asks.
-func (s *columnStore) withMethods(asks []string) *roaring.Bitmap {
+func (s *Store) withMethods(asks []string) *roaring.Bitmap {
 	var all []*roaring.Bitmap
 	for _, ask := range asks {
 		for _, id := range s.methodNames.lexicon.findAll(words.Asked(ask)) {
@@ -245,27 +203,16 @@ func (s *columnStore) withMethods(asks []string) *roaring.Bitmap {
 	return union(all)
 }
 
-// mayHold returns false if a name cannot match. The check is cheap and excludes most
-// names.
-func mayHold(folded string, wanted []string) bool {
-	for _, w := range wanted {
-		if !strings.Contains(folded, w) {
-			return false
-		}
-	}
-	return true
-}
-
 // page returns up to limit orders of a selection, sorted as the query asks, behind its
 // cursor. The caller holds mu.
-func (s *columnStore) page(q *Query, sel selection, after *mark, limit int) []hit {
-	how := sorts[q.sort()]
+func (s *Store) page(q *orders.Query, sel selection, after *orders.Mark, limit int) []orders.Mark {
+	order, _ := q.Order()
 	n := sel.size()
 	if n == 0 {
 		return nil
 	}
 	// A walk along the sorted list is faster if the selection is dense.
-	if total := s.orders[how.order].Size; n > 2048 && n/limit > total/n {
+	if total := s.orders[order].Size; n > 2048 && n/limit > total/n {
 		if hits, ok := s.walk(q, sel, after, limit, 8*limit*(total/n+1)); ok {
 			return hits
 		}
@@ -273,30 +220,16 @@ func (s *columnStore) page(q *Query, sel selection, after *mark, limit int) []hi
 	return s.pick(q, sel, after, limit)
 }
 
-// behind reports whether a sorts after b in the query's sort order.
-func behind(descending bool, a, b mark) bool {
-	if (a.key == unknownKey) != (b.key == unknownKey) {
-		return a.key == unknownKey
-	}
-	if a.key != b.key {
-		return (a.key > b.key) != descending
-	}
-	if c := bytes.Compare(a.id[:], b.id[:]); c != 0 {
-		return (c > 0) != descending
-	}
-	return false
-}
-
 // walk collects selected orders along the sorted list. If walk needs more than steps, it
 // returns false.
-func (s *columnStore) walk(q *Query, sel selection, after *mark, limit, steps int) ([]hit, bool) {
-	how := sorts[q.sort()]
-	order := &s.orders[how.order]
-	var hits []hit
+func (s *Store) walk(q *orders.Query, sel selection, after *orders.Mark, limit, steps int) ([]orders.Mark, bool) {
+	order, descending := q.Order()
+	list := &s.orders[order]
+	var hits []orders.Mark
 	ok := true
 	visit := func(wantUnknown bool) func(sorted.Place) bool {
 		return func(p sorted.Place) bool {
-			if (p.Key == unknownKey) != wantUnknown {
+			if (p.Key == orders.UnknownKey) != wantUnknown {
 				return false
 			}
 			if steps--; steps < 0 {
@@ -306,71 +239,71 @@ func (s *columnStore) walk(q *Query, sel selection, after *mark, limit, steps in
 			if !sel.has(p.Slot) {
 				return true
 			}
-			m := mark{key: p.Key, id: s.ids[p.Slot]}
-			if after != nil && !behind(how.descending, m, *after) {
+			m := orders.Mark{Key: p.Key, ID: s.ids[p.Slot]}
+			if after != nil && !orders.Behind(descending, m, *after) {
 				return true
 			}
-			hits = append(hits, hit{m})
+			hits = append(hits, m)
 			return len(hits) < limit
 		}
 	}
 	from := func(key uint64, prefix uint32, wantUnknown bool) {
-		if how.descending {
-			order.Descend(key, prefix, visit(wantUnknown))
+		if descending {
+			list.Descend(key, prefix, visit(wantUnknown))
 		} else {
-			order.Ascend(key, prefix, visit(wantUnknown))
+			list.Ascend(key, prefix, visit(wantUnknown))
 		}
 	}
 	var prefix uint32
 	if after != nil {
-		prefix = binary.BigEndian.Uint32(after.id[:4])
+		prefix = binary.BigEndian.Uint32(after.ID[:4])
 	}
 	switch {
-	case after != nil && after.key == unknownKey:
-		from(unknownKey, prefix, true)
+	case after != nil && after.Key == orders.UnknownKey:
+		from(orders.UnknownKey, prefix, true)
 		return hits, ok
 	case after != nil:
-		from(after.key, prefix, false)
-	case how.descending:
-		from(unknownKey-1, 1<<32-1, false)
+		from(after.Key, prefix, false)
+	case descending:
+		from(orders.UnknownKey-1, 1<<32-1, false)
 	default:
 		from(0, 0, false)
 	}
 	if ok && len(hits) < limit {
-		if how.descending {
-			from(unknownKey, 1<<32-1, true)
+		if descending {
+			from(orders.UnknownKey, 1<<32-1, true)
 		} else {
-			from(unknownKey, 0, true)
+			from(orders.UnknownKey, 0, true)
 		}
 	}
 	return hits, ok
 }
 
 // pick reads every selected order and keeps the first ones in the sort order.
-func (s *columnStore) pick(q *Query, sel selection, after *mark, limit int) []hit {
-	how := sorts[q.sort()]
-	best := make([]hit, 0, limit+1)
+func (s *Store) pick(q *orders.Query, sel selection, after *orders.Mark, limit int) []orders.Mark {
+	order, descending := q.Order()
+	best := make([]orders.Mark, 0, limit+1)
 	sel.each(func(slot uint32) {
 		// The sort key decides most comparisons. The order's Key is in another column, so
 		// it is read only if needed.
-		m := mark{key: s.keyAt(how.order, slot)}
-		if len(best) == limit && m.key != best[limit-1].key && behind(how.descending, m, best[limit-1].mark) {
+		m := orders.Mark{Key: s.keyAt(order, slot)}
+		if len(best) == limit && m.Key != best[limit-1].Key && orders.Behind(descending, m, best[limit-1]) {
 			return
 		}
-		m.id = s.ids[slot]
-		if after != nil && !behind(how.descending, m, *after) {
+		m.ID = s.ids[slot]
+		if after != nil && !orders.Behind(descending, m, *after) {
 			return
 		}
-		if len(best) == limit && behind(how.descending, m, best[limit-1].mark) {
+		if len(best) == limit && orders.Behind(descending, m, best[limit-1]) {
 			return
 		}
-		at, _ := slices.BinarySearchFunc(best, m, func(h hit, m mark) int {
-			if behind(how.descending, m, h.mark) {
+		at, _ := slices.BinarySearchFunc(best, m, func(h, m orders.Mark) int {
+			if orders.Behind(descending, m, h) {
 				return -1
 			}
 			return 1
 		})
-		best = slices.Insert(best, at, hit{m})
+		best = slices.Insert(best, at, m)
 		if len(best) > limit {
 			best = best[:limit]
 		}
@@ -379,14 +312,14 @@ func (s *columnStore) pick(q *Query, sel selection, after *mark, limit int) []hi
 }
 
 // facets counts a selection by value. The caller holds mu.
-func (s *columnStore) facets(sel selection) Facets {
+func (s *Store) facets(sel selection) orders.Facets {
 	if sel.whole > 0 {
 		return s.wholeFacets(uint8(sel.whole - 1))
 	}
 	fiat := make([]int, len(s.fiats.names))
 	platform := make([]int, len(s.platforms.names))
 	sets := make([]int, len(s.sets.members))
-	var both [len(sides)][len(statuses)]int
+	var both [len(sides)][len(orders.Statuses)]int
 	sel.chunks(func(slots []uint32) {
 		for _, slot := range slots {
 			fiat[s.fiat[slot]]++
@@ -401,9 +334,9 @@ func (s *columnStore) facets(sel selection) Facets {
 			both[s.side[slot]][s.status[slot]]++
 		}
 	})
-	out := newFacets()
-	s.fiats.top(out.Fiat, maxFacets, func(id int) int { return fiat[id] })
-	s.platforms.top(out.Platform, maxFacets, func(id int) int { return platform[id] })
+	out := orders.NewFacets()
+	s.fiats.top(out.Fiat, orders.MaxFacets, func(id int) int { return fiat[id] })
+	s.platforms.top(out.Platform, orders.MaxFacets, func(id int) int { return platform[id] })
 	method := make([]int, len(s.methodNames.names))
 	for id, n := range sets {
 		if n == 0 {
@@ -413,11 +346,11 @@ func (s *columnStore) facets(sel selection) Facets {
 			method[m] += n
 		}
 	}
-	s.methodNames.top(out.Method, maxMethodFacets, func(id int) int { return method[id] })
+	s.methodNames.top(out.Method, orders.MaxMethodFacets, func(id int) int { return method[id] })
 	for side := range both {
 		for status, n := range both[side] {
-			count(out.Side, string(sides[side]), n)
-			count(out.Status, string(statuses[status]), n)
+			orders.AddCount(out.Side, string(sides[side]), n)
+			orders.AddCount(out.Status, string(orders.Statuses[status]), n)
 		}
 	}
 	return out
@@ -425,19 +358,19 @@ func (s *columnStore) facets(sel selection) Facets {
 
 // wholeFacets returns the facets of all orders of a status from counts that are updated
 // with each change.
-func (s *columnStore) wholeFacets(status uint8) Facets {
-	out := newFacets()
+func (s *Store) wholeFacets(status uint8) orders.Facets {
+	out := orders.NewFacets()
 	for _, f := range []struct {
 		to map[string]int
 		d  *dict
 	}{{out.Fiat, &s.fiats}, {out.Platform, &s.platforms}} {
-		f.d.top(f.to, maxFacets, func(id int) int { return f.d.counts[id][status] })
+		f.d.top(f.to, orders.MaxFacets, func(id int) int { return f.d.counts[id][status] })
 	}
-	s.methodNames.top(out.Method, maxMethodFacets, func(id int) int { return s.methodNames.counts[id][status] })
+	s.methodNames.top(out.Method, orders.MaxMethodFacets, func(id int) int { return s.methodNames.counts[id][status] })
 	for side := range sides {
-		count(out.Side, string(sides[side]), s.sideCount[side][status])
+		orders.AddCount(out.Side, string(sides[side]), s.sideCount[side][status])
 	}
-	count(out.Status, string(statuses[status]), int(s.byStatus[status].GetCardinality()))
+	orders.AddCount(out.Status, string(orders.Statuses[status]), int(s.byStatus[status].GetCardinality()))
 	return out
 }
 
@@ -467,61 +400,34 @@ func (d *dict) top(to map[string]int, limit int, counted func(id int) int) {
 	}
 }
 
-func count(to map[string]int, name string, n int) {
-	if name != "" && n > 0 {
-		to[name] += n
-	}
-}
-
-// trimFacet leaves only the most frequent values, and among equal counts the first by
-// name.
-func trimFacet(f map[string]int, limit int) {
-	if len(f) <= limit {
-		return
-	}
-	names := make([]string, 0, len(f))
-	for n := range f {
-		names = append(names, n)
-	}
-	slices.SortFunc(names, func(a, b string) int {
-		if f[a] != f[b] {
-			return f[b] - f[a]
-		}
-		return strings.Compare(a, b)
-	})
-	for _, n := range names[limit:] {
-		delete(f, n)
-	}
-}
-
 // pageOfClasses is page with the classes sorted as the query asks. The caller holds mu.
-func (s *columnStore) pageOfClasses(q *Query, sel selection, after *mark, limit int) (out []hit) {
-	groups := q.groups()
+func (s *Store) pageOfClasses(q *orders.Query, sel selection, after *orders.Mark, limit int) (out []orders.Mark) {
+	groups := groupsOf(q)
 	if groups == nil {
 		return s.page(q, sel, after, limit)
 	}
-	descending := sorts[q.sort()].descending
+	_, descending := q.Order()
 	for _, group := range groups {
-		if after != nil && after.class > group[len(group)-1] || len(out) == limit {
+		if after != nil && after.Class > group[len(group)-1] || len(out) == limit {
 			continue
 		}
 		from := after
-		if after != nil && after.class < group[0] {
+		if after != nil && after.Class < group[0] {
 			from = nil
 		}
-		var found []hit
+		var found []orders.Mark
 		for _, class := range group {
-			for _, h := range s.page(q, s.ofClass(sel, class), from.seenBy(class, descending), limit-len(out)) {
-				h.class = class
+			for _, h := range s.page(q, s.ofClass(sel, class), seenBy(from, class, descending), limit-len(out)) {
+				h.Class = class
 				found = append(found, h)
 			}
 		}
 		if len(group) > 1 {
-			slices.SortFunc(found, func(a, b hit) int {
-				if a.class != b.class && a.key == b.key {
-					return cmp.Compare(a.class, b.class)
+			slices.SortFunc(found, func(a, b orders.Mark) int {
+				if a.Class != b.Class && a.Key == b.Key {
+					return cmp.Compare(a.Class, b.Class)
 				}
-				if behind(descending, a.mark, b.mark) {
+				if orders.Behind(descending, a, b) {
 					return 1
 				}
 				return -1
@@ -533,7 +439,7 @@ func (s *columnStore) pageOfClasses(q *Query, sel selection, after *mark, limit 
 }
 
 // ofClass returns the orders of a class in a selection.
-func (s *columnStore) ofClass(sel selection, class uint8) selection {
+func (s *Store) ofClass(sel selection, class uint8) selection {
 	switch n := s.byClass[class].GetCardinality(); {
 	case n == 0:
 		return selection{}
@@ -553,18 +459,18 @@ func (s *columnStore) ofClass(sel selection, class uint8) selection {
 
 // hidden returns the slots that are hidden from a query, or nil if there are none. The
 // caller holds mu.
-func (s *columnStore) hidden(q *Query) *roaring.Bitmap {
-	if q.hidden == nil {
+func (s *Store) hidden(q *orders.Query) *roaring.Bitmap {
+	if q.Hidden == nil {
 		return nil
 	}
 	var all []*roaring.Bitmap
-	for _, k := range q.hidden.authors(q.Spam) {
+	for _, k := range q.Hidden.Authors(q.Spam) {
 		if id, ok := s.authors.ids[k]; ok {
 			all = append(all, s.authors.bits[id])
 		}
 	}
 	single := roaring.New()
-	for k, created := range q.hidden.versions {
+	for k, created := range q.Hidden.Versions {
 		if slot, ok := s.slots[k]; ok && s.created[slot] == created {
 			single.Add(slot)
 		}
@@ -576,4 +482,14 @@ func (s *columnStore) hidden(q *Query) *roaring.Bitmap {
 		return nil
 	}
 	return union(all)
+}
+
+// Search returns the live orders that match q and its words: one page plus one more order,
+// the exact total, and the facets, which are shared and must not be changed.
+func (s *Store) Search(q *orders.Query, all []Word, after *orders.Mark) ([]orders.Mark, int, orders.Facets) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, text := s.findAll(all)
+	sel := s.choose(q, text)
+	return s.pageOfClasses(q, sel, after, q.PageSize()+1), sel.size(), s.counted.facets(q, s, sel)
 }

@@ -1,10 +1,11 @@
-package indexer
+package livebook
 
 import (
 	"slices"
 	"sync"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 )
 
 // The words of payment methods, currencies and instances of live orders are matched in
@@ -12,19 +13,19 @@ import (
 // the number of values, not on the number of orders. Descriptions of live orders, and all
 // text of past orders, are matched in Bleve.
 
-// word is one word of a query, with its meanings.
-type word struct {
-	text      string
-	codes     []string // currencies that the word stands for
-	authors   []string // instances with a word that begins with the word
-	described []descriptionHit
+// Word is one word of a query, with its meanings.
+type Word struct {
+	Text      string
+	Codes     []string // currencies that the word stands for
+	Authors   []string // instances with a word that begins with the word
+	Described []DescriptionHit
 }
 
-// descriptionHit is a live order whose description has a word that begins with the
+// DescriptionHit is a live order whose description has a word that begins with the
 // query's word, or equals the word if whole is set.
-type descriptionHit struct {
-	key   Key
-	whole bool
+type DescriptionHit struct {
+	Key   orders.Key
+	Whole bool
 }
 
 // termMatch is the orders that one word matches (any), and the orders that have the whole
@@ -41,7 +42,7 @@ type termCache struct {
 
 type cachedTerm struct {
 	authors   []string
-	described []descriptionHit
+	described []DescriptionHit
 	termMatch
 }
 
@@ -49,36 +50,36 @@ type cachedTerm struct {
 const maxFound = 64
 
 // find returns the matches of a word. The caller holds mu.
-func (s *columnStore) find(w *word) termMatch {
+func (s *Store) find(w *Word) termMatch {
 	c := &s.found
 	c.mu.Lock()
 	if c.changes != s.changes || c.words == nil {
 		c.changes, c.words = s.changes, map[string]cachedTerm{}
 	}
-	held, ok := c.words[w.text]
+	held, ok := c.words[w.Text]
 	c.mu.Unlock()
-	if ok && slices.Equal(held.authors, w.authors) && sameSlice(held.described, w.described) {
+	if ok && slices.Equal(held.authors, w.Authors) && sameSlice(held.described, w.Described) {
 		return held.termMatch
 	}
 	out := s.look(w)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.changes == s.changes && len(c.words) < maxFound {
-		c.words[w.text] = cachedTerm{w.authors, w.described, out}
+		c.words[w.Text] = cachedTerm{w.Authors, w.Described, out}
 	}
 	return out
 }
 
 // sameSlice reports whether a and b are the same cached slice.
-func sameSlice(a, b []descriptionHit) bool {
+func sameSlice(a, b []DescriptionHit) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // look is find without the cache. The caller holds mu.
-func (s *columnStore) look(w *word) termMatch {
+func (s *Store) look(w *Word) termMatch {
 	var any, whole []*roaring.Bitmap
 	for _, d := range []*dict{&s.methodNames, &s.names, &s.fiats} {
-		begun, is := d.lexicon.find(w.text)
+		begun, is := d.lexicon.find(w.Text)
 		for _, id := range begun {
 			any = append(any, d.bits[id])
 		}
@@ -89,19 +90,19 @@ func (s *columnStore) look(w *word) termMatch {
 	for _, f := range []struct {
 		d     *dict
 		names []string
-	}{{&s.fiats, w.codes}, {&s.authors, w.authors}} {
+	}{{&s.fiats, w.Codes}, {&s.authors, w.Authors}} {
 		for _, name := range f.names {
 			if id, ok := f.d.ids[name]; ok {
 				any = append(any, f.d.bits[id])
 			}
 		}
 	}
-	if len(w.described) > 0 {
+	if len(w.Described) > 0 {
 		begun, is := roaring.New(), roaring.New()
-		for _, h := range w.described {
-			if slot, ok := s.slots[h.key]; ok {
+		for _, h := range w.Described {
+			if slot, ok := s.slots[h.Key]; ok {
 				begun.Add(slot)
-				if h.whole {
+				if h.Whole {
 					is.Add(slot)
 				}
 			}
@@ -113,7 +114,7 @@ func (s *columnStore) look(w *word) termMatch {
 
 // findAll returns the matches of each word, and the orders that all words match. If there
 // are no words, findAll returns nil, nil. The caller holds mu.
-func (s *columnStore) findAll(all []word) (each []termMatch, both *roaring.Bitmap) {
+func (s *Store) findAll(all []Word) (each []termMatch, both *roaring.Bitmap) {
 	for i := range all {
 		found := s.find(&all[i])
 		each = append(each, found)
@@ -148,16 +149,16 @@ func tiers(from *roaring.Bitmap, each []termMatch) []*roaring.Bitmap {
 	return out
 }
 
-// ranked is a hit with the number of words that the order has as whole words.
-type ranked struct {
-	hit
+// Ranked is a live order with the number of words that the order has as whole words.
+type Ranked struct {
+	orders.Mark
 	tier int
 }
 
-// best returns the live orders that match q and its words. Orders with more whole words
+// Best returns the live orders that match q and its words. Orders with more whole words
 // come first, and newer orders come first among equals. Orders of unknown authors come
 // last. If after is not nil, best returns only orders behind after.
-func (s *columnStore) best(q *Query, all []word, after *ranked, limit int) (out []ranked) {
+func (s *Store) Best(q *orders.Query, all []Word, after *Ranked, limit int) (out []Ranked) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	each, both := s.findAll(all)
@@ -168,10 +169,10 @@ func (s *columnStore) best(q *Query, all []word, after *ranked, limit int) (out 
 	for _, part := range []struct {
 		class uint8
 		bits  *roaring.Bitmap
-	}{{classKnown, roaring.AndNot(sel.bits, s.byClass[classUnknown])}, {classUnknown, roaring.And(sel.bits, s.byClass[classUnknown])}} {
+	}{{orders.ClassKnown, roaring.AndNot(sel.bits, s.byClass[orders.ClassUnknown])}, {orders.ClassUnknown, roaring.And(sel.bits, s.byClass[orders.ClassUnknown])}} {
 		from := after
-		if after != nil && after.class != part.class {
-			if after.class > part.class {
+		if after != nil && after.Class != part.class {
+			if after.Class > part.class {
 				continue
 			}
 			from = nil
@@ -184,21 +185,21 @@ func (s *columnStore) best(q *Query, all []word, after *ranked, limit int) (out 
 }
 
 // bestOf is best for a part of the orders. The caller holds mu.
-func (s *columnStore) bestOf(from *roaring.Bitmap, class uint8, each []termMatch, after *ranked, limit int) (out []ranked) {
-	newest := Query{Sort: SortNewest}
+func (s *Store) bestOf(from *roaring.Bitmap, class uint8, each []termMatch, after *Ranked, limit int) (out []Ranked) {
+	newest := orders.Query{Sort: orders.SortNewest}
 	take := func(tier int, from *roaring.Bitmap) {
-		var behind *mark
+		var behind *orders.Mark
 		if after != nil {
 			if tier > after.tier {
 				return
 			}
 			if tier == after.tier {
-				behind = &after.mark
+				behind = &after.Mark
 			}
 		}
 		for _, h := range s.page(&newest, selection{bits: from}, behind, limit-len(out)) {
-			h.class = class
-			out = append(out, ranked{h, tier})
+			h.Class = class
+			out = append(out, Ranked{h, tier})
 		}
 	}
 	// The best tier alone usually fills the page, and no other tier is read if so.

@@ -1,9 +1,10 @@
-package indexer
+package livebook
 
 import (
 	mathbits "math/bits"
 	"slices"
 
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/tidwall/btree"
 )
 
@@ -13,7 +14,7 @@ type lexicon struct {
 }
 
 func (l *lexicon) add(name string, id uint32) {
-	for _, w := range methodWords(nil, name) {
+	for _, w := range orders.MethodWords(nil, name) {
 		ids, _ := l.words.Get(w)
 		if at, held := slices.BinarySearch(ids, id); !held {
 			l.words.Set(w, slices.Insert(ids, at, id))
@@ -22,7 +23,7 @@ func (l *lexicon) add(name string, id uint32) {
 }
 
 func (l *lexicon) remove(name string, id uint32) {
-	for _, w := range methodWords(nil, name) {
+	for _, w := range orders.MethodWords(nil, name) {
 		ids, _ := l.words.Get(w)
 		at, held := slices.BinarySearch(ids, id)
 		switch {

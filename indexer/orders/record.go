@@ -1,13 +1,11 @@
-package indexer
+package orders
 
 import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
@@ -39,15 +37,17 @@ type Record struct {
 // author. No author can find two addresses with the same Key.
 type Key [16]byte
 
-func keyOf(address string) Key {
+// KeyOf returns the Key of the order at an address.
+func KeyOf(address string) Key {
 	sum := sha256.Sum256([]byte(address))
 	return Key(sum[:16])
 }
 
-func addressOf(pubkey, d string) string { return "38383:" + pubkey + ":" + d }
+// Address returns the address of an order (NIP-01).
+func Address(pubkey, d string) string { return "38383:" + pubkey + ":" + d }
 
-// newer reports whether version a replaces version b (NIP-01).
-func newer(a, b *Version) bool {
+// Newer reports whether version a replaces version b (NIP-01).
+func Newer(a, b *Version) bool {
 	if a.Order.CreatedAt != b.Order.CreatedAt {
 		return a.Order.CreatedAt > b.Order.CreatedAt
 	}
@@ -77,35 +77,42 @@ func (v *Version) Ends() (t time.Time, ok bool) {
 	return time.Unix(int64(end), 0), end != never
 }
 
-// deadline returns the unix second at which a version leaves the live book, or 0 if the
+// Deadline returns the unix second at which a version leaves the live book, or 0 if the
 // version was never live.
-func (v *Version) deadline() uint32 {
+func (v *Version) Deadline() uint32 {
 	if v.Archived || v.Withdrawn {
 		return 0
 	}
 	return v.endsAt()
 }
 
-func (v *Version) liveAt(now time.Time) bool {
-	return v.deadline() == never || int64(v.deadline()) > now.Unix()
+// LiveAt reports whether a version belongs to the live book at a time.
+func (v *Version) LiveAt(now time.Time) bool {
+	return v.Deadline() == never || int64(v.Deadline()) > now.Unix()
 }
 
-// recordFormat is incremented when the encoding below changes. A book of another format
+// IsOpen reports whether an order can be taken at a time, as far as its events say.
+func (v *Version) IsOpen(now time.Time) bool {
+	return v.LiveAt(now) && v.Order.Status == mostro.StatusPending
+}
+
+// RecordFormat is incremented when the encoding below changes. A book of another format
 // is rebuilt.
-const recordFormat = 2
+const RecordFormat = 2
 
 var errRecord = errors.New("damaged record")
 
-// pack appends the encoding of a record to dst: fields in a fixed order, a length before
+// Pack appends the encoding of a record to dst: fields in a fixed order, a length before
 // each text.
-func (r *Record) pack(dst []byte) []byte {
-	dst = binary.BigEndian.AppendUint32(dst, r.deadline())
+func (r *Record) Pack(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, r.Deadline())
 	dst = binary.AppendVarint(dst, r.FirstSeenAt.UnixMilli())
 	dst = binary.AppendUvarint(dst, uint64(r.Versions))
-	return r.Version.pack(dst)
+	return r.Version.Pack(dst)
 }
 
-func (v *Version) pack(dst []byte) []byte {
+// Pack appends the encoding of a version to dst.
+func (v *Version) Pack(dst []byte) []byte {
 	text := func(s string) {
 		dst = binary.AppendUvarint(dst, uint64(len(s)))
 		dst = append(dst, s...)
@@ -142,8 +149,8 @@ func (v *Version) pack(dst []byte) []byte {
 	}
 	dst = append(dst, flags, byte(v.Source.Road))
 	text(v.Source.Relay)
-	dst = appendHex(dst, o.EventID)
-	dst = appendHex(dst, o.Pubkey)
+	dst = AppendHex(dst, o.EventID)
+	dst = AppendHex(dst, o.Pubkey)
 	text(o.D)
 	dst = binary.AppendVarint(dst, int64(o.CreatedAt))
 	text(o.Platform)
@@ -189,8 +196,8 @@ func (v *Version) pack(dst []byte) []byte {
 	return dst
 }
 
-// appendHex appends 64 hex digits as 32 bytes. The relay refuses other ids and keys.
-func appendHex(dst []byte, s string) []byte {
+// AppendHex appends 64 hex digits as 32 bytes. The relay refuses other ids and keys.
+func AppendHex(dst []byte, s string) []byte {
 	var raw [32]byte
 	hex.Decode(raw[:], []byte(s)) //nolint:errcheck // the relay refuses ids and keys that are not hex
 	return append(dst, raw[:]...)
@@ -285,7 +292,8 @@ func (u *unpacker) texts() []string {
 	return out
 }
 
-func unpackRecord(b []byte) (*Record, error) {
+// UnpackRecord decodes the encoding of Record.Pack.
+func UnpackRecord(b []byte) (*Record, error) {
 	u := &unpacker{rest: b}
 	u.bytes(4) // the deadline; readers of the deadline alone stop here
 	r := &Record{FirstSeenAt: time.UnixMilli(u.varint()).UTC(), Versions: int(u.uvarint())}
@@ -296,7 +304,8 @@ func unpackRecord(b []byte) (*Record, error) {
 	return r, nil
 }
 
-func unpackVersion(b []byte) (*Version, error) {
+// UnpackVersion decodes the encoding of Version.Pack.
+func UnpackVersion(b []byte) (*Version, error) {
 	u, v := &unpacker{rest: b}, &Version{}
 	u.version(v)
 	if u.damaged || len(u.rest) > 0 {
@@ -343,67 +352,4 @@ func (u *unpacker) version(v *Version) {
 	o.ExpiresAt = nostr.Timestamp(u.varint())
 	o.Expiration = nostr.Timestamp(u.varint())
 	o.Link, o.Description = u.text(), u.text()
-}
-
-// Keys of book/. The first byte is the keyspace.
-const (
-	keyMeta     = 'm' // name -> value
-	keyHead     = 'h' // order key -> record with the newest version
-	keyOlder    = 'v' // order key, created_at, inverted id -> an older version; the newest sorts last
-	keyByID     = 'e' // event id -> order key, for deletions by id
-	keyNoID     = 't' // event id, author -> deleted by that author
-	keyNoAddr   = 'u' // order key -> created_at up to which its author deleted it
-	keyAuthor   = 'i' // pubkey -> authorRecord
-	keyDispute  = 'd' // dispute key -> newest state
-	keyNames    = 'n' // pubkey -> names that the key uses
-	keyAffected = 'x' // seq of a deletion -> addresses that the deletion changed
-)
-
-func headKey(k Key) []byte { return append([]byte{keyHead}, k[:]...) }
-
-// olderKey returns a key that sorts the versions of an order from oldest to newest: by
-// created_at, and among equal ones the lowest id last.
-func olderKey(k Key, o *mostro.Order) []byte {
-	out := append([]byte{keyOlder}, k[:]...)
-	out = binary.BigEndian.AppendUint64(out, uint64(o.CreatedAt))
-	id := appendHex(nil, o.EventID)
-	for _, b := range id {
-		out = append(out, ^b)
-	}
-	return out
-}
-
-func idKey(space byte, id string, more ...string) []byte {
-	out := appendHex([]byte{space}, id)
-	for _, m := range more {
-		out = appendHex(out, m)
-	}
-	return out
-}
-
-func metaKey(name string) []byte { return append([]byte{keyMeta}, name...) }
-
-// splitAddress splits "38383:<pubkey>:<d>". splitAddress returns an error if the address
-// is not that of an order.
-func splitAddress(address string) (pubkey, d string, err error) {
-	kind, rest, ok := strings.Cut(address, ":")
-	pubkey, d, ok2 := strings.Cut(rest, ":")
-	if !ok || !ok2 || kind != "38383" || !nostr.IsValid32ByteHex(pubkey) {
-		return "", "", fmt.Errorf("%q is not the address of an order", address)
-	}
-	return pubkey, d, nil
-}
-
-func hexOf(b []byte) string { return hex.EncodeToString(b) }
-
-// timeValue and readTime encode and decode the created_at in a tombstone.
-func timeValue(t nostr.Timestamp) []byte {
-	return binary.BigEndian.AppendUint64(nil, uint64(max(0, t)))
-}
-
-func readTime(b []byte) int64 {
-	if len(b) != 8 {
-		return 0
-	}
-	return int64(binary.BigEndian.Uint64(b))
 }

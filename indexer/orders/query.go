@@ -1,4 +1,4 @@
-package indexer
+package orders
 
 import (
 	"crypto/sha256"
@@ -32,6 +32,9 @@ const (
 	OpenAny
 )
 
+// Statuses lists the statuses in the order of their codes in the column store.
+var Statuses = [...]mostro.Status{mostro.StatusUnknown, mostro.StatusPending, mostro.StatusInProgress, mostro.StatusSuccess, mostro.StatusCanceled, mostro.StatusExpired, mostro.StatusGone}
+
 // Sort is the sort order of results. Orders without a value come last in both directions.
 // Orders of equal value are sorted by their Key.
 type Sort string
@@ -52,11 +55,21 @@ var sorts = map[Sort]struct {
 	order      int
 	descending bool
 }{
-	SortNewest: {byCreated, true}, SortOldest: {byCreated, false},
-	SortPremium: {byPremium, false}, SortPremiumDesc: {byPremium, true},
-	SortAmount: {byAmount, false}, SortAmountDesc: {byAmount, true},
-	SortExpiry: {byExpiry, false}, SortExpiryDesc: {byExpiry, true},
+	SortNewest: {ByCreated, true}, SortOldest: {ByCreated, false},
+	SortPremium: {ByPremium, false}, SortPremiumDesc: {ByPremium, true},
+	SortAmount: {ByAmount, false}, SortAmountDesc: {ByAmount, true},
+	SortExpiry: {ByExpiry, false}, SortExpiryDesc: {ByExpiry, true},
 }
+
+// Classes of orders, by how well this relay knows the author. Any person can make a key,
+// write a known name into orders and state a five-star rating, so the default sort lists
+// the classes one after the other.
+const (
+	ClassKnown   = iota
+	ClassNew     // the author was first seen by this relay less than newFor ago
+	ClassUnknown // the order says that its author is a Mostro, but the author has published no info event; or the author uses the name of another key
+	NumClasses
+)
 
 // Limits of the number of orders on a page.
 const (
@@ -79,8 +92,8 @@ func (s Span) meets(lo, hi float64) bool {
 	return !math.IsNaN(lo) && (s.Min == nil || hi >= *s.Min) && (s.Max == nil || lo <= *s.Max)
 }
 
-// bounds returns both ends of the span, infinite if open.
-func (s Span) bounds() (lo, hi float64) {
+// Bounds returns both ends of the span, infinite if open.
+func (s Span) Bounds() (lo, hi float64) {
 	lo, hi = math.Inf(-1), math.Inf(1)
 	if s.Min != nil {
 		lo = *s.Min
@@ -114,9 +127,10 @@ type Query struct {
 	Cursor     string    // next_cursor of the previous page
 	Spam       bool      // orders of quarantined keys are included
 
-	asked        int         // bytes of q parsed so far
-	since, until uint32      // NIP-50: bounds of created_at; until 0 is no bound
-	hidden       *moderation // hidden keys and events; nil: nothing is hidden
+	Since, Until uint32  // NIP-50: bounds of created_at; Until 0 is no bound
+	Hidden       *Hidden // hidden keys and events; nil: nothing is hidden
+
+	asked int // bytes of q parsed so far
 }
 
 // QueryError is a parameter that cannot be parsed. Reason says which values are accepted.
@@ -125,6 +139,7 @@ type QueryError struct {
 	Reason string
 }
 
+// Error returns the parameter and the reason.
 func (e *QueryError) Error() string { return e.Param + ": " + e.Reason }
 
 // ParseQuery parses URL parameters. If a parameter is unknown or invalid, ParseQuery
@@ -158,7 +173,7 @@ func ParseQuery(values url.Values) (Query, error) {
 		}
 	}
 	if q.Cursor != "" {
-		if _, err := q.after(); err != nil {
+		if _, err := q.After(); err != nil {
 			return Query{}, &QueryError{"cursor", "not a cursor of this list and sort; start again without it"}
 		}
 	}
@@ -337,7 +352,7 @@ func (q *Query) setKey(key, value string) (known bool, err error) {
 	if key == "include" {
 		return true, q.setInclude(value)
 	}
-	f, known := filterOf(key)
+	f, known := FilterOf(key)
 	if !known {
 		return false, nil
 	}
@@ -428,47 +443,43 @@ func splitSearch(s string) []searchToken {
 	return out
 }
 
-// mark is a position in a sorted list: the sort key and the order's Key. If the list is
-// sorted by class, the class comes first.
-type mark struct {
-	key   uint64
-	id    Key
-	class uint8
-}
-
-func (q *Query) sort() Sort {
-	if q.Sort == "" || q.Sort == SortTrusted {
-		return SortNewest
+// Order returns the sort order of a query within a class, as one of the constants
+// ByCreated to ByExpiry, and its direction.
+func (q *Query) Order() (order int, descending bool) {
+	name := q.Sort
+	if name == "" || name == SortTrusted {
+		name = SortNewest
 	}
-	return q.Sort
+	return sorts[name].order, sorts[name].descending
 }
 
-func (q *Query) limit() int {
+// PageSize returns the number of orders on a page: Limit within its bounds.
+func (q *Query) PageSize() int {
 	if q.Limit <= 0 {
 		return DefaultLimit
 	}
 	return min(q.Limit, MaxLimit)
 }
 
-// cursorAt returns the cursor of the page behind m.
-func (q *Query) cursorAt(m mark) string {
-	b := append(q.fingerprint(), m.class)
-	b = binary.BigEndian.AppendUint64(b, m.key)
-	return base64.RawURLEncoding.EncodeToString(append(b, m.id[:]...))
+// CursorAt returns the cursor of the page behind m.
+func (q *Query) CursorAt(m Mark) string {
+	b := append(q.fingerprint(), m.Class)
+	b = binary.BigEndian.AppendUint64(b, m.Key)
+	return base64.RawURLEncoding.EncodeToString(append(b, m.ID[:]...))
 }
 
-// after decodes Cursor, and returns nil if there is none.
-func (q *Query) after() (*mark, error) {
+// After decodes Cursor, and returns nil if there is none.
+func (q *Query) After() (*Mark, error) {
 	if q.Cursor == "" {
 		return nil, nil
 	}
 	b, err := base64.RawURLEncoding.DecodeString(q.Cursor)
 	head := q.fingerprint()
-	if err != nil || len(b) != len(head)+1+8+len(Key{}) || string(b[:len(head)]) != string(head) || b[len(head)] >= numClasses {
+	if err != nil || len(b) != len(head)+1+8+len(Key{}) || string(b[:len(head)]) != string(head) || b[len(head)] >= NumClasses {
 		return nil, &QueryError{"cursor", "not a cursor of this list"}
 	}
 	b = b[len(head):]
-	return &mark{class: b[0], key: binary.BigEndian.Uint64(b[1:]), id: Key(b[9:])}, nil
+	return &Mark{Class: b[0], Key: binary.BigEndian.Uint64(b[1:]), ID: Key(b[9:])}, nil
 }
 
 // fingerprint returns a hash of the conditions and the sort of a query. A cursor contains
@@ -476,7 +487,20 @@ func (q *Query) after() (*mark, error) {
 // and the operator's rules are not hashed.
 func (q *Query) fingerprint() []byte {
 	asked := *q
-	asked.hidden = nil
-	sum := sha256.Sum256(fmt.Appendf(nil, "2 %s %d %s", asked.name(), q.At.Unix(), q.Sort))
+	asked.Hidden = nil
+	sum := sha256.Sum256(fmt.Appendf(nil, "2 %s %d %s", asked.CacheKey(), q.At.Unix(), q.Sort))
 	return sum[:8:8]
+}
+
+// CacheKey returns a text that is equal for two queries only if their conditions are equal.
+func (q *Query) CacheKey() string {
+	rules := uint64(0)
+	if q.Hidden != nil {
+		rules = q.Hidden.Version
+	}
+	out := fmt.Appendf(nil, "%d %t %q", rules, q.Spam, q.Text)
+	for _, f := range Filters {
+		out = append(append(out, ' '), f.text(q)...)
+	}
+	return string(fmt.Appendf(out, " %d", q.Open))
 }
