@@ -92,7 +92,7 @@ func (v *Version) liveAt(now time.Time) bool {
 
 // recordFormat is incremented when the encoding below changes. A book of another format
 // is rebuilt.
-const recordFormat = 2
+const recordFormat = 3
 
 var errRecord = errors.New("damaged record")
 
@@ -171,6 +171,7 @@ func (v *Version) pack(dst []byte) []byte {
 		dst = binary.BigEndian.AppendUint64(dst, math.Float64bits(r.Max))
 		whole(r.Reviews)
 		whole(r.Days)
+		dst = binary.AppendVarint(dst, int64(r.Since))
 	}
 	text(o.MakerName)
 	if o.Bond == nil {
@@ -186,6 +187,7 @@ func (v *Version) pack(dst []byte) []byte {
 	dst = binary.AppendVarint(dst, int64(o.Expiration))
 	text(o.Link)
 	text(o.Description)
+	text(o.CashuMintURL)
 	return dst
 }
 
@@ -332,6 +334,7 @@ func (u *unpacker) version(v *Version) {
 		}
 		r.Max = u.float()
 		r.Reviews, r.Days = u.whole(), u.whole()
+		r.Since = nostr.Timestamp(u.varint())
 		o.MakerRating = r
 	}
 	o.MakerName = u.text()
@@ -342,7 +345,7 @@ func (u *unpacker) version(v *Version) {
 	o.PublishedAt = nostr.Timestamp(u.varint())
 	o.ExpiresAt = nostr.Timestamp(u.varint())
 	o.Expiration = nostr.Timestamp(u.varint())
-	o.Link, o.Description = u.text(), u.text()
+	o.Link, o.Description, o.CashuMintURL = u.text(), u.text(), u.text()
 }
 
 // Keys of book/. The first byte is the keyspace.

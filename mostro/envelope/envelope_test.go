@@ -86,7 +86,7 @@ func crafted(t testing.TB, from *Keys, to string, kind int, plain string) *nostr
 	if err != nil {
 		t.Fatal(err)
 	}
-	content, err := key.encrypt([]byte(plain), newRandom())
+	content, err := key.Encrypt([]byte(plain), newRandom())
 	if err != nil {
 		t.Fatal(err)
 	}
