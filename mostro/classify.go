@@ -121,11 +121,16 @@ func Classify(evt *nostr.Event) Class {
 const paygress = "paygress"
 
 // isStranger reports whether an event on one of Mostro's kinds names another application.
-// Such events outnumber Mostro's own on some kinds (census of October 2026).
+// Such events outnumber Mostro's own on some kinds (census of October 2026). An event that
+// claims to be Mostro's is no stranger: otherwise a node could hide its disputes behind
+// one more tag.
 func isStranger(kind int, t TagReader) bool {
 	switch kind {
 	case KindOrder, KindUserRating, KindInfo, KindDispute:
-		return t.Value("t") == paygress || strings.HasPrefix(t.Value("d"), paygress+":")
+		if t.Value("t") == paygress || strings.HasPrefix(t.Value("d"), paygress+":") {
+			platform, _ := t.Claim()
+			return platform != PlatformMostro
+		}
 	}
 	return false
 }

@@ -320,6 +320,10 @@ func TestStrangers(t *testing.T) {
 			t.Errorf("%s is evidence: %v", name, tags)
 		}
 	}
+	// A node cannot hide an event with a tag of another application.
+	if got := Classify(event(t, KindDispute, `[["d","a"],["t","paygress"],["s","initiated"],["initiator","buyer"],["y","mostro"],["z","dispute"]]`)); got != ClassDispute {
+		t.Errorf("a dispute with one more tag is %v", got)
+	}
 	// The bridge of RoboSats publishes orders.
 	if got := Classify(event(t, KindOrder, `[["d","robosats:http://x.onion:17"],["name","Fox"],["k","buy"],["f","EUR"],["s","pending"],["amt","0"],["fa","10"],["pm","SEPA"],["y","robosats","lake"],["z","order"]]`)); got != ClassOrder {
 		t.Errorf("an order of RoboSats is %v", got)
