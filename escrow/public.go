@@ -49,7 +49,7 @@ func (b *EventBuilder) Order(t trade.Trade, p Policy) *nostr.Event {
 		Pubkey: b.Pubkey, D: t.ID.String(), CreatedAt: nostr.Timestamp(t.StampedAt), InstanceName: b.Name,
 		Side: t.Kind, Status: t.Bucket, Fiat: t.Fiat, AmountSats: &amount, PremiumPct: &premium,
 		Methods: methods(t.PaymentMethod), Network: b.network(), Layers: []string{"lightning"},
-		ExpiresAt:  nostr.Timestamp(t.ExpiresAt),
+		PublishedAt: nostr.Timestamp(t.CreatedAt), ExpiresAt: nostr.Timestamp(t.ExpiresAt),
 		Expiration: nostr.Timestamp(t.StampedAt + p.OrderDays*86400),
 		Link:       mostro.OrderLink(t.ID.String(), b.Relays, b.Pubkey),
 	}
@@ -60,6 +60,7 @@ func (b *EventBuilder) Order(t trade.Trade, p Policy) *nostr.Event {
 		mean := 0.0
 		o.MakerRating = &mostro.MakerRating{Mean: &mean, Reviews: &zero, Days: &zero}
 		if t.Range() {
+			amount = 0 // also if a taker's amount is known already
 			low, high = mostro.DecimalOf(t.MinFiat), mostro.DecimalOf(t.MaxFiat)
 		}
 	}
@@ -174,7 +175,8 @@ func (b *EventBuilder) Info(p Policy) nostr.Event {
 		ProtocolVersion:          version,
 		HoldInvoiceWindowSeconds: whole(t.HoldSeconds()), HoldInvoiceCLTVDelta: whole(int64(t.CLTVBlocks)),
 		InvoiceWindowSeconds: whole(t.InvoiceSeconds),
-		Bond:                 &mostro.BondPolicy{Enabled: false},
+		EscrowMode:           "lightning", EscrowDeadlineMarginBlocks: whole(int64(t.MarginBlocks)),
+		Bond: &mostro.BondPolicy{Enabled: false}, Maintenance: new(false),
 	}
 	if n, ok := b.node(); ok {
 		info.LND = &mostro.LightningNode{

@@ -34,11 +34,23 @@ func TestInfoStatesEveryNumber(t *testing.T) {
 		"max_orders_per_response": "10", "fee": "0.006", "pow": "2", "pow_first_contact": "2", "protocol_version": "2",
 		"hold_invoice_expiration_window": "3600", "hold_invoice_cltv_delta": "144", "invoice_expiration_window": "3600",
 		"mostro_version": "1.0", "lnd_networks": "regtest", "lnd_chains": "bitcoin", "bond_enabled": "false", "z": "info",
+		"escrow_mode": "lightning", "escrow_deadline_margin_blocks": "24", "maintenance_mode": "false",
 		"d": events.Pubkey, "fiat_currencies_accepted": "",
 	} {
 		if tag := evt.Tags.Find(name); tag == nil || tag[1] != want {
 			t.Errorf("%s: %v, want %q", name, tag, want)
 		}
+	}
+	// The order of mostrod 0.20.
+	var names []string
+	for _, tag := range evt.Tags {
+		names = append(names, tag[0])
+	}
+	const want = "d mostro_version mostro_commit_hash max_order_amount min_order_amount expiration_hours expiration_seconds fiat_currencies_accepted " +
+		"max_orders_per_response fee pow pow_first_contact protocol_version y z escrow_mode hold_invoice_cltv_delta escrow_deadline_margin_blocks lnd_version " +
+		"lnd_node_pubkey lnd_commit_hash lnd_node_alias lnd_chains lnd_networks lnd_uris invoice_expiration_window hold_invoice_expiration_window bond_enabled maintenance_mode"
+	if got := strings.Join(names, " "); got != want {
+		t.Errorf("the tags are\n%s\nwant\n%s", got, want)
 	}
 	info, err := mostro.ParseInfo(&evt)
 	if err != nil || !info.AnyCurrency || info.ProtocolVersion != 2 {
@@ -55,8 +67,9 @@ func TestOrderEvent(t *testing.T) {
 	events := testEvents()
 	tr := trade.Trade{
 		ID: trade.OrderID{1}, Kind: mostro.SideSell, Fiat: "EUR", MinFiat: 10, MaxFiat: 100, Premium: -2, MarketPrice: true,
-		PaymentMethod: "SEPA, Revolut,,", StampedAt: 1_790_000_000, ExpiresAt: 1_790_086_400, Bucket: mostro.StatusPending,
-		Seller: trade.Party{Key: simKey(77), Identity: simKey(78)}, Preimage: trade.Preimage{9}, BuyerInvoice: trade.PayTo{Text: "a@b"},
+		PaymentMethod: "SEPA, Revolut,,", CreatedAt: 1_789_999_000, StampedAt: 1_790_000_000, ExpiresAt: 1_790_086_400, Bucket: mostro.StatusPending,
+		AmountSats: 49_000, // of a taker who is not bound yet
+		Seller:     trade.Party{Key: simKey(77), Identity: simKey(78)}, Preimage: trade.Preimage{9}, BuyerInvoice: trade.PayTo{Text: "a@b"},
 	}
 	evt := events.Order(tr, DefaultPolicy())
 	o, err := mostro.ParseOrder(evt)
@@ -65,7 +78,7 @@ func TestOrderEvent(t *testing.T) {
 	}
 	if o.Status != mostro.StatusPending || o.FiatAmount.Min.String() != "10" || o.FiatAmount.Max.String() != "100" || *o.AmountSats != 0 ||
 		o.PremiumPct.String() != "-2" || len(o.Methods) != 2 || o.Network != "regtest" || o.InstanceName != "Mostro of ours" ||
-		o.Expiration != o.ExpiresAt || o.Expiration != 1_790_086_400 || !strings.HasPrefix(o.Link, "mostro:") {
+		o.PublishedAt != 1_789_999_000 || o.Expiration != o.ExpiresAt || o.Expiration != 1_790_086_400 || !strings.HasPrefix(o.Link, "mostro:") {
 		t.Errorf("%+v", o)
 	}
 	text := evt.String()
@@ -77,7 +90,7 @@ func TestOrderEvent(t *testing.T) {
 	tr.Bucket, tr.FiatAmount, tr.AmountSats = mostro.StatusInProgress, 50, 49_000
 	evt = events.Order(tr, DefaultPolicy())
 	o, err = mostro.ParseOrder(evt)
-	if err != nil || o.FiatAmount.Min.String() != "50" || o.FiatAmount.Max.String() != "50" || o.Link != "" {
+	if err != nil || o.PublishedAt != 1_789_999_000 || *o.AmountSats != 49_000 || o.FiatAmount.Min.String() != "50" || o.FiatAmount.Max.String() != "50" || o.Link != "" {
 		t.Errorf("%+v %v", o, err)
 	}
 	if o.Expiration != nostr.Timestamp(1_790_000_000+30*86400) {
@@ -90,7 +103,7 @@ func TestDisputeEventDoesNotNameItsOrder(t *testing.T) {
 	tr := trade.Trade{ID: trade.OrderID{1, 2, 3}, Dispute: trade.Dispute{ID: trade.OrderID{4, 5, 6}, Status: message.DisputeStatusInitiated, By: message.InitiatorBuyer, OpenedAt: 5, StampedAt: 7}}
 	evt := events.Disputes(tr, DefaultPolicy())[0]
 	d, err := mostro.ParseDispute(evt)
-	if err != nil || d.D != tr.Dispute.ID.String() || d.State != mostro.DisputeStateInitiated || d.Initiator != "buyer" || d.OpenedAt != 5 {
+	if err != nil || d.D != tr.Dispute.ID.String() || d.State != mostro.DisputeStateInitiated || d.Initiator != "buyer" || d.OpenedAt != 5 || evt.Tags.FindWithValue("published_at", "5") == nil {
 		t.Errorf("%+v %v", d, err)
 	}
 	if strings.Contains(evt.String(), tr.ID.String()) {

@@ -70,8 +70,9 @@ func (b *TradeBook) lastTradeIndex(msg InboundMessage) error {
 	return nil
 }
 
-// maxRestored limits the answer to the size of a message.
-const maxRestored = 200
+// maxRestored limits the answer to the size of a message: an order with a dispute has at
+// most 420 bytes of JSON.
+const maxRestored = 150
 
 // restoreSession answers with the identity's open trades and disputes. restoreSession
 // changes nothing.
@@ -92,13 +93,15 @@ func (b *TradeBook) restoreSession(msg InboundMessage) error {
 		if trade.Terminal(t.Status) || len(data.Orders) == maxRestored {
 			continue // over for its parties, although the cancellation of a hold is not confirmed yet
 		}
-		mine := t.Buyer
+		mine, other := t.Buyer, t.Seller
 		if t.Buyer.Identity != msg.Identity {
-			mine = t.Seller
+			mine, other = t.Seller, t.Buyer
 		}
-		data.Orders = append(data.Orders, message.RestoredOrder{
-			OrderID: id, TradeIndex: mine.Index, Status: string(t.Status),
-		})
+		order := message.RestoredOrder{OrderID: id, TradeIndex: mine.Index, Status: string(t.Status)}
+		if other.Key != "" {
+			order.CounterpartyTradePubkey = &other.Key // without it the client cannot derive the keys of the chat again
+		}
+		data.Orders = append(data.Orders, order)
 		if t.Dispute.Status == message.DisputeStatusInitiated || t.Dispute.Status == message.DisputeStatusInProgress {
 			data.Disputes = append(data.Disputes, message.RestoredDispute{
 				DisputeID: t.Dispute.ID, OrderID: id, TradeIndex: mine.Index,

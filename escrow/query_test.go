@@ -1,10 +1,14 @@
 package escrow
 
 import (
+	"math"
+	"reflect"
 	"testing"
+	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
@@ -66,11 +70,11 @@ func TestRestoreSession(t *testing.T) {
 		t.Fatalf("%+v", m)
 	}
 	for _, o := range data.Orders {
-		want := message.RestoredOrder{OrderID: id, TradeIndex: 1, Status: "dispute"}
+		want := message.RestoredOrder{OrderID: id, TradeIndex: 1, Status: "dispute", CounterpartyTradePubkey: &buyer.Key}
 		if o.OrderID == pending {
 			want = message.RestoredOrder{OrderID: pending, TradeIndex: 2, Status: "pending"}
 		}
-		if o != want {
+		if !reflect.DeepEqual(o, want) {
 			t.Errorf("%+v, want %+v", o, want)
 		}
 	}
@@ -81,6 +85,24 @@ func TestRestoreSession(t *testing.T) {
 	r.must(stranger, message.ActionRestoreSession, nil, nil)
 	if data := r.last(stranger, message.ActionRestoreSession).Payload.(message.RestoreData); len(data.Orders)+len(data.Disputes) != 0 {
 		t.Errorf("a stranger received %+v", data)
+	}
+}
+
+// The largest answer to restore-session fits into one message.
+func TestRestoreSessionFits(t *testing.T) {
+	key := simKey(1)
+	var data message.RestoreData
+	for range maxRestored {
+		data.Orders = append(data.Orders, message.RestoredOrder{TradeIndex: math.MaxInt64, Status: string(message.TradeWaitingBuyerInvoice), CounterpartyTradePubkey: &key})
+		data.Disputes = append(data.Disputes, message.RestoredDispute{TradeIndex: math.MaxInt64, Status: string(message.DisputeStatusInProgress), Initiator: message.InitiatorSeller})
+	}
+	node, err := envelope.KeysFromSecret([32]byte{31: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := message.Message{Wrapper: message.WrapperRestore, RequestID: new(uint64(math.MaxUint64)), Action: message.ActionRestoreSession, Payload: data}
+	if _, err := envelope.Seal(t.Context(), m, envelope.SealOptions{Transport: envelope.TransportV2, To: node.Pubkey(), Trade: node, Now: time.Unix(1_790_000_000, 0)}); err != nil {
+		t.Error(err)
 	}
 }
 

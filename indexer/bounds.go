@@ -19,7 +19,8 @@ const (
 	maxDescriptionBytes = 4000           // of the description of an order or a profile
 	maxNameBytes        = names.MaxBytes // of names, statuses, versions and other short texts
 	maxLinkBytes        = 2048           // of a URL
-	maxListed           = 64             // relays and networks of an instance
+	maxListed           = 64             // relays, networks, mints and trusted issuers of an instance
+	maxMintsBytes       = 8192           // of all mints of an instance
 	maxInstanceWords    = 100            // words indexed of an instance
 )
 
@@ -32,6 +33,9 @@ func boundOrder(o *mostro.Order) {
 	o.Description = words.Cut(o.Description, maxDescriptionBytes)
 	if len(o.Link) > maxLinkBytes {
 		o.Link = ""
+	}
+	if len(o.CashuMintURL) > maxLinkBytes {
+		o.CashuMintURL = ""
 	}
 	o.Layers = boundList(o.Layers, maxMethods, maxNameBytes, maxMethodsBytes)
 	o.Methods = boundList(o.Methods, maxMethods, maxMethodBytes, maxMethodsBytes)
@@ -62,7 +66,10 @@ func boundInfo(i *mostro.Info) {
 	for _, s := range []*string{&i.Name, &i.Version, &i.Commit, &i.EscrowMode} {
 		*s = words.Cut(*s, maxNameBytes)
 	}
-	i.CashuMintURL = words.Cut(i.CashuMintURL, maxLinkBytes)
+	i.CashuMints = boundList(i.CashuMints, maxListed, maxLinkBytes, maxMintsBytes)
+	if r := i.ReputationImport; r != nil {
+		i.ReputationImport = &mostro.ReputationIssuers{Keys: r.Keys[:min(len(r.Keys), maxListed)]}
+	}
 	if n := i.LND; n != nil {
 		bounded := *n
 		for _, s := range []*string{&bounded.Version, &bounded.Pubkey, &bounded.Commit, &bounded.Alias} {

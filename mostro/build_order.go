@@ -11,9 +11,8 @@ import (
 // mostrod's order, content empty. An order of any platform is written in Mostro's form.
 //
 // As in mostrod, a range, the maker's rating and the link are written only if the order
-// is pending. mostrod (0.18) does not write name, bond, geohash and published_at; if
-// set, they follow the layer tag. NIP-69 has no bond in percent, so such a bond is
-// omitted.
+// is pending. mostrod does not write name, bond and geohash; if set, they follow the
+// layer tag. NIP-69 has no bond in percent, so such a bond is omitted.
 func (o Order) Event() nostr.Event {
 	pending := o.Status == StatusPending
 	amount, premium := int64(0), Decimal{}
@@ -54,6 +53,7 @@ func (o Order) Event() nostr.Event {
 	w.time("expiration", o.Expiration)
 	w.Instance(o.InstanceName)
 	w.Add("z", "order")
+	w.text("cashu_mint_url", o.CashuMintURL)
 	return nostr.Event{PubKey: o.Pubkey, CreatedAt: o.CreatedAt, Kind: KindOrder, Tags: nostr.Tags(w)}
 }
 

@@ -3,6 +3,7 @@ package mostro
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -30,7 +31,7 @@ const (
 	ClassKeyset           // receipt.ParseKeyset
 
 	ClassAnnouncement // a notice to the users of a client
-	ClassHealth       // the state of a node
+	ClassHealth       // ParseHealth
 )
 
 var classNames = [...]string{
@@ -63,6 +64,9 @@ func Classify(evt *nostr.Event) Class {
 		return ClassMail
 	}
 	t := TagReader(evt.Tags)
+	if isStranger(evt.Kind, t) {
+		return ClassForeign
+	}
 	switch evt.Kind {
 	case KindProfile:
 		return ClassProfile
@@ -110,6 +114,25 @@ func Classify(evt *nostr.Event) Class {
 		}
 	}
 	return ClassForeign
+}
+
+// paygress is an application for computing power that publishes on Mostro's kinds. Its
+// offers have the tags of orders.
+const paygress = "paygress"
+
+// isStranger reports whether an event on one of Mostro's kinds names another application.
+// Such events outnumber Mostro's own on some kinds (census of October 2026). An event that
+// claims to be Mostro's is no stranger: otherwise a node could hide its disputes behind
+// one more tag.
+func isStranger(kind int, t TagReader) bool {
+	switch kind {
+	case KindOrder, KindUserRating, KindInfo, KindDispute:
+		if t.Value("t") == paygress || strings.HasPrefix(t.Value("d"), paygress+":") {
+			platform, _ := t.Claim()
+			return platform != PlatformMostro
+		}
+	}
+	return false
 }
 
 // classifyOrderKind classifies kind 38383, which held all of a Mostro's public events

@@ -13,7 +13,11 @@ const (
 	DisputeStateInProgress     DisputeState = "in-progress" // a solver took it
 	DisputeStateSellerRefunded DisputeState = "seller-refunded"
 	DisputeStateSettled        DisputeState = "settled"  // the buyer received the sats
-	DisputeStateReleased       DisputeState = "released" // by the seller; no current emitter
+	DisputeStateReleased       DisputeState = "released" // by the seller
+	// DisputeStateCooperativelyCanceled means that the parties cancelled the trade. Since
+	// mostrod 0.19 a dispute that its parties ended is released or cooperatively canceled,
+	// and only a solver's decision is settled or seller-refunded.
+	DisputeStateCooperativelyCanceled DisputeState = "cooperatively-canceled"
 )
 
 // disputeStates maps every published state, in kebab-case. Until 2024 a new dispute was
@@ -25,11 +29,17 @@ var disputeStates = map[string]DisputeState{
 	"seller-refunded": DisputeStateSellerRefunded,
 	"settled":         DisputeStateSettled,
 	"released":        DisputeStateReleased,
+
+	"cooperatively-canceled": DisputeStateCooperativelyCanceled,
 }
 
 // Final reports whether the dispute is over.
 func (s DisputeState) Final() bool {
-	return s == DisputeStateSellerRefunded || s == DisputeStateSettled || s == DisputeStateReleased
+	switch s {
+	case DisputeStateSellerRefunded, DisputeStateSettled, DisputeStateReleased, DisputeStateCooperativelyCanceled:
+		return true
+	}
+	return false
 }
 
 // Dispute is the public state of a dispute at a node. It does not disclose the order of
@@ -43,7 +53,7 @@ type Dispute struct {
 	State     DisputeState
 	RawState  string          // as published, in kebab-case
 	Initiator string          // "buyer", "seller" or "" unknown (before 0.16)
-	OpenedAt  nostr.Timestamp // tag created_at (0.18.5) or published_at (0.19); 0 unknown
+	OpenedAt  nostr.Timestamp // tag published_at (0.19) or created_at (0.18.5); 0 unknown, see Opened
 
 	InstanceName string
 	Expiration   nostr.Timestamp // NIP-40; 0 none
@@ -60,7 +70,7 @@ func ParseDispute(evt *nostr.Event) (Dispute, error) {
 	d := Dispute{
 		EventID: evt.ID, Pubkey: evt.PubKey, D: evt.Tags.GetD(), CreatedAt: evt.CreatedAt,
 		RawState: kebab(t.Value("s")), InstanceName: second,
-		OpenedAt: t.time("created_at"), Expiration: t.time("expiration"),
+		OpenedAt: t.time("published_at"), Expiration: t.time("expiration"),
 	}
 	if d.D == "" {
 		return Dispute{}, MalformedEvent(evt, "no d")
@@ -73,10 +83,14 @@ func ParseDispute(evt *nostr.Event) (Dispute, error) {
 		d.Initiator = v
 	}
 	if d.OpenedAt == 0 {
-		d.OpenedAt = t.time("published_at")
+		d.OpenedAt = t.time("created_at")
 	}
 	return d, nil
 }
+
+// Opened returns the time at which the dispute was opened. If the event states none, or a
+// time after the event, Opened returns the time of the event.
+func (d Dispute) Opened() nostr.Timestamp { return firstTime(d.OpenedAt, d.CreatedAt) }
 
 // Event returns the dispute as a Mostro publishes it, ready to be signed.
 func (d Dispute) Event() nostr.Event {
@@ -84,7 +98,7 @@ func (d Dispute) Event() nostr.Event {
 	w.time("expiration", d.Expiration)
 	w.Add("s", d.publicState())
 	w.text("initiator", d.Initiator)
-	w.time("created_at", d.OpenedAt)
+	w.time("published_at", d.OpenedAt)
 	w.Instance(d.InstanceName)
 	w.Add("z", "dispute")
 	return nostr.Event{PubKey: d.Pubkey, CreatedAt: d.CreatedAt, Kind: KindDispute, Tags: nostr.Tags(w)}
@@ -106,6 +120,8 @@ var legacyDisputeStates = map[DisputeState]string{
 	DisputeStateSellerRefunded: "SellerRefunded",
 	DisputeStateSettled:        "Settled",
 	DisputeStateReleased:       "Released",
+	// 2023 had no word for it. Our choice tells the same fact: the seller has the sats.
+	DisputeStateCooperativelyCanceled: "SellerRefunded",
 }
 
 // LegacyEvent builds the dispute in the form of 2023: kind 38383, CamelCase,

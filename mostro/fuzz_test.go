@@ -21,7 +21,7 @@ func fuzzSeeds() []string {
 		kind          int
 		tags, content string
 	}{
-		{KindOrder, `[["d","a"],["k","sell"],["f","EUR"],["s","pending"],["amt","0"],["fa","20","100"],["pm","SEPA","Pago Móvil"],["premium","2"],["rating","[\"rating\",{\"days\":41,\"total_rating\":4.5,\"total_reviews\":7}]"],["source","mostro:a"],["network","mainnet"],["layer","lightning"],["published_at","1"],["expires_at","1782086400"],["expiration","1782086400"],["y","mostro","Node"],["z","order"]]`, ""},
+		{KindOrder, `[["d","a"],["k","sell"],["f","EUR"],["s","pending"],["amt","0"],["fa","20","100"],["pm","SEPA","Pago Móvil"],["premium","2"],["rating","[\"rating\",{\"days\":41,\"since\":1778457600,\"total_rating\":4.5,\"total_reviews\":7}]"],["source","mostro:a"],["network","mainnet"],["layer","lightning"],["published_at","1"],["expires_at","1782086400"],["expiration","1782086400"],["y","mostro","Node"],["z","order"]]`, ""},
 		{KindOrder, `[["d","a"],["k","Sell"],["f","VES"],["s","WaitingPayment"],["amt","7851"],["fa","10-20"],["pm","face to face, PIX"],["premium","1"],["y","mostrop2p"],["z","order"]]`, ""},
 		{KindOrder, `[["d","a"],["s","Pending"],["y","mostrop2p"],["z","dispute"]]`, ""},
 		{KindOrder, `[["d","info-` + key + `"],["mostro_version","0.12.0"],["mostro_commit_id","ab"],["y","mostrop2p"],["z","info"]]`, ""},
@@ -39,6 +39,9 @@ func fuzzSeeds() []string {
 		{KindReceiptKeys, `[["d","2026-11"],["z","receipt-keys"],["y","mostro","N"],["scheme","rsabssa-sha384-pss-deterministic"],["key","ab"],["issued","3"]]`, ""},
 		{KindAnnouncement, `[["d","2026-11"],["z","receipt-keys"],["y","mostro","N"],["scheme","rsabssa-sha384-pss-deterministic"],["key","ab"]]`, ""},
 		{KindHealth, `[["d","` + key + `"],["y","mostro"],["z","health"],["expiration","1782000180"]]`, ""},
+		{KindHealth, `[["d","` + key + `"],["y","mostro","N"],["z","health"],["status","down"],["check","lnd_sync","fail","1781999000"],["check","relays","ok","0"],["escrow_mode","lightning"],["lnd_block_height","971349"],["lnd_synced_to_chain","false"],["lnd_network","mainnet"],["maintenance_mode","true"],["mostro_version","0.20.2"],["interval","60"],["seq","17"],["p","` + key + `"],["expiration","1782000180"]]`, "AkZ"},
+		{KindInfo, `[["d","` + key + `"],["protocol_version","2"],["y","mostro"],["z","info"],["escrow_mode","cashu"],["cashu_mint_url","https://a.example","https://b.example"],["cashu_escrow_locktime_days","15"],["bond_enabled","false"],["serbero","` + key + `"],["reputation_import_issuers","` + key + `","x"],["reputation_issuer","` + key + `"],["maintenance_mode","false"]]`, ""},
+		{KindOrder, `[["d","paygress:offer:v1:x"],["t","paygress"],["k","sell"],["f","USD"],["s","pending"]]`, ""},
 		{KindRelayList, `[["r","wss://a.example"],["r","ws://b.example","read"],["r"],["r","javascript:1"]]`, ""},
 		{KindProfile, `[]`, `{"name":"N","about":7,"lud16":null}`},
 		{KindMessage, `[["p","` + key + `"]]`, "x"},
@@ -104,6 +107,7 @@ func stableByAll(t failer, evt *nostr.Event) {
 	stable(t, evt, ParseProfile)
 	stable(t, evt, ParseRelayList)
 	stable(t, evt, ParseRates)
+	stable(t, evt, ParseHealth)
 }
 
 // TestHostileTags changes the seeds: tags are dropped, doubled, moved between kinds,

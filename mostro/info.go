@@ -43,10 +43,22 @@ type Info struct {
 	LND  *LightningNode // nil if the node states none, as Cashu nodes do
 	Bond *BondPolicy    // nil: the daemon is older than bonds (0.17.4)
 
-	EscrowMode        string // "" is Lightning; "cashu"
-	CashuMintURL      string
+	EscrowMode        string   // "lightning", "cashu"; "" is Lightning (before 0.20)
+	CashuMints        []string `json:",omitempty"` // URLs of the mints that a maker may choose; nil on an open Cashu node: any mint
 	CashuLocktimeDays *int64
-	Maintenance       *bool
+	Maintenance       *bool // no new orders are taken; nil: not stated
+
+	// EscrowDeadlineMarginBlocks is the number of blocks before a hold's expiry at which
+	// the node resolves the hold.
+	EscrowDeadlineMarginBlocks *int64             `json:",omitempty"`
+	Serbero                    string             `json:",omitempty"` // key of the node's assistant for disputes, hex; "" none
+	ReputationImport           *ReputationIssuers `json:",omitempty"` // nil: the node imports no reputation
+	ReputationIssuer           string             `json:",omitempty"` // key with which the node signs attestations, hex; "" none
+}
+
+// ReputationIssuers are the issuers whose attestations a node imports.
+type ReputationIssuers struct {
+	Keys []string // hex; nil if the node trusts nobody yet
 }
 
 // LightningNode is the Lightning node behind a Mostro, as the Mostro describes it.
@@ -96,8 +108,21 @@ func ParseInfo(evt *nostr.Event) (Info, error) {
 		HoldInvoiceCLTVDelta:     t.Whole("hold_invoice_cltv_delta"),
 		InvoiceWindowSeconds:     t.Whole("invoice_expiration_window"),
 		LND:                      lightningNode(t), Bond: bondPolicy(t),
-		EscrowMode: strings.ToLower(t.Value("escrow_mode")), CashuMintURL: t.Value("cashu_mint_url"),
+		EscrowMode:        strings.ToLower(t.Value("escrow_mode")),
 		CashuLocktimeDays: t.Whole("cashu_escrow_locktime_days"), Maintenance: t.boolean("maintenance_mode"),
+		EscrowDeadlineMarginBlocks: t.Whole("escrow_deadline_margin_blocks"),
+		Serbero:                    t.pubkey("serbero"), ReputationIssuer: t.pubkey("reputation_issuer"),
+	}
+	for _, url := range t.values("cashu_mint_url") {
+		info.CashuMints = appendNew(info.CashuMints, strings.TrimSpace(url))
+	}
+	if t.has("reputation_import_issuers") {
+		info.ReputationImport = new(ReputationIssuers)
+		for _, key := range t.values("reputation_import_issuers") {
+			if hex32.Valid(key) {
+				info.ReputationImport.Keys = appendNew(info.ReputationImport.Keys, key)
+			}
+		}
 	}
 	if info.Commit == "" {
 		info.Commit = t.Value("mostro_commit_id") // until early 2025
@@ -196,7 +221,7 @@ func (i Info) Accepts(fiat string) (accepted, ok bool) {
 }
 
 // Event returns the info as a Mostro publishes it, ready to be signed. Tags are in
-// mostrod's order, and tags of unknown values are omitted.
+// the order of mostrod 0.20, and tags of unknown values are omitted.
 func (i Info) Event() nostr.Event {
 	w := TagWriter{{"d", i.Pubkey}}
 	w.text("mostro_version", i.Version)
@@ -215,9 +240,11 @@ func (i Info) Event() nostr.Event {
 	w.Whole("pow", i.Pow)
 	w.Whole("pow_first_contact", i.PowFirstContact)
 	w.Add("protocol_version", strconv.Itoa(i.ProtocolVersion)) // an absent tag would mean 1
-	w.Whole("hold_invoice_expiration_window", i.HoldInvoiceWindowSeconds)
+	w.Instance(i.Name)
+	w.Add("z", "info")
+	w.text("escrow_mode", i.EscrowMode)
 	w.Whole("hold_invoice_cltv_delta", i.HoldInvoiceCLTVDelta)
-	w.Whole("invoice_expiration_window", i.InvoiceWindowSeconds)
+	w.Whole("escrow_deadline_margin_blocks", i.EscrowDeadlineMarginBlocks)
 	if n := i.LND; n != nil {
 		w.Add("lnd_version", n.Version)
 		w.Add("lnd_node_pubkey", n.Pubkey)
@@ -227,10 +254,11 @@ func (i Info) Event() nostr.Event {
 		w.Add("lnd_networks", strings.Join(n.Networks, ","))
 		w.Add("lnd_uris", strings.Join(n.URIs, ","))
 	}
-	w.Instance(i.Name)
-	w.Add("z", "info")
-	w.text("escrow_mode", i.EscrowMode)
-	w.text("cashu_mint_url", i.CashuMintURL)
+	w.Whole("invoice_expiration_window", i.InvoiceWindowSeconds)
+	w.Whole("hold_invoice_expiration_window", i.HoldInvoiceWindowSeconds)
+	if len(i.CashuMints) > 0 {
+		w.Add("cashu_mint_url", i.CashuMints...)
+	}
 	w.Whole("cashu_escrow_locktime_days", i.CashuLocktimeDays)
 	if b := i.Bond; b != nil {
 		w.Add("bond_enabled", strconv.FormatBool(b.Enabled))
@@ -241,6 +269,11 @@ func (i Info) Event() nostr.Event {
 		w.decimal("bond_slash_node_share_pct", b.SlashNodeShare)
 		w.Whole("bond_payout_claim_window_days", b.PayoutClaimDays)
 	}
+	w.text("serbero", i.Serbero)
+	if r := i.ReputationImport; r != nil {
+		w.Add("reputation_import_issuers", r.Keys...)
+	}
+	w.text("reputation_issuer", i.ReputationIssuer)
 	w.boolean("maintenance_mode", i.Maintenance)
 	return nostr.Event{PubKey: i.Pubkey, CreatedAt: i.CreatedAt, Kind: KindInfo, Tags: nostr.Tags(w)}
 }

@@ -5,10 +5,13 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/nbd-wtf/go-nostr"
 )
 
 // makerRating parses the values of an order's `rating` tag in all published forms:
 //
+//	["rating",{"days":41,"since":S,"total_rating":4.5,"total_reviews":7}]   one value: Mostro since 0.20, with the day of the first trade
 //	["rating",{"days":41,"total_rating":4.5,"total_reviews":7}]   one value: Mostro since 0.13.2
 //	{"total_reviews":1,"total_rating":3.0,...}                    one value: Mostro 0.12, Peach, HodlHodl's bridge
 //	{"trades_count":12,"rating":0.9}                              one value: HodlHodl
@@ -30,6 +33,9 @@ func makerRating(values []string, top float64) *MakerRating {
 			return nil
 		}
 		r = MakerRating{Mean: jsonFinite(fields["total_rating"]), Reviews: jsonWhole(fields["total_reviews"]), Days: jsonWhole(fields["days"]), Max: top}
+		if since := jsonWhole(fields["since"]); since != nil && *since <= lastSecond {
+			r.Since = nostr.Timestamp(*since)
+		}
 		if r.Mean == nil {
 			r.Mean = jsonFinite(fields["rating"])
 		}
@@ -42,7 +48,7 @@ func makerRating(values []string, top float64) *MakerRating {
 	if r.Mean != nil && (r.Max > 0 && *r.Mean > r.Max || r.Reviews != nil && *r.Reviews == 0) {
 		r.Mean = nil
 	}
-	if r.Mean == nil && r.Reviews == nil && r.Days == nil {
+	if r.Mean == nil && r.Reviews == nil && r.Days == nil && r.Since == 0 {
 		return nil
 	}
 	return &r
@@ -139,7 +145,8 @@ func finite(text string) *float64 {
 // mostroRating returns the value of a pending order's rating tag in Mostro's form: keys
 // in alphabetical order, the mean as serde writes a float (0.0 if there are no
 // reviews), and "{}" if all fields are unknown. A single unknown field is omitted. A
-// mean on another scale than Mostro's is also omitted.
+// mean on another scale than Mostro's is also omitted. Since is cut to its day, because
+// the seconds would link the keys of a maker.
 func mostroRating(r *MakerRating) string {
 	if r == nil {
 		return "{}"
@@ -147,6 +154,9 @@ func mostroRating(r *MakerRating) string {
 	var fields []string
 	if r.Days != nil {
 		fields = append(fields, `"days":`+strconv.FormatInt(*r.Days, 10))
+	}
+	if day := startOfDay(r.Since); day > 0 {
+		fields = append(fields, `"since":`+strconv.FormatInt(int64(day), 10))
 	}
 	if r.Mean != nil && (r.Max == 0 || r.Max == 5) && *r.Mean <= 5 {
 		fields = append(fields, `"total_rating":`+serdeFloat(*r.Mean))

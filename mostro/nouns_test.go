@@ -167,7 +167,7 @@ func TestExampleEvents(t *testing.T) {
 		}.Event(), ClassUserRating, `[["d","` + trade + `"],["expiration","1789776000"],["total_reviews","2"],["total_rating","3.75"],["last_rating","5"],["max_rate","5"],["min_rate","5"],["z","rating"],["days","41"]]`, ""},
 		{"dispute", Dispute{
 			D: "b7a4d1de-1f6e-4d0a-9d4e-7f2f0c1e6a33", State: DisputeStateInitiated, Initiator: "buyer", OpenedAt: 1782000900, InstanceName: " Example Node ", Expiration: 1789776000,
-		}.Event(), ClassDispute, `[["d","b7a4d1de-1f6e-4d0a-9d4e-7f2f0c1e6a33"],["expiration","1789776000"],["s","initiated"],["initiator","buyer"],["created_at","1782000900"],["y","mostro","Example Node"],["z","dispute"]]`, ""},
+		}.Event(), ClassDispute, `[["d","b7a4d1de-1f6e-4d0a-9d4e-7f2f0c1e6a33"],["expiration","1789776000"],["s","initiated"],["initiator","buyer"],["published_at","1782000900"],["y","mostro","Example Node"],["z","dispute"]]`, ""},
 		{"legacy dispute", Dispute{D: "efc75871", State: DisputeStateInitiated}.LegacyEvent(), ClassDispute, `[["d","efc75871"],["s","Pending"],["y","mostrop2p"],["z","dispute"]]`, ""},
 		{"dev fee", DevFee{
 			OrderID: "6f1c2f0e", AmountSats: 93, Hash: hash, Destination: "fund@wallet.example", Network: "mainnet", InstanceName: "Example Node", Expiration: 1813536000,
@@ -195,9 +195,9 @@ func TestExampleEvents(t *testing.T) {
 	}
 }
 
-// TestInfoExample parses the info of the protocol reference and builds it again.
+// TestInfoExample parses the info of a node of November 2026 and builds it again.
 func TestInfoExample(t *testing.T) {
-	evt := event(t, KindInfo, `[["d","`+testNode+`"],["mostro_version","0.18.5"],["mostro_commit_hash","848ee3b0"],["max_order_amount","1000000"],["min_order_amount","100"],["expiration_hours","24"],["expiration_seconds","900"],["fiat_currencies_accepted","USD,EUR,ARS,CUP"],["max_orders_per_response","10"],["fee","0.006"],["pow","0"],["pow_first_contact","0"],["protocol_version","2"],["hold_invoice_expiration_window","300"],["hold_invoice_cltv_delta","144"],["invoice_expiration_window","300"],["lnd_version","0.18.4-beta"],["lnd_node_pubkey","02"],["lnd_commit_hash","ddeb"],["lnd_node_alias","example"],["lnd_chains","bitcoin"],["lnd_networks","mainnet"],["lnd_uris","02@203.0.113.5:9735"],["y","mostro","Example Node"],["z","info"],["bond_enabled","false"]]`)
+	evt := event(t, KindInfo, `[["d","`+testNode+`"],["mostro_version","0.18.5"],["mostro_commit_hash","848ee3b0"],["max_order_amount","1000000"],["min_order_amount","100"],["expiration_hours","24"],["expiration_seconds","900"],["fiat_currencies_accepted","USD,EUR,ARS,CUP"],["max_orders_per_response","10"],["fee","0.006"],["pow","0"],["pow_first_contact","0"],["protocol_version","2"],["y","mostro","Example Node"],["z","info"],["escrow_mode","lightning"],["hold_invoice_cltv_delta","144"],["escrow_deadline_margin_blocks","24"],["lnd_version","0.18.4-beta"],["lnd_node_pubkey","02"],["lnd_commit_hash","ddeb"],["lnd_node_alias","example"],["lnd_chains","bitcoin"],["lnd_networks","mainnet"],["lnd_uris","02@203.0.113.5:9735"],["invoice_expiration_window","3600"],["hold_invoice_expiration_window","300"],["bond_enabled","true"],["bond_amount_pct","0.01"],["bond_base_amount_sats","1000"],["bond_apply_to","take"],["bond_slash_on_waiting_timeout","true"],["bond_slash_node_share_pct","0.5"],["bond_payout_claim_window_days","15"],["serbero","`+testNode+`"],["reputation_import_issuers","`+testNode+`"],["reputation_issuer","`+testNode+`"],["maintenance_mode","false"]]`)
 	info, err := ParseInfo(evt)
 	if err != nil {
 		t.Fatal(err)
@@ -309,7 +309,7 @@ func TestParseDisputeRefuses(t *testing.T) {
 	}
 	for state, final := range map[DisputeState]bool{
 		DisputeStateInitiated: false, DisputeStateInProgress: false, DisputeStateUnknown: false,
-		DisputeStateSettled: true, DisputeStateSellerRefunded: true, DisputeStateReleased: true,
+		DisputeStateSettled: true, DisputeStateSellerRefunded: true, DisputeStateReleased: true, DisputeStateCooperativelyCanceled: true,
 	} {
 		if state.Final() != final {
 			t.Errorf("%q: Final is %v", state, !final)

@@ -43,6 +43,21 @@ type Order struct {
 	Expiration  nostr.Timestamp // NIP-40; 0 none
 	Link        string          // the source tag: URL or mostro: URI
 	Description string          // the content, if the dialect uses it
+
+	CashuMintURL string `json:",omitempty"` // mint of the escrow on a Cashu node; "" for Lightning
+}
+
+// ListedAt returns the time of the first listing. If the publisher states none, or states
+// a time after the event, ListedAt returns the time of the event.
+func (o Order) ListedAt() nostr.Timestamp { return firstTime(o.PublishedAt, o.CreatedAt) }
+
+// firstTime returns the stated time of an event's subject, or the event's own time if
+// none is stated, or if the stated time is later: a subject is not younger than its event.
+func firstTime(stated, event nostr.Timestamp) nostr.Timestamp {
+	if stated <= 0 || stated > event {
+		return event
+	}
+	return stated
 }
 
 // Address returns the order's identity, "38383:<pubkey>:<d>". Several platforms use the
@@ -88,7 +103,19 @@ type MakerRating struct {
 	Mean    *float64 // nil if not stated, and if Reviews is 0: a mean of no reviews is not zero
 	Max     float64  // top of the scale: 5 for Mostro and lnp2pBot, 1 for Peach and HodlHodl; 0 unknown
 	Reviews *int64   // HodlHodl counts trades
-	Days    *int64   // age of the maker's account
+	Days    *int64   // age of the maker's account at the time of the event
+	// Since is the day of the maker's first trade, in unix seconds; 0 unknown. If Since is
+	// stated, it is preferred to Days, which is outdated on an old event.
+	Since nostr.Timestamp `json:",omitempty"`
+}
+
+// AgeDays returns the age of the maker's account in days at a time, or nil if unknown.
+func (r MakerRating) AgeDays(at nostr.Timestamp) *int64 {
+	if r.Since <= 0 {
+		return r.Days
+	}
+	days := int64(max(at-r.Since, 0)) / 86400
+	return &days
 }
 
 // Bond is the amount that a party must lock to trade, in the unit of its platform.

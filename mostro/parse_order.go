@@ -37,6 +37,8 @@ func ParseOrder(evt *nostr.Event) (Order, error) {
 		ExpiresAt:   t.time("expires_at"),
 		Expiration:  t.time("expiration"),
 		Link:        t.Value("source"),
+
+		CashuMintURL: t.Value("cashu_mint_url"),
 	}
 	if o.D == "" {
 		return Order{}, MalformedEvent(evt, "no d")

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -67,6 +68,14 @@ func (t TagReader) boolean(name string) *bool {
 
 // float reads a finite, non-negative number as Rust's f64 Display writes it.
 func (t TagReader) float(name string) *float64 { return finite(t.Value(name)) }
+
+// pubkey reads a public key in lower-case hex, and returns "" for any other value.
+func (t TagReader) pubkey(name string) string {
+	if key := t.Value(name); hex32.Valid(key) {
+		return key
+	}
+	return ""
+}
 
 // lastSecond is the end of the year 9999. A greater number is not a time in seconds.
 const lastSecond = 253402300799

@@ -51,6 +51,9 @@ func (w *TagWriter) time(name string, t nostr.Timestamp) {
 	}
 }
 
+// startOfDay returns the start of a time's day in UTC.
+func startOfDay(t nostr.Timestamp) nostr.Timestamp { return t - t%86400 }
+
 // Instance writes Mostro's `y` tag, with the instance name if there is one.
 func (w *TagWriter) Instance(name string) {
 	if name = strings.TrimSpace(name); name != "" {

@@ -20,7 +20,7 @@ type UserRating struct {
 	MaxRate      *int64          // greatest vote so far
 	MinRate      *int64          // least vote so far
 	Days         *int64          // age of the user's account
-	Since        nostr.Timestamp // creation of the account, to the day; 0 unknown (before 0.19)
+	Since        nostr.Timestamp // first trade of the user, written to the day; 0 unknown (before 0.19)
 
 	Expiration nostr.Timestamp // NIP-40; 0 none
 }
@@ -67,7 +67,7 @@ func (r UserRating) Event() nostr.Event {
 	w.Whole("last_rating", r.LastRating)
 	w.Whole("max_rate", r.MaxRate)
 	w.Whole("min_rate", r.MinRate)
-	w.time("since", r.Since)
+	w.time("since", startOfDay(r.Since))
 	w.Add("z", "rating")
 	w.Whole("days", r.Days)
 	return nostr.Event{PubKey: r.Pubkey, CreatedAt: r.CreatedAt, Kind: KindUserRating, Tags: nostr.Tags(w)}

@@ -16,12 +16,10 @@ import (
 
 // checkpointFormat is the name of the checkpoint format. If the format of a file is
 // unknown, the file is ignored, and the facts are rebuilt from the log.
-const checkpointFormat = "mostrodex reputation checkpoint 4"
-
-// checkpointFormat3 is the former format. A file of this format has no separate published
-// value, because the fields are part of the first value of the ledger. After a change of
-// DefaultParams no such file is usable, and the code that reads the format can be deleted.
-const checkpointFormat3 = "mostrodex reputation checkpoint 3"
+//
+// The format also changes if the same log has other facts. Up to format 4 the disputes that
+// their parties cancelled were not counted as ended, and Paygress' offers were orders.
+const checkpointFormat = "mostrodex reputation checkpoint 5"
 
 // checkpointName is the name of the file in Config.Dir.
 const checkpointName = "checkpoint"
@@ -62,20 +60,15 @@ func readCheckpoint(path string, ledger *score.Ledger, params string, logHead ui
 		return said, err
 	}
 	switch {
-	case head.Format != checkpointFormat && head.Format != checkpointFormat3:
+	case head.Format != checkpointFormat:
 		return said, errors.New("unknown format")
 	case head.Params != params:
 		return said, errors.New("the parameters differ")
 	case head.Cursor > logHead:
 		return said, errors.New("the cursor is beyond the head of the log")
 	}
-	saidIn := in
-	if head.Format == checkpointFormat3 {
-		first := int64(len(line))
-		saidIn = bufio.NewReader(io.NewSectionReader(f, first, size-first))
-	}
 	// in is an io.ByteReader, so a gob.Decoder does not read beyond its own stream.
-	if err := errors.Join(gob.NewDecoder(saidIn).Decode(&said), ledger.Decode(in)); err != nil {
+	if err := errors.Join(gob.NewDecoder(in).Decode(&said), ledger.Decode(in)); err != nil {
 		return said, err
 	}
 	if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {

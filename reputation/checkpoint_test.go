@@ -53,9 +53,9 @@ func marketOfFormat3(t *testing.T) *scoretest.MemLog {
 	return log
 }
 
-// TestCheckpointOfFormat3 restores a checkpoint that was written at commit df9b242. The
-// scores, the ratings and the published values must equal those after a full read of the
-// log.
+// TestCheckpointOfFormat3 opens a checkpoint that was written at commit df9b242. The file
+// is ignored, because the same log has other facts today, and is replaced. The scores and
+// the ratings must equal those after a full read of the log.
 func TestCheckpointOfFormat3(t *testing.T) {
 	raw, err := os.ReadFile(filepath.Join("testdata", "checkpoint.3"))
 	if err != nil {
@@ -66,13 +66,15 @@ func TestCheckpointOfFormat3(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := Config{Dir: dir, Log: log, Pairs: both{log}, Publisher: out, Signer: pen{scoretest.Keys(t, "provider")}, Params: score.Params{Funds: []string{scoretest.KeyOf("fund")}}, Now: func() time.Time { return scoretest.At(32) }}
-	for _, restart := range []string{"as it was written", "as this program wrote it"} {
+	published := 0
+	for i, restart := range []string{"as it was written", "as this program wrote it"} {
+		want := uint64(i) * log.Head()
 		old := openService(t, cfg)
 		if err := old.restore(); err != nil {
 			t.Fatal(err)
 		}
-		if got := old.ledger.Cursor(); got != log.Head() {
-			t.Fatalf("%s: restored up to %d of %d", restart, got, log.Head())
+		if got := old.ledger.Cursor(); got != want {
+			t.Fatalf("%s: restored up to %d, want %d", restart, got, want)
 		}
 		catchUp(t, old)
 		anew := openService(t, Config{Log: log, Params: cfg.Params, Now: cfg.Now})
@@ -88,9 +90,10 @@ func TestCheckpointOfFormat3(t *testing.T) {
 		if err := old.publish(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if kinds := out.kinds(); len(kinds) > 0 || len(old.assertions.said.Sent) != 3 {
-			t.Errorf("%s: published again: %v; %d times of publishing are known, want 3", restart, kinds, len(old.assertions.said.Sent))
+		if n := len(out.events); n == 0 || i > 0 && n != published || len(old.assertions.said.Sent) != 3 {
+			t.Errorf("%s: published %d events, %d before the restart; %d times of publishing are known, want 3", restart, n, published, len(old.assertions.said.Sent))
 		}
+		published = len(out.events)
 		old.assertions.unsaved = true
 		if err := old.Close(); err != nil {
 			t.Fatal(err)

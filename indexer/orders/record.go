@@ -98,7 +98,7 @@ func (v *Version) IsOpen(now time.Time) bool {
 
 // RecordFormat is incremented when the encoding below changes. A book of another format
 // is rebuilt.
-const RecordFormat = 2
+const RecordFormat = 3
 
 var errRecord = errors.New("damaged record")
 
@@ -178,6 +178,7 @@ func (v *Version) Pack(dst []byte) []byte {
 		dst = binary.BigEndian.AppendUint64(dst, math.Float64bits(r.Max))
 		whole(r.Reviews)
 		whole(r.Days)
+		dst = binary.AppendVarint(dst, int64(r.Since))
 	}
 	text(o.MakerName)
 	if o.Bond == nil {
@@ -193,6 +194,7 @@ func (v *Version) Pack(dst []byte) []byte {
 	dst = binary.AppendVarint(dst, int64(o.Expiration))
 	text(o.Link)
 	text(o.Description)
+	text(o.CashuMintURL)
 	return dst
 }
 
@@ -341,6 +343,7 @@ func (u *unpacker) version(v *Version) {
 		}
 		r.Max = u.float()
 		r.Reviews, r.Days = u.whole(), u.whole()
+		r.Since = nostr.Timestamp(u.varint())
 		o.MakerRating = r
 	}
 	o.MakerName = u.text()
@@ -351,5 +354,5 @@ func (u *unpacker) version(v *Version) {
 	o.PublishedAt = nostr.Timestamp(u.varint())
 	o.ExpiresAt = nostr.Timestamp(u.varint())
 	o.Expiration = nostr.Timestamp(u.varint())
-	o.Link, o.Description = u.text(), u.text()
+	o.Link, o.Description, o.CashuMintURL = u.text(), u.text(), u.text()
 }

@@ -52,7 +52,8 @@ type orderView struct {
 	Source         *string       `json:"source"`    // link as the publisher wrote it, not checked
 	TakeLink       *string       `json:"take_link"` // source, if the order can be taken and the link has the form that its platform promises
 	Description    *string       `json:"description"`
-	ReceivedBy     string        `json:"received_by"` // name of the source from which the newest version arrived
+	CashuMintURL   *string       `json:"cashu_mint_url,omitempty"` // mint of the escrow, not checked; absent: Lightning
+	ReceivedBy     string        `json:"received_by"`              // name of the source from which the newest version arrived
 	VersionsKnown  int           `json:"versions"`
 	History        []versionView `json:"history,omitempty"`
 	HistoryCursor  *string       `json:"history_cursor,omitempty"` // of older versions
@@ -104,7 +105,8 @@ type ratingView struct {
 	Mean     *float64 `json:"mean"`
 	Max      *float64 `json:"max"`
 	Reviews  *int64   `json:"reviews"`
-	Days     *int64   `json:"days"`
+	Days     *int64   `json:"days"`            // age of the maker's account now, if since is known; else as published
+	Since    *int64   `json:"since,omitempty"` // day of the maker's first trade
 }
 
 type versionView struct {
@@ -197,14 +199,17 @@ func (x *views) orderView(r *orders.Record) orderView {
 		Instance: authorView{o.Pubkey, textOrNull(x.index.NameFor(o)), viewOfNote(&note)}, TakeLink: textOrNull(note.TakeLink(&r.Version, now)),
 		Network: textOrNull(o.Network), Layer: listOf(o.Layers),
 		EventID: o.EventID, Source: textOrNull(o.Link), Description: textOrNull(o.Description),
-		ReceivedBy: r.Source.String(), VersionsKnown: r.Versions,
+		ReceivedBy: r.Source.String(), VersionsKnown: r.Versions, CashuMintURL: textOrNull(o.CashuMintURL),
 	}
 	v.ExpiresAt, v.ExpiresAtRFC = unixAndRFC(o.ExpiresAt)
 	v.FirstSeenAt, v.FirstSeenAtRFC = timeBoth(r.FirstSeenAt)
 	v.UpdatedAt, v.UpdatedAtRFC = unixAndRFC(o.CreatedAt)
 	v.PublishedAt, v.PublishedAtRFC = unixAndRFC(o.PublishedAt)
 	if m := o.MakerRating; m != nil {
-		v.MakerRating = &ratingView{StatedBy: "publisher", Mean: m.Mean, Reviews: m.Reviews, Days: m.Days}
+		v.MakerRating = &ratingView{StatedBy: "publisher", Mean: m.Mean, Reviews: m.Reviews, Days: m.AgeDays(nostr.Timestamp(now.Unix()))}
+		if m.Since > 0 {
+			v.MakerRating.Since = new(int64(m.Since))
+		}
 		if m.Max > 0 {
 			v.MakerRating.Max = &m.Max
 		}

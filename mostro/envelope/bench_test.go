@@ -73,7 +73,7 @@ func bareSeal(t testing.TB, evt *nostr.Event, trade *Keys, mode benchMode, body,
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := key.encrypt(plain, rand.Reader); err != nil {
+	if _, err := key.Encrypt(plain, rand.Reader); err != nil {
 		t.Fatal(err)
 	}
 	if err := signEvent(evt, trade, rand.Reader); err != nil {

@@ -110,7 +110,7 @@ func (c *Chat) Seal(from *Keys, text string, now time.Time, random io.Reader) (*
 		return nil, fmt.Errorf("seal chat: %w", err)
 	}
 	outer := &nostr.Event{PubKey: c.Sign.pubkey, CreatedAt: at, Kind: mostro.KindMessage, Tags: nostr.Tags{{"p", c.Conv.pubkey}}}
-	if outer.Content, err = key.encrypt(mostro.EncodeEvent(inner), random); err != nil {
+	if outer.Content, err = key.Encrypt(mostro.EncodeEvent(inner), random); err != nil {
 		return nil, fmt.Errorf("seal chat: %w", err)
 	}
 	if len(outer.Content) > maxChatContent {

@@ -53,7 +53,7 @@ func TestChat(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if e.Content, err = key.encrypt([]byte(inner), newRandom()); err != nil {
+			if e.Content, err = key.Encrypt([]byte(inner), newRandom()); err != nil {
 				t.Fatal(err)
 			}
 		})

@@ -86,7 +86,7 @@ func crafted(t testing.TB, from *Keys, to string, kind int, plain string) *nostr
 	if err != nil {
 		t.Fatal(err)
 	}
-	content, err := key.encrypt([]byte(plain), newRandom())
+	content, err := key.Encrypt([]byte(plain), newRandom())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -461,6 +461,51 @@ func TestWrapIsDatedBackAndTagged(t *testing.T) {
 		}
 		if _, err := Open(evt, node); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestHealthForAWatchdog encrypts the detail of a node's health and decrypts it with the
+// watchdog's key.
+func TestHealthForAWatchdog(t *testing.T) {
+	node, watchdog := smallKeys(t, 3), smallKeys(t, 4)
+	text, err := mostro.HealthDetail{GeneratedAt: 1782000000, Relays: mostro.RelayDetail{Configured: 1}}.JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := node.Conversation(watchdog.Pubkey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := mostro.Health{Pubkey: node.Pubkey(), CreatedAt: 1782000000, Status: mostro.HealthOK, Watchdog: watchdog.Pubkey(), Expiration: 1782000180}
+	if h.Content, err = key.Encrypt(text, newRandom()); err != nil {
+		t.Fatal(err)
+	}
+	evt := h.Event()
+	if err := signEvent(&evt, node, newRandom()); err != nil {
+		t.Fatal(err)
+	}
+	back, err := mostro.ParseHealth(&evt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, reader := range map[string]*Keys{"watchdog": watchdog, "stranger": smallKeys(t, 5)} {
+		key, err := reader.Conversation(back.Pubkey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, err := key.Decrypt(back.Content)
+		if name == "stranger" {
+			if !errors.Is(err, message.RuleEncryption) {
+				t.Errorf("a stranger reads %q, %v", plain, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, err := mostro.ParseHealthDetail(plain); err != nil || d.GeneratedAt != 1782000000 {
+			t.Errorf("%s: %+v, %v", name, d, err)
 		}
 	}
 }

@@ -72,7 +72,7 @@ func FuzzOpen(f *testing.F) {
 	// unsigned saves the time of signing, because OpenVerified does not check the outer
 	// signature.
 	unsigned := func(t *testing.T, from *Keys, kind int, plain string) *nostr.Event {
-		content, err := conversations[from.Pubkey()].encrypt([]byte(plain), newRandom())
+		content, err := conversations[from.Pubkey()].Encrypt([]byte(plain), newRandom())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +134,7 @@ func FuzzDecryptNIP44(f *testing.F) {
 		f.Fatal(err)
 	}
 	for _, plain := range []string{"x", strings.Repeat("y", 100)} {
-		payload, err := key.encrypt([]byte(plain), newRandom())
+		payload, err := key.Encrypt([]byte(plain), newRandom())
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -227,7 +227,7 @@ func FuzzChat(f *testing.F) {
 		if len(words) == 0 || len(words) > 20000 {
 			return
 		}
-		content, err := key.encrypt([]byte(words), newRandom())
+		content, err := key.Encrypt([]byte(words), newRandom())
 		if err != nil {
 			t.Fatal(err)
 		}

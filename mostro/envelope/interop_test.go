@@ -162,7 +162,7 @@ func TestInteropNPM(t *testing.T) {
 			}
 			for _, size := range []int{1, 31, 32, 33, 64, 65, 255, 256, 257, 1024, 1025, 40961, 65535} {
 				text := strings.Repeat("ß", size/2) + strings.Repeat("x", size%2)
-				payload, err := key.encrypt([]byte(text), newRandom())
+				payload, err := key.Encrypt([]byte(text), newRandom())
 				if err != nil {
 					t.Fatal(err)
 				}

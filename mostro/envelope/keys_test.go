@@ -114,7 +114,7 @@ func TestNIP44AgainstAnother(t *testing.T) {
 	sizes := []int{1, 2, 31, 32, 33, 63, 64, 65, 96, 97, 255, 256, 257, 320, 321, 1024, 1025, 5000, 32768, 32769, 57344, 57345, 65534, 65535}
 	for _, n := range sizes {
 		plain := strings.Repeat("é", n/2) + strings.Repeat("x", n%2)
-		payload, err := ours.encrypt([]byte(plain), rand.Reader)
+		payload, err := ours.Encrypt([]byte(plain), rand.Reader)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -129,11 +129,11 @@ func TestNIP44AgainstAnother(t *testing.T) {
 		}
 	}
 	for _, n := range []int{0, 65536} {
-		if _, err := ours.encrypt(make([]byte, n), rand.Reader); !errors.Is(err, message.RuleSize) {
+		if _, err := ours.Encrypt(make([]byte, n), rand.Reader); !errors.Is(err, message.RuleSize) {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 	}
-	payload, err := ours.encrypt([]byte("\xff\xfe"), rand.Reader)
+	payload, err := ours.Encrypt([]byte("\xff\xfe"), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}

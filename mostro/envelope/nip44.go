@@ -111,8 +111,9 @@ func PaddedLen(n int) int {
 	return chunk * ((n-1)/chunk + 1)
 }
 
-// encrypt returns the base64 payload for a plaintext.
-func (key ConversationKey) encrypt(plain []byte, random io.Reader) (string, error) {
+// Encrypt returns the base64 payload for a plaintext of 1 to 65,535 bytes. random supplies
+// the nonce.
+func (key ConversationKey) Encrypt(plain []byte, random io.Reader) (string, error) {
 	if len(plain) < minPlaintext || len(plain) > maxPlaintext {
 		return "", message.NewError(message.RuleSize, fmt.Sprintf("plaintext of %d bytes, the limit is %d", len(plain), maxPlaintext))
 	}

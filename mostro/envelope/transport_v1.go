@@ -113,7 +113,7 @@ func sealV1(ctx context.Context, m message.Message, o SealOptions) (*nostr.Event
 		return nil, fmt.Errorf("seal v1: %w", err)
 	}
 	seal := &nostr.Event{PubKey: o.Identity.pubkey, CreatedAt: sealAt, Kind: nostr.KindSeal, Tags: nostr.Tags{}}
-	if seal.Content, err = key.encrypt(mostro.EncodeEvent(rumor), o.Rand); err != nil {
+	if seal.Content, err = key.Encrypt(mostro.EncodeEvent(rumor), o.Rand); err != nil {
 		return nil, fmt.Errorf("seal v1: %w", err)
 	}
 	if err := signEvent(seal, o.Identity, o.Rand); err != nil {
@@ -136,7 +136,7 @@ func sealV1(ctx context.Context, m message.Message, o SealOptions) (*nostr.Event
 		wrap.Tags = append(wrap.Tags, expirationTag(o.Expiration))
 	}
 	wrap.Tags = append(wrap.Tags, nostr.Tag{"p", o.To})
-	if wrap.Content, err = key.encrypt(mostro.EncodeEvent(seal), o.Rand); err != nil {
+	if wrap.Content, err = key.Encrypt(mostro.EncodeEvent(seal), o.Rand); err != nil {
 		return nil, fmt.Errorf("seal v1: %w", err)
 	}
 	if err := Mine(ctx, wrap, o.Work); err != nil {

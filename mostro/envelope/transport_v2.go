@@ -101,7 +101,7 @@ func sealV2(ctx context.Context, m message.Message, o SealOptions) (*nostr.Event
 		return nil, fmt.Errorf("seal v2: %w", err)
 	}
 	o.Trade.remember(o.To, key)
-	content, err := key.encrypt(plain, o.Rand)
+	content, err := key.Encrypt(plain, o.Rand)
 	if err != nil {
 		return nil, fmt.Errorf("seal v2: %w", err)
 	}

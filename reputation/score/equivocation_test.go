@@ -50,6 +50,8 @@ func TestWhatIsAnEquivocation(t *testing.T) {
 		"a dispute opened and taken":       {dispute(mostro.DisputeStateInitiated), dispute(mostro.DisputeStateInProgress), false},
 		"a dispute ended for both":         {dispute(mostro.DisputeStateSettled), dispute(mostro.DisputeStateSellerRefunded), true},
 		"a dispute settled, then released": {dispute(mostro.DisputeStateSettled), dispute(mostro.DisputeStateReleased), false},
+		"a dispute refunded and cancelled": {dispute(mostro.DisputeStateSellerRefunded), dispute(mostro.DisputeStateCooperativelyCanceled), false},
+		"a dispute released and cancelled": {dispute(mostro.DisputeStateReleased), dispute(mostro.DisputeStateCooperativelyCanceled), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, pair := range [][2]nostr.Event{{c.one, c.two}, {c.two, c.one}} {
@@ -62,5 +64,23 @@ func TestWhatIsAnEquivocation(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestDisputesThatTheirPartiesEnd checks that a dispute is resolved by each of its ends.
+func TestDisputesThatTheirPartiesEnd(t *testing.T) {
+	node := scoretest.KeyOf("a")
+	for state, resolved := range map[mostro.DisputeState]int64{
+		mostro.DisputeStateInProgress: 0, mostro.DisputeStateSettled: 1, mostro.DisputeStateSellerRefunded: 1,
+		mostro.DisputeStateReleased: 1, mostro.DisputeStateCooperativelyCanceled: 1,
+	} {
+		w := &scoretest.World{T: t}
+		w.Info(node, "", scoretest.At(0))
+		w.Event(mostro.Dispute{Pubkey: node, D: "q", Initiator: "buyer", State: mostro.DisputeStateInitiated}.Event(), scoretest.At(1), mostro.RoadLive)
+		w.Event(mostro.Dispute{Pubkey: node, D: "q", Initiator: "buyer", State: state}.Event(), scoretest.At(1.5), mostro.RoadLive)
+		e := scoreOf(t, ledgerOf(w), node, scoretest.At(40)).Evidence
+		if e.Resolved.Witnessed != resolved || e.Unresolved.Witnessed != 1-resolved {
+			t.Errorf("%s: %d resolved, %d not", state, e.Resolved.Witnessed, e.Unresolved.Witnessed)
+		}
 	}
 }

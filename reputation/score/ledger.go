@@ -386,7 +386,7 @@ func cluster(v mostro.Order) uint32 {
 }
 
 var disputeStates = []mostro.DisputeState{mostro.DisputeStateUnknown, mostro.DisputeStateInitiated, mostro.DisputeStateInProgress,
-	mostro.DisputeStateSellerRefunded, mostro.DisputeStateSettled, mostro.DisputeStateReleased}
+	mostro.DisputeStateSellerRefunded, mostro.DisputeStateSettled, mostro.DisputeStateReleased, mostro.DisputeStateCooperativelyCanceled}
 
 func (l *Ledger) dispute(v mostro.Dispute, s Sighting) {
 	state := slices.Index(disputeStates, v.State)

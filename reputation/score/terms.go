@@ -67,7 +67,10 @@ func orderContradicts(a, b version) bool {
 // disputeContradicts reports whether two versions of a dispute contradict each other. A
 // dispute ends once, in favour of one side.
 func disputeContradicts(a, b version) bool {
-	refunded := uint8(slices.Index(disputeStates, mostro.DisputeStateSellerRefunded))
+	refunded := func(v version) bool {
+		state := disputeStates[v.Status]
+		return state == mostro.DisputeStateSellerRefunded || state == mostro.DisputeStateCooperativelyCanceled
+	}
 	ended := a.Status > disputeTaken && b.Status > disputeTaken
-	return ended && (a.Status == refunded) != (b.Status == refunded)
+	return ended && refunded(a) != refunded(b)
 }
