@@ -253,7 +253,7 @@ func (e *Engine) remember(commits uint64) {
 // Open reads the store and decides whether it may be an old copy. Open is called once,
 // before Run.
 func (e *Engine) Open() error {
-	if err := e.Policy.Terms.Check(); err != nil {
+	if err := e.Policy.Check(); err != nil {
 		return err
 	}
 	if e.Card == nil {
@@ -270,7 +270,7 @@ func (e *Engine) Open() error {
 	}
 	e.asked = make(map[trade.OrderID]bool)
 	e.notices, e.stopped = make(chan notice, maxBatch), make(chan struct{})
-	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Clock}, e.Publisher, e.Metrics, e.send)
+	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Clock, payoutBlocks: e.Policy.PayoutBlocks}, e.Publisher, e.Metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Clock, e.usable, e.Card.refused
 	if err := e.readStore(); err != nil {
 		return fmt.Errorf("open the escrow: %w", err)
@@ -909,12 +909,16 @@ func (e *Engine) tick(ctx context.Context) error {
 // waits for the first condition, and only the node can end the second one.
 func (e *Engine) stamps(now int64) {
 	newest, stuck := int64(0), 0
+	longest := int64(e.Policy.PayoutBlocks)
+	if longest == 0 {
+		longest = nodePayoutBlocks
+	}
 	for _, at := range e.book.head.Stamps {
 		newest = max(newest, at)
 	}
 	e.book.Trades(func(t *trade.Trade) {
 		newest = max(newest, t.StampedAt, t.Dispute.StampedAt)
-		if t.Status == message.TradeSettledHoldInvoice && t.Payout.Sent && t.HeldAt+(int64(t.Terms.CLTVBlocks)+maxPayoutBlocks)*trade.BlockSeconds < now {
+		if t.Status == message.TradeSettledHoldInvoice && t.Payout.Sent && t.HeldAt+(int64(t.Terms.CLTVBlocks)+longest)*trade.BlockSeconds < now {
 			stuck++
 		}
 	})

@@ -23,6 +23,9 @@ type effectRunner struct {
 	node      Lightning
 	addresses Addresses
 	clock     func() time.Time // nil: the system clock
+	// payoutBlocks is Policy.PayoutBlocks. A blinded path or a route hint adds its own blocks,
+	// which the rule about the invoice's last hop does not see.
+	payoutBlocks uint32
 }
 
 func (r effectRunner) now() int64 {
@@ -82,10 +85,8 @@ func news(in trade.Input) result { return result{input: in} }
 // moment.
 const refusalsBelieved = 8
 
-// maxPayoutBlocks limits how long a payout can be locked over all hops. A blinded path or
-// a route hint adds its own blocks, which the rule about the invoice's last hop does not
-// see.
-const maxPayoutBlocks = 1008
+// nodePayoutBlocks is LND's own limit of the time lock of a payment.
+const nodePayoutBlocks = 2016
 
 func (r effectRunner) createHold(ctx context.Context, e trade.Effect, refusals int) (result, error) {
 	bolt11, err := r.node.CreateHold(ctx, HoldRequest{
@@ -241,7 +242,7 @@ func (r effectRunner) pay(ctx context.Context, e trade.Effect, refusals int) (re
 	if yes, err := under(); yes || err != nil {
 		return sent, err
 	}
-	err := r.node.Pay(ctx, Payment{Bolt11: e.Text, AmountSats: e.AmountSats, MaxFeeSats: e.MaxFeeSats, MaxCLTVBlocks: maxPayoutBlocks})
+	err := r.node.Pay(ctx, Payment{Bolt11: e.Text, AmountSats: e.AmountSats, MaxFeeSats: e.MaxFeeSats, MaxCLTVBlocks: r.payoutBlocks})
 	switch {
 	case err == nil, errors.Is(err, ErrExists):
 		return sent, nil

@@ -53,6 +53,9 @@ func (b *EventBuilder) Order(t trade.Trade, p Policy) *nostr.Event {
 		Expiration: nostr.Timestamp(t.StampedAt + p.OrderDays*86400),
 		Link:       mostro.OrderLink(t.ID.String(), b.Relays, b.Pubkey),
 	}
+	if t.Bucket == mostro.StatusPending && t.Range() {
+		amount = 0 // the taker chooses the amount
+	}
 	low, high := mostro.DecimalOf(t.FiatAmount), mostro.DecimalOf(t.FiatAmount)
 	if t.Bucket == mostro.StatusPending {
 		o.Expiration = o.ExpiresAt

@@ -74,10 +74,14 @@ func TestOrderEvent(t *testing.T) {
 			t.Errorf("the event contains %s", secret)
 		}
 	}
-	tr.Bucket, tr.FiatAmount, tr.AmountSats = mostro.StatusInProgress, 50, 49_000
+	tr.AmountSats = 49_000
+	if o, err := mostro.ParseOrder(events.Order(tr, DefaultPolicy())); err != nil || *o.AmountSats != 0 {
+		t.Errorf("a pending range shows an amount: %+v %v", o, err)
+	}
+	tr.Bucket, tr.FiatAmount = mostro.StatusInProgress, 50
 	evt = events.Order(tr, DefaultPolicy())
 	o, err = mostro.ParseOrder(evt)
-	if err != nil || o.FiatAmount.Min.String() != "50" || o.FiatAmount.Max.String() != "50" || o.Link != "" {
+	if err != nil || o.FiatAmount.Min.String() != "50" || o.FiatAmount.Max.String() != "50" || *o.AmountSats != 49_000 || o.Link != "" {
 		t.Errorf("%+v %v", o, err)
 	}
 	if o.Expiration != nostr.Timestamp(1_790_000_000+30*86400) {

@@ -60,6 +60,11 @@ func simInvoice(h trade.Hash, msat, expires int64, order string) string {
 	return fmt.Sprintf("lnsim:%s:%d:%d:%s", h, msat, expires, order)
 }
 
+// simFarInvoice returns a simInvoice whose last hop needs one block more than is allowed.
+func simFarInvoice(h trade.Hash, msat, expires int64, order string) string {
+	return "lnfar" + strings.TrimPrefix(simInvoice(h, msat, expires, order), "lnsim")
+}
+
 // simDecode distinguishes destinations as the real decoder does.
 func simDecode(text string) trade.Destination {
 	d := trade.Destination{Text: text}
@@ -68,7 +73,7 @@ func simDecode(text string) trade.Destination {
 		return d
 	}
 	parts := strings.Split(text, ":")
-	if len(parts) != 5 || parts[0] != "lnsim" {
+	if len(parts) != 5 || parts[0] != "lnsim" && parts[0] != "lnfar" {
 		return d
 	}
 	h, err := trade.ParseHash(parts[1])
@@ -76,6 +81,9 @@ func simDecode(text string) trade.Destination {
 		return d
 	}
 	d.Parsed, d.Hash, d.ChainOK, d.FinalCLTV = true, h, true, 40
+	if parts[0] == "lnfar" {
+		d.FinalCLTV = 145
+	}
 	d.AmountMsat, _ = strconv.ParseInt(parts[2], 10, 64)
 	d.ExpiresAt, _ = strconv.ParseInt(parts[3], 10, 64)
 	return d
@@ -321,6 +329,9 @@ func (n *simNode) Mint(_ context.Context, address string, amountSats int64) (str
 	order, _, _ := strings.Cut(address, "@")
 	if made := n.makers[address]; made != "" {
 		order = made
+	}
+	if n.fickle && n.rng.IntN(20) == 0 {
+		return simFarInvoice(h, msat, n.now+120, order), nil
 	}
 	return simInvoice(h, msat, n.now+120, order), nil
 }

@@ -210,7 +210,7 @@ func newSim(seed uint64, mirror *DB) *sim {
 	s.store.mirror = mirror
 	s.fragile = mirror == nil && seed%3 == 0
 	time := func() time.Time { return time.Unix(s.clock(), 0) }
-	s.out = newOutbox(effectRunner{node: s.node, addresses: s.node, clock: time}, simPublisher{s}, nil, nil)
+	s.out = newOutbox(effectRunner{node: s.node, addresses: s.node, clock: time, payoutBlocks: DefaultPolicy().PayoutBlocks}, simPublisher{s}, nil, nil)
 	s.out.clock = time
 	s.node.onCreate, s.node.onSettle, s.node.onCancel, s.node.onPay = s.judgeCreate, s.judgeSettle, s.judgeCancel, s.judgePay
 	return s
@@ -533,6 +533,7 @@ func (s *sim) judgeRow(row JournalRow) {
 	if r := in.Request.Message.RequestID; r != nil && s.stale[*r] {
 		s.fail("%s of %s is decided long after its sender has given up", action, row.Trade)
 	}
+	s.judgeQuote(row)
 	party := func(t trade.Trade) bool { return key == t.Buyer.Key || key == t.Seller.Key }
 	switch action {
 	case message.ActionNewOrder, message.ActionTakeSell, message.ActionTakeBuy:
@@ -623,6 +624,9 @@ func (s *sim) judgePay(p Payment, d trade.Destination) {
 	if err != nil {
 		s.fail("pays an invoice of nobody: %s", p.Bolt11)
 		return
+	}
+	if d.FinalCLTV > 144 || p.MaxCLTVBlocks != 1008 {
+		s.fail("trade %s is paid with a last hop of %d blocks, and a limit of %d", id, d.FinalCLTV, p.MaxCLTVBlocks)
 	}
 	// A copy does not know the hold invoices that it lost.
 	if owner := s.owner[d.Hash]; owner != (trade.OrderID{}) && !s.copied(owner) {

@@ -180,6 +180,14 @@ func (s *sim) newOrder() {
 		low, high := 5+s.rng.Int64N(20), 30+s.rng.Int64N(100)
 		o.MinAmount, o.MaxAmount = &low, &high
 	}
+	switch s.rng.IntN(30) {
+	case 0: // near the largest amount, with a premium that decides
+		o.AmountSats, o.MinAmount, o.MaxAmount = 0, nil, nil
+		o.FiatAmount, o.Premium = int64(s.price/100)-50+s.rng.Int64N(100), s.rng.Int64N(21)-10
+	case 1: // half a range
+		most := int64(100)
+		o.AmountSats, o.MinAmount, o.MaxAmount = 0, nil, &most
+	}
 	if s.rng.IntN(20) == 0 {
 		o.AmountSats, o.FiatAmount = s.rng.Int64N(2000)-1000, s.rng.Int64N(20)-10
 	}
@@ -195,7 +203,9 @@ func (s *sim) invoice(t trade.Trade) string {
 	var h trade.Hash
 	_, _ = simReader{s.rng}.Read(h[:])
 	order, msat, life := t.ID.String(), t.PayoutSats()*1000, int64(7200)
-	switch s.rng.IntN(12) {
+	switch s.rng.IntN(13) {
+	case 12:
+		return simFarInvoice(h, max(msat, 0), s.node.now+life, order)
 	case 0:
 		msat = 0
 		if id := s.order[s.rng.IntN(len(s.order))]; s.rng.IntN(2) == 0 && len(s.truth[id].holds) > 0 {

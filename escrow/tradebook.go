@@ -18,6 +18,9 @@ type Policy struct {
 	Currencies []string // accepted currency codes; empty: all
 	MaxOrders  int      // limit of orders in the answer to an orders request
 	MaxPending int      // limit of pending orders of one identity; 0: 20
+	// PayoutBlocks is the largest number of blocks for which a payout may be locked, over all
+	// hops. 0: the node's own limit.
+	PayoutBlocks uint32
 	// GraceSeconds is the extension of a waiting state's deadline that passed while the
 	// program was down, given at the start.
 	GraceSeconds int64
@@ -29,7 +32,19 @@ type Policy struct {
 // DefaultPolicy returns the policy of the reference node, plus a GraceSeconds that the
 // reference node lacks.
 func DefaultPolicy() Policy {
-	return Policy{Terms: trade.DefaultTerms(), MaxOrders: 10, GraceSeconds: 180, MaxPending: 20, OrderDays: 30, DisputeDays: 90, MailDays: 30}
+	return Policy{Terms: trade.DefaultTerms(), MaxOrders: 10, GraceSeconds: 180, MaxPending: 20, PayoutBlocks: 1008, OrderDays: 30, DisputeDays: 90, MailDays: 30}
+}
+
+// routeBlocks is the number of blocks that a route may need besides the last hop of an invoice.
+const routeBlocks = 576
+
+// Check returns an error if the limit of payouts leaves too few blocks for a route to an
+// invoice that the terms accept.
+func (p Policy) Check() error {
+	if least := p.Terms.MaxFinalCLTV + routeBlocks; p.PayoutBlocks != 0 && p.PayoutBlocks < least {
+		return fmt.Errorf("policy: a limit of %d blocks leaves no route to an invoice of %d blocks: the limit has to be %d blocks at least", p.PayoutBlocks, p.Terms.MaxFinalCLTV, least)
+	}
+	return p.Terms.Check()
 }
 
 // TradeBook holds every open trade in memory. TradeBook collects the facts that Step

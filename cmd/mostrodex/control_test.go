@@ -176,7 +176,7 @@ func TestControlSocketFile(t *testing.T) {
 
 // The escrow refuses a margin that is smaller than the margin of its node.
 func TestMarginBelowTheNodes(t *testing.T) {
-	for blocks, ok := range map[uint32]bool{24: true, 21: true, 20: false, 18: false, 6: false} {
+	for blocks, ok := range map[uint32]bool{24: true, 21: true, 20: false, 18: false} {
 		cfg := defaultConfig()
 		cfg.Data, cfg.Relay.Listen, cfg.Escrow.MarginBlocks = t.TempDir(), "127.0.0.1:0", blocks
 		m, err := demoMain(cfg, 1)
@@ -196,10 +196,11 @@ func TestMarginBelowTheNodes(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(*EscrowConfig){
 		"margin of the whole hold": func(c *EscrowConfig) { c.HoldBlocks = 24 },
+		"margin of any node":       func(c *EscrowConfig) { c.MarginBlocks, c.LND.HoldExpiryDelta = 17, 6 },
 		"no time for the buyer":    func(c *EscrowConfig) { c.HoldBlocks = 25 },
 	} {
 		cfg := defaultConfig().Escrow
-		if spoil(&cfg); cfg.validate() == nil || !strings.Contains(cfg.validate().Error(), "hold of") {
+		if spoil(&cfg); cfg.validate() == nil || !strings.Contains(cfg.validate().Error(), "hold") {
 			t.Errorf("%s: %v", name, cfg.validate())
 		}
 	}

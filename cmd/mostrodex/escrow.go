@@ -39,10 +39,10 @@ type escrowRoom struct {
 const rememberedPeers = 20_000
 
 func (c *EscrowConfig) validate() error {
-	if _, err := c.terms(); err != nil {
+	if _, err := c.transports(); err != nil {
 		return err
 	}
-	if _, err := c.transports(); err != nil {
+	if _, err := c.policy(); err != nil {
 		return err
 	}
 	switch {
@@ -65,6 +65,19 @@ func (c *EscrowConfig) validate() error {
 		}
 	}
 	return nil
+}
+
+// policy returns the operator's decisions, or an error that names the key.
+func (c *EscrowConfig) policy() (escrow.Policy, error) {
+	terms, err := c.terms()
+	p := escrow.DefaultPolicy()
+	p.Terms, p.Currencies, p.MaxPending, p.PayoutBlocks = terms, c.Currencies, c.MaxPending, c.LND.PaymentCLTV
+	if err == nil {
+		if err = p.Check(); err != nil {
+			err = fmt.Errorf("lnd.payment_cltv_limit: %w", err)
+		}
+	}
+	return p, err
 }
 
 func (c *EscrowConfig) terms() (trade.Terms, error) {
@@ -120,10 +133,11 @@ func (c *EscrowConfig) transports() (list []envelope.Transport, err error) {
 // openEscrow opens the daemon's store and its Lightning node.
 func (m *Main) openEscrow() (room *escrowRoom, err error) {
 	cfg := &m.Config.Escrow
-	terms, err := cfg.terms()
+	policy, err := cfg.policy()
 	if err != nil {
 		return nil, err
 	}
+	terms := policy.Terms
 	transports, err := cfg.transports()
 	if err != nil {
 		return nil, err
@@ -137,8 +151,6 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 	if err != nil {
 		return nil, err
 	}
-	policy := escrow.DefaultPolicy()
-	policy.Terms, policy.Currencies, policy.MaxPending = terms, cfg.Currencies, cfg.MaxPending
 	if terms.MinSats > cfg.MinSats {
 		m.Log.Info("escrow.min_sats is raised: smaller trades earn less than their payout may cost", "min_sats", cfg.MinSats, "least", terms.MinSats, "fee", cfg.Fee)
 	}

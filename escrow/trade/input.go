@@ -53,9 +53,10 @@ type Rules uint8
 const (
 	rules0 Rules = 0 // journals of version 1307280 and before name no version
 	rules1 Rules = 1 // November 2026: the findings of the second audit
+	rules2 Rules = 2 // December 2026: amounts as mostrod 0.20 computes them
 
 	// CurrentRules decide about every new input, in trades of any age.
-	CurrentRules = rules1
+	CurrentRules = rules2
 )
 
 // InputKind names the event of an input.

@@ -1,0 +1,54 @@
+package escrow
+
+import (
+	"math/big"
+
+	"github.com/mostrodex/mostrodex/escrow/trade"
+	"github.com/mostrodex/mostrodex/mostro/message"
+)
+
+// exactQuote returns the sats of a fiat amount, in exact arithmetic.
+func exactQuote(fiat int64, price float64, premium int64) *big.Rat {
+	exact := new(big.Rat).SetFloat64(price)
+	exact.Inv(exact)
+	exact.Mul(exact, new(big.Rat).SetInt64(fiat*100_000_000))
+	return exact.Mul(exact, big.NewRat(100-premium, 100))
+}
+
+// judgeQuote checks the amounts of an accepted order and of a take against exact arithmetic:
+// every possible amount is within the limits with the premium, and a take has the nearest sat.
+func (s *sim) judgeQuote(row JournalRow) {
+	in := row.Input
+	near := func(sats int64, exact *big.Rat) bool {
+		off := new(big.Rat).Sub(new(big.Rat).SetInt64(sats), exact)
+		return off.Abs(off).Cmp(big.NewRat(501, 1000)) <= 0 // a thousandth for the float
+	}
+	switch in.Request.Message.Action {
+	case message.ActionNewOrder:
+		o := in.Request.Message.Payload.(*message.SmallOrder)
+		if (o.MinAmount == nil) != (o.MaxAmount == nil) {
+			s.fail("order %s has half a range", row.Trade)
+		}
+		if o.AmountSats != 0 {
+			return
+		}
+		amounts := []int64{o.FiatAmount}
+		if o.MinAmount != nil && o.MaxAmount != nil {
+			amounts = []int64{*o.MinAmount, *o.MaxAmount}
+		}
+		for _, fiat := range amounts {
+			exact := exactQuote(fiat, in.Quote.Price, o.Premium)
+			if exact.Cmp(big.NewRat(2*in.Terms.MinSats-2, 2)) < 0 || exact.Cmp(big.NewRat(2*in.Terms.MaxSats+2, 2)) > 0 {
+				s.fail("order %s of %d at %v and %d %% is %s sats", row.Trade, fiat, in.Quote.Price, o.Premium, exact.FloatString(2))
+			}
+		}
+	case message.ActionTakeSell, message.ActionTakeBuy:
+		t, _, err := trade.Step(s.journalTrade(row), in)
+		if err != nil || !t.MarketPrice {
+			return
+		}
+		if exact := exactQuote(t.FiatAmount, in.Quote.Price, t.Premium); !near(t.AmountSats, exact) {
+			s.fail("trade %s is of %d sats, and its quote of %s", row.Trade, t.AmountSats, exact.FloatString(3))
+		}
+	}
+}
