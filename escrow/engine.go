@@ -76,6 +76,7 @@ type Engine struct {
 	// withheld holds the rows of trades that were frozen at the start. Their calls of the
 	// node wait until an operator has examined the trade.
 	withheld map[trade.OrderID][]OutboxRow
+	claimed  []OutboxRow // payouts that the process before may have sent
 	status   atomic.Pointer[Status]
 	ahead    int64 // seconds by which the newest own created_at is ahead of the clock
 	stuck    int   // number of payouts in flight beyond the longest time lock
@@ -158,6 +159,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			return err
 		}
 		group.Go(func() error { e.outbox.run(ctx); return nil })
+		group.Go(func() error { e.outbox.runner.gate.survey(ctx, e.claimed, e.Node); return nil })
 		if e.ReceiptSigner != nil {
 			group.Go(func() error { return rotateReceiptKeys(ctx, e) })
 		}
@@ -270,7 +272,8 @@ func (e *Engine) Open() error {
 	}
 	e.asked = make(map[trade.OrderID]bool)
 	e.notices, e.stopped = make(chan notice, maxBatch), make(chan struct{})
-	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Clock, payoutBlocks: e.Policy.PayoutBlocks}, e.Publisher, e.Metrics, e.send)
+	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Clock, payoutBlocks: e.Policy.PayoutBlocks,
+		gate: newPayoutGate(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee)}, e.Publisher, e.Metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Clock, e.usable, e.Card.refused
 	if err := e.readStore(); err != nil {
 		return fmt.Errorf("open the escrow: %w", err)
@@ -530,11 +533,14 @@ func (e *Engine) wake(ctx context.Context) error {
 	e.book.Trades(func(t *trade.Trade) {
 		frozen[t.ID] = t.Frozen
 		e.watches.sync(ctx, t)
+		e.outbox.runner.gate.sync(t, payeeOf)
 		if e.Reconcile && t.Hash != (trade.Hash{}) {
 			e.asked[t.ID] = true
 		}
 	})
 	var rows []OutboxRow
+	e.claimed = nil
+	e.outbox.runner.gate.setClosed(true)
 	e.withheld = make(map[trade.OrderID][]OutboxRow)
 	err = e.Store.Outbox(func(r OutboxRow) error {
 		if r.Inbound != nil && (e.Reconcile || r.Inbound.ProbedAt == 0) {
@@ -547,6 +553,9 @@ func (e *Engine) wake(ctx context.Context) error {
 			e.withheld[r.Trade] = append(e.withheld[r.Trade], r)
 		} else {
 			rows = append(rows, r)
+			if r.Effect.Kind == trade.FxPay {
+				e.claimed = append(e.claimed, r)
+			}
 		}
 		return nil
 	})
@@ -951,6 +960,9 @@ func (e *Engine) report() {
 	if e.stuck > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts are in flight for longer than their time lock allows: see `trade list`, and \"When LND's disk is full\" in docs/lightning.md", e.stuck))
 	}
+	if inFlight, waiting := e.outbox.runner.gate.numbers(); waiting > 0 {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts wait until some of the %d payouts in flight have ended", waiting, inFlight))
+	}
 	if e.ahead > stampSlack {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("published events are dated up to %d s ahead: the clock was set back", e.ahead))
 	}
@@ -1002,6 +1014,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	e.outbox.add(c.Outbox)
 	for i := range c.Trades {
 		e.watches.sync(ctx, &c.Trades[i])
+		e.outbox.runner.gate.sync(&c.Trades[i], payeeOf)
 	}
 	e.answer()
 	return nil

@@ -84,6 +84,9 @@ const (
 	// createWorkers limits the number of hold invoices that are made at a time. Takers are
 	// strangers, and a settlement must not wait behind thousands of takers.
 	createWorkers = 32
+	// roomEvery is the interval at which a payout that waits looks for room. The node is not
+	// asked meanwhile.
+	roomEvery = 5 * time.Second
 )
 
 // outbox performs the effects of committed steps. A worker performs the rows of one trade
@@ -327,7 +330,11 @@ func (o *outbox) serve(ctx context.Context, q *laneQueue) {
 			q.refusals = 0
 		}
 		o.metrics.failed(row.Effect.Kind, err)
-		time.AfterFunc(backoff(q.failures), func() {
+		wait := backoff(q.failures)
+		if errors.Is(err, ErrPayoutWaits) {
+			q.failures, wait = 0, roomEvery
+		}
+		time.AfterFunc(wait, func() {
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			o.makeReady(q)
@@ -414,7 +421,9 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 			return n, err
 		}
 	}
-	res, err := o.runner.do(ctx, row.Effect, refusals)
+	runner := o.runner
+	runner.trade = row.Trade
+	res, err := runner.do(ctx, row.Effect, refusals)
 	if err == nil && res.input.Payment.Status == trade.PaymentUnknown && o.usable != nil {
 		err = o.usable(ctx, 0) // another wallet does not know our payments
 	}
@@ -444,7 +453,7 @@ func nodeClass(err error) string {
 		err  error
 		name string
 	}{
-		{ErrUnavailable, "unavailable"}, {ErrRefused, "refused"}, {ErrPermission, "permission"}, {ErrNotFound, "not_found"},
+		{ErrPayoutWaits, "waits"}, {ErrUnavailable, "unavailable"}, {ErrRefused, "refused"}, {ErrPermission, "permission"}, {ErrNotFound, "not_found"},
 		{ErrOpen, "open"}, {ErrSettled, "settled"}, {ErrCanceled, "canceled"}, {ErrExists, "exists"}, {ErrInvoice, "invoice"},
 	} {
 		if errors.Is(err, c.err) {

@@ -26,6 +26,9 @@ type effectRunner struct {
 	// payoutBlocks is Policy.PayoutBlocks. A blinded path or a route hint adds its own blocks,
 	// which the rule about the invoice's last hop does not see.
 	payoutBlocks uint32
+	gate         *payoutGate                // nil: no limit
+	payee        func(bolt11 string) string // nil: payeeOf
+	trade        trade.OrderID              // the trade of the effect
 }
 
 func (r effectRunner) now() int64 {
@@ -60,6 +63,9 @@ func (r effectRunner) do(ctx context.Context, e trade.Effect, refusals int) (res
 	case trade.FxTrack:
 		return r.track(ctx, e)
 	case trade.FxMint:
+		if err := r.gate.room(r.trade); err != nil {
+			return result{}, fmt.Errorf("mint: %w", err)
+		}
 		bolt11, err := r.addresses.Mint(ctx, e.Text, e.AmountSats)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -239,8 +245,18 @@ func (r effectRunner) pay(ctx context.Context, e trade.Effect, refusals int) (re
 		}
 		return state.Status == trade.PaymentInFlight || state.Status == trade.PaymentSucceeded, nil
 	}
+	payee := r.payee
+	if payee == nil {
+		payee = payeeOf
+	}
+	if err := r.gate.still(r.trade, e.Hash, payee(e.Text)); err != nil {
+		return result{}, fmt.Errorf("pay: %w", err)
+	}
 	if yes, err := under(); yes || err != nil {
 		return sent, err
+	}
+	if err := r.gate.enter(r.trade, e.Hash, payee(e.Text)); err != nil {
+		return result{}, fmt.Errorf("pay: %w", err)
 	}
 	err := r.node.Pay(ctx, Payment{Bolt11: e.Text, AmountSats: e.AmountSats, MaxFeeSats: e.MaxFeeSats, MaxCLTVBlocks: r.payoutBlocks})
 	switch {
@@ -253,7 +269,8 @@ func (r effectRunner) pay(ctx context.Context, e trade.Effect, refusals int) (re
 		if yes, err := under(); yes || err != nil {
 			return sent, err
 		}
-		return news(trade.Input{Kind: trade.InPayRefused, Hash: e.Hash, Attempt: e.Attempt}), nil
+		// The invoice may have expired while the payout waited for room.
+		return news(trade.Input{Kind: trade.InPayRefused, Hash: e.Hash, Attempt: e.Attempt, Deferred: r.gate.waited(r.trade, e.Hash)}), nil
 	}
 	return result{}, fmt.Errorf("pay: %w", err)
 }

@@ -211,7 +211,7 @@ func (c *simCount) faults() map[string]int {
 	return map[string]int{
 		"an input that cannot be written": c.uncommitted, "a batch that is full": c.full, "a store put back from a copy": c.rollbacks, "a message read again": c.twice,
 		"a trade that a copy lost": c.lost, "a frozen trade that is paid already": c.abandoned, "downtime": c.downtimes, "a clock that was set back": c.clockBack, "a message that waited too long for its address": c.stale,
-		"an event that is refused for good": c.undelivered, "a message after one that was refused": c.afterUndelivered,
+		"a payout that waits": c.waits, "an event that is refused for good": c.undelivered, "a message after one that was refused": c.afterUndelivered,
 	}
 }
 

@@ -52,3 +52,37 @@ func (s *sim) judgeQuote(row JournalRow) {
 		}
 	}
 }
+
+// Limits of the simulation's payouts, which a few trades reach.
+const simPayouts, simPayoutsOfPayee = 4, 2
+
+// simPayee returns one of three payees.
+func simPayee(bolt11 string) string { return string('a' + rune(simDecode(bolt11).Hash[5]%3)) }
+
+// judgePayouts checks before a payment that the payouts that the store knows as sent leave
+// room for it.
+func (s *sim) judgePayouts(d trade.Destination) {
+	inAll, ofPayee := 0, 0
+	for _, t := range s.store.trades {
+		p := t.Payout
+		if t.Status != message.TradeSettledHoldInvoice || !p.Sent || p.Hash == d.Hash {
+			continue
+		}
+		if inAll++; simPayee(p.Bolt11) == simPayee(d.Text) {
+			ofPayee++
+		}
+	}
+	if inAll >= simPayouts || ofPayee >= simPayoutsOfPayee {
+		s.fail("a payout is sent beside %d others, %d of them to the same payee", inAll, ofPayee)
+	}
+}
+
+// survey counts the payouts that the process before has sent, as payoutGate.survey does.
+func (s *sim) survey() {
+	for _, id := range s.store.rows {
+		r := s.store.outbox[id]
+		if p := s.node.pays[r.Effect.Hash]; r.Effect.Kind == trade.FxPay && p != nil && p.state.Status == trade.PaymentInFlight {
+			s.out.runner.gate.found(r.Trade, r.Effect.Hash, simPayee(r.Effect.Text))
+		}
+	}
+}

@@ -210,7 +210,7 @@ func newSim(seed uint64, mirror *DB) *sim {
 	s.store.mirror = mirror
 	s.fragile = mirror == nil && seed%3 == 0
 	time := func() time.Time { return time.Unix(s.clock(), 0) }
-	s.out = newOutbox(effectRunner{node: s.node, addresses: s.node, clock: time, payoutBlocks: DefaultPolicy().PayoutBlocks}, simPublisher{s}, nil, nil)
+	s.out = newOutbox(effectRunner{node: s.node, addresses: s.node, clock: time, payoutBlocks: DefaultPolicy().PayoutBlocks, payee: simPayee}, simPublisher{s}, nil, nil)
 	s.out.clock = time
 	s.node.onCreate, s.node.onSettle, s.node.onCancel, s.node.onPay = s.judgeCreate, s.judgeSettle, s.judgeCancel, s.judgePay
 	return s
@@ -280,6 +280,11 @@ func (s *sim) start() {
 		return
 	}
 	b := s.book
+	s.out.runner.gate = newPayoutGate(simPayouts, simPayoutsOfPayee)
+	for _, t := range s.store.trades {
+		s.out.runner.gate.sync(&t, simPayee)
+	}
+	s.survey()
 	s.refusals, s.slow, s.dropped = make(map[uint64]int), make(map[uint64]*slowProbe), make(map[uint64]bool)
 	// Engine.Open detects a step of the clock by the time of the last commit in the same way.
 	back := s.ticked - s.clock()
@@ -408,6 +413,9 @@ func (s *sim) commit() {
 	}
 	if !s.store.failBefore {
 		s.ticked = at // as Engine.commit does
+		for i := range c.Trades {
+			s.out.runner.gate.sync(&c.Trades[i], simPayee)
+		}
 		s.judge(c)
 	}
 	if err != nil {
@@ -628,6 +636,7 @@ func (s *sim) judgePay(p Payment, d trade.Destination) {
 	if d.FinalCLTV > 144 || p.MaxCLTVBlocks != 1008 {
 		s.fail("trade %s is paid with a last hop of %d blocks, and a limit of %d", id, d.FinalCLTV, p.MaxCLTVBlocks)
 	}
+	s.judgePayouts(d)
 	// A copy does not know the hold invoices that it lost.
 	if owner := s.owner[d.Hash]; owner != (trade.OrderID{}) && !s.copied(owner) {
 		s.fail("trade %s is paid by a hash of a hold invoice", id)
@@ -725,6 +734,9 @@ func (s *sim) do(row OutboxRow) (notice, error) {
 		row.Event = &nostr.Event{}
 	}
 	n, err := s.out.do(context.Background(), row, s.refusals[row.ID])
+	if errors.Is(err, ErrPayoutWaits) {
+		s.count.waits++
+	}
 	if s.refusals[row.ID]++; !errors.Is(err, ErrRefused) {
 		delete(s.refusals, row.ID)
 	}

@@ -489,6 +489,7 @@ var curveKeys = sync.OnceValue(func() []string {
 // simCount counts the occurrences in one world or in many.
 type simCount struct {
 	trades, steps, refused, crashes, calls, flooded, downtimes                                            int
+	waits                                                                                                 int
 	stale, clockBack, uncommitted, rollbacks, twice, lost, abandoned, full, undelivered, afterUndelivered int
 	ends                                                                                                  map[message.TradeStatus]int
 	triggers                                                                                              map[trade.Trigger]int
@@ -511,6 +512,7 @@ func (c *simCount) add(o simCount) {
 	c.clockBack += o.clockBack
 	c.undelivered += o.undelivered
 	c.afterUndelivered += o.afterUndelivered
+	c.waits += o.waits
 	if c.ends == nil {
 		c.ends, c.triggers = make(map[message.TradeStatus]int), make(map[trade.Trigger]int)
 	}

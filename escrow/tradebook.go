@@ -21,6 +21,9 @@ type Policy struct {
 	// PayoutBlocks is the largest number of blocks for which a payout may be locked, over all
 	// hops. 0: the node's own limit.
 	PayoutBlocks uint32
+	// MaxPayouts is the largest number of payouts in flight, and MaxPayoutsOfPayee the largest
+	// number to one Lightning node. Another payout waits. 0: no limit.
+	MaxPayouts, MaxPayoutsOfPayee int
 	// GraceSeconds is the extension of a waiting state's deadline that passed while the
 	// program was down, given at the start.
 	GraceSeconds int64
@@ -32,7 +35,7 @@ type Policy struct {
 // DefaultPolicy returns the policy of the reference node, plus a GraceSeconds that the
 // reference node lacks.
 func DefaultPolicy() Policy {
-	return Policy{Terms: trade.DefaultTerms(), MaxOrders: 10, GraceSeconds: 180, MaxPending: 20, PayoutBlocks: 1008, OrderDays: 30, DisputeDays: 90, MailDays: 30}
+	return Policy{Terms: trade.DefaultTerms(), MaxOrders: 10, GraceSeconds: 180, MaxPending: 20, PayoutBlocks: 1008, MaxPayouts: 100, MaxPayoutsOfPayee: 10, OrderDays: 30, DisputeDays: 90, MailDays: 30}
 }
 
 // routeBlocks is the number of blocks that a route may need besides the last hop of an invoice.

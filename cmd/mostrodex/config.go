@@ -123,7 +123,9 @@ type LNDConfig struct {
 	// HoldExpiryDelta repeats LND's own setting invoices.holdexpirydelta, which LND does not
 	// report. LND cancels a held payment by itself this many blocks before its expiry.
 	HoldExpiryDelta uint32 `toml:"hold_expiry_delta"`
-	PaymentCLTV     uint32 `toml:"payment_cltv_limit"` // blocks for which a payout may be locked, over all hops; 0: LND's own limit
+	MaxPayouts      int    `toml:"max_inflight_payouts"`                 // payouts in flight; more payouts wait; 0: no limit
+	MaxPayoutsOf    int    `toml:"max_inflight_payouts_per_destination"` // the same to one Lightning node
+	PaymentCLTV     uint32 `toml:"payment_cltv_limit"`                   // blocks for which a payout may be locked, over all hops; 0: LND's own limit
 }
 
 func defaultConfig() Config {
@@ -134,7 +136,7 @@ func defaultConfig() Config {
 		Indexer:    IndexerConfig{Enabled: true},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
 		Escrow: EscrowConfig{Transports: []string{"v2", "v1"}, Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
-			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008}},
+			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxPayouts: 100, MaxPayoutsOf: 10}},
 	}
 }
 

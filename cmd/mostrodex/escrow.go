@@ -54,6 +54,8 @@ func (c *EscrowConfig) validate() error {
 		return errors.New("lnd.cert: name LND's tls.cert")
 	case c.LND.Macaroon == "":
 		return errors.New("lnd.macaroon: name a macaroon file")
+	case c.LND.MaxPayouts < 0 || c.LND.MaxPayoutsOf < 0:
+		return errors.New("lnd.max_inflight_payouts and lnd.max_inflight_payouts_per_destination: not below 0")
 	case c.MaxPending < 1:
 		return errors.New("max_pending_orders: at least 1")
 	case c.Pow < 0 || c.Pow > 256 || c.PowFirstContact < 0 || c.PowFirstContact > 256:
@@ -72,6 +74,7 @@ func (c *EscrowConfig) policy() (escrow.Policy, error) {
 	terms, err := c.terms()
 	p := escrow.DefaultPolicy()
 	p.Terms, p.Currencies, p.MaxPending, p.PayoutBlocks = terms, c.Currencies, c.MaxPending, c.LND.PaymentCLTV
+	p.MaxPayouts, p.MaxPayoutsOfPayee = c.LND.MaxPayouts, c.LND.MaxPayoutsOf
 	if err == nil {
 		if err = p.Check(); err != nil {
 			err = fmt.Errorf("lnd.payment_cltv_limit: %w", err)
