@@ -1,6 +1,7 @@
 package escrow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,10 @@ type Engine struct {
 	// seconds. A node that is not usable is asked every 2 seconds, or every NodeEvery if
 	// that is longer.
 	NodeEvery time.Duration
+
+	// DeferAfter is the time without a synced answer of the node after which payouts wait. 0
+	// means one minute.
+	DeferAfter time.Duration
 
 	notices      chan notice
 	stopped      chan struct{} // closed after Run has returned
@@ -275,6 +280,7 @@ func (e *Engine) Open() error {
 	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Clock, payoutBlocks: e.Policy.PayoutBlocks,
 		gate: newPayoutGate(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee)}, e.Publisher, e.Metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Clock, e.usable, e.Card.refused
+	e.outbox.defers, e.Card.sync.deferAfter = e.Card.defers, e.DeferAfter
 	if err := e.readStore(); err != nil {
 		return fmt.Errorf("open the escrow: %w", err)
 	}
@@ -783,6 +789,7 @@ func (e *Engine) decideBatches(ctx context.Context, batch []notice) error {
 // notices that it processed.
 func (e *Engine) decideSome(ctx context.Context, batch []notice) (n int, err error) {
 	e.book.NodeDown = e.Card.State().Problem != NodeUsable
+	e.Card.view(func(w *syncWatch, now time.Time) { e.book.PayoutsSpared = w.spares(now) })
 	for n < len(batch) && n < maxBatch && (n == 0 || e.book.Bytes() < batchBytes) {
 		if err := e.take(batch[n]); err != nil {
 			return n, err
@@ -902,6 +909,7 @@ func (e *Engine) tick(ctx context.Context) error {
 	if err := e.rebind(ctx); err != nil {
 		return err
 	}
+	e.maintain(now)
 	for _, evt := range e.Events.Due(now, e.Policy) {
 		e.book.QueueEvent(evt, now.Unix())
 	}
@@ -911,6 +919,17 @@ func (e *Engine) tick(ctx context.Context) error {
 	e.report()
 	e.Metrics.survey(e.book, e.outbox, e.ahead)
 	return e.commit(ctx, true)
+}
+
+// maintain begins or ends the maintenance that the state of the Lightning node asks for. A
+// change is published at once.
+func (e *Engine) maintain(now time.Time) {
+	var next Maintenance
+	e.Card.view(func(w *syncWatch, monotonic time.Time) { next = e.book.Maintenance().next(w, e.Policy, monotonic) })
+	if e.book.SetMaintenance(next, now.Unix()) {
+		e.Logger.Warn("maintenance has changed by itself", "on", next.On, "reason", next.Reason)
+	}
+	e.Events.maintained(e.book.Maintenance().On)
 }
 
 // stamps checks whether the node's own events are dated ahead of the clock, as after a
@@ -950,6 +969,9 @@ func (e *Engine) report() {
 	}
 	if e.book.Reconciling {
 		s.Closed = append(s.Closed, "the escrow's store may be an older copy: every open hash is being looked up")
+	}
+	if m := e.book.Maintenance(); m.On {
+		s.Closed = append(s.Closed, fmt.Sprintf("maintenance: %s", cmp.Or(m.Reason, "the operator has begun maintenance")))
 	}
 	if e.book.Paused() {
 		s.Closed = append(s.Closed, "the operator has paused new orders")
@@ -1082,6 +1104,28 @@ func (e *Engine) Trades(ctx context.Context) (list []trade.Trade, err error) {
 		return nil
 	})
 	return list, err
+}
+
+// ErrOwnReason reports that an operator named the reason of an automatic maintenance.
+var ErrOwnReason = errors.New("the reason " + ReasonLNDUnsynced + " is the program's own")
+
+// Maintain begins or ends maintenance as an operator's decision. A maintenance that the program
+// has begun becomes the operator's.
+func (e *Engine) Maintain(ctx context.Context, on bool, reason string) error {
+	m := Maintenance{On: on, Reason: reason}
+	if !on {
+		m = Maintenance{}
+	}
+	if m.Reason == ReasonLNDUnsynced {
+		return ErrOwnReason
+	}
+	return e.Ask(ctx, func(b *TradeBook, at int64) error { b.SetMaintenance(m, at); return nil })
+}
+
+// Maintenance returns the present maintenance.
+func (e *Engine) Maintenance(ctx context.Context) (m Maintenance, err error) {
+	err = e.Ask(ctx, func(b *TradeBook, _ int64) error { m = b.Maintenance(); return nil })
+	return m, err
 }
 
 // Pause stops new trades, or allows them again. The setting survives a restart.

@@ -169,6 +169,9 @@ func (b *TradeBook) fresh(msg InboundMessage, at int64) error {
 // or nil if the address was not checked.
 func (b *TradeBook) act(msg InboundMessage, at int64, probed *bool) error {
 	m := msg.Message.Message
+	if begins(m.Action) && b.head.Maintenance.On {
+		return trade.Refuse(message.ReasonMaintenanceMode)
+	}
 	if m.Check() != nil {
 		return errDrop
 	}
@@ -232,6 +235,11 @@ func (b *TradeBook) act(msg InboundMessage, at int64, probed *bool) error {
 		return b.batch.useIndex(in.Request.From, at)
 	}
 	return nil
+}
+
+// begins reports whether an action begins a trade.
+func begins(action message.Action) bool {
+	return action == message.ActionNewOrder || action == message.ActionTakeSell || action == message.ActionTakeBuy
 }
 
 // probe requests a check of the message's address before the decision, if the message

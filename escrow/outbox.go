@@ -102,6 +102,8 @@ type outbox struct {
 	// usable returns the reason why the Lightning node must not be called, or nil. If
 	// usable is nil, every call is allowed.
 	usable func(ctx context.Context, fresh time.Duration) error
+	// defers returns the reason why payouts wait, or nil. If defers is nil, no payout waits.
+	defers func() error
 	// refused receives the error of a call about a hold that the node refused with an
 	// unknown text. May be nil.
 	refused func(error)
@@ -403,6 +405,12 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 	if row.Inbound != nil && row.Inbound.ProbedAt != 0 && o.clock().Unix() > row.Inbound.ProbedAt+probeSeconds {
 		n.message, n.address, n.reachable = row.Inbound, row.Effect.Text, new(bool) // the sender no longer waits for the result
 		return n, nil
+	}
+	if k := row.Effect.Kind; (k == trade.FxPay || k == trade.FxMint) && o.defers != nil {
+		// An invoice of an address would expire while its payout waits.
+		if err := o.defers(); err != nil {
+			return n, err
+		}
 	}
 	if row.Effect.Kind == trade.FxCreateHold {
 		select {

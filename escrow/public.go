@@ -38,6 +38,7 @@ type EventBuilder struct {
 	InfoEvery, RelaysEvery time.Duration
 
 	profiled         bool
+	maintenance      bool // no new trade begins
 	infoAt, relaysAt time.Time
 	ratesAt          int64
 }
@@ -149,6 +150,13 @@ func (b *EventBuilder) Due(now time.Time, p Policy) []*nostr.Event {
 	return events
 }
 
+// maintained sets whether no new trade begins. A change makes the description due.
+func (b *EventBuilder) maintained(on bool) {
+	if b.maintenance != on {
+		b.maintenance, b.infoAt = on, time.Time{}
+	}
+}
+
 func orElse(d, otherwise time.Duration) time.Duration {
 	if d > 0 {
 		return d
@@ -178,6 +186,7 @@ func (b *EventBuilder) Info(p Policy) nostr.Event {
 		HoldInvoiceWindowSeconds: whole(t.HoldSeconds()), HoldInvoiceCLTVDelta: whole(int64(t.CLTVBlocks)),
 		InvoiceWindowSeconds: whole(t.InvoiceSeconds),
 		Bond:                 &mostro.BondPolicy{Enabled: false},
+		Maintenance:          &b.maintenance,
 	}
 	if n, ok := b.node(); ok {
 		info.LND = &mostro.LightningNode{

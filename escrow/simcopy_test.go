@@ -22,6 +22,7 @@ func (s *sim) putBack() {
 	s.count.rollbacks++
 	s.store, s.backup = s.backup, nil
 	s.store.head.Copied = true
+	s.operators = s.store.head.Maintenance.On && !s.store.head.Maintenance.Automatic
 	s.store.failBefore, s.store.failAfter = false, false
 	s.generation++
 	s.behind = uint64(len(s.log))

@@ -21,8 +21,10 @@ type simNode struct {
 	now    int64
 	height uint32
 	down   bool
-	lossy  bool // if set, answers get lost
-	fickle bool // if set, some payments are refused, and addresses fail
+	// If unsynced is set, the node answers that it is not synced with the chain.
+	unsynced bool
+	lossy    bool // if set, answers get lost
+	fickle   bool // if set, some payments are refused, and addresses fail
 	// If refusing is set, the node refuses new holds and payments with an unknown text.
 	// refused counts the consecutive refusals by hash.
 	refusing bool
@@ -111,7 +113,7 @@ func (n *simNode) Info(context.Context) (NodeInfo, error) {
 	if n.down {
 		return NodeInfo{}, ErrUnavailable
 	}
-	return NodeInfo{Network: Regtest, Height: n.height, Synced: true, HoldExpiryDelta: 18}, nil
+	return NodeInfo{Network: Regtest, Height: n.height, Synced: !n.unsynced, HoldExpiryDelta: 18}, nil
 }
 
 func (n *simNode) CreateHold(_ context.Context, in HoldRequest) (string, error) {

@@ -1,7 +1,9 @@
 package escrow
 
 import (
+	"context"
 	"math/big"
+	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -74,6 +76,65 @@ func (s *sim) judgePayouts(d trade.Destination) {
 	}
 	if inAll >= simPayouts || ofPayee >= simPayoutsOfPayee {
 		s.fail("a payout is sent beside %d others, %d of them to the same payee", inAll, ofPayee)
+	}
+}
+
+// trueTime returns the time by which the program measures how long the node is not synced. The
+// monotonic clock does not follow a clock that is set.
+func (s *sim) trueTime() time.Time { return time.Unix(s.node.now, 0) }
+
+// observe asks the node for its state, as the program does every few seconds.
+func (s *sim) observe() {
+	if s.stopped {
+		return
+	}
+	info, err := s.node.Info(context.Background())
+	s.sync.observe(s.trueTime(), err == nil, info.Synced)
+}
+
+// unhealthyFor returns for how many seconds the node has not been synced, or 0.
+func (s *sim) unhealthyFor() int64 {
+	if s.sick == 0 {
+		return 0
+	}
+	return s.node.now - s.sick
+}
+
+// maintain begins or ends maintenance, as a tick does.
+func (s *sim) maintain() {
+	s.observe()
+	was := s.book.Maintenance()
+	s.book.SetMaintenance(was.next(&s.sync, s.book.Policy, s.trueTime()), s.clock())
+	is := s.book.Maintenance()
+	switch {
+	case is.On && !was.On:
+		s.count.automatic++
+		if !s.node.unsynced || s.unhealthyFor() < 600 {
+			s.fail("maintenance begins by itself after %d s", s.unhealthyFor())
+		}
+	case s.operators && !is.On:
+		s.fail("the program has ended an operator's maintenance")
+	case was.On && !is.On && s.sick != 0:
+		s.fail("maintenance ends although the node is not synced")
+	case !is.On && s.node.unsynced && s.unhealthyFor() > 1800 && s.sync.unsyncedFor(s.trueTime()) > 1800*time.Second:
+		s.fail("no maintenance begins although the node has not been synced for %d s", s.unhealthyFor())
+	}
+}
+
+// judgeSpared checks that a failure counts for nothing while the node is not synced.
+func (s *sim) judgeSpared(row JournalRow) {
+	if s.unhealthyFor() < 60 {
+		return
+	}
+	was := s.journalTrade(row)
+	next, _, err := trade.Step(was, row.Input)
+	if err != nil {
+		return
+	}
+	s.count.spared++
+	payable := was.BuyerInvoice.Address() || was.BuyerInvoice.ExpiresAt > row.Input.At
+	if payable && next.Payout.Failures > was.Payout.Failures {
+		s.fail("a failed payout of trade %s counts, and the node was not synced for %d s", row.Trade, s.unhealthyFor())
 	}
 }
 

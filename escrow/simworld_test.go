@@ -38,6 +38,11 @@ func (s *sim) happen() {
 		}
 	case n < 973:
 		s.node.down = !s.node.down && s.rng.IntN(3) == 0
+	case n < 976:
+		s.node.unsynced = !s.node.unsynced && s.rng.IntN(3) == 0
+		if s.node.unsynced && s.rng.IntN(3) == 0 {
+			s.pass(900)
+		}
 	case n < 979:
 		s.node.lossy = !s.node.lossy
 	case n < 980:
@@ -55,6 +60,11 @@ func (s *sim) happen() {
 		s.downtime()
 	case n < 995:
 		s.setClock()
+	case n < 996:
+		if s.rng.IntN(4) == 0 {
+			s.book.SetMaintenance(Maintenance{On: true, Reason: "the node moves"}, s.clock())
+			s.batch()
+		}
 	case n < 998:
 		s.resume()
 	case n < 999:
@@ -68,8 +78,14 @@ func (s *sim) happen() {
 			s.skew = s.rng.Int64N(70) - 60
 		}
 	}
-	if s.node.down {
+	if s.node.down || s.node.unsynced {
 		s.outage = s.node.now
+		if s.sick == 0 {
+			s.sick = s.node.now
+			s.observe()
+		}
+	} else {
+		s.sick = 0
 	}
 }
 
@@ -106,7 +122,7 @@ func (s *sim) mine(blocks int) {
 // aged checks a hold that the node canceled because the hold was not resolved in time. The
 // program must not have been able to resolve that hold.
 func (s *sim) aged(h trade.Hash) {
-	if s.node.down || s.stopped || s.reconciling {
+	if s.node.down || s.node.unsynced || s.stopped || s.reconciling {
 		return // no process could have resolved the hold
 	}
 	t := s.store.trades[s.owner[h]]
@@ -362,7 +378,8 @@ func (s *sim) mischief(t trade.Trade) {
 // over. Then the sums must be right for each trade.
 func (s *sim) rest() {
 	s.skew = 0
-	s.calm, s.node.down, s.node.lossy, s.node.refusing = true, false, false, false
+	s.calm, s.node.down, s.node.lossy, s.node.refusing, s.node.unsynced = true, false, false, false, false
+	s.sick = 0
 	s.start()
 	for s.reconciling && s.err == nil {
 		s.lookUp()
@@ -489,6 +506,7 @@ var curveKeys = sync.OnceValue(func() []string {
 // simCount counts the occurrences in one world or in many.
 type simCount struct {
 	trades, steps, refused, crashes, calls, flooded, downtimes                                            int
+	maintained, spared, automatic                                                                         int
 	waits                                                                                                 int
 	stale, clockBack, uncommitted, rollbacks, twice, lost, abandoned, full, undelivered, afterUndelivered int
 	ends                                                                                                  map[message.TradeStatus]int
@@ -513,6 +531,9 @@ func (c *simCount) add(o simCount) {
 	c.undelivered += o.undelivered
 	c.afterUndelivered += o.afterUndelivered
 	c.waits += o.waits
+	c.maintained += o.maintained
+	c.spared += o.spared
+	c.automatic += o.automatic
 	if c.ends == nil {
 		c.ends, c.triggers = make(map[message.TradeStatus]int), make(map[trade.Trigger]int)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -24,6 +25,10 @@ type Policy struct {
 	// MaxPayouts is the largest number of payouts in flight, and MaxPayoutsOfPayee the largest
 	// number to one Lightning node. Another payout waits. 0: no limit.
 	MaxPayouts, MaxPayoutsOfPayee int
+	// MaintenanceAfter is the time for which the Lightning node is not synced with the chain
+	// after which maintenance begins by itself; 0: never. It ends by itself after the node has
+	// been synced for MaintenanceClear.
+	MaintenanceAfter, MaintenanceClear time.Duration
 	// GraceSeconds is the extension of a waiting state's deadline that passed while the
 	// program was down, given at the start.
 	GraceSeconds int64
@@ -35,7 +40,7 @@ type Policy struct {
 // DefaultPolicy returns the policy of the reference node, plus a GraceSeconds that the
 // reference node lacks.
 func DefaultPolicy() Policy {
-	return Policy{Terms: trade.DefaultTerms(), MaxOrders: 10, GraceSeconds: 180, MaxPending: 20, PayoutBlocks: 1008, MaxPayouts: 100, MaxPayoutsOfPayee: 10, OrderDays: 30, DisputeDays: 90, MailDays: 30}
+	return Policy{Terms: trade.DefaultTerms(), MaxOrders: 10, GraceSeconds: 180, MaxPending: 20, PayoutBlocks: 1008, MaxPayouts: 100, MaxPayoutsOfPayee: 10, MaintenanceAfter: 10 * time.Minute, MaintenanceClear: 5 * time.Minute, OrderDays: 30, DisputeDays: 90, MailDays: 30}
 }
 
 // routeBlocks is the number of blocks that a route may need besides the last hop of an invoice.
@@ -76,6 +81,9 @@ type TradeBook struct {
 	// NodeDown refuses the same messages. It is set while the Lightning node cannot be
 	// used.
 	NodeDown bool
+	// PayoutsSpared marks failures of payouts as the fault of the node's state, so that they
+	// do not count. It is set while payouts wait for the node, and shortly afterwards.
+	PayoutsSpared bool
 
 	receipts   *receiptIssuer // nil: no receipts are issued
 	keys       *keyring       // trade keys of open trades
@@ -264,6 +272,9 @@ func (b *TradeBook) ApplyInput(id trade.OrderID, in trade.Input) error {
 		}
 		in.Invoice, in.Bolt11 = &dest, ""
 	}
+	if b.PayoutsSpared && failedPayout(in) {
+		in.Deferred = true
+	}
 	err = b.step(t, in)
 	var refusal message.CantDo
 	switch {
@@ -274,6 +285,11 @@ func (b *TradeBook) ApplyInput(id trade.OrderID, in trade.Input) error {
 		return nil
 	}
 	return err
+}
+
+// failedPayout reports whether an input is the failure of an attempt to pay a buyer.
+func failedPayout(in trade.Input) bool {
+	return in.Kind == trade.InPayRefused || in.Kind == trade.InMintFailed || in.Kind == trade.InPayment && in.Payment.Status == trade.PaymentFailed
 }
 
 // QueueEvent puts an event of the node itself into the outbox. The date of the event is
@@ -290,6 +306,22 @@ func (b *TradeBook) QueueEvent(evt *nostr.Event, at int64) {
 
 // Pause stops new trades, or allows them again. The setting survives a restart.
 func (b *TradeBook) Pause(paused bool) { b.head.Paused, b.changed = paused, true }
+
+// SetMaintenance begins or ends maintenance, and reports whether anything changed.
+func (b *TradeBook) SetMaintenance(m Maintenance, at int64) bool {
+	was := b.head.Maintenance
+	if m.Since = was.Since; m.On && !was.On {
+		m.Since = at
+	}
+	if m == was {
+		return false
+	}
+	b.head.Maintenance, b.changed = m, true
+	return true
+}
+
+// Maintenance returns the present maintenance.
+func (b *TradeBook) Maintenance() Maintenance { return b.head.Maintenance }
 
 // Bind records the Lightning node that holds the trades' invoices.
 func (b *TradeBook) Bind(wallet string) { b.head.Wallet, b.changed = wallet, true }

@@ -125,6 +125,8 @@ type LNDConfig struct {
 	HoldExpiryDelta uint32 `toml:"hold_expiry_delta"`
 	MaxPayouts      int    `toml:"max_inflight_payouts"`                 // payouts in flight; more payouts wait; 0: no limit
 	MaxPayoutsOf    int    `toml:"max_inflight_payouts_per_destination"` // the same to one Lightning node
+	UnsyncedSeconds int64  `toml:"maintenance_unsynced_seconds"`         // unsynced so long, LND causes maintenance; 0: never
+	SyncedSeconds   int64  `toml:"maintenance_synced_seconds"`           // synced so long, LND ends that maintenance
 	PaymentCLTV     uint32 `toml:"payment_cltv_limit"`                   // blocks for which a payout may be locked, over all hops; 0: LND's own limit
 }
 
@@ -136,7 +138,7 @@ func defaultConfig() Config {
 		Indexer:    IndexerConfig{Enabled: true},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
 		Escrow: EscrowConfig{Transports: []string{"v2", "v1"}, Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
-			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxPayouts: 100, MaxPayoutsOf: 10}},
+			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxPayouts: 100, MaxPayoutsOf: 10, UnsyncedSeconds: 600, SyncedSeconds: 300}},
 	}
 }
 

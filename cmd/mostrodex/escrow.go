@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
@@ -56,6 +57,10 @@ func (c *EscrowConfig) validate() error {
 		return errors.New("lnd.macaroon: name a macaroon file")
 	case c.LND.MaxPayouts < 0 || c.LND.MaxPayoutsOf < 0:
 		return errors.New("lnd.max_inflight_payouts and lnd.max_inflight_payouts_per_destination: not below 0")
+	case c.LND.UnsyncedSeconds < 0 || c.LND.UnsyncedSeconds > 0 && c.LND.UnsyncedSeconds <= 60:
+		return errors.New("lnd.maintenance_unsynced_seconds: more than 60, or 0")
+	case c.LND.SyncedSeconds < 1:
+		return errors.New("lnd.maintenance_synced_seconds: at least 1")
 	case c.MaxPending < 1:
 		return errors.New("max_pending_orders: at least 1")
 	case c.Pow < 0 || c.Pow > 256 || c.PowFirstContact < 0 || c.PowFirstContact > 256:
@@ -75,6 +80,7 @@ func (c *EscrowConfig) policy() (escrow.Policy, error) {
 	p := escrow.DefaultPolicy()
 	p.Terms, p.Currencies, p.MaxPending, p.PayoutBlocks = terms, c.Currencies, c.MaxPending, c.LND.PaymentCLTV
 	p.MaxPayouts, p.MaxPayoutsOfPayee = c.LND.MaxPayouts, c.LND.MaxPayoutsOf
+	p.MaintenanceAfter, p.MaintenanceClear = time.Duration(c.LND.UnsyncedSeconds)*time.Second, time.Duration(c.LND.SyncedSeconds)*time.Second
 	if err == nil {
 		if err = p.Check(); err != nil {
 			err = fmt.Errorf("lnd.payment_cltv_limit: %w", err)
