@@ -92,7 +92,9 @@ type EscrowConfig struct {
 	WaitSeconds     int64    `toml:"wait_seconds"`      // time limit of each duty in a waiting state
 	HoldBlocks      uint32   `toml:"hold_blocks"`       // minimum number of blocks for which a seller's payment can be held
 	MarginBlocks    uint32   `toml:"margin_blocks"`     // a trade must be resolved this many blocks before the hold ends; from 18 to less than hold_blocks
-	Prices          []string `toml:"prices"`            // yadio, coingecko, currency_api, blockchain
+	Prices          []string `toml:"prices"`            // yadio, coingecko, currency_api, blockchain, eltoque
+	ElToqueToken    string   `toml:"eltoque_token_env"` // name of the environment variable that holds the token of eltoque
+	Pegged          []string `toml:"pegged"`            // codes quoted by their peg: USDT, USDC, DOC, BTC, LBTC, RBTC
 	PriceNodes      []string `toml:"price_nodes"`       // hex keys whose published rates are used for currencies without a source
 	PublishPrices   bool     `toml:"publish_prices"`
 	MaxPending      int      `toml:"max_pending_orders"` // orders of one identity in the book at the same time
@@ -137,7 +139,7 @@ func defaultConfig() Config {
 			Federation: FederationConfig{Discover: defaultDiscover}},
 		Indexer:    IndexerConfig{Enabled: true},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
-		Escrow: EscrowConfig{Transports: []string{"v2"}, Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
+		Escrow: EscrowConfig{Transports: []string{"v2"}, ElToqueToken: "ELTOQUE_TOKEN", Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
 			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxPayouts: 100, MaxPayoutsOf: 10, UnsyncedSeconds: 600, SyncedSeconds: 300}},
 	}
 }

@@ -67,11 +67,24 @@ func (c *EscrowConfig) validate() error {
 		return errors.New("pow: not in 0..256")
 	}
 	for _, p := range c.Prices {
-		if err := (escrow.HTTPSource{Provider: p}).Check(); err != nil {
+		if err := c.priceSource(p).Check(); err != nil {
 			return fmt.Errorf("prices: %w", err)
 		}
 	}
+	if err := escrow.CheckPegged(c.Pegged); err != nil {
+		return fmt.Errorf("pegged: %w", err)
+	}
 	return nil
+}
+
+// priceSource returns a source of the configuration. The token of El Toque is a secret, so the
+// configuration names only the environment variable that holds it.
+func (c *EscrowConfig) priceSource(provider string) escrow.HTTPSource {
+	s := escrow.HTTPSource{Provider: provider}
+	if provider == escrow.ElToque {
+		s.Token = os.Getenv(c.ElToqueToken)
+	}
+	return s
 }
 
 // policy returns the operator's decisions, or an error that names the key.
@@ -222,9 +235,9 @@ func (r *escrowRoom) connect(m *Main) error {
 	}
 	r.lnd = client
 	r.engine.Node = client
-	r.prices = &escrow.Prices{Nodes: cfg.PriceNodes, Publish: cfg.PublishPrices, Clock: m.Now, Logger: m.Log}
+	r.prices = &escrow.Prices{Nodes: cfg.PriceNodes, Pegged: cfg.Pegged, Publish: cfg.PublishPrices, Clock: m.Now, Logger: m.Log}
 	for _, p := range cfg.Prices {
-		r.prices.Sources = append(r.prices.Sources, escrow.HTTPSource{Provider: p})
+		r.prices.Sources = append(r.prices.Sources, cfg.priceSource(p))
 	}
 	r.engine.Quote, r.engine.Heard, r.engine.Events.Rates = r.prices.Quote, r.prices.Hear, r.prices.Rates
 	return nil

@@ -466,6 +466,10 @@ func (t Trade) memo() string {
 	if t.Kind == mostro.SideBuy {
 		verb = "BUY"
 	}
-	return fmt.Sprintf("Escrow of order %s: %s BTC for %s %d. The payment freezes until it is released or cancelled.",
-		t.ID, verb, t.Fiat, t.FiatAmount)
+	fiat := fmt.Sprintf("%s %d", t.Fiat, t.FiatAmount)
+	switch t.Fiat {
+	case "BTC", "LBTC", "RBTC":
+		fiat = fmt.Sprintf("%d sats of %s", t.FiatAmount, t.Fiat)
+	}
+	return fmt.Sprintf("Escrow of order %s: %s BTC for %s. The payment freezes until it is released or cancelled.", t.ID, verb, fiat)
 }
