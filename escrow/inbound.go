@@ -200,6 +200,9 @@ func (b *TradeBook) act(msg InboundMessage, at int64, probed *bool) error {
 	default:
 		return errDrop // a message that only nodes send, or one between users
 	}
+	if o, ok := m.Payload.(*message.SmallOrder); ok && m.Action == message.ActionNewOrder && o.CashuMintURL != nil {
+		return trade.Refuse(message.ReasonInvalidMintURL) // a Lightning node has no mint
+	}
 	request, err := trade.NewRequest(msg.from(), m)
 	if err != nil {
 		return err
