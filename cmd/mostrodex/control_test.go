@@ -64,6 +64,21 @@ func TestOperatorVerbs(t *testing.T) {
 	if out := verb("resume"); !strings.Contains(out, "new trades are taken; 0 open") || strings.Contains(out, "no new") {
 		t.Errorf("resume: %s", out)
 	}
+	// In maintenance no order is accepted either, with a reason of its own.
+	if out := verb("maintenance", "on", "--reason", "the node moves"); !strings.Contains(out, "on since") || !strings.Contains(out, "the node moves") || !strings.Contains(out, "true") {
+		t.Errorf("maintenance on: %s", out)
+	}
+	x.seller.send(message.ActionNewOrder, nil, x.order())
+	if c, ok := x.seller.expect(message.ActionCantDo).Payload.(message.CantDo); !ok || c.Reason != message.ReasonMaintenanceMode {
+		t.Errorf("in maintenance: %+v", c)
+	}
+	refused(exitUsage, "lnd_unsynced", "maintenance", "on", "--reason", "lnd_unsynced")
+	if out := verb("maintenance", "status", "--json"); !strings.Contains(out, `"on": true`) || !strings.Contains(out, `"drained": true`) {
+		t.Errorf("maintenance status: %s", out)
+	}
+	if out := verb("maintenance", "off"); strings.Contains(out, "on since") {
+		t.Errorf("maintenance off: %s", out)
+	}
 
 	// The payout of this trade is sent and never answered.
 	m.escrow.world.Node("mostro").Faults(func(op lnsim.Op) lnsim.Fault {
