@@ -70,7 +70,7 @@ type OutboxRow struct {
 	Trade   trade.OrderID   `json:"trade,omitzero"`
 	Effect  trade.Effect    `json:"effect"`
 	Event   *nostr.Event    `json:"event,omitempty"`  // signed
-	Inbound *InboundMessage `json:"letter,omitempty"` // FxProbe: the message that waits for the result
+	Inbound *InboundMessage `json:"letter,omitempty"` // FxProbe and FxLook: the message that waits for the result
 }
 
 // Claim reserves a payment hash for a trade, so that two trades are never paid by one

@@ -97,6 +97,8 @@ type notice struct {
 	message   *InboundMessage // from the log, or from an outbox row that checked its address
 	address   string          // for a message from the outbox
 	reachable *bool           // for a message from the outbox
+	hash      trade.Hash      // for a message from the outbox
+	looked    *trade.HoldPhase
 	trade     trade.OrderID
 	input     trade.Input // no input if Kind is ""
 	row       uint64      // outbox row that is done
@@ -858,7 +860,9 @@ func (e *Engine) take(n notice) error {
 	case n.message != nil:
 		var outcome string
 		var err error
-		if n.reachable != nil {
+		if n.looked != nil {
+			outcome, err = e.book.Looked(n.row, *n.message, n.hash, *n.looked, at)
+		} else if n.reachable != nil {
 			outcome, err = e.book.Probed(n.row, *n.message, n.address, *n.reachable, at)
 		} else {
 			outcome, err = e.book.Receive(*n.message, at)

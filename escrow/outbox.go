@@ -163,7 +163,7 @@ func (o *outbox) add(rows []OutboxRow) {
 	for _, r := range rows {
 		key := laneKey{trade: r.Trade, lane: lane(r)}
 		switch {
-		case r.Effect.Kind == trade.FxProbe:
+		case r.Effect.Kind == trade.FxProbe || r.Effect.Kind == trade.FxLook:
 			key.row = r.ID
 		case key.trade != (trade.OrderID{}):
 		case key.lane == laneEvent && r.Event != nil:
@@ -403,8 +403,8 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 		return n, nil
 	}
 	if row.Inbound != nil && row.Inbound.ProbedAt != 0 && o.clock().Unix() > row.Inbound.ProbedAt+probeSeconds {
-		n.message, n.address, n.reachable = row.Inbound, row.Effect.Text, new(bool) // the sender no longer waits for the result
-		return n, nil
+		// The sender no longer waits for the result.
+		return row.answered(n, result{}), nil
 	}
 	if k := row.Effect.Kind; (k == trade.FxPay || k == trade.FxMint) && o.defers != nil {
 		// An invoice of an address would expire while its payout waits.
@@ -442,10 +442,19 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 		return n, err
 	}
 	n.input = res.input
-	if row.Inbound != nil {
-		n.message, n.address, n.reachable = row.Inbound, row.Effect.Text, &res.reachable
+	return row.answered(n, res), nil
+}
+
+// answered adds the message that waits in a row to its notice, with what it waited for.
+func (r OutboxRow) answered(n notice, res result) notice {
+	switch {
+	case r.Inbound == nil:
+	case r.Effect.Kind == trade.FxLook:
+		n.message, n.hash, n.looked = r.Inbound, r.Effect.Hash, &res.phase
+	default:
+		n.message, n.address, n.reachable = r.Inbound, r.Effect.Text, &res.reachable
 	}
-	return n, nil
+	return n
 }
 
 // depth returns the number of rows that wait in each lane.

@@ -41,7 +41,8 @@ func (r effectRunner) now() int64 {
 // result is the result of an effect: an input for its trade, unless Kind is "".
 type result struct {
 	input     trade.Input
-	reachable bool // FxProbe
+	reachable bool            // FxProbe
+	phase     trade.HoldPhase // FxLook
 }
 
 // do performs one effect. An effect may be repeated without harm after any earlier event,
@@ -62,6 +63,15 @@ func (r effectRunner) do(ctx context.Context, e trade.Effect, refusals int) (res
 		return r.pay(ctx, e, refusals)
 	case trade.FxTrack:
 		return r.track(ctx, e)
+	case trade.FxLook:
+		state, err := r.node.LookupHold(ctx, e.Hash)
+		if errors.Is(err, ErrNotFound) {
+			state.Phase, err = trade.HoldCanceled, nil
+		}
+		if err != nil {
+			return result{}, fmt.Errorf("look up a hold: %w", err)
+		}
+		return result{phase: state.Phase}, nil
 	case trade.FxMint:
 		if err := r.gate.room(r.trade); err != nil {
 			return result{}, fmt.Errorf("mint: %w", err)

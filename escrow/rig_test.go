@@ -161,6 +161,13 @@ func (r *rig) perform(row OutboxRow) bool {
 		if err != nil {
 			return false
 		}
+		if row.Effect.Kind == trade.FxLook {
+			if _, err := r.book.Looked(row.ID, *row.Inbound, row.Effect.Hash, res.phase, r.node.now); err != nil {
+				r.tb.Fatal(err)
+			}
+			r.commit()
+			return true
+		}
 		if row.Inbound != nil {
 			if _, err := r.book.Probed(row.ID, *row.Inbound, row.Effect.Text, res.reachable, r.node.now); err != nil {
 				r.tb.Fatal(err)

@@ -147,3 +147,44 @@ func (s *sim) survey() {
 		}
 	}
 }
+
+// performLook looks a hold up for a message that waits, and has the message decided.
+func (s *sim) performLook(row OutboxRow) {
+	s.count.calls++
+	n, err := s.do(row)
+	if !s.calm && s.rng.IntN(50) == 0 {
+		s.count.crashes++ // a crash between the lookup and the decision
+		s.start()
+		return
+	}
+	if err != nil {
+		return
+	}
+	s.count.looked++
+	if s.node.holds[row.Effect.Hash] != nil && s.node.holds[row.Effect.Hash].state.Phase == trade.HoldAccepted {
+		s.count.lateCancels++
+	}
+	delete(s.stale, *row.Inbound.Message.RequestID)
+	if s.clock() > s.probed[row.ID]+probeSeconds {
+		s.stale[*row.Inbound.Message.RequestID] = true
+	}
+	s.inputs = append(s.inputs, simInput{message: row.Inbound, row: row.ID})
+	rows := len(s.book.batch.commit.Journal)
+	if _, err := s.book.Looked(row.ID, *row.Inbound, n.hash, *n.looked, s.clock()); err != nil {
+		s.fail("looked: %v", err)
+	}
+	s.judgeDerived(row.Inbound.ReplayID, rows)
+	s.batch()
+}
+
+// judgeCancelled checks that no cancel ends a trade whose seller has paid the invoice that was
+// shown.
+func (s *sim) judgeCancelled(row JournalRow, was trade.Trade) {
+	hold := s.node.holds[was.Hash]
+	if was.Status != message.TradeWaitingPayment || was.HoldInvoice == "" || hold == nil {
+		return
+	}
+	if next, _, err := trade.Step(was, row.Input); err == nil && next.Status != was.Status && hold.state.Phase == trade.HoldAccepted {
+		s.fail("trade %s is cancelled, and its seller has paid", row.Trade)
+	}
+}

@@ -578,6 +578,8 @@ func (s *sim) judgeRow(row JournalRow) {
 		s.fail("%s of %s by a stranger", action, row.Trade)
 	}
 	switch action {
+	case message.ActionCancel:
+		s.judgeCancelled(row, was)
 	case message.ActionRelease:
 		if key != was.Seller.Key || was.Status != message.TradeFiatSent && was.Status != message.TradeDispute {
 			s.fail("release of %s in %s by %s", row.Trade, was.Status, key)
@@ -723,6 +725,10 @@ func (s *sim) ready(row OutboxRow) bool {
 
 func (s *sim) performRow(row OutboxRow) {
 	if !s.ready(row) {
+		return
+	}
+	if row.Effect.Kind == trade.FxLook {
+		s.performLook(row)
 		return
 	}
 	if row.Inbound != nil {
