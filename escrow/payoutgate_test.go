@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -291,27 +290,44 @@ func TestPayoutGateSurvey(t *testing.T) {
 	}
 }
 
-// lostPay is a node that loses the answer of the first payment.
+// lostPay is a node that loses the answer of the first payment, and answers questions about that
+// payment slowly.
 type lostPay struct {
 	heldPays
-	lost *atomic.Int64
+	first chan trade.Hash // capacity 1; the hash of the first payment
+	known trade.Hash      // set before the second process
+	slow  chan struct{}   // closed when a question about the first payment is answered
 }
 
-func (n lostPay) Pay(ctx context.Context, p Payment) error {
+func (n *lostPay) Pay(ctx context.Context, p Payment) error {
 	err := n.heldPays.Pay(ctx, p)
-	if n.lost.Add(1) == 1 {
+	select {
+	case n.first <- simDecode(p.Bolt11).Hash:
 		<-ctx.Done() // the process ends before it learns that the payment was sent
 		return ErrUnavailable
+	default:
+		return err
 	}
-	return err
+}
+
+func (n *lostPay) TrackPayment(ctx context.Context, h trade.Hash) (PaymentState, error) {
+	if h == n.known {
+		select {
+		case <-n.slow:
+		case <-ctx.Done():
+			return PaymentState{}, ErrUnavailable
+		}
+	}
+	return n.heldPays.TrackPayment(ctx, h)
 }
 
 // A process ends while a payment is being sent. The next process counts that payment before it
-// sends the payout that waits.
+// sends the payouts that wait.
 func TestEngineSurveysPayouts(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
-	w.ln = lostPay{heldPays{w.node}, new(atomic.Int64)}
+	node := &lostPay{heldPays: heldPays{w.node}, first: make(chan trade.Hash, 1), slow: make(chan struct{})}
+	w.ln = node
 	w.policy.MaxPayouts = 1
 	w.start()
 	for range 3 {
@@ -321,9 +337,17 @@ func TestEngineSurveysPayouts(t *testing.T) {
 		w.until(id, message.TradeSettledHoldInvoice)
 	}
 	sent := func() (n int) { w.node.with(func(s *simNode) { n = len(s.pays) }); return n }
+	waits := func() bool {
+		return strings.Contains(strings.Join(w.engine.Status().Warnings, ""), "2 payouts wait")
+	}
 	w.eventually("a payment", func() bool { return sent() == 1 })
-	w.restart()
-	w.eventually("payouts that wait", func() bool { return strings.Contains(strings.Join(w.engine.Status().Warnings, ""), "2 payouts wait") })
+	_ = w.stop()
+	node.known = <-node.first
+	node.first <- node.known // no other payment is lost
+	w.start()
+	w.eventually("payouts that wait, or another payment", func() bool { return waits() || sent() > 1 })
+	close(node.slow)
+	w.eventually("payouts that wait behind the first", func() bool { inFlight, _ := w.engine.outbox.runner.gate.numbers(); return inFlight == 1 && waits() })
 	if n := sent(); n != 1 {
 		t.Errorf("%d payments were sent", n)
 	}

@@ -33,6 +33,7 @@ func (s *sim) putBack() {
 	}
 	clear(s.undeliver) // new rows are numbered from the last row of the copy
 	clear(s.probed)
+	clear(s.stale) // a message that waited too long is read again
 	for _, row := range s.store.outbox {
 		if row.Inbound != nil {
 			s.probed[row.ID] = row.Inbound.ProbedAt

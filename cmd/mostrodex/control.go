@@ -84,7 +84,7 @@ type (
 		escrow.Maintenance
 		Escrowed int  `json:"escrowed_orders"`  // trades that need the wallet of the Lightning node
 		Payouts  int  `json:"inflight_payouts"` // payouts whose outcome is not known
-		Pending  int  `json:"pending_orders"`   // orders that nobody has taken; for information
+		Pending  int  `json:"pending_orders"`   // orders without a taker; for information
 		Drained  bool `json:"drained"`          // no trade needs the wallet
 	}
 	journalEntry struct {
