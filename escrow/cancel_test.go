@@ -17,7 +17,7 @@ func (r *rig) toShown() (id trade.OrderID, seller, buyer trade.Party) {
 	return id, seller, buyer
 }
 
-// A cancel that arrives when the seller has just paid is refused, whoever sends it. The trade
+// A cancel that arrives when the seller has just paid is refused, from either party. The trade
 // goes on.
 func TestCancelAsksTheNode(t *testing.T) {
 	for _, phase := range []string{"accepted", "open", "ended"} {
@@ -115,4 +115,56 @@ func TestCancelThatComesTooLate(t *testing.T) {
 	if c, ok := r.last(buyer, message.ActionCantDo).Payload.(message.CantDo); !ok || c.Reason != message.ReasonNotAllowedByStatus {
 		t.Errorf("%+v", c)
 	}
+}
+
+// The seller's time to pay ends only after the node has said that the seller has not paid.
+func TestTimeoutAsksTheNode(t *testing.T) {
+	t.Run("paid in the last moment", func(t *testing.T) {
+		r := newRig(t)
+		id, _, _ := r.toShown()
+		r.node.pay(r.trade(id).Hash)
+		r.node.now += r.policy.Terms.WaitSeconds
+		r.applyInput(id, trade.Input{Kind: trade.InClock}) // the clock is faster than the watch
+		r.commit()
+		if got := r.trade(id); got.Status != message.TradeWaitingPayment || !got.Expiring {
+			t.Fatalf("%s after %q", got.Status, got.Last)
+		}
+		r.settle()
+		if got := r.trade(id); got.Status != message.TradeActive || got.Expiring || r.node.refundedMsat != 0 {
+			t.Errorf("%s, expiring %v, %d msat given back", got.Status, got.Expiring, r.node.refundedMsat)
+		}
+	})
+	t.Run("not paid", func(t *testing.T) {
+		r := newRig(t)
+		id, _, _ := r.toShown()
+		r.pass(r.policy.Terms.WaitSeconds)
+		r.status(message.TradeCanceled, id)
+		if got := r.trade(id); got.Expiring || len(got.Closing) != 0 {
+			t.Errorf("%+v", got)
+		}
+	})
+	t.Run("the node is down", func(t *testing.T) {
+		r := newRig(t)
+		id, _, _ := r.toShown()
+		r.node.down = true
+		r.pass(r.policy.Terms.WaitSeconds)
+		r.pass(300)
+		r.status(message.TradeWaitingPayment, id)
+		r.node.down = false
+		r.pass(300)
+		r.status(message.TradeCanceled, id)
+	})
+	t.Run("the node is down until the invoice has expired", func(t *testing.T) {
+		r := newRig(t)
+		id, _, _ := r.toShown()
+		r.node.down = true
+		steps := r.trade(id).Steps
+		for range 20 {
+			r.pass(300)
+		}
+		r.status(message.TradeCanceled, id)
+		if n := r.trade(id).Steps - steps; n > 40 {
+			t.Errorf("%d steps", n)
+		}
+	})
 }

@@ -188,3 +188,23 @@ func (s *sim) judgeCancelled(row JournalRow, was trade.Trade) {
 		s.fail("trade %s is cancelled, and its seller has paid", row.Trade)
 	}
 }
+
+// judgeTimeout checks that the seller's time does not end after the seller has paid the invoice
+// that was shown, unless the node could not be asked until the invoice had expired.
+func (s *sim) judgeTimeout(row JournalRow) {
+	if row.Input.Kind == trade.InHold && row.Input.Hold.Phase == trade.HoldAccepted {
+		return
+	}
+	was := s.journalTrade(row)
+	hold := s.node.holds[was.Hash]
+	if was.Status != message.TradeWaitingPayment || was.HoldInvoice == "" || was.Doubtful || hold == nil {
+		return
+	}
+	next, _, err := trade.Step(was, row.Input)
+	if err != nil || next.Last != trade.OnTimeoutMaker && next.Last != trade.OnTimeoutTaker {
+		return
+	}
+	if s.count.timeouts++; hold.state.Phase == trade.HoldAccepted && row.Input.At < was.TakenAt+was.Terms.HoldSeconds() {
+		s.fail("the seller of trade %s has paid, and the time to pay ends", row.Trade)
+	}
+}

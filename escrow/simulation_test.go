@@ -557,6 +557,9 @@ func (s *sim) judgeRow(row JournalRow) {
 	if failedPayout(in) {
 		s.judgeSpared(row)
 	}
+	if in.Kind == trade.InClock || in.Kind == trade.InHold {
+		s.judgeTimeout(row)
+	}
 	if in.Kind != trade.InMessage {
 		return
 	}

@@ -274,7 +274,7 @@ func (s *sim) act(id trade.OrderID) {
 	case message.TradeWaitingBuyerInvoice:
 		s.send(buyer, nil, message.ActionAddInvoice, &id, message.PaymentRequest{Invoice: s.invoice(t)})
 	case message.TradeWaitingPayment:
-		if s.rng.IntN(6) == 0 { // perhaps just after the seller has paid
+		if s.rng.IntN(30) == 0 { // perhaps just after the seller has paid
 			s.send([]trade.Party{buyer, seller}[s.rng.IntN(2)], nil, message.ActionCancel, &id, nil)
 			return
 		}
@@ -510,7 +510,7 @@ var curveKeys = sync.OnceValue(func() []string {
 // simCount counts the occurrences in one world or in many.
 type simCount struct {
 	trades, steps, refused, crashes, calls, flooded, downtimes                                            int
-	looked, lateCancels, maintained, spared, automatic                                                    int
+	timeouts, looked, lateCancels, maintained, spared, automatic                                          int
 	waits                                                                                                 int
 	stale, clockBack, uncommitted, rollbacks, twice, lost, abandoned, full, undelivered, afterUndelivered int
 	ends                                                                                                  map[message.TradeStatus]int
@@ -536,6 +536,7 @@ func (c *simCount) add(o simCount) {
 	c.afterUndelivered += o.afterUndelivered
 	c.waits += o.waits
 	c.looked += o.looked
+	c.timeouts += o.timeouts
 	c.lateCancels += o.lateCancels
 	c.maintained += o.maintained
 	c.spared += o.spared

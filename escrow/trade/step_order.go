@@ -242,7 +242,7 @@ func index(p Party) *int64 {
 
 // newDuty starts the time of the party that must act next. Each duty has the full time.
 func (s *step) newDuty() {
-	s.t.TakenAt = s.in.At
+	s.t.TakenAt, s.t.Expiring = s.in.At, false
 	s.t.Deadline = s.in.At + s.t.Terms.WaitSeconds
 }
 

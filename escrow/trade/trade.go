@@ -48,6 +48,9 @@ type Trade struct {
 	ExpiresAt int64 `json:"expires_at"`
 	TakenAt   int64 `json:"taken_at,omitzero"`  // begin of the current duty of a waiting state
 	GracedAt  int64 `json:"graced_at,omitzero"` // TakenAt of the last duty that a restart put off
+	// Expiring reports that the seller's time to pay is over, and that the node is being asked
+	// whether the seller has paid.
+	Expiring bool `json:"expiring,omitzero"`
 	// Deadline is the next time at which the clock decides about the trade. Every trade
 	// that is not over has a deadline.
 	Deadline int64 `json:"deadline,omitzero"`
