@@ -231,3 +231,22 @@ func (w *world) published() (on bool) {
 	})
 	return on
 }
+
+// A change of the maintenance alone is worth a commit.
+func TestMaintenanceIsCommitted(t *testing.T) {
+	r := newRig(t)
+	if !r.book.SetMaintenance(Maintenance{On: true, Reason: "the node moves"}, 5) || !r.book.changed {
+		t.Fatal("the change is not committed")
+	}
+	r.commit()
+	r.start()
+	if m := r.book.Maintenance(); !m.On || m.Reason != "the node moves" || m.Since != 5 || m.Automatic {
+		t.Errorf("%+v", m)
+	}
+	if r.book.SetMaintenance(Maintenance{On: true, Reason: "the node moves"}, 9) || r.book.changed {
+		t.Error("the same maintenance is a change")
+	}
+	if !r.book.SetMaintenance(Maintenance{}, 9) || r.book.Maintenance() != (Maintenance{}) {
+		t.Errorf("%+v", r.book.Maintenance())
+	}
+}
