@@ -310,7 +310,12 @@ func (b *TradeBook) Pause(paused bool) { b.head.Paused, b.changed = paused, true
 // SetMaintenance begins or ends maintenance, and reports whether anything changed.
 func (b *TradeBook) SetMaintenance(m Maintenance, at int64) bool {
 	was := b.head.Maintenance
-	if m.Since = was.Since; m.On && !was.On {
+	switch {
+	case !m.On:
+		m.Since = 0
+	case was.On:
+		m.Since = was.Since
+	default:
 		m.Since = at
 	}
 	if m == was {
