@@ -44,10 +44,11 @@ type Head struct {
 	Latest int64 `json:"latest,omitzero"`
 	// Compared is the time of the last comparison between this store, as a copy, and the
 	// node. An older invoice that the store does not know is known to be lost.
-	Compared int64         `json:"compared,omitzero"`
-	LastRow  uint64        `json:"last_row"`
-	Stamps   map[int]int64 `json:"stamps,omitempty"` // created_at of the node's own replaceable events, by kind
-	Paused   bool          `json:"paused,omitzero"`  // the operator has stopped new trades
+	Compared    int64         `json:"compared,omitzero"`
+	LastRow     uint64        `json:"last_row"`
+	Stamps      map[int]int64 `json:"stamps,omitempty"` // created_at of the node's own replaceable events, by kind
+	Paused      bool          `json:"paused,omitzero"`  // the operator has stopped new trades
+	Maintenance Maintenance   `json:"maintenance,omitzero"`
 	// Copied reports that the store was found to be an older copy of itself, and that not
 	// every open hash is looked up yet. If the program stops in between, the next start
 	// continues the comparison.
@@ -69,7 +70,7 @@ type OutboxRow struct {
 	Trade   trade.OrderID   `json:"trade,omitzero"`
 	Effect  trade.Effect    `json:"effect"`
 	Event   *nostr.Event    `json:"event,omitempty"`  // signed
-	Inbound *InboundMessage `json:"letter,omitempty"` // FxProbe: the message that waits for the result
+	Inbound *InboundMessage `json:"letter,omitempty"` // FxProbe and FxLook: the message that waits for the result
 }
 
 // Claim reserves a payment hash for a trade, so that two trades are never paid by one

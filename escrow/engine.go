@@ -1,6 +1,7 @@
 package escrow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,6 +63,10 @@ type Engine struct {
 	// that is longer.
 	NodeEvery time.Duration
 
+	// DeferAfter is the time without a synced answer of the node after which payouts wait. 0
+	// means one minute.
+	DeferAfter time.Duration
+
 	notices      chan notice
 	stopped      chan struct{} // closed after Run has returned
 	outbox       *outbox
@@ -76,6 +81,7 @@ type Engine struct {
 	// withheld holds the rows of trades that were frozen at the start. Their calls of the
 	// node wait until an operator has examined the trade.
 	withheld map[trade.OrderID][]OutboxRow
+	claimed  []OutboxRow // payouts that the process before may have sent
 	status   atomic.Pointer[Status]
 	ahead    int64 // seconds by which the newest own created_at is ahead of the clock
 	stuck    int   // number of payouts in flight beyond the longest time lock
@@ -91,6 +97,8 @@ type notice struct {
 	message   *InboundMessage // from the log, or from an outbox row that checked its address
 	address   string          // for a message from the outbox
 	reachable *bool           // for a message from the outbox
+	hash      trade.Hash      // for a message from the outbox
+	looked    *trade.HoldPhase
 	trade     trade.OrderID
 	input     trade.Input // no input if Kind is ""
 	row       uint64      // outbox row that is done
@@ -158,6 +166,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			return err
 		}
 		group.Go(func() error { e.outbox.run(ctx); return nil })
+		group.Go(func() error { e.outbox.runner.gate.survey(ctx, e.claimed, e.Node); return nil })
 		if e.ReceiptSigner != nil {
 			group.Go(func() error { return rotateReceiptKeys(ctx, e) })
 		}
@@ -253,7 +262,7 @@ func (e *Engine) remember(commits uint64) {
 // Open reads the store and decides whether it may be an old copy. Open is called once,
 // before Run.
 func (e *Engine) Open() error {
-	if err := e.Policy.Terms.Check(); err != nil {
+	if err := e.Policy.Check(); err != nil {
 		return err
 	}
 	if e.Card == nil {
@@ -270,8 +279,10 @@ func (e *Engine) Open() error {
 	}
 	e.asked = make(map[trade.OrderID]bool)
 	e.notices, e.stopped = make(chan notice, maxBatch), make(chan struct{})
-	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Clock}, e.Publisher, e.Metrics, e.send)
+	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Clock, payoutBlocks: e.Policy.PayoutBlocks,
+		gate: newPayoutGate(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee)}, e.Publisher, e.Metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Clock, e.usable, e.Card.refused
+	e.outbox.defers, e.Card.sync.deferAfter = e.Card.defers, e.DeferAfter
 	if err := e.readStore(); err != nil {
 		return fmt.Errorf("open the escrow: %w", err)
 	}
@@ -530,11 +541,14 @@ func (e *Engine) wake(ctx context.Context) error {
 	e.book.Trades(func(t *trade.Trade) {
 		frozen[t.ID] = t.Frozen
 		e.watches.sync(ctx, t)
+		e.outbox.runner.gate.sync(t, payeeOf)
 		if e.Reconcile && t.Hash != (trade.Hash{}) {
 			e.asked[t.ID] = true
 		}
 	})
 	var rows []OutboxRow
+	e.claimed = nil
+	e.outbox.runner.gate.setClosed(true)
 	e.withheld = make(map[trade.OrderID][]OutboxRow)
 	err = e.Store.Outbox(func(r OutboxRow) error {
 		if r.Inbound != nil && (e.Reconcile || r.Inbound.ProbedAt == 0) {
@@ -547,6 +561,9 @@ func (e *Engine) wake(ctx context.Context) error {
 			e.withheld[r.Trade] = append(e.withheld[r.Trade], r)
 		} else {
 			rows = append(rows, r)
+			if r.Effect.Kind == trade.FxPay {
+				e.claimed = append(e.claimed, r)
+			}
 		}
 		return nil
 	})
@@ -774,6 +791,7 @@ func (e *Engine) decideBatches(ctx context.Context, batch []notice) error {
 // notices that it processed.
 func (e *Engine) decideSome(ctx context.Context, batch []notice) (n int, err error) {
 	e.book.NodeDown = e.Card.State().Problem != NodeUsable
+	e.Card.view(func(w *syncWatch, now time.Time) { e.book.PayoutsSpared = w.spares(now) })
 	for n < len(batch) && n < maxBatch && (n == 0 || e.book.Bytes() < batchBytes) {
 		if err := e.take(batch[n]); err != nil {
 			return n, err
@@ -842,7 +860,9 @@ func (e *Engine) take(n notice) error {
 	case n.message != nil:
 		var outcome string
 		var err error
-		if n.reachable != nil {
+		if n.looked != nil {
+			outcome, err = e.book.Looked(n.row, *n.message, n.hash, *n.looked, at)
+		} else if n.reachable != nil {
 			outcome, err = e.book.Probed(n.row, *n.message, n.address, *n.reachable, at)
 		} else {
 			outcome, err = e.book.Receive(*n.message, at)
@@ -893,6 +913,7 @@ func (e *Engine) tick(ctx context.Context) error {
 	if err := e.rebind(ctx); err != nil {
 		return err
 	}
+	e.maintain(now)
 	for _, evt := range e.Events.Due(now, e.Policy) {
 		e.book.QueueEvent(evt, now.Unix())
 	}
@@ -904,17 +925,32 @@ func (e *Engine) tick(ctx context.Context) error {
 	return e.commit(ctx, true)
 }
 
+// maintain begins or ends the maintenance that the state of the Lightning node asks for. A
+// change is published at once.
+func (e *Engine) maintain(now time.Time) {
+	var next Maintenance
+	e.Card.view(func(w *syncWatch, monotonic time.Time) { next = e.book.Maintenance().next(w, e.Policy, monotonic) })
+	if e.book.SetMaintenance(next, now.Unix()) {
+		e.Logger.Warn("maintenance has changed by itself", "on", next.On, "reason", next.Reason)
+	}
+	e.Events.maintained(e.book.Maintenance().On)
+}
+
 // stamps checks whether the node's own events are dated ahead of the clock, as after a
 // clock was set back, and whether a payout is in flight beyond every time lock. No trade
 // waits for the first condition, and only the node can end the second one.
 func (e *Engine) stamps(now int64) {
 	newest, stuck := int64(0), 0
+	longest := int64(e.Policy.PayoutBlocks)
+	if longest == 0 {
+		longest = nodePayoutBlocks
+	}
 	for _, at := range e.book.head.Stamps {
 		newest = max(newest, at)
 	}
 	e.book.Trades(func(t *trade.Trade) {
 		newest = max(newest, t.StampedAt, t.Dispute.StampedAt)
-		if t.Status == message.TradeSettledHoldInvoice && t.Payout.Sent && t.HeldAt+(int64(t.Terms.CLTVBlocks)+maxPayoutBlocks)*trade.BlockSeconds < now {
+		if t.Status == message.TradeSettledHoldInvoice && t.Payout.Sent && t.HeldAt+(int64(t.Terms.CLTVBlocks)+longest)*trade.BlockSeconds < now {
 			stuck++
 		}
 	})
@@ -938,6 +974,9 @@ func (e *Engine) report() {
 	if e.book.Reconciling {
 		s.Closed = append(s.Closed, "the escrow's store may be an older copy: every open hash is being looked up")
 	}
+	if m := e.book.Maintenance(); m.On {
+		s.Closed = append(s.Closed, fmt.Sprintf("maintenance: %s", cmp.Or(m.Reason, "the operator has begun maintenance")))
+	}
 	if e.book.Paused() {
 		s.Closed = append(s.Closed, "the operator has paused new orders")
 	}
@@ -946,6 +985,9 @@ func (e *Engine) report() {
 	}
 	if e.stuck > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts are in flight for longer than their time lock allows: see `trade list`, and \"When LND's disk is full\" in docs/lightning.md", e.stuck))
+	}
+	if inFlight, waiting := e.outbox.runner.gate.numbers(); waiting > 0 {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts wait until some of the %d payouts in flight have ended", waiting, inFlight))
 	}
 	if e.ahead > stampSlack {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("published events are dated up to %d s ahead: the clock was set back", e.ahead))
@@ -998,6 +1040,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	e.outbox.add(c.Outbox)
 	for i := range c.Trades {
 		e.watches.sync(ctx, &c.Trades[i])
+		e.outbox.runner.gate.sync(&c.Trades[i], payeeOf)
 	}
 	e.answer()
 	return nil
@@ -1065,6 +1108,28 @@ func (e *Engine) Trades(ctx context.Context) (list []trade.Trade, err error) {
 		return nil
 	})
 	return list, err
+}
+
+// ErrOwnReason reports that an operator named the reason of an automatic maintenance.
+var ErrOwnReason = errors.New("the reason " + ReasonLNDUnsynced + " is the program's own")
+
+// Maintain begins or ends maintenance as an operator's decision. A maintenance that the program
+// has begun becomes the operator's.
+func (e *Engine) Maintain(ctx context.Context, on bool, reason string) error {
+	m := Maintenance{On: on, Reason: reason}
+	if !on {
+		m = Maintenance{}
+	}
+	if m.Reason == ReasonLNDUnsynced {
+		return ErrOwnReason
+	}
+	return e.Ask(ctx, func(b *TradeBook, at int64) error { b.SetMaintenance(m, at); return nil })
+}
+
+// Maintenance returns the present maintenance.
+func (e *Engine) Maintenance(ctx context.Context) (m Maintenance, err error) {
+	err = e.Ask(ctx, func(b *TradeBook, _ int64) error { m = b.Maintenance(); return nil })
+	return m, err
 }
 
 // Pause stops new trades, or allows them again. The setting survives a restart.

@@ -65,7 +65,7 @@ func (b *TradeBook) Receive(msg InboundMessage, at int64) (outcome string, err e
 	// refused message again at a better moment.
 	b.batch.seen[msg.ReplayID] = true
 	b.batch.commit.Seen = append(b.batch.commit.Seen, msg.ReplayID)
-	return b.outcome(msg, b.act(msg, at, nil))
+	return b.outcome(msg, b.act(msg, at, answers{}))
 }
 
 // Probed continues with a message that waited for the check of its address. If the message
@@ -76,7 +76,25 @@ func (b *TradeBook) Probed(row uint64, msg InboundMessage, address string, reach
 	if msg.ProbedAt != 0 && at > msg.ProbedAt+probeSeconds { // ProbedAt is 0 in rows from before rules1
 		return b.outcome(msg, trade.Refuse(message.ReasonInvalidInvoice))
 	}
-	return b.outcome(msg, b.act(msg, at, &reachable))
+	return b.outcome(msg, b.act(msg, at, answers{reachable: &reachable}))
+}
+
+// Looked continues with a message that waited for the state of a hold. If the message waited
+// too long, it is dropped and nothing changes.
+func (b *TradeBook) Looked(row uint64, msg InboundMessage, hash trade.Hash, phase trade.HoldPhase, at int64) (outcome string, err error) {
+	b.Done(row)
+	b.probes.remove(probeOf(msg, ""))
+	if at > msg.ProbedAt+probeSeconds {
+		return "dropped", nil
+	}
+	return b.outcome(msg, b.act(msg, at, answers{hash: hash, hold: &phase}))
+}
+
+// answers holds what a message has waited for.
+type answers struct {
+	reachable *bool // the address answers; nil: not asked
+	hash      trade.Hash
+	hold      *trade.HoldPhase // state of the hold of the hash; nil: not asked
 }
 
 // Skip records a message as read without processing it.
@@ -165,10 +183,12 @@ func (b *TradeBook) fresh(msg InboundMessage, at int64) error {
 	return nil
 }
 
-// act processes the message. probed is the result of the check of the message's address,
-// or nil if the address was not checked.
-func (b *TradeBook) act(msg InboundMessage, at int64, probed *bool) error {
+// act processes the message.
+func (b *TradeBook) act(msg InboundMessage, at int64, heard answers) error {
 	m := msg.Message.Message
+	if begins(m.Action) && b.head.Maintenance.On {
+		return trade.Refuse(message.ReasonMaintenanceMode)
+	}
 	if m.Check() != nil {
 		return errDrop
 	}
@@ -197,6 +217,9 @@ func (b *TradeBook) act(msg InboundMessage, at int64, probed *bool) error {
 	default:
 		return errDrop // a message that only nodes send, or one between users
 	}
+	if o, ok := m.Payload.(*message.SmallOrder); ok && m.Action == message.ActionNewOrder && o.CashuMintURL != nil {
+		return trade.Refuse(message.ReasonInvalidMintURL) // a Lightning node has no mint
+	}
 	request, err := trade.NewRequest(msg.from(), m)
 	if err != nil {
 		return err
@@ -216,10 +239,20 @@ func (b *TradeBook) act(msg InboundMessage, at int64, probed *bool) error {
 		return err
 	}
 	if in.Invoice != nil && in.Invoice.Address {
-		if probed == nil {
+		if heard.reachable == nil {
 			return b.probe(msg, t, in)
 		}
-		in.Invoice.Reachable = *probed
+		in.Invoice.Reachable = *heard.reachable
+	}
+	// The seller may have paid the invoice that is shown, although no watch has told so yet.
+	looks := m.Action == message.ActionCancel && t.Status == message.TradeWaitingPayment && t.HoldInvoice != ""
+	switch {
+	case heard.hold == nil && looks:
+		return b.look(msg, t, in)
+	case heard.hold != nil && !(looks && t.Hash == heard.hash):
+		return trade.Refuse(message.ReasonNotAllowedByStatus) // the trade went on meanwhile
+	case heard.hold != nil:
+		in.Hold.Phase = *heard.hold
 	}
 	if err := b.step(t, in); err != nil {
 		return err
@@ -232,6 +265,11 @@ func (b *TradeBook) act(msg InboundMessage, at int64, probed *bool) error {
 		return b.batch.useIndex(in.Request.From, at)
 	}
 	return nil
+}
+
+// begins reports whether an action begins a trade.
+func begins(action message.Action) bool {
+	return action == message.ActionNewOrder || action == message.ActionTakeSell || action == message.ActionTakeBuy
 }
 
 // probe requests a check of the message's address before the decision, if the message
@@ -251,6 +289,23 @@ func (b *TradeBook) probe(msg InboundMessage, t trade.Trade, in trade.Input) err
 	b.probes.add(p)
 	msg.ProbedAt = in.At
 	b.row(OutboxRow{Trade: t.ID, Effect: trade.Effect{Kind: trade.FxProbe, Text: hopeful.Text}, Inbound: &msg})
+	return nil
+}
+
+// look asks the node for the state of a trade's hold before the decision, if the message would
+// be accepted otherwise. If the node does not answer, nothing changes.
+func (b *TradeBook) look(msg InboundMessage, t trade.Trade, in trade.Input) error {
+	in.Rules = trade.CurrentRules
+	if _, _, err := trade.Step(t, in); err != nil {
+		return err
+	}
+	p := probeOf(msg, "")
+	if !b.probes.room(p) {
+		return trade.Refuse(message.ReasonTooManyRequests)
+	}
+	b.probes.add(p)
+	msg.ProbedAt = in.At
+	b.row(OutboxRow{Trade: t.ID, Effect: trade.Effect{Kind: trade.FxLook, Hash: t.Hash}, Inbound: &msg})
 	return nil
 }
 

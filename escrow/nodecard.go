@@ -47,6 +47,9 @@ type NodeCard struct {
 	asking sync.Mutex
 	asked  time.Time // time of the last answer or failure, by the monotonic clock; guarded by asking
 	wallet string    // wallet that holds the invoices of the store's trades; "" if unknown; guarded by asking
+
+	syncing sync.Mutex
+	sync    syncWatch // by the monotonic clock; guarded by syncing
 }
 
 // refusal is a call about a hold that the node refused with an unknown text.
@@ -89,9 +92,14 @@ func (c *NodeCard) ask(ctx context.Context, node Lightning, fresh time.Duration,
 	if fresh > 0 && !c.asked.IsZero() && time.Since(c.asked) < fresh {
 		return c.State()
 	}
+	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
 	defer cancel()
 	info, err := node.Info(ctx)
+	answered := err == nil && (c.wallet == "" || info.Pubkey == c.wallet)
+	if err == nil || caller.Err() == nil { // a caller that gave up says nothing about the node
+		c.view(func(w *syncWatch, now time.Time) { w.observe(now, answered, answered && info.Synced) })
+	}
 	if was := c.State().Problem; err == nil && vet != nil && was != NodeUsable && was != NodeUnsynced && was != NodeRefusing {
 		if vetErr := vet(ctx, info); errors.Is(vetErr, ErrUnavailable) || errors.Is(vetErr, ErrPermission) {
 			err = vetErr
@@ -116,6 +124,23 @@ func (c *NodeCard) ask(ctx context.Context, node Lightning, fresh time.Duration,
 		return c.put(NodeState{Problem: NodeRefusing, Detail: fmt.Sprintf("the Lightning node refuses calls: %s; look at its log and its disk", r.text)})
 	}
 	return c.put(NodeState{})
+}
+
+// view calls fn with what is known about the node's state of sync.
+func (c *NodeCard) view(fn func(w *syncWatch, now time.Time)) {
+	c.syncing.Lock()
+	defer c.syncing.Unlock()
+	fn(&c.sync, time.Now())
+}
+
+// defers returns an error if payouts wait until the node is synced.
+func (c *NodeCard) defers() (err error) {
+	c.view(func(w *syncWatch, now time.Time) {
+		if w.defers(now) {
+			err = fmt.Errorf("%w: payouts wait until the Lightning node is synced with the chain", ErrUnavailable)
+		}
+	})
+	return err
 }
 
 // put requires asking.

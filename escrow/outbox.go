@@ -84,6 +84,9 @@ const (
 	// createWorkers limits the number of hold invoices that are made at a time. Takers are
 	// strangers, and a settlement must not wait behind thousands of takers.
 	createWorkers = 32
+	// roomEvery is the interval at which a payout that waits looks for room. The node is not
+	// asked meanwhile.
+	roomEvery = 5 * time.Second
 )
 
 // outbox performs the effects of committed steps. A worker performs the rows of one trade
@@ -99,6 +102,8 @@ type outbox struct {
 	// usable returns the reason why the Lightning node must not be called, or nil. If
 	// usable is nil, every call is allowed.
 	usable func(ctx context.Context, fresh time.Duration) error
+	// defers returns the reason why payouts wait, or nil. If defers is nil, no payout waits.
+	defers func() error
 	// refused receives the error of a call about a hold that the node refused with an
 	// unknown text. May be nil.
 	refused func(error)
@@ -158,7 +163,7 @@ func (o *outbox) add(rows []OutboxRow) {
 	for _, r := range rows {
 		key := laneKey{trade: r.Trade, lane: lane(r)}
 		switch {
-		case r.Effect.Kind == trade.FxProbe:
+		case r.Effect.Kind == trade.FxProbe || r.Effect.Kind == trade.FxLook:
 			key.row = r.ID
 		case key.trade != (trade.OrderID{}):
 		case key.lane == laneEvent && r.Event != nil:
@@ -327,7 +332,11 @@ func (o *outbox) serve(ctx context.Context, q *laneQueue) {
 			q.refusals = 0
 		}
 		o.metrics.failed(row.Effect.Kind, err)
-		time.AfterFunc(backoff(q.failures), func() {
+		wait := backoff(q.failures)
+		if errors.Is(err, ErrPayoutWaits) {
+			q.failures, wait = 0, roomEvery
+		}
+		time.AfterFunc(wait, func() {
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			o.makeReady(q)
@@ -394,8 +403,14 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 		return n, nil
 	}
 	if row.Inbound != nil && row.Inbound.ProbedAt != 0 && o.clock().Unix() > row.Inbound.ProbedAt+probeSeconds {
-		n.message, n.address, n.reachable = row.Inbound, row.Effect.Text, new(bool) // the sender no longer waits for the result
-		return n, nil
+		// The sender no longer waits for the result.
+		return row.answered(n, result{}), nil
+	}
+	if k := row.Effect.Kind; (k == trade.FxPay || k == trade.FxMint) && o.defers != nil {
+		// An invoice of an address would expire while its payout waits.
+		if err := o.defers(); err != nil {
+			return n, err
+		}
 	}
 	if row.Effect.Kind == trade.FxCreateHold {
 		select {
@@ -414,7 +429,9 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 			return n, err
 		}
 	}
-	res, err := o.runner.do(ctx, row.Effect, refusals)
+	runner := o.runner
+	runner.trade = row.Trade
+	res, err := runner.do(ctx, row.Effect, refusals)
 	if err == nil && res.input.Payment.Status == trade.PaymentUnknown && o.usable != nil {
 		err = o.usable(ctx, 0) // another wallet does not know our payments
 	}
@@ -425,10 +442,19 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 		return n, err
 	}
 	n.input = res.input
-	if row.Inbound != nil {
-		n.message, n.address, n.reachable = row.Inbound, row.Effect.Text, &res.reachable
+	return row.answered(n, res), nil
+}
+
+// answered adds the message that waits in a row to its notice, with what it waited for.
+func (r OutboxRow) answered(n notice, res result) notice {
+	switch {
+	case r.Inbound == nil:
+	case r.Effect.Kind == trade.FxLook:
+		n.message, n.hash, n.looked = r.Inbound, r.Effect.Hash, &res.phase
+	default:
+		n.message, n.address, n.reachable = r.Inbound, r.Effect.Text, &res.reachable
 	}
-	return n, nil
+	return n
 }
 
 // depth returns the number of rows that wait in each lane.
@@ -444,7 +470,7 @@ func nodeClass(err error) string {
 		err  error
 		name string
 	}{
-		{ErrUnavailable, "unavailable"}, {ErrRefused, "refused"}, {ErrPermission, "permission"}, {ErrNotFound, "not_found"},
+		{ErrPayoutWaits, "waits"}, {ErrUnavailable, "unavailable"}, {ErrRefused, "refused"}, {ErrPermission, "permission"}, {ErrNotFound, "not_found"},
 		{ErrOpen, "open"}, {ErrSettled, "settled"}, {ErrCanceled, "canceled"}, {ErrExists, "exists"}, {ErrInvoice, "invoice"},
 	} {
 		if errors.Is(err, c.err) {

@@ -513,14 +513,14 @@ func TestPast21BrokenHexAndACancelThatFails(t *testing.T) { // #821
 	r.must(buyer, message.ActionTakeSell, &id, nil)
 	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	h := r.trade(id).Hash
-	r.node.down = true
+	r.hold[trade.FxCancel] = true // the node answers, and the call that cancels fails
 	r.must(buyer, message.ActionCancel, &id, nil)
 	r.status(message.TradePending, id)
 	if got := r.trade(id).Closing; len(got) != 1 || got[0] != h {
 		t.Fatalf("the queued cancel of the hold is %v", got)
 	}
-	r.node.down = false
 	r.node.pay(h) // the seller's wallet paid before the cancel
+	delete(r.hold, trade.FxCancel)
 	r.settle()
 	if r.node.holds[h].state.Phase != trade.HoldCanceled || r.node.heldMsat != 0 || len(r.trade(id).Closing) != 0 {
 		t.Error("the seller's sats are still held")

@@ -23,6 +23,12 @@ type effectRunner struct {
 	node      Lightning
 	addresses Addresses
 	clock     func() time.Time // nil: the system clock
+	// payoutBlocks is Policy.PayoutBlocks. A blinded path or a route hint adds its own blocks,
+	// which the rule about the invoice's last hop does not see.
+	payoutBlocks uint32
+	gate         *payoutGate                // nil: no limit
+	payee        func(bolt11 string) string // nil: payeeOf
+	trade        trade.OrderID              // the trade of the effect
 }
 
 func (r effectRunner) now() int64 {
@@ -35,7 +41,8 @@ func (r effectRunner) now() int64 {
 // result is the result of an effect: an input for its trade, unless Kind is "".
 type result struct {
 	input     trade.Input
-	reachable bool // FxProbe
+	reachable bool            // FxProbe
+	phase     trade.HoldPhase // FxLook
 }
 
 // do performs one effect. An effect may be repeated without harm after any earlier event,
@@ -56,7 +63,19 @@ func (r effectRunner) do(ctx context.Context, e trade.Effect, refusals int) (res
 		return r.pay(ctx, e, refusals)
 	case trade.FxTrack:
 		return r.track(ctx, e)
+	case trade.FxLook:
+		state, err := r.node.LookupHold(ctx, e.Hash)
+		if errors.Is(err, ErrNotFound) {
+			state.Phase, err = trade.HoldCanceled, nil
+		}
+		if err != nil {
+			return result{}, fmt.Errorf("look up a hold: %w", err)
+		}
+		return result{phase: state.Phase}, nil
 	case trade.FxMint:
+		if err := r.gate.room(r.trade); err != nil {
+			return result{}, fmt.Errorf("mint: %w", err)
+		}
 		bolt11, err := r.addresses.Mint(ctx, e.Text, e.AmountSats)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -82,10 +101,8 @@ func news(in trade.Input) result { return result{input: in} }
 // moment.
 const refusalsBelieved = 8
 
-// maxPayoutBlocks limits how long a payout can be locked over all hops. A blinded path or
-// a route hint adds its own blocks, which the rule about the invoice's last hop does not
-// see.
-const maxPayoutBlocks = 1008
+// nodePayoutBlocks is LND's own limit of the time lock of a payment.
+const nodePayoutBlocks = 2016
 
 func (r effectRunner) createHold(ctx context.Context, e trade.Effect, refusals int) (result, error) {
 	bolt11, err := r.node.CreateHold(ctx, HoldRequest{
@@ -238,10 +255,20 @@ func (r effectRunner) pay(ctx context.Context, e trade.Effect, refusals int) (re
 		}
 		return state.Status == trade.PaymentInFlight || state.Status == trade.PaymentSucceeded, nil
 	}
+	payee := r.payee
+	if payee == nil {
+		payee = payeeOf
+	}
+	if err := r.gate.still(r.trade, e.Hash, payee(e.Text)); err != nil {
+		return result{}, fmt.Errorf("pay: %w", err)
+	}
 	if yes, err := under(); yes || err != nil {
 		return sent, err
 	}
-	err := r.node.Pay(ctx, Payment{Bolt11: e.Text, AmountSats: e.AmountSats, MaxFeeSats: e.MaxFeeSats, MaxCLTVBlocks: maxPayoutBlocks})
+	if err := r.gate.enter(r.trade, e.Hash, payee(e.Text)); err != nil {
+		return result{}, fmt.Errorf("pay: %w", err)
+	}
+	err := r.node.Pay(ctx, Payment{Bolt11: e.Text, AmountSats: e.AmountSats, MaxFeeSats: e.MaxFeeSats, MaxCLTVBlocks: r.payoutBlocks})
 	switch {
 	case err == nil, errors.Is(err, ErrExists):
 		return sent, nil
@@ -252,7 +279,8 @@ func (r effectRunner) pay(ctx context.Context, e trade.Effect, refusals int) (re
 		if yes, err := under(); yes || err != nil {
 			return sent, err
 		}
-		return news(trade.Input{Kind: trade.InPayRefused, Hash: e.Hash, Attempt: e.Attempt}), nil
+		// The invoice may have expired while the payout waited for room.
+		return news(trade.Input{Kind: trade.InPayRefused, Hash: e.Hash, Attempt: e.Attempt, Deferred: r.gate.waited(r.trade, e.Hash)}), nil
 	}
 	return result{}, fmt.Errorf("pay: %w", err)
 }

@@ -3,6 +3,7 @@ package escrow
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"math"
@@ -26,6 +27,35 @@ type PriceSource interface {
 	Fetch(ctx context.Context) (map[string]float64, error)
 }
 
+// CrossSource is a PriceSource that does not know bitcoin. Its Fetch returns the price of one
+// US dollar, which Prices multiplies by the price of bitcoin in dollars of the same poll.
+type CrossSource interface {
+	PriceSource
+	Cross() bool // true if Fetch returns prices of the dollar
+}
+
+// Peg is the fixed price of a code that is no money of a state.
+type Peg struct {
+	Fiat string // code to which one unit is pegged, one to one; "" for bitcoin
+}
+
+// satsPerBTC is the price of one bitcoin in a code that is pegged to bitcoin: the amounts are
+// sats.
+const satsPerBTC = 100_000_000
+
+// pegs are the codes that Prices.Pegged may name.
+var pegs = map[string]Peg{"USDT": {"USD"}, "USDC": {"USD"}, "DOC": {"USD"}, "BTC": {}, "LBTC": {}, "RBTC": {}}
+
+// CheckPegged returns an error if a code has no known peg.
+func CheckPegged(codes []string) error {
+	for _, code := range codes {
+		if _, ok := pegs[code]; !ok {
+			return fmt.Errorf("%q has no known peg: name some of %s", code, strings.Join(slices.Sorted(maps.Keys(pegs)), ", "))
+		}
+	}
+	return nil
+}
+
 // Prices polls several sources and answers from memory. Its fields are set before Run.
 // Quote and Rates are safe for concurrent use.
 type Prices struct {
@@ -33,6 +63,9 @@ type Prices struct {
 	// Nodes are the pubkeys of nodes whose published rates are used if no source knows a
 	// currency. These rates are never published again.
 	Nodes []string
+	// Pegged are codes that are quoted by their peg and by no source: USDT, USDC and DOC as USD,
+	// and BTC, LBTC and RBTC in sats. Empty: none.
+	Pegged []string
 
 	Interval  time.Duration // between polls; 0: five minutes; at least one minute
 	Staleness time.Duration // age at which a price is no longer used; 0: half an hour
@@ -119,18 +152,32 @@ func (p *Prices) Poll(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
-	offers := make(map[string][]offer)
+	offers, crosses := make(map[string][]offer), make(map[string][]offer)
 	for i, s := range p.Sources {
 		if !asked[i] {
 			continue
 		}
-		clean := cleanPrices(answers[i])
-		if errs[i] == nil && len(clean) == 0 {
-			errs[i] = errors.New("no price in the answer")
+		var clean map[string]float64
+		if errs[i] == nil {
+			if clean = cleanPrices(answers[i]); len(clean) == 0 {
+				errs[i] = errors.New("no price in the answer")
+			}
 		}
 		p.judge(s.Name(), errs[i], now)
+		into := offers
+		if c, ok := s.(CrossSource); ok && c.Cross() {
+			into = crosses
+		}
 		for code, value := range clean {
-			offers[code] = append(offers[code], offer{s.Name(), value})
+			into[code] = append(into[code], offer{s.Name(), value})
+		}
+	}
+	// Without a price of the dollar in this poll, the crossed currencies keep their last price.
+	if dollar, _ := aggregate(offers["USD"], p.outlier()); dollar > 0 {
+		for code, list := range crosses {
+			for _, o := range list {
+				offers[code] = append(offers[code], offer{o.source, o.value * dollar})
+			}
 		}
 	}
 	p.keep(offers, now)
@@ -174,10 +221,15 @@ func (p *Prices) keep(offers map[string][]offer, now time.Time) {
 		p.known[code] = price{value: value, at: now, contributors: from}
 		p.polled = now
 	}
-	for code, value := range p.fromNodes(now) {
-		if old, ok := p.known[code]; !ok || old.fromNodes || now.Sub(old.at) > p.staleness() {
-			p.known[code] = price{value: value, at: now, contributors: []string{"nostr"}, fromNodes: true}
+	for code, rate := range p.fromNodes(now) {
+		old, ok := p.known[code]
+		switch {
+		case ok && !old.fromNodes && !p.stale(old.at, now):
+			continue
+		case ok && old.fromNodes && rate.at.Before(old.at) && !old.at.After(now):
+			continue // an older table must not bring an older price back
 		}
+		p.known[code] = rate
 	}
 }
 
@@ -189,6 +241,13 @@ func (p *Prices) outlier() float64 {
 }
 
 func (p *Prices) staleness() time.Duration { return orElse(p.Staleness, 30*time.Minute) }
+
+// stale reports whether a price is too old. A price that is dated far ahead is from before the
+// clock was set back, and says nothing.
+func (p *Prices) stale(at, now time.Time) bool {
+	age := now.Sub(at)
+	return age > p.staleness() || -age > p.staleness()
+}
 
 // aggregate returns one price for the offers of several sources. For two offers this is
 // the mean. For more offers this is the mean of the offers near the median.
@@ -236,6 +295,9 @@ func (p *Prices) Hear(evt *nostr.Event) {
 	if err != nil {
 		return // not a table of rates
 	}
+	if r.CreatedAt.Time().After(p.Clock().Add(clockSlack * time.Second)) {
+		return // it would keep out every later table until its time
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.heard == nil {
@@ -247,9 +309,10 @@ func (p *Prices) Hear(evt *nostr.Event) {
 }
 
 // fromNodes returns the current rates of the trusted nodes. A table that is from the
-// future, too old or expired is ignored. fromNodes requires mu.
-func (p *Prices) fromNodes(now time.Time) map[string]float64 {
-	offers := make(map[string][]offer)
+// future, too old or expired is ignored. A rate is dated by the newest table that it is made
+// of, so that no poll renews it. fromNodes requires mu.
+func (p *Prices) fromNodes(now time.Time) map[string]price {
+	offers, dates := make(map[string][]offer), make(map[string]time.Time)
 	for _, node := range p.Nodes {
 		r, ok := p.heard[node]
 		at := r.CreatedAt.Time()
@@ -258,11 +321,15 @@ func (p *Prices) fromNodes(now time.Time) map[string]float64 {
 		}
 		for code, value := range cleanPrices(r.BTC) {
 			offers[code] = append(offers[code], offer{node, value})
+			if at.After(dates[code]) {
+				dates[code] = at
+			}
 		}
 	}
-	rates := make(map[string]float64)
+	rates := make(map[string]price)
 	for code, list := range offers {
-		rates[code], _ = aggregate(list, p.outlier())
+		value, _ := aggregate(list, p.outlier())
+		rates[code] = price{value: value, at: dates[code], contributors: []string{"nostr"}, fromNodes: true}
 	}
 	return rates
 }
@@ -271,11 +338,17 @@ func (p *Prices) fromNodes(now time.Time) map[string]float64 {
 func (p *Prices) Quote(fiat string, at int64) trade.Quote {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	known, ok := p.known[strings.ToUpper(fiat)]
+	code := strings.ToUpper(fiat)
+	if slices.Contains(p.Pegged, code) {
+		if code = pegs[code].Fiat; code == "" {
+			return trade.Quote{Price: satsPerBTC}
+		}
+	}
+	known, ok := p.known[code]
 	if !ok {
 		return trade.Quote{}
 	}
-	return trade.Quote{Price: known.value, Stale: time.Unix(at, 0).Sub(known.at) > p.staleness()}
+	return trade.Quote{Price: known.value, Stale: p.stale(known.at, time.Unix(at, 0))}
 }
 
 // Rates returns the table to publish: fresh prices of our own sources.
@@ -292,7 +365,7 @@ func (p *Prices) Rates(now time.Time) (mostro.Rates, bool) {
 	}
 	sources := make(map[string]bool)
 	for code, known := range p.known {
-		if known.fromNodes || now.Sub(known.at) > p.staleness() {
+		if known.fromNodes || p.stale(known.at, now) {
 			continue
 		}
 		r.BTC[code] = known.value

@@ -19,9 +19,11 @@ type HTTPSource struct {
 	URL      string   // base URL; "" for the provider's own
 	Mirrors  []string // asked in turn if the address before fails or does not answer
 	APIKey   string   // CoinGecko
+	Token    string   // El Toque
 	Only     []string // currencies; empty: all
 	Except   []string
-	Client   *http.Client // nil: the transport of http.DefaultClient, without redirects to other hosts
+	Now      func() time.Time // for El Toque; nil: the system clock
+	Client   *http.Client     // nil: the transport of http.DefaultClient, without redirects to other hosts
 }
 
 // Providers are the sources that HTTPSource knows.
@@ -30,6 +32,7 @@ const (
 	CoinGecko   = "coingecko"
 	CurrencyAPI = "currency_api"
 	Blockchain  = "blockchain"
+	ElToque     = "eltoque" // the informal market of Cuba: CUP and MLC, by the dollar
 )
 
 // coinGeckoFiats are the requested currencies, because CoinGecko has no request for all
@@ -51,6 +54,8 @@ func providerOf(name string) (provider, bool) {
 		return provider{"https://cdn.jsdelivr.net/npm/@fawazahmed0/currency-api@latest/v1", "/currencies/btc.min.json", readNested("btc")}, true
 	case Blockchain:
 		return provider{"https://blockchain.info", "/ticker", readTicker}, true
+	case ElToque:
+		return provider{"https://tasas.eltoque.com", "/v1/trmi", readElToque}, true
 	}
 	return provider{}, false
 }
@@ -59,6 +64,9 @@ func providerOf(name string) (provider, bool) {
 func (s HTTPSource) Check() error {
 	if _, ok := providerOf(s.Provider); !ok {
 		return fmt.Errorf("unknown price provider %q", s.Provider)
+	}
+	if s.Provider == ElToque && s.Token == "" {
+		return errors.New("price provider eltoque: it needs a token")
 	}
 	if len(s.Only) > 0 && len(s.Except) > 0 {
 		return fmt.Errorf("price provider %s: only and except cannot both be set", s.Provider)
@@ -73,6 +81,16 @@ func (s HTTPSource) Check() error {
 
 // Name returns the provider's id.
 func (s HTTPSource) Name() string { return s.Provider }
+
+// Cross reports whether the provider's prices are of the dollar and not of bitcoin.
+func (s HTTPSource) Cross() bool { return s.Provider == ElToque }
+
+func (s HTTPSource) now() time.Time {
+	if s.Now == nil {
+		return time.Now()
+	}
+	return s.Now()
+}
 
 // Fetch asks the provider, and its mirrors in turn. Each address has an equal share of the
 // time until ctx ends, so that an address that hangs does not use up the time of the next
@@ -128,6 +146,12 @@ func (s HTTPSource) get(ctx context.Context, address string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, fmt.Errorf("price request: %w", err)
+	}
+	if s.Provider == ElToque {
+		// The answer is the newest table of the time asked for, which must be less than a day.
+		now := s.now().UTC()
+		req.URL.RawQuery = url.Values{"date_from": {now.Add(-23 * time.Hour).Format(time.DateTime)}, "date_to": {now.Format(time.DateTime)}}.Encode()
+		req.Header.Set("Authorization", "Bearer "+s.Token)
 	}
 	if s.APIKey != "" && s.Provider == CoinGecko {
 		header := "x-cg-demo-api-key"
@@ -198,6 +222,24 @@ func readTicker(body []byte) (map[string]float64, error) {
 		*v = row.Last
 		return err
 	}), nil
+}
+
+// readElToque parses {"tasas": {"USD": 490.0, "MLC": 200.0, ...}, ...}, whose values are CUP for
+// one unit. The result is in units for one dollar.
+func readElToque(body []byte) (map[string]float64, error) {
+	pesos, err := readNested("tasas")(body)
+	if err != nil {
+		return nil, err
+	}
+	dollar := pesos["USD"]
+	if dollar <= 0 {
+		return nil, errors.New("price answer: no dollar in it")
+	}
+	prices := map[string]float64{"CUP": dollar}
+	if mlc := pesos["MLC"]; mlc > 0 {
+		prices["MLC"] = dollar / mlc
+	}
+	return prices, nil
 }
 
 func numbers(rates map[string]json.RawMessage, read func(json.RawMessage, *float64) error) map[string]float64 {

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -271,5 +272,130 @@ func TestIsMoney(t *testing.T) {
 		if got := isMoney(code); got != want {
 			t.Errorf("%q: %v, want %v", code, got, want)
 		}
+	}
+}
+
+// A price of another node is dated by its event: no poll renews it, and an older table of
+// another node does not bring an older price back.
+func TestRatesOfNodesAreDatedByTheirEvent(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	one, two := strings.Repeat("a", 64), strings.Repeat("b", 64)
+	p := &Prices{Nodes: []string{one, two}, Clock: func() time.Time { return now }}
+	hear := func(author string, age time.Duration, price int) {
+		evt := &nostr.Event{Kind: mostro.KindAppData, PubKey: author, CreatedAt: nostr.Timestamp(now.Add(-age).Unix()), Content: fmt.Sprintf(`{"BTC":{"CUP":%d}}`, price),
+			Tags: nostr.Tags{{"d", "mostro-rates"}, {"expiration", fmt.Sprint(now.Add(time.Hour).Unix())}}}
+		evt.ID = evt.GetID()
+		p.Hear(evt)
+	}
+	quote := func(price float64, stale bool) {
+		t.Helper()
+		p.Poll(t.Context())
+		if q := p.Quote("CUP", now.Unix()); q.Price != price || q.Stale != stale {
+			t.Errorf("CUP at %+v, want %v, stale %v", q, price, stale)
+		}
+	}
+	hear(one, 20*time.Minute, 7_000_000)
+	quote(7_000_000, false)
+	now = now.Add(11 * time.Minute)
+	quote(7_000_000, true) // the table is 31 minutes old, however often it was polled
+	hear(one, time.Minute, 8_000_000)
+	quote(8_000_000, false)
+	p.heard = nil
+	hear(two, 10*time.Minute, 5_000_000)
+	quote(8_000_000, false)
+	now = now.Add(5 * time.Minute)
+	hear(two, 0, 6_000_000)
+	quote(6_000_000, false)
+	// A table of the future does not keep out those that follow.
+	hear(two, -time.Hour, 1_000_000)
+	now = now.Add(time.Minute)
+	hear(two, 0, 6_500_000)
+	quote(6_500_000, false)
+	// The clock is set back by a day: the price is of a time that has not come.
+	now = now.Add(-24 * time.Hour)
+	quote(6_500_000, true)
+}
+
+func TestPeggedCodes(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	own := &fakeSource{name: "own", prices: map[string]float64{"USD": 50_000, "USDT": 1, "BTC": 1}}
+	p := &Prices{Sources: []PriceSource{own}, Pegged: []string{"USDT", "DOC", "LBTC"}, Clock: func() time.Time { return now }}
+	for code, want := range map[string]trade.Quote{"LBTC": {Price: 100_000_000}, "USDT": {}, "RBTC": {}} {
+		if q := p.Quote(code, now.Unix()); q != want {
+			t.Errorf("%s at %+v before the first poll", code, q)
+		}
+	}
+	p.Poll(t.Context())
+	for code, want := range map[string]float64{"USDT": 50_000, "usdt": 50_000, "DOC": 50_000, "LBTC": 100_000_000, "USDC": 0, "BTC": 0, "RBTC": 0} {
+		if q := p.Quote(code, now.Unix()); q.Price != want || q.Stale {
+			t.Errorf("%s at %+v, want %v", code, q, want)
+		}
+	}
+	later := now.Add(31 * time.Minute).Unix()
+	if !p.Quote("USDT", later).Stale || p.Quote("LBTC", later).Stale {
+		t.Error("a peg to the dollar is as old as the dollar, and a peg to bitcoin never old")
+	}
+	if CheckPegged([]string{"USDT", "BTC"}) != nil || CheckPegged([]string{"USDD"}) == nil || CheckPegged([]string{"USD"}) == nil {
+		t.Error("the codes are not checked")
+	}
+}
+
+// El Toque knows the dollar, not bitcoin. It fails alone, and its token goes to it alone.
+func TestElToque(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	var leaked atomic.Bool
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { leaked.Store(r.Header.Get("Authorization") != "") }))
+	defer other.Close()
+	answer := `{"tasas":{"USD":490.0,"MLC":200.0,"ECU":null,"BTC":1},"date":"2026-11-30","hour":7}`
+	status := http.StatusOK
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		from, err := time.Parse(time.DateTime, r.URL.Query().Get("date_from"))
+		to, err2 := time.Parse(time.DateTime, r.URL.Query().Get("date_to"))
+		if err != nil || err2 != nil || !to.Equal(now) || to.Sub(from) >= 24*time.Hour || to.Sub(from) < 20*time.Hour {
+			t.Errorf("asked from %s to %s", from, to)
+		}
+		if r.Header.Get("Authorization") != "Bearer secret-token" || r.URL.Path != "/v1/trmi" {
+			t.Errorf("%s with %q", r.URL.Path, r.Header.Get("Authorization"))
+		}
+		if status == http.StatusFound {
+			http.Redirect(rw, r, other.URL, status)
+			return
+		}
+		rw.WriteHeader(status)
+		fmt.Fprint(rw, answer)
+	}))
+	defer server.Close()
+	own := &fakeSource{name: "own", prices: map[string]float64{"USD": 50_000}}
+	toque := HTTPSource{Provider: ElToque, URL: server.URL, Token: "secret-token", Now: func() time.Time { return now }}
+	p := &Prices{Sources: []PriceSource{toque, own}, Clock: func() time.Time { return now }, Failures: 100}
+	quotes := func(usd, cup, mlc float64) {
+		t.Helper()
+		p.Poll(t.Context())
+		for code, want := range map[string]float64{"USD": usd, "CUP": cup, "MLC": mlc, "EUR": 0} {
+			if q := p.Quote(code, now.Unix()); math.Abs(q.Price-want) > 1e-6*want {
+				t.Errorf("%s at %+v, want %v", code, q, want)
+			}
+		}
+	}
+	quotes(50_000, 24_500_000, 122_500)
+	own.prices["USD"] = 60_000
+	quotes(60_000, 29_400_000, 147_000)
+	own.err = errors.New("down") // no dollar in this poll: the last prices stay
+	answer = `{"tasas":{"USD":500.0,"MLC":200.0}}`
+	quotes(60_000, 29_400_000, 147_000)
+	own.err, own.prices["USD"] = nil, 70_000
+	for _, bad := range []string{"nonsense", `{"tasas":{"MLC":200.0}}`, `{"tasas":{"USD":-1}}`, `{}`} {
+		answer = bad
+		quotes(70_000, 29_400_000, 147_000)
+	}
+	for _, s := range []int{http.StatusUnauthorized, http.StatusFound} {
+		status = s
+		quotes(70_000, 29_400_000, 147_000)
+	}
+	if leaked.Load() {
+		t.Error("the token went to another host")
+	}
+	if (HTTPSource{Provider: ElToque}).Check() == nil || toque.Check() != nil {
+		t.Error("the token is not checked")
 	}
 }

@@ -69,7 +69,9 @@ func (p probe) known() probe { p.site, p.party = "", false; return p }
 
 // ofParty reports whether a waiting message is from a party of its trade. Step has checked
 // this before the message began to wait.
-func (msg InboundMessage) ofParty() bool { return msg.Message.Action == message.ActionAddInvoice }
+func (msg InboundMessage) ofParty() bool {
+	return msg.Message.Action == message.ActionAddInvoice || msg.Message.Action == message.ActionCancel
+}
 
 // room reports whether another message may wait.
 func (s *probes) room(p probe) bool {

@@ -38,6 +38,7 @@ type EventBuilder struct {
 	InfoEvery, RelaysEvery time.Duration
 
 	profiled         bool
+	maintenance      bool // no new trade begins
 	infoAt, relaysAt time.Time
 	ratesAt          int64
 }
@@ -52,6 +53,9 @@ func (b *EventBuilder) Order(t trade.Trade, p Policy) *nostr.Event {
 		PublishedAt: nostr.Timestamp(t.CreatedAt), ExpiresAt: nostr.Timestamp(t.ExpiresAt),
 		Expiration: nostr.Timestamp(t.StampedAt + p.OrderDays*86400),
 		Link:       mostro.OrderLink(t.ID.String(), b.Relays, b.Pubkey),
+	}
+	if t.Bucket == mostro.StatusPending && t.Range() {
+		amount = 0 // the taker chooses the amount
 	}
 	low, high := mostro.DecimalOf(t.FiatAmount), mostro.DecimalOf(t.FiatAmount)
 	if t.Bucket == mostro.StatusPending {
@@ -147,6 +151,13 @@ func (b *EventBuilder) Due(now time.Time, p Policy) []*nostr.Event {
 	return events
 }
 
+// maintained sets whether no new trade begins. A change makes the description due.
+func (b *EventBuilder) maintained(on bool) {
+	if b.maintenance != on {
+		b.maintenance, b.infoAt = on, time.Time{}
+	}
+}
+
 func orElse(d, otherwise time.Duration) time.Duration {
 	if d > 0 {
 		return d
@@ -176,7 +187,7 @@ func (b *EventBuilder) Info(p Policy) nostr.Event {
 		HoldInvoiceWindowSeconds: whole(t.HoldSeconds()), HoldInvoiceCLTVDelta: whole(int64(t.CLTVBlocks)),
 		InvoiceWindowSeconds: whole(t.InvoiceSeconds),
 		EscrowMode:           "lightning", EscrowDeadlineMarginBlocks: whole(int64(t.MarginBlocks)),
-		Bond: &mostro.BondPolicy{Enabled: false}, Maintenance: new(false),
+		Bond: &mostro.BondPolicy{Enabled: false}, Maintenance: &b.maintenance,
 	}
 	if n, ok := b.node(); ok {
 		info.LND = &mostro.LightningNode{

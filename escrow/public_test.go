@@ -87,7 +87,11 @@ func TestOrderEvent(t *testing.T) {
 			t.Errorf("the event contains %s", secret)
 		}
 	}
-	tr.Bucket, tr.FiatAmount, tr.AmountSats = mostro.StatusInProgress, 50, 49_000
+	tr.AmountSats = 49_000
+	if o, err := mostro.ParseOrder(events.Order(tr, DefaultPolicy())); err != nil || *o.AmountSats != 0 {
+		t.Errorf("a pending range shows an amount: %+v %v", o, err)
+	}
+	tr.Bucket, tr.FiatAmount = mostro.StatusInProgress, 50
 	evt = events.Order(tr, DefaultPolicy())
 	o, err = mostro.ParseOrder(evt)
 	if err != nil || o.PublishedAt != 1_789_999_000 || *o.AmountSats != 49_000 || o.FiatAmount.Min.String() != "50" || o.FiatAmount.Max.String() != "50" || o.Link != "" {

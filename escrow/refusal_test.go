@@ -212,7 +212,7 @@ func TestTakeRefusals(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(*trade.Destination){
 		"of another chain":       func(d *trade.Destination) { d.ChainOK = false },
-		"with too long a lock":   func(d *trade.Destination) { d.FinalCLTV = 433 },
+		"with too long a lock":   func(d *trade.Destination) { d.FinalCLTV = 145 },
 		"without a payment hash": func(d *trade.Destination) { d.Hash = trade.Hash{} },
 	} {
 		t.Run("invoice "+name, func(t *testing.T) {
@@ -225,7 +225,7 @@ func TestTakeRefusals(t *testing.T) {
 	t.Run("invoice with the longest lock allowed", func(t *testing.T) {
 		r := newRig(t)
 		id := r.order(r.someone(), message.SmallOrder{})
-		r.book.Decode = func(text string) trade.Destination { d := simDecode(text); d.FinalCLTV = 432; return d }
+		r.book.Decode = func(text string) trade.Destination { d := simDecode(text); d.FinalCLTV = 144; return d }
 		r.must(r.someone(), take, &id, r.bolt11For(id, 99_700_000, 7200))
 	})
 	t.Run("invoice that another trade is paid by", func(t *testing.T) {

@@ -31,6 +31,7 @@ type rig struct {
 	// disputes lists the published statuses of disputes.
 	disputes []message.DisputeStatus
 	policy   Policy
+	gate     *payoutGate // nil: no limit
 }
 
 func newRig(tb testing.TB) *rig {
@@ -92,8 +93,14 @@ func (r *rig) commit() {
 	if bugs := r.book.batch.bugs; len(bugs) > 0 {
 		r.tb.Fatal(bugs)
 	}
-	if err := r.store.Commit(r.book.Take()); err != nil {
+	c := r.book.Take()
+	if err := r.store.Commit(c); err != nil {
 		r.tb.Fatal(err)
+	}
+	for i := range c.Trades {
+		if r.gate != nil {
+			r.gate.sync(&c.Trades[i], simPayee)
+		}
 	}
 }
 
@@ -150,9 +157,16 @@ func (r *rig) perform(row OutboxRow) bool {
 	case trade.FxPublishDispute:
 		r.disputes = append(r.disputes, message.DisputeStatus(row.Event.Content))
 	default:
-		res, err := effectRunner{node: r.node, addresses: r.node}.do(context.Background(), row.Effect, 0)
+		res, err := effectRunner{node: r.node, addresses: r.node, gate: r.gate, payee: simPayee, trade: row.Trade}.do(context.Background(), row.Effect, 0)
 		if err != nil {
 			return false
+		}
+		if row.Effect.Kind == trade.FxLook {
+			if _, err := r.book.Looked(row.ID, *row.Inbound, row.Effect.Hash, res.phase, r.node.now); err != nil {
+				r.tb.Fatal(err)
+			}
+			r.commit()
+			return true
 		}
 		if row.Inbound != nil {
 			if _, err := r.book.Probed(row.ID, *row.Inbound, row.Effect.Text, res.reachable, r.node.now); err != nil {

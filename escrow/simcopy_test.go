@@ -22,6 +22,7 @@ func (s *sim) putBack() {
 	s.count.rollbacks++
 	s.store, s.backup = s.backup, nil
 	s.store.head.Copied = true
+	s.operators = s.store.head.Maintenance.On && !s.store.head.Maintenance.Automatic
 	s.store.failBefore, s.store.failAfter = false, false
 	s.generation++
 	s.behind = uint64(len(s.log))
@@ -32,6 +33,7 @@ func (s *sim) putBack() {
 	}
 	clear(s.undeliver) // new rows are numbered from the last row of the copy
 	clear(s.probed)
+	clear(s.stale) // a message that waited too long is read again
 	for _, row := range s.store.outbox {
 		if row.Inbound != nil {
 			s.probed[row.ID] = row.Inbound.ProbedAt

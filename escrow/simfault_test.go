@@ -45,7 +45,7 @@ func (s *sim) downtime() {
 		s.node.now, s.node.height, left = s.node.now+step, s.node.height+1, left-step
 		s.node.expire(s.aged)
 	}
-	s.stopped, s.node.down = false, false
+	s.stopped, s.node.down, s.node.unsynced, s.sick = false, false, false, 0
 	s.outage = s.node.now
 	s.count.downtimes++
 	s.start()
@@ -211,7 +211,7 @@ func (c *simCount) faults() map[string]int {
 	return map[string]int{
 		"an input that cannot be written": c.uncommitted, "a batch that is full": c.full, "a store put back from a copy": c.rollbacks, "a message read again": c.twice,
 		"a trade that a copy lost": c.lost, "a frozen trade that is paid already": c.abandoned, "downtime": c.downtimes, "a clock that was set back": c.clockBack, "a message that waited too long for its address": c.stale,
-		"an event that is refused for good": c.undelivered, "a message after one that was refused": c.afterUndelivered,
+		"a payout that waits": c.waits, "a timeout of a shown invoice": c.timeouts, "a cancel that waits for the node": c.looked, "a cancel after the payment": c.lateCancels, "a message in maintenance": c.maintained, "maintenance that begins by itself": c.automatic, "a failure that does not count": c.spared, "an event that is refused for good": c.undelivered, "a message after one that was refused": c.afterUndelivered,
 	}
 }
 
@@ -277,6 +277,11 @@ func (s *sim) setAside(in simInput) {
 func (s *sim) resume() {
 	if s.reconciling {
 		return
+	}
+	if s.operators {
+		s.operators = false
+		s.book.SetMaintenance(Maintenance{}, s.clock())
+		s.batch()
 	}
 	frozen := false
 	for _, id := range s.order {

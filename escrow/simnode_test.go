@@ -21,8 +21,10 @@ type simNode struct {
 	now    int64
 	height uint32
 	down   bool
-	lossy  bool // if set, answers get lost
-	fickle bool // if set, some payments are refused, and addresses fail
+	// If unsynced is set, the node answers that it is not synced with the chain.
+	unsynced bool
+	lossy    bool // if set, answers get lost
+	fickle   bool // if set, some payments are refused, and addresses fail
 	// If refusing is set, the node refuses new holds and payments with an unknown text.
 	// refused counts the consecutive refusals by hash.
 	refusing bool
@@ -60,6 +62,11 @@ func simInvoice(h trade.Hash, msat, expires int64, order string) string {
 	return fmt.Sprintf("lnsim:%s:%d:%d:%s", h, msat, expires, order)
 }
 
+// simFarInvoice returns a simInvoice whose last hop needs one block more than is allowed.
+func simFarInvoice(h trade.Hash, msat, expires int64, order string) string {
+	return "lnfar" + strings.TrimPrefix(simInvoice(h, msat, expires, order), "lnsim")
+}
+
 // simDecode distinguishes destinations as the real decoder does.
 func simDecode(text string) trade.Destination {
 	d := trade.Destination{Text: text}
@@ -68,7 +75,7 @@ func simDecode(text string) trade.Destination {
 		return d
 	}
 	parts := strings.Split(text, ":")
-	if len(parts) != 5 || parts[0] != "lnsim" {
+	if len(parts) != 5 || parts[0] != "lnsim" && parts[0] != "lnfar" {
 		return d
 	}
 	h, err := trade.ParseHash(parts[1])
@@ -76,6 +83,9 @@ func simDecode(text string) trade.Destination {
 		return d
 	}
 	d.Parsed, d.Hash, d.ChainOK, d.FinalCLTV = true, h, true, 40
+	if parts[0] == "lnfar" {
+		d.FinalCLTV = 145
+	}
 	d.AmountMsat, _ = strconv.ParseInt(parts[2], 10, 64)
 	d.ExpiresAt, _ = strconv.ParseInt(parts[3], 10, 64)
 	return d
@@ -103,7 +113,7 @@ func (n *simNode) Info(context.Context) (NodeInfo, error) {
 	if n.down {
 		return NodeInfo{}, ErrUnavailable
 	}
-	return NodeInfo{Network: Regtest, Height: n.height, Synced: true, HoldExpiryDelta: 18}, nil
+	return NodeInfo{Network: Regtest, Height: n.height, Synced: !n.unsynced, HoldExpiryDelta: 18}, nil
 }
 
 func (n *simNode) CreateHold(_ context.Context, in HoldRequest) (string, error) {
@@ -321,6 +331,9 @@ func (n *simNode) Mint(_ context.Context, address string, amountSats int64) (str
 	order, _, _ := strings.Cut(address, "@")
 	if made := n.makers[address]; made != "" {
 		order = made
+	}
+	if n.fickle && n.rng.IntN(20) == 0 {
+		return simFarInvoice(h, msat, n.now+120, order), nil
 	}
 	return simInvoice(h, msat, n.now+120, order), nil
 }

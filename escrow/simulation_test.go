@@ -146,6 +146,8 @@ type sim struct {
 	sleepy  bool  // if set, users forget their trades after the sats are held
 	stopped bool  // if set, the program does not run while the world continues
 	skew    int64 // seconds by which the program's clock is ahead
+	sync    syncWatch
+	sick    int64 // true time since which the node has not answered, or was not synced; 0: it is synced
 	skewed  int64 // true time at which the clock was last far off
 	ticked  int64 // time of the last commit by the program's clock
 
@@ -158,6 +160,7 @@ type sim struct {
 	sighted     map[trade.Hash]int     // the generation in which the program last learned that a hold is accepted
 	known       map[string]simDerived  // by replay id
 	nonces      map[string]trade.Hash  // of hold invoices
+	operators   bool                   // an operator's maintenance is on
 	abandoned   map[trade.OrderID]bool // frozen trades that are paid already, so that no command applies
 	inputs      []simInput             // of the present batch
 	dropped     map[uint64]bool        // rows whose result could not be committed; this process does not execute them again
@@ -210,8 +213,14 @@ func newSim(seed uint64, mirror *DB) *sim {
 	s.store.mirror = mirror
 	s.fragile = mirror == nil && seed%3 == 0
 	time := func() time.Time { return time.Unix(s.clock(), 0) }
-	s.out = newOutbox(effectRunner{node: s.node, addresses: s.node, clock: time}, simPublisher{s}, nil, nil)
+	s.out = newOutbox(effectRunner{node: s.node, addresses: s.node, clock: time, payoutBlocks: DefaultPolicy().PayoutBlocks, payee: simPayee}, simPublisher{s}, nil, nil)
 	s.out.clock = time
+	s.out.defers = func() error {
+		if s.observe(); s.sync.defers(s.trueTime()) {
+			return ErrUnavailable
+		}
+		return nil
+	}
 	s.node.onCreate, s.node.onSettle, s.node.onCancel, s.node.onPay = s.judgeCreate, s.judgeSettle, s.judgeCancel, s.judgePay
 	return s
 }
@@ -280,6 +289,13 @@ func (s *sim) start() {
 		return
 	}
 	b := s.book
+	s.sync = syncWatch{}
+	s.observe()
+	s.out.runner.gate = newPayoutGate(simPayouts, simPayoutsOfPayee)
+	for _, t := range s.store.trades {
+		s.out.runner.gate.sync(&t, simPayee)
+	}
+	s.survey()
 	s.refusals, s.slow, s.dropped = make(map[uint64]int), make(map[uint64]*slowProbe), make(map[uint64]bool)
 	// Engine.Open detects a step of the clock by the time of the last commit in the same way.
 	back := s.ticked - s.clock()
@@ -320,6 +336,8 @@ func (s *sim) quote(string, int64) trade.Quote {
 
 func (s *sim) applyInput(id trade.OrderID, in trade.Input) {
 	in.At = s.clock()
+	s.observe()
+	s.book.PayoutsSpared = s.sync.spares(s.trueTime())
 	s.inputs = append(s.inputs, simInput{trade: id, kind: in.Kind})
 	if in.Kind == trade.InHold && in.Hold.Phase == trade.HoldAccepted {
 		s.sighted[in.Hash] = s.generation
@@ -338,6 +356,7 @@ func (s *sim) batch() {
 	if s.stopped {
 		return
 	}
+	s.maintain()
 	s.noticeClock()
 	if s.reconciling {
 		s.commit()
@@ -364,8 +383,14 @@ func (s *sim) batch() {
 // receive reads one message of the log.
 func (s *sim) receive(seq uint64) {
 	s.inputs = append(s.inputs, simInput{message: &s.log[seq], seq: seq})
-	rows := len(s.book.batch.commit.Journal)
+	rows, users := len(s.book.batch.commit.Journal), len(s.book.batch.commit.Users)
 	outcome, err := s.book.Receive(s.log[seq], s.clock())
+	if s.book.Maintenance().On && begins(s.log[seq].Message.Action) {
+		s.count.maintained++
+		if len(s.book.batch.commit.Journal) > rows || len(s.book.batch.commit.Users) > users {
+			s.fail("a trade begins, or an index is used, in maintenance: %q", outcome)
+		}
+	}
 	s.judgeDerived(s.log[seq].ReplayID, rows)
 	if err != nil {
 		s.fail("receive: %v", err)
@@ -407,7 +432,11 @@ func (s *sim) commit() {
 		s.fail("commit: %v", err)
 	}
 	if !s.store.failBefore {
+		s.operators = c.Head.Maintenance.On && !c.Head.Maintenance.Automatic
 		s.ticked = at // as Engine.commit does
+		for i := range c.Trades {
+			s.out.runner.gate.sync(&c.Trades[i], simPayee)
+		}
 		s.judge(c)
 	}
 	if err != nil {
@@ -525,6 +554,12 @@ func (s *sim) judgeRow(row JournalRow) {
 		was := s.journalTrade(row)
 		s.judgeRoom(was, in)
 	}
+	if failedPayout(in) {
+		s.judgeSpared(row)
+	}
+	if in.Kind == trade.InClock || in.Kind == trade.InHold {
+		s.judgeTimeout(row)
+	}
 	if in.Kind != trade.InMessage {
 		return
 	}
@@ -533,6 +568,7 @@ func (s *sim) judgeRow(row JournalRow) {
 	if r := in.Request.Message.RequestID; r != nil && s.stale[*r] {
 		s.fail("%s of %s is decided long after its sender has given up", action, row.Trade)
 	}
+	s.judgeQuote(row)
 	party := func(t trade.Trade) bool { return key == t.Buyer.Key || key == t.Seller.Key }
 	switch action {
 	case message.ActionNewOrder, message.ActionTakeSell, message.ActionTakeBuy:
@@ -545,6 +581,8 @@ func (s *sim) judgeRow(row JournalRow) {
 		s.fail("%s of %s by a stranger", action, row.Trade)
 	}
 	switch action {
+	case message.ActionCancel:
+		s.judgeCancelled(row, was)
 	case message.ActionRelease:
 		if key != was.Seller.Key || was.Status != message.TradeFiatSent && was.Status != message.TradeDispute {
 			s.fail("release of %s in %s by %s", row.Trade, was.Status, key)
@@ -624,6 +662,13 @@ func (s *sim) judgePay(p Payment, d trade.Destination) {
 		s.fail("pays an invoice of nobody: %s", p.Bolt11)
 		return
 	}
+	if d.FinalCLTV > 144 || p.MaxCLTVBlocks != 1008 {
+		s.fail("trade %s is paid with a last hop of %d blocks, and a limit of %d", id, d.FinalCLTV, p.MaxCLTVBlocks)
+	}
+	s.judgePayouts(d)
+	if s.unhealthyFor() >= 60 {
+		s.fail("trade %s is paid out after the node was not synced for %d s", id, s.unhealthyFor())
+	}
 	// A copy does not know the hold invoices that it lost.
 	if owner := s.owner[d.Hash]; owner != (trade.OrderID{}) && !s.copied(owner) {
 		s.fail("trade %s is paid by a hash of a hold invoice", id)
@@ -685,6 +730,10 @@ func (s *sim) performRow(row OutboxRow) {
 	if !s.ready(row) {
 		return
 	}
+	if row.Effect.Kind == trade.FxLook {
+		s.performLook(row)
+		return
+	}
 	if row.Inbound != nil {
 		s.performProbe(row)
 		return
@@ -721,6 +770,9 @@ func (s *sim) do(row OutboxRow) (notice, error) {
 		row.Event = &nostr.Event{}
 	}
 	n, err := s.out.do(context.Background(), row, s.refusals[row.ID])
+	if errors.Is(err, ErrPayoutWaits) {
+		s.count.waits++
+	}
 	if s.refusals[row.ID]++; !errors.Is(err, ErrRefused) {
 		delete(s.refusals, row.ID)
 	}

@@ -38,6 +38,11 @@ func (s *sim) happen() {
 		}
 	case n < 973:
 		s.node.down = !s.node.down && s.rng.IntN(3) == 0
+	case n < 976:
+		s.node.unsynced = !s.node.unsynced && s.rng.IntN(3) == 0
+		if s.node.unsynced && s.rng.IntN(3) == 0 {
+			s.pass(900)
+		}
 	case n < 979:
 		s.node.lossy = !s.node.lossy
 	case n < 980:
@@ -55,6 +60,11 @@ func (s *sim) happen() {
 		s.downtime()
 	case n < 995:
 		s.setClock()
+	case n < 996:
+		if s.rng.IntN(4) == 0 {
+			s.book.SetMaintenance(Maintenance{On: true, Reason: "the node moves"}, s.clock())
+			s.batch()
+		}
 	case n < 998:
 		s.resume()
 	case n < 999:
@@ -68,8 +78,14 @@ func (s *sim) happen() {
 			s.skew = s.rng.Int64N(70) - 60
 		}
 	}
-	if s.node.down {
+	if s.node.down || s.node.unsynced {
 		s.outage = s.node.now
+		if s.sick == 0 {
+			s.sick = s.node.now
+			s.observe()
+		}
+	} else {
+		s.sick = 0
 	}
 }
 
@@ -106,7 +122,7 @@ func (s *sim) mine(blocks int) {
 // aged checks a hold that the node canceled because the hold was not resolved in time. The
 // program must not have been able to resolve that hold.
 func (s *sim) aged(h trade.Hash) {
-	if s.node.down || s.stopped || s.reconciling {
+	if s.node.down || s.node.unsynced || s.stopped || s.reconciling {
 		return // no process could have resolved the hold
 	}
 	t := s.store.trades[s.owner[h]]
@@ -180,6 +196,14 @@ func (s *sim) newOrder() {
 		low, high := 5+s.rng.Int64N(20), 30+s.rng.Int64N(100)
 		o.MinAmount, o.MaxAmount = &low, &high
 	}
+	switch s.rng.IntN(30) {
+	case 0: // near the largest amount, with a premium that decides
+		o.AmountSats, o.MinAmount, o.MaxAmount = 0, nil, nil
+		o.FiatAmount, o.Premium = int64(s.price/100)-50+s.rng.Int64N(100), s.rng.Int64N(21)-10
+	case 1: // half a range
+		most := int64(100)
+		o.AmountSats, o.MinAmount, o.MaxAmount = 0, nil, &most
+	}
 	if s.rng.IntN(20) == 0 {
 		o.AmountSats, o.FiatAmount = s.rng.Int64N(2000)-1000, s.rng.Int64N(20)-10
 	}
@@ -195,7 +219,9 @@ func (s *sim) invoice(t trade.Trade) string {
 	var h trade.Hash
 	_, _ = simReader{s.rng}.Read(h[:])
 	order, msat, life := t.ID.String(), t.PayoutSats()*1000, int64(7200)
-	switch s.rng.IntN(12) {
+	switch s.rng.IntN(13) {
+	case 12:
+		return simFarInvoice(h, max(msat, 0), s.node.now+life, order)
 	case 0:
 		msat = 0
 		if id := s.order[s.rng.IntN(len(s.order))]; s.rng.IntN(2) == 0 && len(s.truth[id].holds) > 0 {
@@ -248,6 +274,10 @@ func (s *sim) act(id trade.OrderID) {
 	case message.TradeWaitingBuyerInvoice:
 		s.send(buyer, nil, message.ActionAddInvoice, &id, message.PaymentRequest{Invoice: s.invoice(t)})
 	case message.TradeWaitingPayment:
+		if s.rng.IntN(30) == 0 { // perhaps just after the seller has paid
+			s.send([]trade.Party{buyer, seller}[s.rng.IntN(2)], nil, message.ActionCancel, &id, nil)
+			return
+		}
 		if s.truth[id] != nil && s.truth[id].shown[t.Hash] {
 			s.node.pay(t.Hash)
 		}
@@ -352,7 +382,8 @@ func (s *sim) mischief(t trade.Trade) {
 // over. Then the sums must be right for each trade.
 func (s *sim) rest() {
 	s.skew = 0
-	s.calm, s.node.down, s.node.lossy, s.node.refusing = true, false, false, false
+	s.calm, s.node.down, s.node.lossy, s.node.refusing, s.node.unsynced = true, false, false, false, false
+	s.sick = 0
 	s.start()
 	for s.reconciling && s.err == nil {
 		s.lookUp()
@@ -479,6 +510,8 @@ var curveKeys = sync.OnceValue(func() []string {
 // simCount counts the occurrences in one world or in many.
 type simCount struct {
 	trades, steps, refused, crashes, calls, flooded, downtimes                                            int
+	timeouts, looked, lateCancels, maintained, spared, automatic                                          int
+	waits                                                                                                 int
 	stale, clockBack, uncommitted, rollbacks, twice, lost, abandoned, full, undelivered, afterUndelivered int
 	ends                                                                                                  map[message.TradeStatus]int
 	triggers                                                                                              map[trade.Trigger]int
@@ -501,6 +534,13 @@ func (c *simCount) add(o simCount) {
 	c.clockBack += o.clockBack
 	c.undelivered += o.undelivered
 	c.afterUndelivered += o.afterUndelivered
+	c.waits += o.waits
+	c.looked += o.looked
+	c.timeouts += o.timeouts
+	c.lateCancels += o.lateCancels
+	c.maintained += o.maintained
+	c.spared += o.spared
+	c.automatic += o.automatic
 	if c.ends == nil {
 		c.ends, c.triggers = make(map[message.TradeStatus]int), make(map[trade.Trigger]int)
 	}

@@ -237,13 +237,14 @@ type world struct {
 	addrs Addresses
 	// publisher and vet are those of the engine. If nil, the log is the publisher, and there
 	// is no vet.
-	publisher Publisher
-	vet       func(context.Context, NodeInfo) error
-	decode    func(string) trade.Destination // if nil, the real decoder
-	keys      *envelope.Keys
-	policy    Policy
-	clock     *testClock
-	output    *lockedBuffer // every log line at every level
+	publisher  Publisher
+	vet        func(context.Context, NodeInfo) error
+	decode     func(string) trade.Destination // if nil, the real decoder
+	keys       *envelope.Keys
+	policy     Policy
+	clock      *testClock
+	deferAfter time.Duration // Engine.DeferAfter
+	output     *lockedBuffer // every log line at every level
 
 	secrets  *secrets // texts that no output may contain
 	registry *prometheus.Registry
@@ -368,7 +369,7 @@ func (w *world) startOn(db *DB, store Store) {
 		Events:        EventBuilder{Pubkey: w.keys.Pubkey(), Name: "test", Relays: []string{"wss://relay.example"}, Transports: transports},
 		RollbackGuard: &RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")},
 		Clock:         w.clock.Now, Secret: trade.NodeSecretOf(w.keys), Logger: slog.New(slog.NewTextHandler(w.output, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Metrics: metrics, Tick: 5 * time.Millisecond, NodeEvery: 200 * time.Millisecond,
+		Metrics: metrics, Tick: 5 * time.Millisecond, NodeEvery: 200 * time.Millisecond, DeferAfter: w.deferAfter,
 	}
 	if w.givesReceipts {
 		w.engine.ReceiptSigner = sealer

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -18,6 +19,16 @@ type Policy struct {
 	Currencies []string // accepted currency codes; empty: all
 	MaxOrders  int      // limit of orders in the answer to an orders request
 	MaxPending int      // limit of pending orders of one identity; 0: 20
+	// PayoutBlocks is the largest number of blocks for which a payout may be locked, over all
+	// hops. 0: the node's own limit.
+	PayoutBlocks uint32
+	// MaxPayouts is the largest number of payouts in flight, and MaxPayoutsOfPayee the largest
+	// number to one Lightning node. Another payout waits. 0: no limit.
+	MaxPayouts, MaxPayoutsOfPayee int
+	// MaintenanceAfter is the time for which the Lightning node is not synced with the chain
+	// after which maintenance begins by itself; 0: never. It ends by itself after the node has
+	// been synced for MaintenanceClear.
+	MaintenanceAfter, MaintenanceClear time.Duration
 	// GraceSeconds is the extension of a waiting state's deadline that passed while the
 	// program was down, given at the start.
 	GraceSeconds int64
@@ -29,7 +40,19 @@ type Policy struct {
 // DefaultPolicy returns the policy of the reference node, plus a GraceSeconds that the
 // reference node lacks.
 func DefaultPolicy() Policy {
-	return Policy{Terms: trade.DefaultTerms(), MaxOrders: 10, GraceSeconds: 180, MaxPending: 20, OrderDays: 30, DisputeDays: 90, MailDays: 30}
+	return Policy{Terms: trade.DefaultTerms(), MaxOrders: 10, GraceSeconds: 180, MaxPending: 20, PayoutBlocks: 1008, MaxPayouts: 100, MaxPayoutsOfPayee: 10, MaintenanceAfter: 10 * time.Minute, MaintenanceClear: 5 * time.Minute, OrderDays: 30, DisputeDays: 90, MailDays: 30}
+}
+
+// routeBlocks is the number of blocks that a route may need besides the last hop of an invoice.
+const routeBlocks = 576
+
+// Check returns an error if the limit of payouts leaves too few blocks for a route to an
+// invoice that the terms accept.
+func (p Policy) Check() error {
+	if least := p.Terms.MaxFinalCLTV + routeBlocks; p.PayoutBlocks != 0 && p.PayoutBlocks < least {
+		return fmt.Errorf("policy: a limit of %d blocks leaves no route to an invoice of %d blocks: the limit has to be %d blocks at least", p.PayoutBlocks, p.Terms.MaxFinalCLTV, least)
+	}
+	return p.Terms.Check()
 }
 
 // TradeBook holds every open trade in memory. TradeBook collects the facts that Step
@@ -58,6 +81,9 @@ type TradeBook struct {
 	// NodeDown refuses the same messages. It is set while the Lightning node cannot be
 	// used.
 	NodeDown bool
+	// PayoutsSpared marks failures of payouts as the fault of the node's state, so that they
+	// do not count. It is set while payouts wait for the node, and shortly afterwards.
+	PayoutsSpared bool
 
 	receipts   *receiptIssuer // nil: no receipts are issued
 	keys       *keyring       // trade keys of open trades
@@ -246,6 +272,9 @@ func (b *TradeBook) ApplyInput(id trade.OrderID, in trade.Input) error {
 		}
 		in.Invoice, in.Bolt11 = &dest, ""
 	}
+	if b.PayoutsSpared && failedPayout(in) {
+		in.Deferred = true
+	}
 	err = b.step(t, in)
 	var refusal message.CantDo
 	switch {
@@ -256,6 +285,11 @@ func (b *TradeBook) ApplyInput(id trade.OrderID, in trade.Input) error {
 		return nil
 	}
 	return err
+}
+
+// failedPayout reports whether an input is the failure of an attempt to pay a buyer.
+func failedPayout(in trade.Input) bool {
+	return in.Kind == trade.InPayRefused || in.Kind == trade.InMintFailed || in.Kind == trade.InPayment && in.Payment.Status == trade.PaymentFailed
 }
 
 // QueueEvent puts an event of the node itself into the outbox. The date of the event is
@@ -272,6 +306,27 @@ func (b *TradeBook) QueueEvent(evt *nostr.Event, at int64) {
 
 // Pause stops new trades, or allows them again. The setting survives a restart.
 func (b *TradeBook) Pause(paused bool) { b.head.Paused, b.changed = paused, true }
+
+// SetMaintenance begins or ends maintenance, and reports whether anything changed.
+func (b *TradeBook) SetMaintenance(m Maintenance, at int64) bool {
+	was := b.head.Maintenance
+	switch {
+	case !m.On:
+		m.Since = 0
+	case was.On:
+		m.Since = was.Since
+	default:
+		m.Since = at
+	}
+	if m == was {
+		return false
+	}
+	b.head.Maintenance, b.changed = m, true
+	return true
+}
+
+// Maintenance returns the present maintenance.
+func (b *TradeBook) Maintenance() Maintenance { return b.head.Maintenance }
 
 // Bind records the Lightning node that holds the trades' invoices.
 func (b *TradeBook) Bind(wallet string) { b.head.Wallet, b.changed = wallet, true }

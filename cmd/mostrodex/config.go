@@ -91,8 +91,10 @@ type EscrowConfig struct {
 	OrderHours      int64    `toml:"order_hours"`       // lifetime of an order without an expiry
 	WaitSeconds     int64    `toml:"wait_seconds"`      // time limit of each duty in a waiting state
 	HoldBlocks      uint32   `toml:"hold_blocks"`       // minimum number of blocks for which a seller's payment can be held
-	MarginBlocks    uint32   `toml:"margin_blocks"`     // a trade must be resolved this many blocks before the hold ends
-	Prices          []string `toml:"prices"`            // yadio, coingecko, currency_api, blockchain
+	MarginBlocks    uint32   `toml:"margin_blocks"`     // a trade must be resolved this many blocks before the hold ends; from 18 to less than hold_blocks
+	Prices          []string `toml:"prices"`            // yadio, coingecko, currency_api, blockchain, eltoque
+	ElToqueToken    string   `toml:"eltoque_token_env"` // name of the environment variable that holds the token of eltoque
+	Pegged          []string `toml:"pegged"`            // codes quoted by their peg: USDT, USDC, DOC, BTC, LBTC, RBTC
 	PriceNodes      []string `toml:"price_nodes"`       // hex keys whose published rates are used for currencies without a source
 	PublishPrices   bool     `toml:"publish_prices"`
 	MaxPending      int      `toml:"max_pending_orders"` // orders of one identity in the book at the same time
@@ -123,6 +125,11 @@ type LNDConfig struct {
 	// HoldExpiryDelta repeats LND's own setting invoices.holdexpirydelta, which LND does not
 	// report. LND cancels a held payment by itself this many blocks before its expiry.
 	HoldExpiryDelta uint32 `toml:"hold_expiry_delta"`
+	MaxPayouts      int    `toml:"max_inflight_payouts"`                 // payouts in flight; more payouts wait; 0: no limit
+	MaxPayoutsOf    int    `toml:"max_inflight_payouts_per_destination"` // the same to one Lightning node
+	UnsyncedSeconds int64  `toml:"maintenance_unsynced_seconds"`         // unsynced so long, LND causes maintenance; 0: never
+	SyncedSeconds   int64  `toml:"maintenance_synced_seconds"`           // synced so long, LND ends that maintenance
+	PaymentCLTV     uint32 `toml:"payment_cltv_limit"`                   // blocks for which a payout may be locked, over all hops; 0: LND's own limit
 }
 
 func defaultConfig() Config {
@@ -132,8 +139,8 @@ func defaultConfig() Config {
 			Federation: FederationConfig{Discover: defaultDiscover}},
 		Indexer:    IndexerConfig{Enabled: true},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
-		Escrow: EscrowConfig{Transports: []string{"v2", "v1"}, Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
-			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18}},
+		Escrow: EscrowConfig{Transports: []string{"v2"}, ElToqueToken: "ELTOQUE_TOKEN", Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
+			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxPayouts: 100, MaxPayoutsOf: 10, UnsyncedSeconds: 600, SyncedSeconds: 300}},
 	}
 }
 

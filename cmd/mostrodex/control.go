@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -79,6 +80,13 @@ type (
 		Closed   []string `json:"closed,omitempty"`
 		Warnings []string `json:"warnings,omitempty"`
 	}
+	maintenanceStatus struct {
+		escrow.Maintenance
+		Escrowed int  `json:"escrowed_orders"`  // trades that need the wallet of the Lightning node
+		Payouts  int  `json:"inflight_payouts"` // payouts whose outcome is not known
+		Pending  int  `json:"pending_orders"`   // orders without a taker; for information
+		Drained  bool `json:"drained"`          // no trade needs the wallet
+	}
 	journalEntry struct {
 		N     uint32      `json:"n"`
 		Input trade.Input `json:"input"`
@@ -112,6 +120,21 @@ func (r *escrowRoom) controlHandler() http.Handler {
 			return nil, err
 		}
 		return r.controlStatus(req)
+	})
+	handle("GET /maintenance", r.controlMaintenance)
+	handle("POST /maintenance", func(req *http.Request) (any, error) {
+		on, err := strconv.ParseBool(req.URL.Query().Get("on"))
+		if err != nil {
+			return nil, errControlInput{errors.New("on is true or false")}
+		}
+		err = r.engine.Maintain(req.Context(), on, req.URL.Query().Get("reason"))
+		if errors.Is(err, escrow.ErrOwnReason) {
+			return nil, errControlInput{err}
+		}
+		if err != nil {
+			return nil, err
+		}
+		return r.controlMaintenance(req)
 	})
 	handle("GET /trades", r.controlTrades)
 	handle("GET /trades/{id}", r.controlTrade)
@@ -150,6 +173,32 @@ func (r *escrowRoom) controlStatus(req *http.Request) (any, error) {
 			s.Frozen++
 		}
 	}
+	return s, nil
+}
+
+func (r *escrowRoom) controlMaintenance(req *http.Request) (any, error) {
+	m, err := r.engine.Maintenance(req.Context())
+	if err != nil {
+		return nil, err
+	}
+	trades, err := r.engine.Trades(req.Context())
+	if err != nil {
+		return nil, err
+	}
+	s := maintenanceStatus{Maintenance: m}
+	for i := range trades {
+		t := &trades[i]
+		if t.NeedsWallet() {
+			s.Escrowed++
+		}
+		if t.Payout.Hash != (trade.Hash{}) {
+			s.Payouts++
+		}
+		if t.Status == message.TradePending {
+			s.Pending++
+		}
+	}
+	s.Drained = s.Escrowed == 0 && s.Payouts == 0
 	return s, nil
 }
 

@@ -64,6 +64,21 @@ func TestOperatorVerbs(t *testing.T) {
 	if out := verb("resume"); !strings.Contains(out, "new trades are taken; 0 open") || strings.Contains(out, "no new") {
 		t.Errorf("resume: %s", out)
 	}
+	// In maintenance no order is accepted either, with a reason of its own.
+	if out := verb("maintenance", "on", "--reason", "the node moves"); !strings.Contains(out, "on since") || !strings.Contains(out, "the node moves") || !strings.Contains(out, "true") {
+		t.Errorf("maintenance on: %s", out)
+	}
+	x.seller.send(message.ActionNewOrder, nil, x.order())
+	if c, ok := x.seller.expect(message.ActionCantDo).Payload.(message.CantDo); !ok || c.Reason != message.ReasonMaintenanceMode {
+		t.Errorf("in maintenance: %+v", c)
+	}
+	refused(exitUsage, "lnd_unsynced", "maintenance", "on", "--reason", "lnd_unsynced")
+	if out := verb("maintenance", "status", "--json"); !strings.Contains(out, `"on": true`) || !strings.Contains(out, `"drained": true`) {
+		t.Errorf("maintenance status: %s", out)
+	}
+	if out := verb("maintenance", "off"); strings.Contains(out, "on since") {
+		t.Errorf("maintenance off: %s", out)
+	}
 
 	// The payout of this trade is sent and never answered.
 	m.escrow.world.Node("mostro").Faults(func(op lnsim.Op) lnsim.Fault {
@@ -176,7 +191,7 @@ func TestControlSocketFile(t *testing.T) {
 
 // The escrow refuses a margin that is smaller than the margin of its node.
 func TestMarginBelowTheNodes(t *testing.T) {
-	for blocks, ok := range map[uint32]bool{24: true, 21: true, 20: false, 18: false, 6: false} {
+	for blocks, ok := range map[uint32]bool{24: true, 21: true, 20: false, 18: false} {
 		cfg := defaultConfig()
 		cfg.Data, cfg.Relay.Listen, cfg.Escrow.MarginBlocks = t.TempDir(), "127.0.0.1:0", blocks
 		m, err := demoMain(cfg, 1)
@@ -196,10 +211,11 @@ func TestMarginBelowTheNodes(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(*EscrowConfig){
 		"margin of the whole hold": func(c *EscrowConfig) { c.HoldBlocks = 24 },
+		"margin of any node":       func(c *EscrowConfig) { c.MarginBlocks, c.LND.HoldExpiryDelta = 17, 6 },
 		"no time for the buyer":    func(c *EscrowConfig) { c.HoldBlocks = 25 },
 	} {
 		cfg := defaultConfig().Escrow
-		if spoil(&cfg); cfg.validate() == nil || !strings.Contains(cfg.validate().Error(), "hold of") {
+		if spoil(&cfg); cfg.validate() == nil || !strings.Contains(cfg.validate().Error(), "hold") {
 			t.Errorf("%s: %v", name, cfg.validate())
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
@@ -39,10 +40,10 @@ type escrowRoom struct {
 const rememberedPeers = 20_000
 
 func (c *EscrowConfig) validate() error {
-	if _, err := c.terms(); err != nil {
+	if _, err := c.transports(); err != nil {
 		return err
 	}
-	if _, err := c.transports(); err != nil {
+	if _, err := c.policy(); err != nil {
 		return err
 	}
 	switch {
@@ -54,17 +55,51 @@ func (c *EscrowConfig) validate() error {
 		return errors.New("lnd.cert: name LND's tls.cert")
 	case c.LND.Macaroon == "":
 		return errors.New("lnd.macaroon: name a macaroon file")
+	case c.LND.MaxPayouts < 0 || c.LND.MaxPayoutsOf < 0:
+		return errors.New("lnd.max_inflight_payouts and lnd.max_inflight_payouts_per_destination: not below 0")
+	case c.LND.UnsyncedSeconds < 0 || c.LND.UnsyncedSeconds > 0 && c.LND.UnsyncedSeconds <= 60:
+		return errors.New("lnd.maintenance_unsynced_seconds: more than 60, or 0")
+	case c.LND.SyncedSeconds < 1:
+		return errors.New("lnd.maintenance_synced_seconds: at least 1")
 	case c.MaxPending < 1:
 		return errors.New("max_pending_orders: at least 1")
 	case c.Pow < 0 || c.Pow > 256 || c.PowFirstContact < 0 || c.PowFirstContact > 256:
 		return errors.New("pow: not in 0..256")
 	}
 	for _, p := range c.Prices {
-		if err := (escrow.HTTPSource{Provider: p}).Check(); err != nil {
+		if err := c.priceSource(p).Check(); err != nil {
 			return fmt.Errorf("prices: %w", err)
 		}
 	}
+	if err := escrow.CheckPegged(c.Pegged); err != nil {
+		return fmt.Errorf("pegged: %w", err)
+	}
 	return nil
+}
+
+// priceSource returns a source of the configuration. The token of El Toque is a secret, so the
+// configuration names only the environment variable that holds it.
+func (c *EscrowConfig) priceSource(provider string) escrow.HTTPSource {
+	s := escrow.HTTPSource{Provider: provider}
+	if provider == escrow.ElToque {
+		s.Token = os.Getenv(c.ElToqueToken)
+	}
+	return s
+}
+
+// policy returns the operator's decisions, or an error that names the key.
+func (c *EscrowConfig) policy() (escrow.Policy, error) {
+	terms, err := c.terms()
+	p := escrow.DefaultPolicy()
+	p.Terms, p.Currencies, p.MaxPending, p.PayoutBlocks = terms, c.Currencies, c.MaxPending, c.LND.PaymentCLTV
+	p.MaxPayouts, p.MaxPayoutsOfPayee = c.LND.MaxPayouts, c.LND.MaxPayoutsOf
+	p.MaintenanceAfter, p.MaintenanceClear = time.Duration(c.LND.UnsyncedSeconds)*time.Second, time.Duration(c.LND.SyncedSeconds)*time.Second
+	if err == nil {
+		if err = p.Check(); err != nil {
+			err = fmt.Errorf("lnd.payment_cltv_limit: %w", err)
+		}
+	}
+	return p, err
 }
 
 func (c *EscrowConfig) terms() (trade.Terms, error) {
@@ -120,10 +155,11 @@ func (c *EscrowConfig) transports() (list []envelope.Transport, err error) {
 // openEscrow opens the daemon's store and its Lightning node.
 func (m *Main) openEscrow() (room *escrowRoom, err error) {
 	cfg := &m.Config.Escrow
-	terms, err := cfg.terms()
+	policy, err := cfg.policy()
 	if err != nil {
 		return nil, err
 	}
+	terms := policy.Terms
 	transports, err := cfg.transports()
 	if err != nil {
 		return nil, err
@@ -137,8 +173,6 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 	if err != nil {
 		return nil, err
 	}
-	policy := escrow.DefaultPolicy()
-	policy.Terms, policy.Currencies, policy.MaxPending = terms, cfg.Currencies, cfg.MaxPending
 	if terms.MinSats > cfg.MinSats {
 		m.Log.Info("escrow.min_sats is raised: smaller trades earn less than their payout may cost", "min_sats", cfg.MinSats, "least", terms.MinSats, "fee", cfg.Fee)
 	}
@@ -201,9 +235,9 @@ func (r *escrowRoom) connect(m *Main) error {
 	}
 	r.lnd = client
 	r.engine.Node = client
-	r.prices = &escrow.Prices{Nodes: cfg.PriceNodes, Publish: cfg.PublishPrices, Clock: m.Now, Logger: m.Log}
+	r.prices = &escrow.Prices{Nodes: cfg.PriceNodes, Pegged: cfg.Pegged, Publish: cfg.PublishPrices, Clock: m.Now, Logger: m.Log}
 	for _, p := range cfg.Prices {
-		r.prices.Sources = append(r.prices.Sources, escrow.HTTPSource{Provider: p})
+		r.prices.Sources = append(r.prices.Sources, cfg.priceSource(p))
 	}
 	r.engine.Quote, r.engine.Heard, r.engine.Events.Rates = r.prices.Quote, r.prices.Hear, r.prices.Rates
 	return nil

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -249,6 +250,59 @@ func newPauseCmd(verb, short, long string) *cobra.Command {
 	}
 	c.flags(cmd)
 	return cmd
+}
+
+// newMaintenanceCmd returns the verbs about maintenance.
+func newMaintenanceCmd() *cobra.Command {
+	verb := func(name, short, method string, query url.Values) *cobra.Command {
+		var c control
+		var reason string
+		cmd := &cobra.Command{
+			Use: name, Short: short, Args: noArgs,
+			Example: "  mostrodex maintenance " + name + " --data /var/lib/mostrodex",
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				path := "/maintenance"
+				if query != nil {
+					if reason != "" {
+						query.Set("reason", reason)
+					}
+					path += "?" + query.Encode()
+				}
+				if c.json {
+					return c.printRaw(cmd, method, path)
+				}
+				var s maintenanceStatus
+				if err := c.ask(cmd.Context(), method, path, &s); err != nil {
+					return err
+				}
+				return s.print(cmd.OutOrStdout())
+			},
+		}
+		c.flags(cmd)
+		if name == "on" {
+			cmd.Flags().StringVar(&reason, "reason", "", "text for operators")
+		}
+		return cmd
+	}
+	return groupOf("maintenance", "Have no new trades begin, and see whether the Lightning node can be replaced",
+		verb("on", "Refuse new orders and takers with the reason maintenance_mode", http.MethodPost, url.Values{"on": {"true"}}),
+		verb("off", "Take new orders and takers again", http.MethodPost, url.Values{"on": {"false"}}),
+		verb("status", "Show the maintenance and what still needs the Lightning node", http.MethodGet, nil))
+}
+
+// print prints the fields, one per line.
+func (s maintenanceStatus) print(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	state := "off"
+	if s.On {
+		state = fmt.Sprintf("on since %s", clock(s.Since))
+	}
+	fmt.Fprintf(w, "maintenance\t%s\n", state)
+	if s.Reason != "" {
+		fmt.Fprintf(w, "reason\t%s\n", s.Reason)
+	}
+	fmt.Fprintf(w, "escrowed orders\t%d\npayouts in flight\t%d\npending orders\t%d\ndrained\t%t\n", s.Escrowed, s.Payouts, s.Pending, s.Drained)
+	return w.Flush()
 }
 
 func tradePath(id string) (string, error) {

@@ -47,6 +47,7 @@ const (
 	FxTrack          EffectKind = "track"           // only reads
 	FxSpawn          EffectKind = "spawn"           // becomes an input in the same transaction
 	FxProbe          EffectKind = "probe"           // only reads; the message in the record waits for the answer
+	FxLook           EffectKind = "look"            // as FxProbe: looks a hold up before a message about it is decided
 )
 
 // Outgoing is a message that is not sealed yet. Its JSON is the JSON of the wire.

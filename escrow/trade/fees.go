@@ -95,13 +95,19 @@ func (f Fraction) RoutingCap(amountSats int64) (maxFeeSats int64) {
 // the result is no valid amount of sats.
 //
 // quoteSats is the only function with floating point. Prices are floats, and the reference
-// node computes a quote with floats in this order.
-func quoteSats(fiat int64, price float64, premium int64) (amountSats int64, ok bool) {
+// node computes a quote with floats in this order. The result is rounded to the nearest sat,
+// half away from zero. Before rules2 it was rounded down.
+func quoteSats(fiat int64, price float64, premium int64, rules Rules) (amountSats int64, ok bool) {
 	if fiat < 0 || !(price > 0) || math.IsInf(price, 0) {
 		return 0, false
 	}
 	base := float64(fiat) / price * satsPerBTC
-	sats := math.Trunc(base - float64(premium)/100*base)
+	// The conversion keeps the compiler from fusing the operations, whose result would differ
+	// between processors.
+	sats := math.Round(base - float64(float64(premium)/100*base))
+	if rules < rules2 {
+		sats = math.Trunc(base - float64(premium)/100*base)
+	}
 	if math.IsNaN(sats) || sats < 0 || sats > MaxSats {
 		return 0, false
 	}

@@ -94,24 +94,32 @@ func TestQuote(t *testing.T) {
 		{50, 100_000, 0, 50_000},
 		{50, 100_000, 2, 49_000},
 		{50, 100_000, -3, 51_500},
-		{100, 95_123.45, 0, 105_126}, // 105126.5: truncated
+		{100, 95_123.45, 0, 105_127}, // 105126.5
+		{100, 60_000, 0, 166_667},    // 166666.67
+		{100, 60_000, 1, 165_000},
+		{1, 300_000, 0, 333}, // 333.33
 		{0, 100_000, 0, 0},
 		{1, 100_000, 100, 0},
 	} {
-		got, ok := quoteSats(c.fiat, c.price, c.premium)
+		got, ok := quoteSats(c.fiat, c.price, c.premium, rules2)
 		if !ok || got != c.want {
 			t.Errorf("%d at %v, premium %d: %d %v, want %d", c.fiat, c.price, c.premium, got, ok, c.want)
 		}
 	}
+	for price, want := range map[float64]int64{95_123.45: 105_126, 60_000: 166_666} {
+		if got, _ := quoteSats(100, price, 0, rules1); got != want {
+			t.Errorf("100 at %v by the rules of before: %d, want %d", price, got, want)
+		}
+	}
 	for _, price := range []float64{0, -1, math.NaN(), math.Inf(1), 1e-300} {
-		if got, ok := quoteSats(100, price, 0); ok {
+		if got, ok := quoteSats(100, price, 0, rules2); ok {
 			t.Errorf("price %v: %d sats", price, got)
 		}
 	}
-	if got, ok := quoteSats(1, 1, 101); ok {
+	if got, ok := quoteSats(1, 1, 101, rules2); ok {
 		t.Errorf("premium above all: %d sats", got)
 	}
-	if got, ok := quoteSats(math.MaxInt64, 1, 0); ok {
+	if got, ok := quoteSats(math.MaxInt64, 1, 0, rules2); ok {
 		t.Errorf("more than there is: %d sats", got)
 	}
 }

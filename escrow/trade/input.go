@@ -22,10 +22,13 @@ type Input struct {
 
 	Hash    Hash   `json:"hash,omitzero"`    // the hold or payment that the input is about
 	Attempt uint32 `json:"attempt,omitzero"` // the payout attempt that the input is about
-	Hold    Hold   `json:"hold,omitzero"`
-	Payment Result `json:"payment,omitzero"`
-	Bolt11  string `json:"bolt11,omitzero"` // InHoldMade, InMinted
-	Child   *Child `json:"child,omitempty"` // InSpawn
+	// Deferred reports that an attempt failed because of the state of this node, so that the
+	// failure does not count.
+	Deferred bool   `json:"deferred,omitzero"`
+	Hold     Hold   `json:"hold,omitzero"`
+	Payment  Result `json:"payment,omitzero"`
+	Bolt11   string `json:"bolt11,omitzero"` // InHoldMade, InMinted
+	Child    *Child `json:"child,omitempty"` // InSpawn
 
 	// Facts that the engine looked up or derived.
 	OrderID    OrderID           `json:"order_id,omitzero"`   // new: InSpawn, new-order
@@ -53,9 +56,10 @@ type Rules uint8
 const (
 	rules0 Rules = 0 // journals of version 1307280 and before name no version
 	rules1 Rules = 1 // November 2026: the findings of the second audit
+	rules2 Rules = 2 // December 2026: amounts as mostrod 0.20 computes them
 
 	// CurrentRules decide about every new input, in trades of any age.
-	CurrentRules = rules1
+	CurrentRules = rules2
 )
 
 // InputKind names the event of an input.

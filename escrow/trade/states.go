@@ -122,6 +122,7 @@ var Transitions = []Transition{
 	{message.TradeWaitingPayment, OnHeldNoInvoice, byNode, message.TradeWaitingBuyerInvoice, "add-invoice to the buyer, waiting-buyer-invoice to the seller", false},
 	{message.TradeWaitingPayment, OnCancelMaker, byMaker, message.TradeCanceled, "hold cancelled; canceled to both", false},
 	{message.TradeWaitingPayment, OnCancelTaker, byTaker, message.TradePending, "hold cancelled; canceled to the taker, new-order to the maker", false},
+	{message.TradeWaitingPayment, OnGuard, byClock, message.TradeWaitingPayment, "the seller's time is up: the hold is looked up", false},
 	{message.TradeWaitingPayment, OnTimeoutTaker, byClock, message.TradePending, "buy order, or no invoice could be shown: hold cancelled; canceled to the taker, new-order to the maker", false},
 	{message.TradeWaitingPayment, OnTimeoutMaker, byClock, message.TradeCanceled, "sell order: hold cancelled; canceled to both", false},
 

@@ -268,7 +268,7 @@ func (s *step) backToBook(on Trigger, request *uint64) error {
 	t.setTaker(Party{})
 	t.TakerReputation = nil
 	t.Hash, t.Preimage, t.HoldInvoice = Hash{}, Preimage{}, ""
-	t.TakenAt, t.HeldAt, t.SafeUntil = 0, 0, 0
+	t.TakenAt, t.HeldAt, t.SafeUntil, t.Expiring = 0, 0, 0, false
 	t.BuyerInvoice = t.MakerInvoice
 	t.TakeRequest, t.ReleaseRequest, t.CancelBy = nil, nil, ""
 	t.DevFeeSats = 0

@@ -20,6 +20,8 @@ func (s *step) cancel() error {
 		switch {
 		case !s.isParty():
 			return Refuse(message.ReasonInvalidPubkey)
+		case s.rules(rules2) && (s.in.Hold.Phase == HoldAccepted || s.in.Hold.Phase == HoldSettled):
+			return Refuse(message.ReasonNotAllowedByStatus) // the seller has just paid
 		case s.rules(rules1) && t.Doubtful && t.HeldAt != 0:
 			return s.contradiction() // fiat may have been sent in the lost time
 		case s.isMaker():

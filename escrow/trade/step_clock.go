@@ -22,13 +22,30 @@ func (s *step) clock() error {
 	case message.TradeWaitingBuyerInvoice:
 		return s.timeout(mostro.SideBuy)
 	case message.TradeWaitingPayment:
-		return s.timeout(mostro.SideSell)
+		return s.lookBeforeTimeout()
 	case message.TradeActive, message.TradeFiatSent, message.TradeDispute:
 		return s.lookAtHold()
 	case message.TradeSettledHoldInvoice:
 		return s.payoutDue()
 	}
 	return ErrNothing
+}
+
+// lookBeforeTimeout asks the node whether the seller has paid, because a payment of the last
+// moment must not be given back. Without an answer the trade waits until the invoice cannot be
+// paid any more.
+func (s *step) lookBeforeTimeout() error {
+	t := &s.t
+	ended := t.TakenAt + t.Terms.HoldSeconds() + guardPoll
+	if !s.rules(rules2) || t.HoldInvoice == "" || t.Doubtful || s.in.At >= ended {
+		return s.timeout(mostro.SideSell)
+	}
+	t.Expiring, t.Deadline = true, min(s.in.At+guardPoll, ended)
+	if err := s.stay(OnGuard); err != nil {
+		return err
+	}
+	s.do(Effect{Kind: FxCheckHold, Hash: t.Hash})
+	return nil
 }
 
 // timeout ends the time of a party that owes an action: the buyer an invoice, or the
@@ -39,6 +56,7 @@ func (s *step) timeout(owes mostro.Side) error {
 	if t.Doubtful && t.HeldAt != 0 {
 		return s.contradiction() // the trade may have continued in the lost time
 	}
+	t.Expiring = false
 	shown := owes == mostro.SideBuy || t.HoldInvoice != ""
 	if t.Kind == owes && shown {
 		s.say(t.Maker(), message.ActionCanceled, nil)

@@ -93,7 +93,8 @@ func (s *step) newOrder() error {
 }
 
 // withinLimits refuses an order if any of its possible amounts of sats is outside the
-// operator's limits, at the current price and without the premium.
+// operator's limits, at the current price and with the premium. Before rules2 the premium was
+// left out, so an order near a limit could be accepted and then not be taken.
 func (s *step) withinLimits(o *message.SmallOrder, ranged bool, terms Terms) error {
 	if o.AmountSats > 0 {
 		if o.AmountSats < terms.MinSats || o.AmountSats > terms.MaxSats || o.AmountSats <= terms.Fee.SideFee(o.AmountSats) {
@@ -105,8 +106,12 @@ func (s *step) withinLimits(o *message.SmallOrder, ranged bool, terms Terms) err
 	if ranged {
 		amounts = []int64{*o.MinAmount, *o.MaxAmount}
 	}
+	var premium int64
+	if s.rules(rules2) {
+		premium = o.Premium
+	}
 	for _, fiat := range amounts {
-		sats, err := s.quote(fiat, 0)
+		sats, err := s.quote(fiat, premium)
 		if err != nil {
 			return err
 		}
@@ -123,7 +128,7 @@ func (s *step) quote(fiat, premium int64) (int64, error) {
 	if s.in.Quote.Price <= 0 || s.in.Quote.Stale {
 		return 0, Refuse(message.ReasonPriceTooStale)
 	}
-	sats, ok := quoteSats(fiat, s.in.Quote.Price, premium)
+	sats, ok := quoteSats(fiat, s.in.Quote.Price, premium, s.in.Rules)
 	if !ok {
 		return 0, Refuse(message.ReasonOutOfRangeSatsAmount)
 	}
@@ -237,7 +242,7 @@ func index(p Party) *int64 {
 
 // newDuty starts the time of the party that must act next. Each duty has the full time.
 func (s *step) newDuty() {
-	s.t.TakenAt = s.in.At
+	s.t.TakenAt, s.t.Expiring = s.in.At, false
 	s.t.Deadline = s.in.At + s.t.Terms.WaitSeconds
 }
 

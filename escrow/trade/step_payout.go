@@ -122,7 +122,8 @@ func (s *step) payment() error {
 	return ErrNothing
 }
 
-// payFailed removes the claim and decides about the next attempt.
+// payFailed removes the claim and decides about the next attempt. A failure whose cause is
+// this node does not count, so that the buyer keeps the attempts and the invoice.
 func (s *step) payFailed() error {
 	t := &s.t
 	p := &t.Payout
@@ -131,12 +132,15 @@ func (s *step) payFailed() error {
 	}
 	p.Hash, p.Sent, p.Minting, p.Bolt11 = Hash{}, false, false, ""
 	most := max(t.Terms.PaymentAttempts, 1)
-	p.Failures = min(p.Failures+1, most)
+	counts := !s.in.Deferred || !s.rules(rules2)
+	if counts {
+		p.Failures = min(p.Failures+1, most)
+	}
 	if s.withheld() {
 		t.Deadline = s.in.At + remindFirst // the operator's decision begins the next attempt
 		return nil
 	}
-	if p.Failures == 1 && most > 1 {
+	if counts && p.Failures == 1 && most > 1 {
 		s.say(t.Buyer, message.ActionPaymentFailed, message.PaymentFailed{
 			Attempts: most - 1, IntervalSeconds: uint32(t.Terms.PaymentRetrySecs),
 		})

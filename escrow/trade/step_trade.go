@@ -53,6 +53,9 @@ func (s *step) hold() error {
 	if (t.Hash == Hash{}) || t.Hash != s.in.Hash || Terminal(t.Status) || t.Frozen {
 		return ErrNothing
 	}
+	if t.Expiring && t.Status == message.TradeWaitingPayment && (s.in.Hold.Phase == HoldOpen || s.in.Hold.Phase == HoldCanceled) {
+		return s.timeout(mostro.SideSell)
+	}
 	switch s.in.Hold.Phase {
 	case HoldAccepted:
 		sighted := t.Doubtful && !t.Sighted && s.rules(rules1)
@@ -84,7 +87,7 @@ func (s *step) held() error {
 			// The held amount is not the amount that this trade would pay out.
 			return s.contradiction()
 		}
-		t.HeldAt = s.in.At
+		t.HeldAt, t.Expiring = s.in.At, false
 		if s.rules(rules1) && !s.dateHold() {
 			return s.holdTooShort()
 		}

@@ -35,11 +35,15 @@ func TestTermsCheck(t *testing.T) {
 		"fee of all": func(t *Terms) { t.Fee = fractionOne }, "development fund's share": func(t *Terms) { t.DevFee = 1 },
 		"limits": func(t *Terms) { t.MaxSats = 99 }, "least": func(t *Terms) { t.MinSats = 0 }, "life": func(t *Terms) { t.LifeSeconds = 0 },
 		"wait": func(t *Terms) { t.WaitSeconds = 0 }, "lock": func(t *Terms) { t.CLTVBlocks = 0 }, "attempts": func(t *Terms) { t.PaymentAttempts = 0 },
-		"routing": func(t *Terms) { t.MaxRoutingFee = -1 }, "margin": func(t *Terms) { t.MarginBlocks = 0 },
+		"routing": func(t *Terms) { t.MaxRoutingFee = -1 }, "margin": func(t *Terms) { t.MarginBlocks = 17 }, "margin of the whole hold": func(t *Terms) { t.MarginBlocks = t.CLTVBlocks },
 	} {
 		terms := DefaultTerms()
 		if spoil(&terms); terms.Check() == nil {
 			t.Errorf("%s passes", name)
 		}
+	}
+	terms := DefaultTerms()
+	if terms.MarginBlocks = 18; terms.Check() != nil {
+		t.Error("the least margin is refused: ", terms.Check())
 	}
 }

@@ -48,6 +48,9 @@ type Trade struct {
 	ExpiresAt int64 `json:"expires_at"`
 	TakenAt   int64 `json:"taken_at,omitzero"`  // begin of the current duty of a waiting state
 	GracedAt  int64 `json:"graced_at,omitzero"` // TakenAt of the last duty that a restart put off
+	// Expiring reports that the seller's time to pay is over, and that the node is being asked
+	// whether the seller has paid.
+	Expiring bool `json:"expiring,omitzero"`
 	// Deadline is the next time at which the clock decides about the trade. Every trade
 	// that is not over has a deadline.
 	Deadline int64 `json:"deadline,omitzero"`
@@ -177,7 +180,7 @@ func DefaultTerms() Terms {
 		Fee: 0, DevFee: 300_000_000, MaxRoutingFee: 2_000_000,
 		MinSats: 100, MaxSats: 1_000_000,
 		LifeSeconds: 24 * 3600, MaxLifeSeconds: 15 * 24 * 3600, WaitSeconds: 900,
-		CLTVBlocks: 144, MarginBlocks: 24, MaxFinalCLTV: 432, InvoiceSeconds: 3600,
+		CLTVBlocks: 144, MarginBlocks: 24, MaxFinalCLTV: 144, InvoiceSeconds: 3600,
 		PaymentAttempts: 3, PaymentRetrySecs: 60, MinPayoutSats: 1, RoutingWithinFee: true,
 	}
 }
@@ -196,6 +199,10 @@ func (t Terms) LeastSats() int64 {
 	}
 	return least
 }
+
+// leastMarginBlocks is the least margin of any node, in blocks: the number of blocks before
+// its expiry at which LND gives a hold back by itself.
+const leastMarginBlocks = 18
 
 // BlockSeconds is the average time between blocks, in seconds.
 const BlockSeconds = 600
@@ -381,8 +388,8 @@ func (t Terms) Check() error {
 		return errors.New("terms: the fee of the least amount is not less than that amount")
 	case t.LifeSeconds < 1 || t.MaxLifeSeconds < t.LifeSeconds || t.WaitSeconds < 1:
 		return errors.New("terms: an order's life and a duty's time must be at least one second")
-	case t.CLTVBlocks < 2 || t.MarginBlocks < 1:
-		return errors.New("terms: a hold needs at least 2 blocks, and a margin of at least 1 block")
+	case t.CLTVBlocks < 2 || t.MarginBlocks < leastMarginBlocks:
+		return fmt.Errorf("terms: a hold needs at least 2 blocks, and a margin of at least %d blocks", leastMarginBlocks)
 	case t.MarginBlocks >= t.CLTVBlocks || t.guardSeconds() <= t.WaitSeconds:
 		return fmt.Errorf("terms: a hold of %d blocks less a margin of %d ends before the buyer's time of %d seconds", t.CLTVBlocks, t.MarginBlocks, t.WaitSeconds)
 	case t.InvoiceSeconds < 0 || t.PaymentAttempts < 1 || t.PaymentRetrySecs < 1:
@@ -462,6 +469,10 @@ func (t Trade) memo() string {
 	if t.Kind == mostro.SideBuy {
 		verb = "BUY"
 	}
-	return fmt.Sprintf("Escrow of order %s: %s BTC for %s %d. The payment freezes until it is released or cancelled.",
-		t.ID, verb, t.Fiat, t.FiatAmount)
+	fiat := fmt.Sprintf("%s %d", t.Fiat, t.FiatAmount)
+	switch t.Fiat {
+	case "BTC", "LBTC", "RBTC":
+		fiat = fmt.Sprintf("%d sats of %s", t.FiatAmount, t.Fiat)
+	}
+	return fmt.Sprintf("Escrow of order %s: %s BTC for %s. The payment freezes until it is released or cancelled.", t.ID, verb, fiat)
 }
