@@ -394,7 +394,7 @@ func TestSilentClientsArePingedThenClosed(t *testing.T) {
 	r.srv.mu.Lock()
 	defer r.srv.mu.Unlock()
 	for c := range r.srv.conns {
-		if !c.isEnding() {
+		if !c.w.isEnding() {
 			return
 		}
 	}

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 	"unicode/utf8"
 	"unsafe"
@@ -33,14 +32,12 @@ import (
 // a connection or a fresh window a message, and events are mostly hex.
 //
 // Two goroutines serve a connection. The reader takes one frame at a time, and each frame
-// takes effect before the next one is read. The writer empties out. The goroutine that
-// queued a frame writes first, as much as the socket takes at once (flush). A third
-// goroutine starts when a client publishes its first event, and waits for the answers of
-// the store.
+// takes effect before the next one is read. The writer sends the answers and the live
+// events. A third goroutine starts when a client publishes its first event, and waits for
+// the answers of the store.
 type conn struct {
 	srv       *Server
 	nc        net.Conn
-	raw       syscall.RawConn // of nc; nil: only the writer writes
 	ip        netip.Addr
 	local     bool   // from loopback, and not through a proxy for another client
 	host      string // Host header of the request
@@ -61,20 +58,10 @@ type conn struct {
 	unanswered sync.WaitGroup // events in acks whose OK is not yet in out
 	ackerDone  chan struct{}
 
-	lastRead  atomic.Int64 // Unix milliseconds of the last whole frame
-	lastPing  int64        // owned by the keeper
-	batch     uint64       // last flush that includes the connection; guarded by the dispatcher's mu
-	wake      chan struct{}
-	writeDone chan struct{}
-	deadline  time.Time // of writes; owned by the goroutine that set writing to more than 0
+	lastRead atomic.Int64 // Unix milliseconds of the last whole frame
+	lastPing int64        // owned by the keeper
 
-	mu      sync.Mutex
-	room    sync.Cond // on mu: signals that out is shorter or that the connection ends
-	out     []byte    // whole websocket frames that the writer has not yet taken
-	writing int       // bytes taken from out and not yet written; if more than 0, a goroutine is writing
-	held    int       // bytes of live events that wait for the stored answers
-	counted int       // bytes of this connection in Server.queued
-	ending  bool      // no frame is added to out any more; the writer flushes and stops
+	w writer // guards itself
 }
 
 // ack is an EVENT frame that awaits its OK.
@@ -96,17 +83,6 @@ const (
 	closeGrace           = 3 * time.Second
 	maxDrainBytes        = 8 << 20
 )
-
-var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
-
-// takeBuffer and giveBuffer reuse buffers. A big buffer is freed after a big answer.
-func takeBuffer() []byte { return (*buffers.Get().(*[]byte))[:0] }
-
-func giveBuffer(b []byte) {
-	if cap(b) >= 1<<10 && cap(b) <= 512<<10 {
-		buffers.Put(&b)
-	}
-}
 
 // upgrade answers the handshake and starts the goroutines of the connection. The handler
 // returns at once, so that net/http frees its own buffers.
@@ -139,15 +115,8 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		challenge: newChallenge(),
 		br:        bufio.NewReaderSize(in, readBufferBytes),
 		subs:      make(map[string]*subscription, 1),
-		wake:      make(chan struct{}, 1), // one token; if full, the writer is about to look anyway
-		writeDone: make(chan struct{}),
 	}
-	if sc, ok := nc.(syscall.Conn); ok {
-		if c.raw, _ = sc.SyscallConn(); c.raw != nil { // if there is no raw connection, only the writer writes
-			limitUnsent(c.raw) // a connection that is not TCP has small buffers of its own
-		}
-	}
-	c.room.L = &c.mu
+	c.w.start(&s.queues, nc)
 	c.lastRead.Store(time.Now().UnixMilli())
 	// The challenge is sent when a request needs it, because clients ask their user to
 	// sign when they see a challenge.
@@ -156,7 +125,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		s.releaseConn(ip)
 		return
 	}
-	go c.write()
+	go c.w.write()
 	go c.read()
 }
 
@@ -169,7 +138,7 @@ func (c *conn) read() {
 		if p := recover(); p != nil {
 			c.srv.met.panics.Inc()
 			c.srv.cfg.Log.Error("panic while handling a frame", "panic", p, "stack", string(debug.Stack()))
-			c.end(ws.StatusInternalServerError, "error: internal error", true)
+			c.w.end(ws.StatusInternalServerError, "error: internal error", true)
 		}
 	}()
 	for {
@@ -179,11 +148,11 @@ func (c *conn) read() {
 			return
 		}
 		c.lastRead.Store(time.Now().UnixMilli())
-		if c.isEnding() {
+		if c.w.isEnding() {
 			return
 		}
 		c.handle(msg)
-		c.written(c.br.Buffered() > 0)
+		c.w.written(c.br.Buffered() > 0)
 		c.text.Reset("") // an idle connection keeps no message in memory
 	}
 }
@@ -203,11 +172,11 @@ func (c *conn) readFailed(err error) {
 	var bad ws.ProtocolError
 	switch {
 	case errors.As(err, &p):
-		c.end(p.code, p.reason, true)
+		c.w.end(p.code, p.reason, true)
 	case errors.As(err, &bad):
-		c.end(ws.StatusProtocolError, string(bad), false)
+		c.w.end(ws.StatusProtocolError, string(bad), false)
 	default:
-		c.end(ws.StatusNormalClosure, "", false)
+		c.w.end(ws.StatusNormalClosure, "", false)
 	}
 }
 
@@ -296,13 +265,7 @@ func (c *conn) control(h ws.Header) error {
 	c.lastRead.Store(time.Now().UnixMilli())
 	switch h.OpCode {
 	case ws.OpPing:
-		c.mu.Lock()
-		// A client that floods pings and reads nothing gets no pongs.
-		if !c.ending && len(c.out)+c.writing < replyBytes {
-			c.out = append(appendHeader(c.grown(), ws.OpPong, len(payload)), payload...)
-		}
-		c.mu.Unlock()
-		c.nudge()
+		c.w.pong(payload)
 	case ws.OpClose:
 		code, reason := ws.StatusNormalClosure, ""
 		if len(payload) >= 2 {
@@ -311,57 +274,19 @@ func (c *conn) control(h ws.Header) error {
 				return ws.ProtocolError("malformed close frame")
 			}
 		}
-		c.end(code, "", false)
+		c.w.end(code, "", false)
 		return errPeerClosed
 	}
 	return nil
 }
 
 func (c *conn) notice(reason string) {
-	c.reply(func(dst []byte) []byte { return appendReply(dst, "NOTICE", reason) })
+	c.w.reply(func(dst []byte) []byte { return appendReply(dst, "NOTICE", reason) })
 }
 
 func (c *conn) closed(sub, reason string) {
 	c.srv.met.refused("closed", reason)
-	c.reply(func(dst []byte) []byte { return appendReply(dst, "CLOSED", sub, reason) })
-}
-
-// end closes the connection with a reason. If notice is set, the client gets a NOTICE
-// before the close frame. Queued frames are flushed, but dropped if code is a policy
-// violation and notice is set. Only the first call has an effect.
-func (c *conn) end(code ws.StatusCode, reason string, notice bool) {
-	c.mu.Lock()
-	if c.ending {
-		c.mu.Unlock()
-		return
-	}
-	c.ending = true
-	if notice {
-		if code == ws.StatusPolicyViolation {
-			c.out = c.out[:0]
-		}
-		c.out = appendReply(c.grown(), "NOTICE", reason)
-	}
-	c.out = appendClose(c.grown(), code, reason)
-	c.room.Broadcast()
-	// The deadline is set under mu, so that the writer does not extend its own afterwards.
-	grace := time.Now().Add(closeGrace)
-	c.nc.SetReadDeadline(grace)
-	c.nc.SetWriteDeadline(grace)
-	c.mu.Unlock()
-	c.nudge()
-}
-
-func (c *conn) unsent() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.out) + c.writing
-}
-
-func (c *conn) isEnding() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.ending
+	c.w.reply(func(dst []byte) []byte { return appendReply(dst, "CLOSED", sub, reason) })
 }
 
 // finish ends the connection after the reader has ended. Subscriptions are removed,
@@ -377,23 +302,13 @@ func (c *conn) finish() {
 		close(c.acks)
 		<-c.ackerDone
 	}
-	c.end(ws.StatusGoingAway, "", false)
-	<-c.writeDone
-	c.uncount()
+	c.w.end(ws.StatusGoingAway, "", false)
+	<-c.w.done
+	c.w.uncount()
 	if tcp, ok := c.nc.(interface{ CloseWrite() error }); ok && tcp.CloseWrite() == nil {
 		io.Copy(io.Discard, io.LimitReader(c.br, maxDrainBytes)) // best effort, bounded by the read deadline
 	}
 	c.nc.Close()
-}
-
-// ping sends a ping. Only the keeper calls ping.
-func (c *conn) ping() {
-	c.mu.Lock()
-	if !c.ending && len(c.out)+c.writing == 0 {
-		c.out = appendHeader(c.grown(), ws.OpPing, 0)
-	}
-	c.mu.Unlock()
-	c.nudge()
 }
 
 // isUpgrade reports whether a request asks for a websocket. Names and tokens are compared

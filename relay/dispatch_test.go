@@ -75,9 +75,9 @@ func TestDispatchEqualsMatches(t *testing.T) {
 	var open []watch
 	for round := range 600 {
 		if len(open) < 40 || rng.IntN(2) == 0 {
-			c := &conn{srv: srv, wake: make(chan struct{}, 1)}
+			c := &writer{queues: &srv.queues, wake: make(chan struct{}, 1)}
 			c.room.L = &c.mu
-			w := watch{sub: &subscription{conn: c, prefix: []byte("p")}}
+			w := watch{sub: &subscription{w: c, prefix: []byte("p")}}
 			for range 1 + rng.IntN(3) {
 				f := randomFilter()
 				w.filters = append(w.filters, f)
@@ -100,7 +100,7 @@ func TestDispatchEqualsMatches(t *testing.T) {
 			evt.Tags = append(evt.Tags, tag)
 		}
 		for i := range open {
-			open[i].sub.conn.out = nil
+			open[i].sub.w.out = nil
 		}
 		d.dispatch(evt, []byte("{}"), uint64(round+1), &flushes{})
 		for _, w := range open {
@@ -108,7 +108,7 @@ func TestDispatchEqualsMatches(t *testing.T) {
 			if w.filters.Match(evt) {
 				want = len(appendEvent(nil, w.sub.prefix, []byte("{}")))
 			}
-			if got := len(w.sub.conn.out); got != want {
+			if got := len(w.sub.w.out); got != want {
 				t.Fatalf("seed %d: %v\n%v\ngot %d bytes, want %d", seed, w.filters, evt, got, want)
 			}
 		}
@@ -176,16 +176,16 @@ func BenchmarkDispatch(b *testing.B) {
 		b.Fatal(err)
 	}
 	events := testkit.Market(1000, clock.Now().Unix())
-	var conns []*conn
+	var writers []*writer
 	watch := func(filters ...nostr.Filter) {
-		c := &conn{srv: srv, wake: make(chan struct{}, 1)}
+		c := &writer{queues: &srv.queues, wake: make(chan struct{}, 1)}
 		c.room.L = &c.mu
-		sub := &subscription{conn: c, prefix: []byte("p")}
+		sub := &subscription{w: c, prefix: []byte("p")}
 		for _, f := range filters {
 			sub.filters = append(sub.filters, newLiveFilter(f))
 		}
 		srv.dispatch.register(sub)
-		conns = append(conns, c)
+		writers = append(writers, c)
 	}
 	for i := range 2000 {
 		watch(nostr.Filter{Kinds: []int{1059, 14}, Tags: nostr.TagMap{"p": {fmt.Sprintf("%064x", i)}}})
@@ -201,11 +201,11 @@ func BenchmarkDispatch(b *testing.B) {
 	for i := range b.N {
 		if due.events%flushEvents == flushEvents-1 {
 			b.StopTimer()
-			for _, c := range conns {
+			for _, c := range writers {
 				c.out = c.out[:0]
 			}
-			clear(due.conns)
-			due.conns, due.events = due.conns[:0], 0
+			clear(due.writers)
+			due.writers, due.events = due.writers[:0], 0
 			b.StartTimer()
 		}
 		srv.dispatch.dispatch(events[i%len(events)], body, uint64(i+1), due)

@@ -38,7 +38,7 @@ func TestNeverReadersShareTheirRoom(t *testing.T) {
 		waiting := int64(0)
 		r.srv.mu.Lock()
 		for c := range r.srv.conns {
-			waiting += int64(c.unsent())
+			waiting += int64(c.w.unsent())
 		}
 		r.srv.mu.Unlock()
 		most = max(most, waiting)

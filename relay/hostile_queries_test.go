@@ -50,7 +50,7 @@ func TestUnreadAnswersHoldLittle(t *testing.T) {
 		defer r.srv.mu.Unlock()
 		waiting := 0
 		for c := range r.srv.conns {
-			if c.unsent() > 64<<10 {
+			if c.w.unsent() > 64<<10 {
 				waiting++
 			}
 		}

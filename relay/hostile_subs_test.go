@@ -66,7 +66,7 @@ func TestLeavingOneBucketIsConstant(t *testing.T) {
 	leave := func(n int) time.Duration {
 		subs := make([]*subscription, n)
 		for i := range subs {
-			subs[i] = &subscription{conn: &conn{srv: srv}, filters: []*liveFilter{newLiveFilter(nostr.Filter{Kinds: []int{1}, Tags: nostr.TagMap{"d": {"a"}}})}}
+			subs[i] = &subscription{w: new(writer), filters: []*liveFilter{newLiveFilter(nostr.Filter{Kinds: []int{1}, Tags: nostr.TagMap{"d": {"a"}}})}}
 			srv.dispatch.register(subs[i])
 		}
 		began := time.Now()

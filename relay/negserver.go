@@ -82,7 +82,7 @@ func (c *conn) handleNeg(verb string) {
 		c.negError(id, "invalid: the message is malformed")
 		return
 	}
-	c.reply(func(dst []byte) []byte { return appendReply(dst, "NEG-MSG", id, hex.EncodeToString(out)) })
+	c.w.reply(func(dst []byte) []byte { return appendReply(dst, "NEG-MSG", id, hex.EncodeToString(out)) })
 }
 
 // openNeg takes a snapshot for a session. If openNeg returns false, it has sent NEG-ERR
@@ -121,7 +121,7 @@ func (c *conn) openNeg(id string, f nostr.Filter) bool {
 
 func (c *conn) negError(id, reason string) {
 	c.srv.met.refused("neg", reason)
-	c.reply(func(dst []byte) []byte { return appendReply(dst, "NEG-ERR", id, reason) })
+	c.w.reply(func(dst []byte) []byte { return appendReply(dst, "NEG-ERR", id, reason) })
 }
 
 // closeNeg ends a session. If keep is set, closeNeg does nothing.

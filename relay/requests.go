@@ -135,7 +135,7 @@ func (c *conn) handleEvent() {
 		s.met.outcome(eventlog.Duplicate)
 	}
 	if strings.HasPrefix(a.reason, "auth-required:") {
-		c.reply(func(dst []byte) []byte { return appendReply(dst, "AUTH", c.challenge) })
+		c.w.reply(func(dst []byte) []byte { return appendReply(dst, "AUTH", c.challenge) })
 	}
 	c.answer(ack{id: evt.ID, pending: a.pending, ok: a.ok, reason: a.reason, started: started})
 }
@@ -167,7 +167,7 @@ func (c *conn) acknowledge() {
 		}
 		c.sendOK(k)
 		c.unanswered.Done()
-		c.written(len(c.acks) > 0)
+		c.w.written(len(c.acks) > 0)
 	}
 }
 
@@ -179,7 +179,7 @@ func (c *conn) sendOK(k ack) {
 	if !hex32.Valid(id) {
 		id = clip.Text(id, 64)
 	}
-	c.reply(func(dst []byte) []byte { return appendOK(dst, id, k.ok, k.reason) })
+	c.w.reply(func(dst []byte) []byte { return appendOK(dst, id, k.ok, k.reason) })
 }
 
 // readRequest parses the common part of REQ and COUNT. If ok is false, readRequest has
@@ -284,7 +284,7 @@ func (c *conn) handleReq() {
 			return
 		}
 	}
-	sub := &subscription{conn: c, id: id, prefix: eventPrefix(id), bytes: len(c.text.Text), holding: true}
+	sub := &subscription{w: &c.w, id: id, prefix: eventPrefix(id), bytes: len(c.text.Text), holding: true}
 	sub.filters = make([]*liveFilter, len(filters))
 	for i, f := range filters {
 		sub.filters[i] = newLiveFilter(f)
@@ -336,7 +336,7 @@ func (c *conn) sendStored(sub *subscription, found []eventlog.Hit) error {
 	room := rooms.Get().(*[eventlog.BodiesAtOnce]eventlog.Found)
 	defer rooms.Put(room)
 	for len(found) > 0 {
-		if !c.hasRoom() {
+		if !c.w.hasRoom() {
 			return nil
 		}
 		bodies, n, err := c.srv.cfg.Store.Bodies(room[:0], found)
@@ -344,43 +344,11 @@ func (c *conn) sendStored(sub *subscription, found []eventlog.Hit) error {
 			return err
 		}
 		found = found[n:]
-		size := 64 + len(sub.id) // bytes to queue before the client has to take some
-		for _, f := range bodies {
-			if size += len(sub.prefix) + len(f.JSON) + 16; size > replyBytes {
-				break
-			}
-		}
-		c.mu.Lock()
-		c.out = slices.Grow(c.grown(), size)
-		for _, f := range bodies {
-			if c.awaitRoom(); c.ending {
-				break
-			}
-			c.out = appendEvent(c.grown(), sub.prefix, f.JSON)
-		}
-		c.mu.Unlock()
+		c.w.stored(sub, bodies)
 		clear(bodies)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.awaitRoom()
-	if c.ending {
-		return nil
-	}
-	c.out = appendReply(c.grown(), "EOSE", sub.id)
-	c.out = append(c.out, sub.held...)
-	c.held -= len(sub.held)
-	sub.held, sub.holding = nil, false
+	c.w.storedEnd(sub)
 	return nil
-}
-
-// hasRoom waits until the client has taken enough of the queued answers. hasRoom returns
-// false if the connection ends.
-func (c *conn) hasRoom() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.awaitRoom()
-	return !c.ending
 }
 
 // limitOf returns how many stored events answer a filter. A filter that names authors or
@@ -515,7 +483,7 @@ func (c *conn) handleCount() {
 		c.refuseRequest(id, "error: the store could not be asked")
 		return
 	}
-	c.reply(func(dst []byte) []byte { return appendCount(dst, id, n) })
+	c.w.reply(func(dst []byte) []byte { return appendCount(dst, id, n) })
 }
 
 func (c *conn) handleClose() {
@@ -547,11 +515,7 @@ func (c *conn) drop(sub *subscription) {
 	c.holdOpen(-sub.conditions, -sub.values)
 	c.openBytes, c.openConditions, c.openValues = c.openBytes-sub.bytes, c.openConditions-sub.conditions, c.openValues-sub.values
 	c.srv.dispatch.unregister(sub)
-	c.mu.Lock()
-	sub.gone = true
-	c.held -= len(sub.held)
-	sub.held = nil
-	c.mu.Unlock()
+	c.w.forget(sub)
 }
 
 // authCost is how many requests a proof counts as, because its signature is verified.

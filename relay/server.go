@@ -150,7 +150,7 @@ type Server struct {
 	cancel   context.CancelFunc
 	gone     sync.WaitGroup // counts connections
 
-	queued atomic.Int64 // bytes that wait for the clients of all connections
+	queues queues
 
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
@@ -170,6 +170,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer), conns: make(map[*conn]struct{}), byIP: make(map[netip.Addr]int), open: make(map[netip.Addr]openFilters), checking: make(chan struct{}, runtime.NumCPU())}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.stopping, s.stop = context.WithCancel(s.ctx)
+	s.queues = queues{perConn: cfg.MaxQueueBytes, total: cfg.MaxQueuedBytes, writeWait: cfg.WriteWait, met: s.met}
 	s.negs.now = time.Now
 	if err := s.loadRules(); err != nil {
 		return nil, err
@@ -200,7 +201,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	for _, c := range open {
-		c.end(ws.StatusGoingAway, "the relay is shutting down", false)
+		c.w.end(ws.StatusGoingAway, "the relay is shutting down", false)
 	}
 	s.gone.Wait()
 	s.cancel()
@@ -223,15 +224,15 @@ func (s *Server) keep(ctx context.Context) error {
 		for c := range s.conns {
 			silent := now - c.lastRead.Load()
 			switch {
-			case c.unsent() > 0:
+			case c.w.unsent() > 0:
 				// The write deadline decides here. A long answer on a slow line is not
 				// silence.
 			case silent > s.cfg.IdleAfter.Milliseconds():
 				s.met.unresponsive.Inc()
-				c.end(ws.StatusGoingAway, "no answer to pings", false)
+				c.w.end(ws.StatusGoingAway, "no answer to pings", false)
 			case silent > s.cfg.PingEvery.Milliseconds() && now-c.lastPing > s.cfg.PingEvery.Milliseconds():
 				c.lastPing = now
-				c.ping()
+				c.w.ping()
 			}
 		}
 		s.mu.Unlock()

@@ -398,7 +398,7 @@ func TestReaderOfNothingIsLetGo(t *testing.T) {
 		r.srv.mu.Lock()
 		defer r.srv.mu.Unlock()
 		for c := range r.srv.conns {
-			if n := c.unsent(); n > replyBytes+2*len(content) {
+			if n := c.w.unsent(); n > replyBytes+2*len(content) {
 				t.Errorf("%d bytes are queued for the client", n)
 			}
 		}
