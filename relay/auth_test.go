@@ -190,7 +190,7 @@ func TestProofOfWork(t *testing.T) {
 
 func TestClientAddress(t *testing.T) {
 	_, ten, _ := strings.Cut("x 10.0.0.0/8", " ")
-	s := &Server{cfg: Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix(ten), netip.MustParsePrefix("127.0.0.1/32")}}}
+	s := &peers{proxies: []netip.Prefix{netip.MustParsePrefix(ten), netip.MustParsePrefix("127.0.0.1/32")}}
 	for name, tc := range map[string]struct {
 		remote, forwarded, ip string
 		local                 bool

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -41,7 +40,7 @@ type conn struct {
 	ip        netip.Addr
 	local     bool   // from loopback, and not through a proxy for another client
 	host      string // Host header of the request
-	base      string // address that NIP-42 proofs have to name, from baseURL; "": no proof is accepted
+	base      string // address that NIP-42 proofs have to name, from ownURL.base; "": no proof is accepted
 	challenge string // of NIP-42
 
 	// Owned by the reader.
@@ -87,7 +86,7 @@ const (
 // upgrade answers the handshake and starts the goroutines of the connection. The handler
 // returns at once, so that net/http frees its own buffers.
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
-	ip, local := s.clientIP(r)
+	ip, local := s.peers.clientIP(r)
 	if refusal := s.admitConn(ip, local); refusal != "" {
 		http.Error(w, refusal, http.StatusServiceUnavailable)
 		return
@@ -109,7 +108,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		early, _ := rw.Reader.Peek(n)
 		in = io.MultiReader(bytes.NewReader(bytes.Clone(early)), nc)
 	}
-	base, _ := s.baseURL(r)
+	base, _ := s.own.base(r)
 	c := &conn{
 		srv: s, nc: nc, ip: ip, local: local, host: r.Host, base: base,
 		challenge: newChallenge(),
@@ -323,66 +322,6 @@ func hasToken(lines []string, token string) bool {
 			if strings.EqualFold(strings.TrimSpace(part), token) {
 				return true
 			}
-		}
-	}
-	return false
-}
-
-// clientIP returns the address that a request is charged to. local is true if a program on
-// this machine sends the request for itself: not through a proxy, and not from a page in a
-// browser, which sends an Origin. A forwarding header is believed only from a configured
-// proxy. The chain of addresses is read from the near end.
-func (s *Server) clientIP(r *http.Request) (ip netip.Addr, local bool) {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}, false
-	}
-	ip = peer.Addr().Unmap().WithZone("")
-	chain := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(chain) - 1; i >= 0 && s.trusted(ip); i-- {
-		next, err := netip.ParseAddr(strings.TrimSpace(chain[i]))
-		if err != nil {
-			break
-		}
-		ip = next.Unmap().WithZone("")
-	}
-	return ip, ip.IsLoopback() && !isForwarded(r.Header) && !s.cfg.NobodyIsLocal && r.Header.Get("Origin") == ""
-}
-
-// namesThisMachine reports whether a Host is an address or localhost. Any other name that
-// resolves to this machine may belong to a page that changed its DNS record (DNS
-// rebinding).
-func namesThisMachine(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	_, err := netip.ParseAddr(host)
-	return err == nil || strings.EqualFold(host, "localhost")
-}
-
-// GuardPrivate refuses requests of browser pages to a listener that serves this machine or
-// its network. A request is refused if it has an Origin, or if its host is not an address,
-// not localhost and not in names.
-func GuardPrivate(next http.Handler, names ...string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if name, _, err := net.SplitHostPort(host); err == nil {
-			host = name
-		}
-		named := slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, host) })
-		if r.Header.Get("Origin") != "" || !named && !namesThisMachine(r.Host) {
-			refuseHTTP(w, http.StatusForbidden, "this listener answers no pages: ask it by its address or localhost, without an Origin")
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-func (s *Server) trusted(ip netip.Addr) bool {
-	for _, p := range s.cfg.TrustedProxies {
-		if p.Contains(ip) {
-			return true
 		}
 	}
 	return false

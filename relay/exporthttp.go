@@ -30,7 +30,7 @@ func (s *Server) ServeExport(w http.ResponseWriter, r *http.Request) {
 		refuseHTTP(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	ip, local := s.clientIP(r)
+	ip, local := s.peers.clientIP(r)
 	if !local {
 		if !s.rates.asked.take(rateKey(ip), exportCost, s.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now()) || !s.exports.enter(rateKey(ip)) {
 			w.Header().Set("Retry-After", "60")

@@ -20,7 +20,7 @@ func NewHTTPRates(s *Server) *HTTPRates { return &HTTPRates{srv: s} }
 // A program on this machine, which sends no forwarding header and no Origin, is not
 // charged.
 func (h *HTTPRates) Take(r *http.Request, cost int) bool {
-	ip, local := h.srv.clientIP(r)
+	ip, local := h.srv.peers.clientIP(r)
 	if !ip.IsValid() || local && r.Header.Get("Origin") == "" {
 		return true
 	}

@@ -315,7 +315,7 @@ func TestImportByAdminProof(t *testing.T) {
 }
 
 func TestImportIsLocalOnlyOnALoopbackListener(t *testing.T) {
-	s := &Server{}
+	s := new(peers)
 	req := httptest.NewRequest("POST", "/api/v1/import", nil)
 	req.RemoteAddr = "127.0.0.1:1"
 	if s.importIsLocal(req) {

@@ -33,7 +33,7 @@ func (s *Server) serveManagement(w http.ResponseWriter, r *http.Request) {
 		refuseHTTP(w, http.StatusMethodNotAllowed, "management requests are POST")
 		return
 	}
-	payload, err := s.checkProof(r)
+	payload, err := s.proofs.check(r)
 	if err != nil {
 		refuseHTTP(w, http.StatusUnauthorized, err.Error())
 		return

@@ -540,9 +540,9 @@ func (c *conn) handleAuth() {
 	case len(text) > c.srv.cfg.Policy.MaxEventBytes:
 		k.reason = "invalid: the event is too large"
 	case c.base == "":
-		k.reason = "restricted: " + c.srv.sayNoURL(c.host)
+		k.reason = "restricted: " + c.srv.own.refuse(c.host)
 	case !authTagsWhole(evt.Tags) || !evt.CheckID() || !c.provesKey(evt):
-		k.reason = "restricted: the proof is not for this connection, this time or " + c.relayURL() + c.srv.hintURL()
+		k.reason = "restricted: the proof is not for this connection, this time or " + c.relayURL() + c.srv.own.hint()
 	case len(c.authd) >= maxAuthKeys && !c.authd[evt.PubKey]:
 		k.reason = "restricted: too many keys on one connection"
 	default:

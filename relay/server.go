@@ -135,8 +135,9 @@ type Server struct {
 	info     atomic.Pointer[[]byte] // the NIP-11 document
 	negs     negSets
 	rates    rates
-	proofs   usedProofs
-	noURL    sync.Once // guards the warning that proofs are refused because no URL is set
+	peers    peers
+	own      ownURL
+	proofs   proofs
 	exports  exports
 	// checking has one slot per core. More checks at the same time do not admit events
 	// faster, and take the cores from the readers of the log.
@@ -172,6 +173,9 @@ func New(cfg Config) (*Server, error) {
 	s.stopping, s.stop = context.WithCancel(s.ctx)
 	s.queues = queues{perConn: cfg.MaxQueueBytes, total: cfg.MaxQueuedBytes, writeWait: cfg.WriteWait, met: s.met}
 	s.negs.now = time.Now
+	s.peers = peers{proxies: cfg.TrustedProxies, nobodyIsLocal: cfg.NobodyIsLocal}
+	s.own.url, s.own.log = cfg.URL, cfg.Log
+	s.proofs.admins, s.proofs.own, s.proofs.now = cfg.Admins, &s.own, cfg.Now
 	if err := s.loadRules(); err != nil {
 		return nil, err
 	}
