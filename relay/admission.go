@@ -55,7 +55,7 @@ func (s *Server) caught(refuse func(reason string)) {
 func (s *Server) Check(a *Admission) (more bool) {
 	defer s.caught(func(reason string) { more = a.refuse(reason) })
 	evt := a.evt
-	rules := s.rules.Load()
+	rules := s.moderation.rules.Load()
 	policy := s.cfg.Policy
 	policy.Kinds = rules.kinds(policy.Kinds)
 	client := a.source.Road == mostro.RoadClient
@@ -141,7 +141,7 @@ func (s *Server) refuseProtected(a *Admission) string {
 func (s *Server) enqueue(a *Admission) (refusal string) {
 	arrival := eventlog.Arrival{Event: a.evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.source,
 		Forward: s.cfg.Forwarding && a.source.Road == mostro.RoadSelf,
-		Quota:   s.rules.Load().quotas(a.source.Road)}
+		Quota:   s.moderation.rules.Load().quotas(a.source.Road)}
 	if a.was != nil {
 		a.was.Restore(&arrival)
 	}

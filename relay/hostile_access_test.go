@@ -159,7 +159,7 @@ func TestPublicExport(t *testing.T) {
 	for _, evt := range []*nostr.Event{kept, hidden, single} {
 		c.MustPublish(evt)
 	}
-	if err := r.srv.change(func(rules *Rules) error {
+	if err := r.srv.moderation.change(func(rules *Rules) error {
 		rules.BlockedKeys, rules.BlockedEvents = map[string]string{hidden.PubKey: ""}, map[string]string{single.ID: ""}
 		return nil
 	}); err != nil {

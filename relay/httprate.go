@@ -24,6 +24,6 @@ func (h *HTTPRates) Take(r *http.Request, cost int) bool {
 	if !ip.IsValid() || local && r.Header.Get("Origin") == "" {
 		return true
 	}
-	limits := h.srv.rules.Load().limits
+	limits := h.srv.moderation.rules.Load().limits
 	return h.buckets.take(rateKey(ip), cost, limits.RequestsPerMinutePerIP, h.srv.cfg.Now())
 }

@@ -300,7 +300,7 @@ func (s *Server) chargeWalk(a *Admission, walked int) {
 	if a.source.Road != mostro.RoadClient || a.local || walked < costShare {
 		return
 	}
-	limits, now := s.rules.Load().limits, s.cfg.Now()
+	limits, now := s.moderation.rules.Load().limits, s.cfg.Now()
 	if a.ip.IsValid() {
 		s.rates.byIP.charge(rateKey(a.ip), walked/costShare, limits.EventsPerMinutePerIP, now)
 	}
@@ -345,7 +345,7 @@ const (
 // rate is used up. A program on this machine is not charged.
 func (c *conn) mayAsk(n int) bool {
 	s := c.srv
-	return c.local || !c.ip.IsValid() || s.rates.asked.take(rateKey(c.ip), n, s.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now())
+	return c.local || !c.ip.IsValid() || s.rates.asked.take(rateKey(c.ip), n, s.moderation.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now())
 }
 
 // openFilters counts the conditions and values of the open filters of an address.
@@ -377,7 +377,7 @@ func (c *conn) holdOpen(conditions, values int) bool {
 func (c *conn) chargeWork(took time.Duration) {
 	if n := int(took / workUnit); n > 0 && !c.local && c.ip.IsValid() {
 		s := c.srv
-		s.rates.asked.charge(rateKey(c.ip), n, s.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now())
+		s.rates.asked.charge(rateKey(c.ip), n, s.moderation.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now())
 	}
 }
 

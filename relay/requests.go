@@ -449,7 +449,7 @@ func (s *Server) search(dst []eventlog.Hit, f *liveFilter, all []*liveFilter, up
 		if t.Event(&evt) != nil || !f.matches(&evt) || eventlog.ExpiredAt(evt.Tags, s.cfg.Now()) {
 			continue
 		}
-		if !s.rules.Load().serves(&evt, f.Search) {
+		if !s.moderation.rules.Load().serves(&evt, f.Search) {
 			continue
 		}
 		// The event arrives live if another filter of the request matches.

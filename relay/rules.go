@@ -9,21 +9,32 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // rulesEvery is the interval between two looks at the file of rules.
 const rulesEvery = 2 * time.Second
 
-// loadRules reads the file of rules. If there is no file, loadRules returns nil.
-func (s *Server) loadRules() error {
-	s.rulesMu.Lock()
-	defer s.rulesMu.Unlock()
-	r, err := readRules(s.cfg.RulesFile)
+// moderation holds the rules in force, and writes and watches their file. Any goroutine may
+// read the rules.
+type moderation struct {
+	cfg   *Config                  // not modified
+	rules atomic.Pointer[compiled] // set by load before the server answers
+	info  atomic.Pointer[[]byte]   // the NIP-11 document, which the rules change
+	mu    sync.Mutex               // serializes changes of the rules and of the file
+}
+
+// load reads the file of rules. If there is no file, load returns nil.
+func (m *moderation) load() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r, err := readRules(m.cfg.RulesFile)
 	if err != nil {
 		return err
 	}
-	return s.apply(r)
+	return m.apply(r)
 }
 
 func readRules(path string) (r Rules, err error) {
@@ -43,13 +54,13 @@ func readRules(path string) (r Rules, err error) {
 	return r, nil
 }
 
-// apply puts rules in force. rulesMu is held.
-func (s *Server) apply(r Rules) error {
-	c, err := compile(r, s.cfg.Limits)
+// apply puts rules in force. mu is held.
+func (m *moderation) apply(r Rules) error {
+	c, err := compile(r, m.cfg.Limits)
 	if err != nil {
 		return fmt.Errorf("rules: %w", err)
 	}
-	cfg := s.cfg
+	cfg := *m.cfg
 	orDefaultTo := func(v *string, other string) {
 		if other != "" {
 			*v = other
@@ -68,32 +79,28 @@ func (s *Server) apply(r Rules) error {
 		shunned = make(map[[32]byte]struct{}, len(c.spam))
 	}
 	maps.Copy(shunned, c.spam)
-	s.cfg.Store.Shun(shunned, c.blocked)
-	if was := s.rules.Load(); was != nil {
+	m.cfg.Store.Shun(shunned, c.blocked)
+	if was := m.rules.Load(); was != nil {
 		c.version = was.version + 1
 	}
-	s.info.Store(&info)
-	s.rules.Store(c)
+	m.info.Store(&info)
+	m.rules.Store(c)
 	return nil
 }
 
-// Rules returns the rules in force.
-func (s *Server) Rules() Rules { return s.rules.Load().Rules }
-
-// Shunned returns the keys and the events that the rules in force never show. onDemand are
-// the keys that are shown if a search asks for spam. version changes with the rules. The
-// caller must not modify the sets.
-func (s *Server) Shunned() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
-	c := s.rules.Load()
+// hidden returns the keys and the events that the rules in force never show, as
+// Server.Shunned returns them.
+func (m *moderation) hidden() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
+	c := m.rules.Load()
 	return c.version, c.hidden, c.spam, c.blocked
 }
 
 // change modifies a copy of the rules, writes the file, and puts the copy in force. If
 // change returns an error, the rules are as before.
-func (s *Server) change(alter func(*Rules) error) error {
-	s.rulesMu.Lock()
-	defer s.rulesMu.Unlock()
-	b, err := json.Marshal(s.rules.Load().Rules)
+func (m *moderation) change(alter func(*Rules) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b, err := json.Marshal(m.rules.Load().Rules)
 	if err != nil {
 		return err
 	}
@@ -104,15 +111,15 @@ func (s *Server) change(alter func(*Rules) error) error {
 	if err := alter(&r); err != nil {
 		return err
 	}
-	if _, err := compile(r, s.cfg.Limits); err != nil {
+	if _, err := compile(r, m.cfg.Limits); err != nil {
 		return err
 	}
-	if s.cfg.RulesFile != "" {
-		if err := writeRules(s.cfg.RulesFile, r); err != nil {
+	if m.cfg.RulesFile != "" {
+		if err := writeRules(m.cfg.RulesFile, r); err != nil {
 			return fmt.Errorf("write the rules: %w", err)
 		}
 	}
-	return s.apply(r)
+	return m.apply(r)
 }
 
 // writeRules replaces the file atomically: a crash leaves the old file or the new one.
@@ -139,14 +146,14 @@ func writeRules(path string, r Rules) error {
 	return os.Rename(tmp.Name(), path)
 }
 
-// watchRules loads the file of rules when an operator changes it. If the file cannot be
+// watch loads the file of rules when an operator changes it. If the file cannot be
 // read, the rules stay as they are, and the error is logged once.
-func (s *Server) watchRules(ctx context.Context) error {
-	if s.cfg.RulesFile == "" {
+func (m *moderation) watch(ctx context.Context) error {
+	if m.cfg.RulesFile == "" {
 		return nil
 	}
 	stamp := func() (t time.Time) {
-		if fi, err := os.Stat(s.cfg.RulesFile); err == nil {
+		if fi, err := os.Stat(m.cfg.RulesFile); err == nil {
 			t = fi.ModTime()
 		}
 		return t
@@ -165,10 +172,10 @@ func (s *Server) watchRules(ctx context.Context) error {
 			continue
 		}
 		seen = now
-		if err := s.loadRules(); err != nil {
-			s.cfg.Log.Error("rules not loaded, the old rules stay in force", "err", err)
+		if err := m.load(); err != nil {
+			m.cfg.Log.Error("rules not loaded, the old rules stay in force", "err", err)
 		} else {
-			s.cfg.Log.Info("rules reloaded", "file", s.cfg.RulesFile)
+			m.cfg.Log.Info("rules reloaded", "file", m.cfg.RulesFile)
 		}
 	}
 }

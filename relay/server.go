@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -132,7 +131,6 @@ type Server struct {
 	khatru   *khatruRelay
 	dispatch *dispatcher
 	met      *metrics
-	info     atomic.Pointer[[]byte] // the NIP-11 document
 	negs     negSets
 	rates    rates
 	peers    peers
@@ -141,9 +139,9 @@ type Server struct {
 	exports  exports
 	// checking has one slot per core. More checks at the same time do not admit events
 	// faster, and take the cores from the readers of the log.
-	checking chan struct{}
-	rules    atomic.Pointer[compiled]
-	rulesMu  sync.Mutex // serializes changes of the rules and of the file
+	checking   chan struct{}
+	moderation moderation
+	management management
 
 	stopping context.Context // ends when Run begins to close connections
 	stop     context.CancelFunc
@@ -173,14 +171,16 @@ func New(cfg Config) (*Server, error) {
 	s.stopping, s.stop = context.WithCancel(s.ctx)
 	s.queues = queues{perConn: cfg.MaxQueueBytes, total: cfg.MaxQueuedBytes, writeWait: cfg.WriteWait, met: s.met}
 	s.negs.now = time.Now
+	s.moderation.cfg = &s.cfg
+	s.management = management{rules: &s.moderation, proofs: &s.proofs, log: cfg.Log}
 	s.peers = peers{proxies: cfg.TrustedProxies, nobodyIsLocal: cfg.NobodyIsLocal}
 	s.own.url, s.own.log = cfg.URL, cfg.Log
 	s.proofs.admins, s.proofs.own, s.proofs.now = cfg.Admins, &s.own, cfg.Now
-	if err := s.loadRules(); err != nil {
+	if err := s.moderation.load(); err != nil {
 		return nil, err
 	}
 	s.dispatch = newDispatcher(cfg.Store, cfg.Now, s.met)
-	s.dispatch.serves = func(evt *nostr.Event) bool { return s.rules.Load().serves(evt, "") }
+	s.dispatch.serves = func(evt *nostr.Event) bool { return s.moderation.rules.Load().serves(evt, "") }
 	s.khatru = s.newKhatru()
 	return s, nil
 }
@@ -193,7 +193,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { return s.dispatch.run(ctx) })
 	g.Go(func() error { return s.dispatch.runEphemeral(ctx) })
 	g.Go(func() error { return s.keep(ctx) })
-	g.Go(func() error { return s.watchRules(ctx) })
+	g.Go(func() error { return s.moderation.watch(ctx) })
 	err := g.Wait()
 
 	s.stop()
@@ -305,11 +305,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case isUpgrade(r.Header):
 		s.upgrade(w, r)
 	case wantsInfo(r):
-		s.serveInfo(w, r)
+		serveInfo(w, r, *s.moderation.info.Load())
 	case hasToken(r.Header.Values("Upgrade"), "websocket"):
 		http.Error(w, "the Connection header does not ask for an upgrade", http.StatusBadRequest)
 	case isManagement(r):
-		s.serveManagement(w, r)
+		s.management.ServeHTTP(w, r)
 	default:
 		s.cfg.Fallback.ServeHTTP(w, r)
 	}
@@ -319,4 +319,14 @@ func newChallenge() string {
 	var b [16]byte
 	rand.Read(b[:])
 	return hex.EncodeToString(b[:])
+}
+
+// Rules returns the rules in force.
+func (s *Server) Rules() Rules { return s.moderation.rules.Load().Rules }
+
+// Shunned returns the keys and the events that the rules in force never show. onDemand are
+// the keys that are shown if a search asks for spam. version changes with the rules. The
+// caller must not modify the sets.
+func (s *Server) Shunned() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
+	return s.moderation.hidden()
 }
