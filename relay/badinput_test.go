@@ -361,9 +361,9 @@ func TestHandshakeHeaders(t *testing.T) {
 		}
 	}
 	testkit.Eventually(t, "places are given back", func() bool {
-		r.srv.mu.Lock()
-		defer r.srv.mu.Unlock()
-		return r.srv.opening == len(r.srv.conns)
+		r.srv.conns.mu.Lock()
+		defer r.srv.conns.mu.Unlock()
+		return r.srv.conns.opening == len(r.srv.conns.all)
 	})
 }
 
@@ -391,9 +391,9 @@ func TestSilentClientsArePingedThenClosed(t *testing.T) {
 	if n := gauge(t, r.reg, "mostrodex_relay_connections_dropped_unresponsive_total"); n != 1 {
 		t.Errorf("%v dropped", n)
 	}
-	r.srv.mu.Lock()
-	defer r.srv.mu.Unlock()
-	for c := range r.srv.conns {
+	r.srv.conns.mu.Lock()
+	defer r.srv.conns.mu.Unlock()
+	for c := range r.srv.conns.all {
 		if !c.w.isEnding() {
 			return
 		}

@@ -87,7 +87,7 @@ const (
 // returns at once, so that net/http frees its own buffers.
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	ip, local := s.peers.clientIP(r)
-	if refusal := s.admitConn(ip, local); refusal != "" {
+	if refusal := s.conns.admit(ip, local); refusal != "" {
 		http.Error(w, refusal, http.StatusServiceUnavailable)
 		return
 	}
@@ -100,7 +100,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		if nc != nil {
 			nc.Close()
 		}
-		s.releaseConn(ip)
+		s.conns.release(ip)
 		return
 	}
 	var in io.Reader = nc
@@ -119,9 +119,9 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	c.lastRead.Store(time.Now().UnixMilli())
 	// The challenge is sent when a request needs it, because clients ask their user to
 	// sign when they see a challenge.
-	if !s.addConn(c) {
+	if !s.conns.add(c) {
 		nc.Close()
-		s.releaseConn(ip)
+		s.conns.release(ip)
 		return
 	}
 	go c.w.write()
@@ -130,7 +130,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 
 // read is the reader. It ends the connection when it returns.
 func (c *conn) read() {
-	defer c.srv.removeConn(c)
+	defer c.srv.conns.remove(c)
 	defer c.finish()
 	defer func() {
 		// One client's frame must not end a process that holds the money of others.

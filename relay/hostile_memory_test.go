@@ -36,11 +36,11 @@ func TestNeverReadersShareTheirRoom(t *testing.T) {
 		publisher.MustPublish(evt)
 		innocent.Expect("EVENT", "innocent")
 		waiting := int64(0)
-		r.srv.mu.Lock()
-		for c := range r.srv.conns {
+		r.srv.conns.mu.Lock()
+		for c := range r.srv.conns.all {
 			waiting += int64(c.w.unsent())
 		}
-		r.srv.mu.Unlock()
+		r.srv.conns.mu.Unlock()
 		most = max(most, waiting)
 	}
 	t.Logf("%d clients that read nothing hold at most %d KiB", idle, most>>10)
@@ -164,9 +164,9 @@ func TestConnectionsOfAnAddressAreBounded(t *testing.T) {
 	r.dialFrom("203.0.113.2").Quiet()
 	r.dialFrom("203.0.113.2").WS.CloseNow()
 	testkit.Eventually(t, "its place is given back", func() bool {
-		r.srv.mu.Lock()
-		defer r.srv.mu.Unlock()
-		return r.srv.byIP[netip.MustParseAddr("203.0.113.2")] == 1
+		r.srv.conns.mu.Lock()
+		defer r.srv.conns.mu.Unlock()
+		return r.srv.conns.byIP[netip.MustParseAddr("203.0.113.2")] == 1
 	})
 }
 

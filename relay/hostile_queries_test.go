@@ -46,10 +46,10 @@ func TestUnreadAnswersHoldLittle(t *testing.T) {
 		c.Send("REQ", "unread", testkit.Object{"kinds": []int{38383}, "limit": 5000})
 	}
 	testkit.Eventually(t, "all wait for their readers", func() bool {
-		r.srv.mu.Lock()
-		defer r.srv.mu.Unlock()
+		r.srv.conns.mu.Lock()
+		defer r.srv.conns.mu.Unlock()
 		waiting := 0
-		for c := range r.srv.conns {
+		for c := range r.srv.conns.all {
 			if c.w.unsent() > 64<<10 {
 				waiting++
 			}

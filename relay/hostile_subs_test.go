@@ -202,8 +202,8 @@ func TestConditionsOfAnAddressAreBounded(t *testing.T) {
 		c.WS.CloseNow()
 	}
 	testkit.Eventually(t, "nothing is counted", func() bool {
-		r.srv.mu.Lock()
-		defer r.srv.mu.Unlock()
-		return len(r.srv.open) == 0
+		r.srv.conns.mu.Lock()
+		defer r.srv.conns.mu.Unlock()
+		return len(r.srv.conns.open) == 0
 	})
 }

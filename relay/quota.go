@@ -348,31 +348,6 @@ func (c *conn) mayAsk(n int) bool {
 	return c.local || !c.ip.IsValid() || s.rates.asked.take(rateKey(c.ip), n, s.moderation.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now())
 }
 
-// openFilters counts the conditions and values of the open filters of an address.
-type openFilters struct{ conditions, values int }
-
-// holdOpen adds to the open filters of the connection's address. holdOpen returns false if
-// there would be too many. Negative numbers release filters and are always accepted.
-func (c *conn) holdOpen(conditions, values int) bool {
-	if c.local || !c.ip.IsValid() || c.ip.IsLoopback() {
-		return true
-	}
-	s, key := c.srv, rateKey(c.ip)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	o := s.open[key]
-	o.conditions, o.values = o.conditions+conditions, o.values+values
-	if conditions > 0 && (o.conditions > openShare*maxOpenConditions || o.values > openShare*maxOpenValues) {
-		return false
-	}
-	if o == (openFilters{}) {
-		delete(s.open, key)
-	} else {
-		s.open[key] = o
-	}
-	return true
-}
-
 // chargeWork charges the time that an answer took, if it took more than a workUnit.
 func (c *conn) chargeWork(took time.Duration) {
 	if n := int(took / workUnit); n > 0 && !c.local && c.ip.IsValid() {

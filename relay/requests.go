@@ -295,7 +295,7 @@ func (c *conn) handleReq() {
 		c.closed(id, "rate-limited: the open filters of this connection have too many conditions")
 		return
 	}
-	if !c.holdOpen(sub.conditions, sub.values) {
+	if !s.conns.holdOpen(c.ip, c.local, sub.conditions, sub.values) {
 		c.closed(id, "rate-limited: the open filters of this address have too many conditions")
 		return
 	}
@@ -512,7 +512,7 @@ func (c *conn) closeSub(id string) {
 
 // drop ends a subscription. No frame is queued for the subscription afterwards.
 func (c *conn) drop(sub *subscription) {
-	c.holdOpen(-sub.conditions, -sub.values)
+	c.srv.conns.holdOpen(c.ip, c.local, -sub.conditions, -sub.values)
 	c.openBytes, c.openConditions, c.openValues = c.openBytes-sub.bytes, c.openConditions-sub.conditions, c.openValues-sub.values
 	c.srv.dispatch.unregister(sub)
 	c.w.forget(sub)

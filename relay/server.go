@@ -9,10 +9,8 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime"
-	"sync"
 	"time"
 
-	"github.com/gobwas/ws"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -147,16 +145,9 @@ type Server struct {
 	stop     context.CancelFunc
 	ctx      context.Context // ends after the last connection
 	cancel   context.CancelFunc
-	gone     sync.WaitGroup // counts connections
 
 	queues queues
-
-	mu      sync.Mutex
-	conns   map[*conn]struct{}
-	byIP    map[netip.Addr]int // opening by address
-	open    map[netip.Addr]openFilters
-	opening int // admitted upgrades, including connections
-	closed  bool
+	conns  connections
 }
 
 // New returns a server. The server answers requests at once. The caller must also call
@@ -166,10 +157,12 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("relay: a server needs a store")
 	}
 	cfg.setDefaults()
-	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer), conns: make(map[*conn]struct{}), byIP: make(map[netip.Addr]int), open: make(map[netip.Addr]openFilters), checking: make(chan struct{}, runtime.NumCPU())}
+	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer), checking: make(chan struct{}, runtime.NumCPU())}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.stopping, s.stop = context.WithCancel(s.ctx)
 	s.queues = queues{perConn: cfg.MaxQueueBytes, total: cfg.MaxQueuedBytes, writeWait: cfg.WriteWait, met: s.met}
+	s.conns.cfg, s.conns.met = &s.cfg, s.met
+	s.conns.all, s.conns.byIP, s.conns.open = make(map[*conn]struct{}), make(map[netip.Addr]int), make(map[netip.Addr]openFilters)
 	s.negs.now = time.Now
 	s.moderation.cfg = &s.cfg
 	s.management = management{rules: &s.moderation, proofs: &s.proofs, log: cfg.Log}
@@ -192,110 +185,14 @@ func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.dispatch.run(ctx) })
 	g.Go(func() error { return s.dispatch.runEphemeral(ctx) })
-	g.Go(func() error { return s.keep(ctx) })
+	g.Go(func() error { return s.conns.keep(ctx) })
 	g.Go(func() error { return s.moderation.watch(ctx) })
 	err := g.Wait()
 
 	s.stop()
-	s.mu.Lock()
-	s.closed = true
-	open := make([]*conn, 0, len(s.conns))
-	for c := range s.conns {
-		open = append(open, c)
-	}
-	s.mu.Unlock()
-	for _, c := range open {
-		c.w.end(ws.StatusGoingAway, "the relay is shutting down", false)
-	}
-	s.gone.Wait()
+	s.conns.close("the relay is shutting down")
 	s.cancel()
 	return err
-}
-
-// keep sends pings to silent clients and closes connections that are gone. All connections
-// are checked every second, so pings are spread as the starts of the connections were.
-func (s *Server) keep(ctx context.Context) error {
-	tick := time.NewTicker(min(time.Second, s.cfg.PingEvery/4))
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		now := time.Now().UnixMilli()
-		s.mu.Lock()
-		for c := range s.conns {
-			silent := now - c.lastRead.Load()
-			switch {
-			case c.w.unsent() > 0:
-				// The write deadline decides here. A long answer on a slow line is not
-				// silence.
-			case silent > s.cfg.IdleAfter.Milliseconds():
-				s.met.unresponsive.Inc()
-				c.w.end(ws.StatusGoingAway, "no answer to pings", false)
-			case silent > s.cfg.PingEvery.Milliseconds() && now-c.lastPing > s.cfg.PingEvery.Milliseconds():
-				c.lastPing = now
-				c.w.ping()
-			}
-		}
-		s.mu.Unlock()
-	}
-}
-
-// admitConn counts a connection against the limits. admitConn returns the reason if a
-// limit is reached. releaseConn or removeConn must be called afterwards.
-func (s *Server) admitConn(ip netip.Addr, local bool) (refusal string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := rateKey(ip)
-	switch {
-	case s.closed || s.opening >= s.cfg.MaxConnections:
-		return "too many connections"
-	case !local && !ip.IsLoopback() && s.cfg.MaxConnsPerIP > 0 && s.byIP[key] >= s.cfg.MaxConnsPerIP:
-		return "too many connections from this address"
-	}
-	s.opening++
-	s.byIP[key]++
-	return ""
-}
-
-func (s *Server) releaseConn(ip netip.Addr) {
-	s.mu.Lock()
-	s.leave(ip)
-	s.mu.Unlock()
-}
-
-// leave removes a connection from the counts. mu is held.
-func (s *Server) leave(ip netip.Addr) {
-	s.opening--
-	key := rateKey(ip)
-	if s.byIP[key]--; s.byIP[key] <= 0 {
-		delete(s.byIP, key)
-	}
-}
-
-// addConn registers a connection. addConn returns false if the server has closed.
-func (s *Server) addConn(c *conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	s.gone.Add(1)
-	s.conns[c] = struct{}{}
-	s.met.connections.Set(float64(len(s.conns)))
-	s.met.connectionsTotal.Inc()
-	return true
-}
-
-func (s *Server) removeConn(c *conn) {
-	s.mu.Lock()
-	delete(s.conns, c)
-	s.leave(c.ip)
-	s.met.connections.Set(float64(len(s.conns)))
-	s.mu.Unlock()
-	s.gone.Done()
 }
 
 // ServeHTTP answers websockets, NIP-11 and NIP-86, on every path, and passes

@@ -395,14 +395,14 @@ func TestReaderOfNothingIsLetGo(t *testing.T) {
 		raw.text(fmt.Sprintf(`["REQ","s%d",{"kinds":[8383]}]`, i))
 	}
 	testkit.Eventually(t, "an answer waits", func() bool {
-		r.srv.mu.Lock()
-		defer r.srv.mu.Unlock()
-		for c := range r.srv.conns {
+		r.srv.conns.mu.Lock()
+		defer r.srv.conns.mu.Unlock()
+		for c := range r.srv.conns.all {
 			if n := c.w.unsent(); n > replyBytes+2*len(content) {
 				t.Errorf("%d bytes are queued for the client", n)
 			}
 		}
-		return len(r.srv.conns) == 1
+		return len(r.srv.conns.all) == 1
 	})
 	pub.Quiet()
 }
