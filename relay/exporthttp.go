@@ -32,7 +32,7 @@ func (s *Server) ServeExport(w http.ResponseWriter, r *http.Request) {
 	}
 	ip, local := s.peers.clientIP(r)
 	if !local {
-		if !s.rates.asked.take(rateKey(ip), exportCost, s.moderation.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now()) || !s.exports.enter(rateKey(ip)) {
+		if !s.rates.askedBy(ip, exportCost) || !s.exports.enter(rateKey(ip)) {
 			w.Header().Set("Retry-After", "60")
 			refuseHTTP(w, http.StatusTooManyRequests, "too many exports from this address, or in all: try again later")
 			return

@@ -121,7 +121,7 @@ func (s *Server) Import(ctx context.Context, r io.Reader, opts ImportOptions, fn
 			}
 			for _, l := range b.lines {
 				if l.going {
-					s.Submit(l.a)
+					s.admit.submit(l.a)
 				}
 				select {
 				case waiting <- l:
@@ -276,7 +276,7 @@ func (s *Server) checkLine(ctx context.Context, t *jsonscan.Scanner, l *importLi
 		was: was, Context: ctx, evt: evt, text: l.text, size: len(l.text),
 		source: mostro.Source{Road: mostro.RoadImport}, ip: netip.Addr{}, local: true,
 	}
-	l.going = s.Check(l.a)
+	l.going = s.admit.check(l.a)
 	l.text = ""
 }
 
@@ -293,7 +293,7 @@ func (s *Server) lineResult(ctx context.Context, l *importLine) ImportResult {
 		}
 		return res
 	}
-	out, ok, reason := s.settle(ctx, l.a.pending, l.id, mostro.RoadImport)
+	out, ok, reason := s.admit.settle(ctx, l.a.pending, l.id, mostro.RoadImport)
 	if !ok {
 		res.Reason = reason
 		return res

@@ -17,7 +17,7 @@ func TestEveryEventPassesKhatru(t *testing.T) {
 	r := startRelay(t, nil)
 	var mu sync.Mutex
 	seen := map[string]bool{}
-	r.srv.khatru.RejectEvent = append(r.srv.khatru.RejectEvent, func(_ context.Context, evt *nostr.Event) (bool, string) {
+	r.srv.admit.khatru.RejectEvent = append(r.srv.admit.khatru.RejectEvent, func(_ context.Context, evt *nostr.Event) (bool, string) {
 		mu.Lock()
 		defer mu.Unlock()
 		seen[evt.ID] = true

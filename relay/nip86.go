@@ -107,7 +107,7 @@ func newManagementCalls() map[string]managementCall {
 			return true, m.change(func(r *Rules) error { delete(*of(r), k); return nil })
 		}
 		calls[show] = func(m *moderation, _ []json.RawMessage) (any, error) {
-			r := m.rules.Load().Rules
+			r := m.current().Rules
 			items := []map[string]string{}
 			for _, k := range slices.Sorted(maps.Keys(*of(&r))) {
 				items = append(items, map[string]string{name: k, "reason": (*of(&r))[k]})
@@ -158,7 +158,7 @@ func newManagementCalls() map[string]managementCall {
 		r.AllowedKinds, r.BlockedKinds = without(r.AllowedKinds, k), append(without(r.BlockedKinds, k), k)
 	})
 	calls["listallowedkinds"] = func(m *moderation, _ []json.RawMessage) (any, error) {
-		return m.rules.Load().kinds(m.cfg.Policy.Kinds), nil
+		return m.current().kinds(m.cfg.Policy.Kinds), nil
 	}
 	names := append(slices.Sorted(maps.Keys(calls)), "supportedmethods")
 	calls["supportedmethods"] = func(*moderation, []json.RawMessage) (any, error) { return names, nil }

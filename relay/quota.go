@@ -260,11 +260,14 @@ func (b *buckets[K]) sweep(now time.Time) {
 	}
 }
 
-// rates are the token buckets of the server.
+// rates charges events and requests to their addresses and keys. The limits follow the
+// rules. The buckets guard themselves.
 type rates struct {
-	byIP  buckets[netip.Addr]
-	byKey buckets[[32]byte]
-	asked buckets[netip.Addr]
+	rules *moderation
+	now   func() time.Time
+	byIP  buckets[netip.Addr] // events
+	byKey buckets[[32]byte]   // events
+	asked buckets[netip.Addr] // requests
 }
 
 // rateKey returns the address that is charged: for IPv6 the whole /64, which is the
@@ -296,37 +299,37 @@ func eventCost(evt *nostr.Event) int {
 
 // chargeWalk charges a deletion request for the rows that were read, once their number is
 // known.
-func (s *Server) chargeWalk(a *Admission, walked int) {
+func (r *rates) chargeWalk(a *Admission, walked int) {
 	if a.source.Road != mostro.RoadClient || a.local || walked < costShare {
 		return
 	}
-	limits, now := s.moderation.rules.Load().limits, s.cfg.Now()
+	limits, now := r.rules.current().limits, r.now()
 	if a.ip.IsValid() {
-		s.rates.byIP.charge(rateKey(a.ip), walked/costShare, limits.EventsPerMinutePerIP, now)
+		r.byIP.charge(rateKey(a.ip), walked/costShare, limits.EventsPerMinutePerIP, now)
 	}
-	s.rates.byKey.charge(hex32.OrZero(a.evt.PubKey), walked/costShare, limits.EventsPerMinutePerKey, now)
+	r.byKey.charge(hex32.OrZero(a.evt.PubKey), walked/costShare, limits.EventsPerMinutePerKey, now)
 }
 
 // deletionPending is a deletion request of a client that awaits the store.
 type deletionPending struct {
 	*eventlog.Enqueued
-	srv *Server
-	a   *Admission
+	rates *rates
+	a     *Admission
 }
 
 func (p deletionPending) Wait(ctx context.Context) (uint64, eventlog.Outcome, error) {
 	seq, out, err := p.Enqueued.Wait(ctx)
 	if err == nil {
-		p.srv.chargeWalk(p.a, p.Enqueued.Walked)
+		p.rates.chargeWalk(p.a, p.Enqueued.Walked)
 	}
 	return seq, out, err
 }
 
-// refuseRate charges a client's event to its address. refuseRate returns a reason if the
+// refuseEvent charges a client's event to its address. refuseEvent returns a reason if the
 // rate is used up.
-func (s *Server) refuseRate(a *Admission, rules *compiled) string {
-	now := s.cfg.Now()
-	if a.ip.IsValid() && !s.rates.byIP.take(rateKey(a.ip), eventCost(a.evt), rules.limits.EventsPerMinutePerIP, now) {
+func (r *rates) refuseEvent(a *Admission, rules *compiled) string {
+	now := r.now()
+	if a.ip.IsValid() && !r.byIP.take(rateKey(a.ip), eventCost(a.evt), rules.limits.EventsPerMinutePerIP, now) {
 		return "rate-limited: too many events from this address, slow down"
 	}
 	return ""
@@ -341,45 +344,28 @@ const (
 	bytesOfOne  = 8 << 10 // bytes of a message that count as one more filter
 )
 
-// mayAsk charges n filters to the address of the connection. mayAsk returns false if the
-// rate is used up. A program on this machine is not charged.
-func (c *conn) mayAsk(n int) bool {
-	s := c.srv
-	return c.local || !c.ip.IsValid() || s.rates.asked.take(rateKey(c.ip), n, s.moderation.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now())
+// askedBy charges n filters to an address. askedBy returns false if the rate is used up.
+func (r *rates) askedBy(ip netip.Addr, n int) bool {
+	return r.asked.take(rateKey(ip), n, r.rules.current().limits.RequestsPerMinutePerIP, r.now())
 }
 
 // chargeWork charges the time that an answer took, if it took more than a workUnit.
-func (c *conn) chargeWork(took time.Duration) {
-	if n := int(took / workUnit); n > 0 && !c.local && c.ip.IsValid() {
-		s := c.srv
-		s.rates.asked.charge(rateKey(c.ip), n, s.moderation.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now())
+func (r *rates) chargeWork(ip netip.Addr, took time.Duration) {
+	if n := int(took / workUnit); n > 0 {
+		r.asked.charge(rateKey(ip), n, r.rules.current().limits.RequestsPerMinutePerIP, r.now())
 	}
 }
 
 const reasonAskedTooOften = "rate-limited: too many requests from this address, slow down"
 
-// refuseKeyRate charges an event to its author. The signature is verified before, so that
+// refuseKey charges an event to its author. The signature is verified before, so that
 // a client cannot use up the rate of another key.
-func (s *Server) refuseKeyRate(a *Admission, rules *compiled) string {
+func (r *rates) refuseKey(a *Admission, rules *compiled) string {
 	key := hex32.OrZero(a.evt.PubKey)
-	if !s.rates.byKey.take(key, eventCost(a.evt), rules.limits.EventsPerMinutePerKey, s.cfg.Now()) {
+	if !r.byKey.take(key, eventCost(a.evt), rules.limits.EventsPerMinutePerKey, r.now()) {
 		return "rate-limited: too many events by this key, slow down"
 	}
 	return ""
-}
-
-// refuseMail returns a reason if the operator accepts only mail of known keys, and neither
-// the author nor a recipient is known.
-func (s *Server) refuseMail(evt *nostr.Event, road mostro.Road) string {
-	if s.cfg.KnownMail == nil || road == mostro.RoadSelf || !mostro.IsMail(evt.Kind) || s.cfg.KnownMail(evt.PubKey) {
-		return ""
-	}
-	for _, tag := range evt.Tags {
-		if len(tag) >= 2 && tag[0] == "p" && s.cfg.KnownMail(tag[1]) {
-			return ""
-		}
-	}
-	return mailRefusal
 }
 
 // serves reports whether an event may be sent to a client. search is the search text of

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -125,11 +124,8 @@ func (c *conn) handleEvent() {
 		Context: s.ctx, evt: evt, text: text, size: len(text), source: mostro.Source{Road: mostro.RoadClient},
 		ip: c.ip, local: c.local, authd: c.authd,
 	}
-	s.checking <- struct{}{}
-	fit := s.Check(a)
-	<-s.checking
-	if fit {
-		s.Submit(a)
+	if s.admit.checkClient(a) {
+		s.admit.submit(a)
 	}
 	if a.out == eventlog.Duplicate {
 		s.met.outcome(eventlog.Duplicate)
@@ -162,7 +158,7 @@ func (c *conn) acknowledge() {
 	defer close(c.ackerDone)
 	for k := range c.acks {
 		if k.pending != nil {
-			_, k.ok, k.reason = c.srv.settle(c.srv.ctx, k.pending, k.id, mostro.RoadClient)
+			_, k.ok, k.reason = c.srv.admit.settle(c.srv.ctx, k.pending, k.id, mostro.RoadClient)
 			c.srv.met.appendSeconds.Observe(time.Since(k.started).Seconds())
 		}
 		c.sendOK(k)
@@ -258,6 +254,19 @@ func validSubID(id string) bool {
 	return id != "" && (len(id) <= maxSubIDLength || len(id) <= 4*maxSubIDLength && utf8.RuneCountInString(id) <= maxSubIDLength)
 }
 
+// mayAsk charges n filters to the address of the connection. mayAsk returns false if the
+// rate is used up. A program on this machine is not charged.
+func (c *conn) mayAsk(n int) bool {
+	return c.local || !c.ip.IsValid() || c.srv.rates.askedBy(c.ip, n)
+}
+
+// chargeWork charges the time that an answer took to the address of the connection.
+func (c *conn) chargeWork(took time.Duration) {
+	if !c.local && c.ip.IsValid() {
+		c.srv.rates.chargeWork(c.ip, took)
+	}
+}
+
 // handleReq registers the subscription first. The stored events up to the registered log
 // position follow, then EOSE, then the events that arrived meanwhile. Each event is sent
 // once.
@@ -307,7 +316,7 @@ func (c *conn) handleReq() {
 	c.subs[id] = sub
 
 	answer := answers.Get().(*[]eventlog.Hit)
-	found, err := s.stored((*answer)[:0], sub.filters, upTo)
+	found, err := s.query.stored(s.ctx, (*answer)[:0], sub.filters, upTo)
 	c.chargeWork(time.Since(started))
 	if err == nil {
 		err = c.sendStored(sub, found)
@@ -349,118 +358,6 @@ func (c *conn) sendStored(sub *subscription, found []eventlog.Hit) error {
 	}
 	c.w.storedEnd(sub)
 	return nil
-}
-
-// limitOf returns how many stored events answer a filter. A filter that names authors or
-// recipients and has no limit asks for all of their events. The inboxes of the daemon and
-// of wallets depend on this.
-func (s *Server) limitOf(f *nostr.Filter) int {
-	switch {
-	case f.LimitZero:
-		return 0
-	case f.Limit > 0:
-		return min(f.Limit, s.cfg.MaxLimit)
-	case len(f.IDs) > 0 || len(f.Authors) > 0 || len(f.Tags["p"]) > 0:
-		return s.cfg.MaxLimit
-	default:
-		return s.cfg.DefaultLimit
-	}
-}
-
-// stored collects the stored answer of all filters of a REQ: newest first, each event
-// once. Results of searches come first, in their own order.
-func (s *Server) stored(dst []eventlog.Hit, filters []*liveFilter, upTo uint64) ([]eventlog.Hit, error) {
-	parts := 0
-	searched := 0
-	for _, f := range filters {
-		if f.Search == "" || s.limitOf(&f.Filter) == 0 || len(dst) >= maxAnswers*s.cfg.MaxLimit {
-			continue
-		}
-		var err error
-		if dst, err = s.search(dst, f, filters, upTo); err != nil {
-			return dst, err
-		}
-		parts++
-	}
-	searched = len(dst)
-	for _, f := range filters {
-		limit := min(s.limitOf(&f.Filter), maxAnswers*s.cfg.MaxLimit-len(dst))
-		if f.Search != "" || limit <= 0 {
-			continue
-		}
-		if upTo == 0 {
-			continue // the log was empty, and upTo 0 would mean the head
-		}
-		var err error
-		if dst, err = s.cfg.Store.Hits(s.ctx, dst, f.Filter, limit, upTo); err != nil {
-			return dst, err
-		}
-		parts++
-	}
-	if parts < 2 {
-		return dst, nil
-	}
-	return s.mergeHits(dst, searched), nil
-}
-
-// mergeHits removes repetitions. mergeHits sorts the hits after the first keep into the
-// order of NIP-01.
-func (s *Server) mergeHits(all []eventlog.Hit, keep int) []eventlog.Hit {
-	seen := make(map[uint64]bool, len(all))
-	out, kept := all[:0], 0
-	for i, h := range all {
-		if seen[h.Seq] {
-			continue
-		}
-		seen[h.Seq] = true
-		if out = append(out, h); i < keep {
-			kept = len(out)
-		}
-	}
-	s.cfg.Store.SortNewest(out[kept:])
-	return out
-}
-
-// search asks the index and compares each event that the index returns with the rest of
-// the filter, because the index lags behind the log.
-func (s *Server) search(dst []eventlog.Hit, f *liveFilter, all []*liveFilter, upTo uint64) ([]eventlog.Hit, error) {
-	limit := s.limitOf(&f.Filter)
-	ask := f.Filter
-	ask.Limit = limit
-	ids, err := s.cfg.Search.Search(s.ctx, ask)
-	if err != nil {
-		return dst, err
-	}
-	var t jsonscan.Scanner
-	n := 0
-	for _, id := range ids {
-		if n == limit {
-			break
-		}
-		found, err := s.cfg.Store.Find(s.ctx, id)
-		if errors.Is(err, mostro.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return dst, err
-		}
-		var evt nostr.Event
-		t.Reset(string(found.JSON))
-		if t.Event(&evt) != nil || !f.matches(&evt) || eventlog.ExpiredAt(evt.Tags, s.cfg.Now()) {
-			continue
-		}
-		if !s.moderation.rules.Load().serves(&evt, f.Search) {
-			continue
-		}
-		// The event arrives live if another filter of the request matches.
-		live := func(g *liveFilter) bool { return g.Search == "" && g.matches(&evt) }
-		if found.Seq > upTo && slices.ContainsFunc(all, live) {
-			continue
-		}
-		dst = append(dst, eventlog.Hit{Seq: found.Seq, At: int64(evt.CreatedAt), Entry: eventlog.None})
-		n++
-	}
-	return dst, nil
 }
 
 func (c *conn) handleCount() {

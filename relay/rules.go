@@ -26,6 +26,9 @@ type moderation struct {
 	mu    sync.Mutex               // serializes changes of the rules and of the file
 }
 
+// current returns the rules in force.
+func (m *moderation) current() *compiled { return m.rules.Load() }
+
 // load reads the file of rules. If there is no file, load returns nil.
 func (m *moderation) load() error {
 	m.mu.Lock()
@@ -100,7 +103,7 @@ func (m *moderation) hidden() (version uint64, never, onDemand, events map[[32]b
 func (m *moderation) change(alter func(*Rules) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	b, err := json.Marshal(m.rules.Load().Rules)
+	b, err := json.Marshal(m.current().Rules)
 	if err != nil {
 		return err
 	}

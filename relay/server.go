@@ -11,6 +11,9 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
+	"github.com/mostrodex/mostrodex/relay/negentropy"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -125,19 +128,17 @@ func (c *Config) setDefaults() {
 // carries the admission hooks, which every event passes by AddEvent. The
 // sockets, the answers and the live events are ours.
 type Server struct {
-	cfg      Config
-	khatru   *khatruRelay
-	dispatch *dispatcher
-	met      *metrics
-	negs     negSets
-	rates    rates
-	peers    peers
-	own      ownURL
-	proofs   proofs
-	exports  exports
-	// checking has one slot per core. More checks at the same time do not admit events
-	// faster, and take the cores from the readers of the log.
-	checking   chan struct{}
+	cfg        Config
+	dispatch   *dispatcher
+	met        *metrics
+	negs       negSets
+	rates      rates
+	admit      admitter
+	query      querier
+	peers      peers
+	own        ownURL
+	proofs     proofs
+	exports    exports
 	moderation moderation
 	management management
 
@@ -157,7 +158,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("relay: a server needs a store")
 	}
 	cfg.setDefaults()
-	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer), checking: make(chan struct{}, runtime.NumCPU())}
+	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.stopping, s.stop = context.WithCancel(s.ctx)
 	s.queues = queues{perConn: cfg.MaxQueueBytes, total: cfg.MaxQueuedBytes, writeWait: cfg.WriteWait, met: s.met}
@@ -173,8 +174,11 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.dispatch = newDispatcher(cfg.Store, cfg.Now, s.met)
-	s.dispatch.serves = func(evt *nostr.Event) bool { return s.moderation.rules.Load().serves(evt, "") }
-	s.khatru = s.newKhatru()
+	s.dispatch.serves = func(evt *nostr.Event) bool { return s.moderation.current().serves(evt, "") }
+	s.rates.rules, s.rates.now = &s.moderation, cfg.Now
+	s.query = querier{cfg: &s.cfg, rules: &s.moderation}
+	s.admit = admitter{cfg: &s.cfg, rules: &s.moderation, rates: &s.rates, dispatch: s.dispatch, met: s.met, checking: make(chan struct{}, runtime.NumCPU())}
+	s.admit.khatru = s.admit.newKhatru()
 	return s, nil
 }
 
@@ -219,11 +223,54 @@ func newChallenge() string {
 }
 
 // Rules returns the rules in force.
-func (s *Server) Rules() Rules { return s.moderation.rules.Load().Rules }
+func (s *Server) Rules() Rules { return s.moderation.current().Rules }
 
 // Shunned returns the keys and the events that the rules in force never show. onDemand are
 // the keys that are shown if a search asks for spam. version changes with the rules. The
 // caller must not modify the sets.
 func (s *Server) Shunned() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
 	return s.moderation.hidden()
+}
+
+// Check makes every check that does not depend on the order of events: policy, quota, id,
+// duplicates, signature. Check returns true if the event may go on to Submit. If Check
+// returns false, Outcome returns the answer.
+func (s *Server) Check(a *Admission) (more bool) { return s.admit.check(a) }
+
+// Submit passes an event that Check let through to khatru, whose hooks hand the event to
+// the store or to the open subscriptions.
+func (s *Server) Submit(a *Admission) { s.admit.submit(a) }
+
+// Outcome returns the outcome of an event, after the store has decided if the
+// event was submitted. ok and reason are the fields of the OK message.
+func (s *Server) Outcome(a *Admission) (out eventlog.Outcome, ok bool, reason string) {
+	return s.admit.outcome(a)
+}
+
+// Publish admits an event of this program. If Publish returns nil, the event is in the
+// log, or was in the log before and has been deleted or has expired. An error that wraps
+// ErrRefused is final; any other error may be retried.
+func (s *Server) Publish(ctx context.Context, evt *nostr.Event) error {
+	return s.admit.publish(ctx, evt)
+}
+
+// Federated returns the admission of an event that another relay sent. size is
+// the length of its JSON in bytes. Rates of addresses and keys are not applied.
+func (s *Server) Federated(ctx context.Context, evt *nostr.Event, size int, source mostro.Source) *Admission {
+	return &Admission{Context: ctx, evt: evt, size: size, local: true, source: source}
+}
+
+// Now returns the server's clock.
+func (s *Server) Now() time.Time { return s.cfg.Now() }
+
+// URL returns the public address of the relay, or "".
+func (s *Server) URL() string { return s.cfg.URL }
+
+// Kinds returns the kinds that are admitted by configuration.
+func (s *Server) Kinds() []int { return s.cfg.Policy.Kinds }
+
+// Snapshot returns the live events that match a filter as a set for
+// reconciliation. The caller calls release when it is done with the set.
+func (s *Server) Snapshot(ctx context.Context, f nostr.Filter) (set *negentropy.Set, release func(), err error) {
+	return s.negs.take(ctx, s.cfg.Store, f)
 }
