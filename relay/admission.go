@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"runtime/debug"
 	"strings"
 
@@ -49,6 +50,12 @@ type admitter struct {
 	// checking has one slot per core. More checks at the same time do not admit events
 	// faster, and take the cores from the readers of the log.
 	checking chan struct{}
+}
+
+func newAdmitter(cfg *Config, rules *moderation, rates *rates, dispatch *dispatcher, met *metrics) *admitter {
+	d := &admitter{cfg: cfg, rules: rules, rates: rates, dispatch: dispatch, met: met, checking: make(chan struct{}, runtime.NumCPU())}
+	d.khatru = d.newKhatru()
+	return d
 }
 
 // caught turns a panic during the admission of one event into a refusal, because one

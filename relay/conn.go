@@ -51,7 +51,7 @@ type conn struct {
 	// Conditions and values of the filters in subs, as liveFilter.cost counts them.
 	openConditions, openValues int
 	authd                      map[string]bool // public keys proven by NIP-42
-	negs                       map[string]*negSession
+	negs                       negSessions
 	acks                       chan ack // nil until the first EVENT; if full, the reader waits
 
 	unanswered sync.WaitGroup // events in acks whose OK is not yet in out
@@ -296,7 +296,7 @@ func (c *conn) finish() {
 	for _, sub := range c.subs {
 		c.drop(sub)
 	}
-	c.closeNegs()
+	c.negs.closeAll()
 	if c.acks != nil {
 		close(c.acks)
 		<-c.ackerDone

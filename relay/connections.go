@@ -26,6 +26,10 @@ type connections struct {
 	closed  bool
 }
 
+func newConnections(cfg *Config, met *metrics) *connections {
+	return &connections{cfg: cfg, met: met, all: make(map[*conn]struct{}), byIP: make(map[netip.Addr]int), open: make(map[netip.Addr]openFilters)}
+}
+
 // keep sends pings to silent clients and closes connections that are gone. All connections
 // are checked every second, so pings are spread as the starts of the connections were.
 func (cs *connections) keep(ctx context.Context) error {

@@ -17,17 +17,26 @@ import (
 
 const maxWaitingResults = 64 << 20
 
-// ServeImport answers POST /api/v1/import: NDJSON events in, one JSON result per
+// importHandler answers POST /api/v1/import.
+type importHandler struct {
+	imp      *importer
+	peers    *peers
+	proofs   *proofs
+	stopping context.Context // ends the imports under way
+	wait     time.Duration   // Config.WriteWait
+}
+
+// ServeHTTP answers POST /api/v1/import: NDJSON events in, one JSON result per
 // line out, and a summary as the last line: {"summary":{...}}, with "error"
 // beside it when the import broke off. A page of another origin may read the
 // answer: what it sends with Origin counts only with an admin's proof.
-func (s *Server) ServeImport(w http.ResponseWriter, r *http.Request) {
+func (h *importHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Access-Control-Allow-Origin", "*")
 	rc := http.NewResponseController(w)
 	progress := &progressBody{body: r.Body, rc: rc, wait: bodyWait}
 	var body io.Reader = progress
-	if !s.peers.importIsLocal(r) {
-		payload, err := s.proofs.check(r)
+	if !h.peers.importIsLocal(r) {
+		payload, err := h.proofs.check(r)
 		if err != nil {
 			refuseHTTP(w, http.StatusUnauthorized, err.Error())
 			return
@@ -57,16 +66,16 @@ func (s *Server) ServeImport(w http.ResponseWriter, r *http.Request) {
 		cancel()
 		progress.end() // ends a read of a body that does not come
 	}
-	stop := context.AfterFunc(s.stopping, giveUp)
+	stop := context.AfterFunc(h.stopping, giveUp)
 	defer stop()
-	out := &resultWriter{w: w, rc: rc, fail: giveUp, wait: s.cfg.WriteWait}
+	out := &resultWriter{w: w, rc: rc, fail: giveUp, wait: h.wait}
 	out.cond.L = &out.mu
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		out.run()
 	}()
-	sum, err := s.Import(ctx, body, ImportOptions{}, func(res ImportResult) error {
+	sum, err := h.imp.run(ctx, body, ImportOptions{}, func(res ImportResult) error {
 		return out.add(res)
 	})
 	last := struct {

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"bufio"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -469,4 +470,96 @@ func (c *conn) relayURL() string { return "ws" + strings.TrimPrefix(c.base, "htt
 func (c *conn) provesKey(evt *nostr.Event) bool {
 	_, ok := nip42.ValidateAuthEvent(evt, c.challenge, c.relayURL())
 	return ok
+}
+
+// negRequest is a NEG-OPEN, NEG-MSG or NEG-CLOSE message.
+type negRequest struct {
+	id     string
+	filter nostr.Filter // of NEG-OPEN
+	msg    []byte       // of NEG-OPEN and NEG-MSG
+}
+
+// readNeg parses the rest of a NIP-77 message. If even the id is invalid, q.id is "".
+func readNeg(t *jsonscan.Scanner, verb string) (q negRequest, err error) {
+	err = jsonscan.ErrSyntax
+	if t.Take(',') {
+		q.id, err = t.Str()
+	}
+	if err != nil || !validSubID(q.id) {
+		return negRequest{}, jsonscan.ErrSyntax
+	}
+	var msg string
+	if verb == "NEG-OPEN" {
+		if err = jsonscan.ErrSyntax; t.Take(',') {
+			err = t.Filter(&q.filter)
+		}
+	}
+	if err == nil && verb != "NEG-CLOSE" {
+		if err = jsonscan.ErrSyntax; t.Take(',') {
+			msg, err = t.Str()
+		}
+	}
+	if err == nil {
+		if err = jsonscan.ErrSyntax; t.Take(']') {
+			err = t.AtEnd()
+		}
+	}
+	if err == nil {
+		q.msg, err = hex.DecodeString(msg)
+	}
+	return q, err
+}
+
+// handleNeg answers NEG-OPEN, NEG-MSG and NEG-CLOSE (NIP-77).
+func (c *conn) handleNeg(verb string) {
+	q, err := readNeg(&c.text, verb)
+	if q.id == "" {
+		c.srv.met.refused("notice", "invalid")
+		c.notice("invalid: " + verb + " begins with a subscription id of 1 to 64 characters")
+		return
+	}
+	if verb != "NEG-MSG" || err != nil {
+		c.negs.close(q.id)
+	}
+	if verb == "NEG-CLOSE" {
+		if err != nil {
+			c.notice("invalid: NEG-CLOSE names one subscription")
+		}
+		return
+	}
+	if err != nil {
+		c.negError(q.id, negMalformed)
+		return
+	}
+	if verb == "NEG-OPEN" {
+		if refusal := c.openNeg(q); refusal != "" {
+			c.negError(q.id, refusal)
+			return
+		}
+	}
+	out, refusal := c.negs.answer(q.id, q.msg)
+	if refusal != "" {
+		c.negError(q.id, refusal)
+		return
+	}
+	c.w.reply(func(dst []byte) []byte { return appendReply(dst, "NEG-MSG", q.id, hex.EncodeToString(out)) })
+}
+
+// openNeg opens a session. openNeg returns the reason if the session is not open.
+func (c *conn) openNeg(q negRequest) (refusal string) {
+	switch {
+	case len(c.negs) >= maxNegSessions:
+		return "blocked: too many reconciliations on this connection"
+	case q.filter.Search != "":
+		return "blocked: searches are not reconciled"
+	case !c.mayAsk(1):
+		return reasonAskedTooOften
+	}
+	c.unanswered.Wait()
+	return c.negs.open(c.srv.ctx, &c.srv.negs, c.srv.cfg.Store, q.id, q.filter)
+}
+
+func (c *conn) negError(id, reason string) {
+	c.srv.met.refused("neg", reason)
+	c.w.reply(func(dst []byte) []byte { return appendReply(dst, "NEG-ERR", id, reason) })
 }

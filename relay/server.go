@@ -5,10 +5,10 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"runtime"
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
@@ -124,31 +124,35 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// Server is the relay as its clients see it. khatru is the frame: its Relay
-// carries the admission hooks, which every event passes by AddEvent. The
-// sockets, the answers and the live events are ours.
+// Server is the relay as its clients see it. khatru is the frame: its Relay carries the
+// admission hooks, which every event passes by AddEvent. The sockets, the answers and the
+// live events are ours.
+//
+// Server wires its parts and forwards calls to them. Each part owns its state; the
+// comments of the types say by which locks. The fields are set by New and do not change.
 type Server struct {
 	cfg        Config
-	dispatch   *dispatcher
 	met        *metrics
-	negs       negSets
-	rates      rates
-	admit      admitter
-	query      querier
-	peers      peers
-	own        ownURL
-	proofs     proofs
-	exports    exports
-	moderation moderation
-	management management
+	moderation moderation   // the rules in force
+	management management   // NIP-86, changes the rules
+	rates      rates        // charges events and requests
+	admit      *admitter    // decides about events
+	dispatch   *dispatcher  // sends live events
+	query      querier      // collects stored events
+	negs       negSets      // snapshots for NIP-77
+	conns      *connections // the open connections
+	queues     queues       // bytes that wait for clients
+	peers      peers        // addresses of clients
+	own        ownURL       // the relay's own address
+	proofs     proofs       // NIP-98
+	imports    importer     // admits files of events
+	importHTTP importHandler
+	exportHTTP exportHandler
 
 	stopping context.Context // ends when Run begins to close connections
 	stop     context.CancelFunc
 	ctx      context.Context // ends after the last connection
 	cancel   context.CancelFunc
-
-	queues queues
-	conns  connections
 }
 
 // New returns a server. The server answers requests at once. The caller must also call
@@ -161,24 +165,27 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.stopping, s.stop = context.WithCancel(s.ctx)
-	s.queues = queues{perConn: cfg.MaxQueueBytes, total: cfg.MaxQueuedBytes, writeWait: cfg.WriteWait, met: s.met}
-	s.conns.cfg, s.conns.met = &s.cfg, s.met
-	s.conns.all, s.conns.byIP, s.conns.open = make(map[*conn]struct{}), make(map[netip.Addr]int), make(map[netip.Addr]openFilters)
-	s.negs.now = time.Now
+
 	s.moderation.cfg = &s.cfg
-	s.management = management{rules: &s.moderation, proofs: &s.proofs, log: cfg.Log}
-	s.peers = peers{proxies: cfg.TrustedProxies, nobodyIsLocal: cfg.NobodyIsLocal}
-	s.own.url, s.own.log = cfg.URL, cfg.Log
-	s.proofs.admins, s.proofs.own, s.proofs.now = cfg.Admins, &s.own, cfg.Now
 	if err := s.moderation.load(); err != nil {
 		return nil, err
 	}
 	s.dispatch = newDispatcher(cfg.Store, cfg.Now, s.met)
 	s.dispatch.serves = func(evt *nostr.Event) bool { return s.moderation.current().serves(evt, "") }
-	s.rates.rules, s.rates.now = &s.moderation, cfg.Now
 	s.query = querier{cfg: &s.cfg, rules: &s.moderation}
-	s.admit = admitter{cfg: &s.cfg, rules: &s.moderation, rates: &s.rates, dispatch: s.dispatch, met: s.met, checking: make(chan struct{}, runtime.NumCPU())}
-	s.admit.khatru = s.admit.newKhatru()
+	s.negs.now = time.Now
+	s.rates = rates{rules: &s.moderation, now: cfg.Now}
+	s.admit = newAdmitter(&s.cfg, &s.moderation, &s.rates, s.dispatch, s.met)
+
+	s.queues = queues{perConn: cfg.MaxQueueBytes, total: cfg.MaxQueuedBytes, writeWait: cfg.WriteWait, met: s.met}
+	s.conns = newConnections(&s.cfg, s.met)
+	s.peers = peers{proxies: cfg.TrustedProxies, nobodyIsLocal: cfg.NobodyIsLocal}
+	s.own = ownURL{url: cfg.URL, log: cfg.Log}
+	s.proofs = proofs{admins: cfg.Admins, own: &s.own, now: cfg.Now}
+	s.management = management{rules: &s.moderation, proofs: &s.proofs, log: cfg.Log}
+	s.imports = importer{admit: s.admit, maxEventBytes: cfg.Policy.MaxEventBytes, now: cfg.Now, met: s.met}
+	s.importHTTP = importHandler{imp: &s.imports, peers: &s.peers, proofs: &s.proofs, stopping: s.stopping, wait: cfg.WriteWait}
+	s.exportHTTP = exportHandler{store: cfg.Store, peers: &s.peers, rates: &s.rates, log: cfg.Log}
 	return s, nil
 }
 
@@ -273,4 +280,30 @@ func (s *Server) Kinds() []int { return s.cfg.Policy.Kinds }
 // reconciliation. The caller calls release when it is done with the set.
 func (s *Server) Snapshot(ctx context.Context, f nostr.Filter) (set *negentropy.Set, release func(), err error) {
 	return s.negs.take(ctx, s.cfg.Store, f)
+}
+
+// Import reads NDJSON events from r. The rules for an event are the rules for a client's
+// event, except for quotas and freshness. Expired events are archived. If fn is not nil,
+// Import calls fn once per line, in order, after the event is durable. If fn returns an
+// error, the import ends with that error. A rejected line does not end the import.
+//
+// Lines are checked on all cores and appended in the order of the file.
+func (s *Server) Import(ctx context.Context, r io.Reader, opts ImportOptions, fn func(ImportResult) error) (ImportSummary, error) {
+	return s.imports.run(ctx, r, opts, fn)
+}
+
+// ServeImport answers POST /api/v1/import: NDJSON events in, one JSON result per
+// line out, and a summary as the last line: {"summary":{...}}, with "error"
+// beside it when the import broke off. A page of another origin may read the
+// answer: what it sends with Origin counts only with an admin's proof.
+func (s *Server) ServeImport(w http.ResponseWriter, r *http.Request) { s.importHTTP.ServeHTTP(w, r) }
+
+// ServeExport answers GET /api/v1/export/events, without the events of banned and
+// quarantined keys. One address may run one export at a time.
+func (s *Server) ServeExport(w http.ResponseWriter, r *http.Request) { s.exportHTTP.ServeHTTP(w, r) }
+
+// ServeKinds answers GET /api/v1/kinds: the kinds of the live events, ascending. Events
+// of quarantined keys count too.
+func (s *Server) ServeKinds(w http.ResponseWriter, r *http.Request) {
+	serveKinds(s.cfg.Store, w, r)
 }
