@@ -135,6 +135,7 @@ const (
 	reasonQuota     = "blocked: the quota of live addresses is used up"
 	reasonStore     = "error: the event could not be stored"
 	reasonFull      = "error: the disk is full"
+	reasonMail      = "blocked: mail is taken for known Mostros and their trades only"
 )
 
 func (a *Admission) refuse(reason string) bool {
@@ -252,7 +253,7 @@ func (d *admitter) refuseMail(evt *nostr.Event, road mostro.Road) string {
 			return ""
 		}
 	}
-	return mailRefusal
+	return reasonMail
 }
 
 // publish admits an event of this program. If publish returns nil, the event is in the

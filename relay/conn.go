@@ -76,10 +76,6 @@ const (
 	readBufferBytes = 2 << 10
 	// publisherBufferBytes is the read buffer of a connection that has published.
 	publisherBufferBytes = 16 << 10
-	writeChunkBytes      = 256 << 10 // bytes between two deadlines, so that a deadline measures progress
-	replyBytes           = 64 << 10  // bytes that may wait before the client's own answers wait too
-	maxUnsent            = 128 << 10 // bytes that the system takes before they can be sent
-	closeGrace           = 3 * time.Second
 	maxDrainBytes        = 8 << 20
 )
 

@@ -31,7 +31,6 @@ const (
 	DefaultEventsPerKey   = 3000
 	DefaultRequestsPerIP  = 6000
 	maxBuckets            = 200_000
-	mailRefusal           = "blocked: mail is taken for known Mostros and their trades only"
 	bucketsKeptForSeconds = 120
 )
 

@@ -44,6 +44,13 @@ type writer struct {
 	ending  bool      // no frame is added to out any more; write flushes and stops
 }
 
+const (
+	writeChunkBytes = 256 << 10 // bytes between two deadlines, so that a deadline measures progress
+	replyBytes      = 64 << 10  // bytes that may wait before the client's own answers wait too
+	maxUnsent       = 128 << 10 // bytes that the system takes before they can be sent
+	closeGrace      = 3 * time.Second
+)
+
 // start prepares the writer of a connection. The caller then starts write.
 func (w *writer) start(q *queues, nc net.Conn) {
 	w.queues, w.nc = q, nc

@@ -60,7 +60,7 @@ func TestOwnEventsAreForwardedOnceAndInOrder(t *testing.T) {
 		return len(o) == 2 && len(d) == 2 && o[good.url()] == "accepted" && o[strict.url()] == "accepted" &&
 			d[good.url()] == "accepted" && d[strict.url()] == "refused"
 	})
-	if n := us.longestQueue(); n != 2 {
+	if n := longestQueue(us.cfg.Store, us.list()); n != 2 {
 		t.Errorf("%d wait for the relay that is down", n)
 	}
 	stop()

@@ -369,5 +369,5 @@ func (m *upstreamMetrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(m.sent, prometheus.CounterValue, float64(n), outcome)
 	}
 	ch <- prometheus.MustNewConstMetric(m.lag, prometheus.GaugeValue, lag)
-	ch <- prometheus.MustNewConstMetric(m.queued, prometheus.GaugeValue, float64(m.us.longestQueue()))
+	ch <- prometheus.MustNewConstMetric(m.queued, prometheus.GaugeValue, float64(longestQueue(m.us.cfg.Store, m.us.list())))
 }

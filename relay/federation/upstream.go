@@ -100,48 +100,114 @@ type Upstreams struct {
 	mu     sync.Mutex
 	relays map[string]*upstream
 
-	// writers are keys whose orders arrived by a link recently. Those orders may not yet
-	// be in the store.
-	writersMu sync.Mutex
-	writers   map[string]struct{}
+	writers authors
 }
 
-// maxWriters limits the keys in writers.
-const maxWriters = 10_000
+// authors are keys whose orders arrived by a link recently. Those orders may not yet be in
+// the store.
+type authors struct {
+	mu   sync.Mutex
+	keys map[string]struct{}
+}
 
-// wrote remembers the author of an order. If the author is new, the deletions of the
-// author are requested from the upstreams.
-func (us *Upstreams) wrote(key string) {
-	us.writersMu.Lock()
-	_, known := us.writers[key]
-	if !known {
-		if us.writers == nil || len(us.writers) >= maxWriters {
-			us.writers = make(map[string]struct{})
-		}
-		us.writers[strings.Clone(key)] = struct{}{}
+// maxAuthors limits the keys in authors.
+const maxAuthors = 10_000
+
+// note remembers a key. note reports whether the key is new.
+func (a *authors) note(key string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, known := a.keys[key]; known {
+		return false
 	}
-	us.writersMu.Unlock()
-	if known {
+	if a.keys == nil || len(a.keys) >= maxAuthors {
+		a.keys = make(map[string]struct{})
+	}
+	a.keys[strings.Clone(key)] = struct{}{}
+	return true
+}
+
+func (a *authors) has(key string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, known := a.keys[key]
+	return known
+}
+
+// refusedIDs are the ids of events that were refused, not to be fetched by every
+// comparison.
+type refusedIDs struct {
+	mu  sync.Mutex
+	ids map[string]struct{}
+}
+
+// maxRefused limits the refused ids in memory.
+const maxRefused = 50_000
+
+func (r *refusedIDs) add(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ids == nil || len(r.ids) >= maxRefused {
+		r.ids = make(map[string]struct{})
+	}
+	r.ids[strings.Clone(id)] = struct{}{}
+}
+
+func (r *refusedIDs) has(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, refused := r.ids[id]
+	return refused
+}
+
+// noteAuthor remembers the author of an order. If the author is new, the deletions of the
+// author are requested from the upstreams.
+func (us *Upstreams) noteAuthor(key string) {
+	if !us.writers.note(key) {
 		return
 	}
 	for _, u := range us.list() {
-		if !u.follow || len(u.instances) > 0 {
-			continue
+		if u.follow && len(u.instances) == 0 {
+			u.strangers.add(key)
 		}
-		u.mu.Lock()
-		if len(u.strangers) < maxWriters { // the next comparison covers the other authors
-			u.strangers = append(u.strangers, strings.Clone(key))
-		}
-		u.mu.Unlock()
 	}
 }
 
 // writes reports whether a key has orders here, or orders that are being stored.
 func (us *Upstreams) writes(key string) bool {
-	us.writersMu.Lock()
-	_, known := us.writers[key]
-	us.writersMu.Unlock()
-	return known || us.cfg.Store.LiveOf(mostro.KindOrder, key) > 0
+	return us.writers.has(key) || us.cfg.Store.LiveOf(mostro.KindOrder, key) > 0
+}
+
+// strangers are authors of orders whose stored deletions are to be requested from a relay.
+type strangers struct {
+	mu    sync.Mutex
+	keys  []string
+	asked time.Time // time of the last such request
+}
+
+func (s *strangers) add(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.keys) < maxAuthors { // the next comparison covers the other authors
+		s.keys = append(s.keys, strings.Clone(key))
+	}
+}
+
+// due reports whether a request is due at a time.
+func (s *strangers) due(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.keys) > 0 && now.Sub(s.asked) >= strangersEvery
+}
+
+// take removes and returns the keys of one request.
+func (s *strangers) take() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(len(s.keys), authorsPerFilter)
+	keys := s.keys[:n:n]
+	s.keys, s.asked = s.keys[n:], time.Now()
+	return keys
 }
 
 // NewUpstreams checks the configuration and returns the followers. Run starts them.
@@ -193,7 +259,7 @@ func (us *Upstreams) add(raw string, configured bool) (*upstream, error) {
 		return u, nil
 	}
 	u := &upstream{owner: us, srv: us.cfg.Server, store: us.cfg.Store, url: url, configured: configured,
-		client: relayClient(configured), health: newHealth(url, configured), refused: make(map[string]struct{}), changed: make(chan struct{}, 1), gone: make(chan struct{})}
+		client: relayClient(configured), health: newHealth(url, configured), changed: make(chan struct{}, 1), gone: make(chan struct{})}
 	if !configured {
 		u.limiter = rate.NewLimiter(rate.Limit(float64(us.cfg.DiscoveredPerHour)/3600), us.cfg.DiscoveredPerHour)
 	}
@@ -234,7 +300,7 @@ func (us *Upstreams) Run(ctx context.Context) error {
 		g.Go(func() error { return us.tellAlone(ctx) })
 	}
 	if len(us.cfg.Forward) > 0 {
-		g.Go(func() error { return us.sweepForwards(ctx) })
+		g.Go(func() error { return sweepForwards(ctx, us.cfg.Store, us.cfg.Server.Now) })
 	}
 	if len(us.cfg.Follow) > 0 {
 		found := make(chan struct{}, 1)
@@ -297,14 +363,18 @@ type upstream struct {
 	changed    chan struct{} // signals that the followed keys have changed; capacity 1
 	gone       chan struct{} // closed when the relay is no longer followed
 
-	mu        sync.Mutex
-	refused   map[string]struct{} // ids that were refused, not to be fetched by every comparison
-	strangers []string            // authors of orders whose deletions are to be requested
-	asked     time.Time           // time of the last such request
+	refused   refusedIDs
+	strangers strangers
 }
 
-// maxRefused limits the refused ids in memory.
-const maxRefused = 50_000
+func (u *upstream) pager(l *link) *pager {
+	cfg := &u.owner.cfg
+	return &pager{srv: u.srv, store: u.store, url: u.url, health: u.health, link: l, since: cfg.Since.Unix(), rewalk: cfg.Rewalk}
+}
+
+func (u *upstream) reconciler(l *link) *reconciler {
+	return &reconciler{srv: u.srv, store: u.store, health: u.health, link: l, since: u.owner.cfg.Since.Unix(), refused: &u.refused}
+}
 
 // allows applies the quota of events to a discovered relay. An event that is already
 // stored costs nothing.
@@ -336,12 +406,7 @@ func (u *upstream) took(x *arrival, out eventlog.Outcome, ok bool, reason string
 	if strings.HasPrefix(reason, "error:") {
 		return // an error of our own store, so the event may be fetched again
 	}
-	u.mu.Lock()
-	if len(u.refused) >= maxRefused {
-		clear(u.refused)
-	}
-	u.refused[strings.Clone(x.a.Event().ID)] = struct{}{}
-	u.mu.Unlock()
+	u.refused.add(x.a.Event().ID)
 }
 
 // run connects to the relay again and again until ctx ends.
@@ -391,7 +456,7 @@ func (u *upstream) session(ctx context.Context) error {
 			return err
 		})
 	}
-	l, err := u.dialLink(ctx, fail)
+	l, err := dialLink(ctx, u, fail)
 	if err != nil {
 		cancel(err)
 		g.Wait()
@@ -403,7 +468,8 @@ func (u *upstream) session(ctx context.Context) error {
 		fail(func() error { return u.keepUp(l) })
 	}
 	if u.forward {
-		fail(func() error { return u.sendQueue(l) })
+		f := &forwarder{srv: u.srv, store: u.store, url: u.url, health: u.health, link: l}
+		fail(f.sendQueue)
 	}
 	<-ctx.Done()
 	l.ws.CloseNow()
@@ -606,10 +672,7 @@ func (u *upstream) followLive(l *link, live []*linkSub, until time.Time) (compar
 				default:
 				}
 			}
-			u.mu.Lock()
-			ask := len(u.strangers) > 0 && now.Sub(u.asked) >= strangersEvery
-			u.mu.Unlock()
-			if ask {
+			if u.strangers.due(now) {
 				return false, nil
 			}
 		}
@@ -620,18 +683,13 @@ func (u *upstream) followLive(l *link, live []*linkSub, until time.Time) (compar
 // last comparison. askStrangers writes no cursor, because the next comparison includes
 // these authors.
 func (u *upstream) askStrangers(l *link) error {
-	u.mu.Lock()
-	n := min(len(u.strangers), authorsPerFilter)
-	keys := u.strangers[:n:n]
-	u.strangers, u.asked = u.strangers[n:], time.Now()
-	u.mu.Unlock()
-	keys = slices.DeleteFunc(keys, u.owner.Knows) // requested with their profiles
+	keys := slices.DeleteFunc(u.strangers.take(), u.owner.Knows) // requested with their profiles
 	if len(keys) == 0 || !slices.Contains(u.owner.kinds(ownKinds), mostro.KindDeletion) {
 		return nil
 	}
 	f := nostr.Filter{Kinds: []int{mostro.KindDeletion}, Authors: keys}
 	if u.health.offersNeg() {
-		if ok, err := u.reconcile(l, f); ok || err != nil {
+		if ok, err := u.reconciler(l).reconcile(f); ok || err != nil {
 			return err
 		}
 	}
@@ -641,7 +699,7 @@ func (u *upstream) askStrangers(l *link) error {
 	}
 	for part := range slices.Chunk(keys, size) {
 		f.Authors = part
-		if err := u.walk(l, f, u.srv.Now().Add(relay.DefaultMaxFuture).Unix(), u.owner.cfg.Since.Unix(), nil); err != nil {
+		if err := u.pager(l).walk(f, u.srv.Now().Add(relay.DefaultMaxFuture).Unix(), u.owner.cfg.Since.Unix(), nil); err != nil {
 			return err
 		}
 	}
@@ -652,12 +710,12 @@ func (u *upstream) askStrangers(l *link) error {
 func (u *upstream) catchUp(l *link, f nostr.Filter) error {
 	mail := slices.ContainsFunc(f.Kinds, mostro.IsMail)
 	if u.health.offersNeg() && !mail { // mail takes no part in reconciliation
-		ok, err := u.reconcile(l, f)
+		ok, err := u.reconciler(l).reconcile(f)
 		if err != nil || ok {
 			return err
 		}
 	}
-	return u.page(l, f)
+	return u.pager(l).page(f)
 }
 
 // filterName returns the name of a filter in the key of a cursor.
