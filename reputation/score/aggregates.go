@@ -83,12 +83,12 @@ func (s seen) clone() seen {
 }
 
 // aggregated returns the aggregates of a node, up to date at a moment.
-func (l *Ledger) aggregated(pubkey string, n *node, asOf int64) *aggregates {
+func aggregated(p *Params, b *book, pubkey string, n *node, asOf int64) *aggregates {
 	broken := map[string]bool{}
 	for _, q := range n.Equivocations {
 		broken[q.Address] = true
 	}
-	all := l.book.orders
+	all := b.orders
 	look := func(t *aggregates, o *order) {
 		versions := all.versions(o)
 		for v := range versions.all() {
@@ -97,7 +97,7 @@ func (l *Ledger) aggregated(pubkey string, n *node, asOf int64) *aggregates {
 		t.test = t.test || o.Test
 		o.lifecycle, o.cost = o.lifecycleAt(versions, t.p, asOf, len(broken) > 0 && broken["38383:"+pubkey+":"+all.id(o)]), 0
 		if o.lifecycle.Witnessed == succeeded && len(n.Fees) > 0 {
-			o.cost = l.cost(pubkey, all.id(o), n)
+			o.cost = b.cost(pubkey, all.id(o), n)
 		}
 	}
 	t := n.aggregates
@@ -115,7 +115,7 @@ func (l *Ledger) aggregated(pubkey string, n *node, asOf int64) *aggregates {
 			}
 		}
 	} else {
-		t = newAggregates(&l.params)
+		t = newAggregates(p)
 		for number, o := range n.orders.each() {
 			look(t, o)
 			if o.settled = false; !o.lifecycle.settled() {

@@ -31,8 +31,9 @@ func (l *Ledger) Compute(asOf time.Time) []Score {
 	}
 	slices.Sort(wanted)
 	all := map[string]*derived{}
-	l.deriveAll(all, wanted, at)
-	return l.scores(all, wanted, at)
+	v := l.view()
+	v.deriveAll(all, wanted, at)
+	return v.scores(all, wanted, at)
 }
 
 // Update returns the scores that changed since the last Update, sorted by pubkey. These
@@ -51,19 +52,30 @@ func (l *Ledger) Update(asOf time.Time, all bool) []Score {
 		return nil
 	}
 	slices.Sort(wanted)
-	l.deriveAll(l.derived, wanted, at)
-	scores := l.scores(l.derived, wanted, at)
+	v := l.view()
+	v.deriveAll(l.derived, wanted, at)
+	scores := v.scores(l.derived, wanted, at)
 	for _, pubkey := range wanted {
 		l.derived[pubkey].slim()
 	}
 	return scores
 }
 
+// view reads the facts of a ledger and computes scores. A view changes no fact, but caches
+// aggregates in the nodes.
+type view struct {
+	params *Params
+	book   *book
+	given  map[string]Micro // as Ledger.given
+}
+
+func (l *Ledger) view() view { return view{&l.params, &l.book, l.given} }
+
 // deriveAll derives the wanted nodes on all cores.
-func (l *Ledger) deriveAll(all map[string]*derived, wanted []string, asOf int64) {
-	l.ready()
+func (v view) deriveAll(all map[string]*derived, wanted []string, asOf int64) {
+	v.book.ready()
 	list := make([]*derived, len(wanted))
-	onAllCores(len(wanted), func(i int) { list[i] = l.derive(wanted[i], asOf) })
+	onAllCores(len(wanted), func(i int) { list[i] = v.derive(wanted[i], asOf) })
 	for i, pubkey := range wanted {
 		all[pubkey] = list[i]
 	}
@@ -86,23 +98,23 @@ func onAllCores(n int, fn func(i int)) {
 }
 
 // scores computes the scores of the wanted nodes from the derived facts of all nodes.
-func (l *Ledger) scores(all map[string]*derived, wanted []string, asOf int64) []Score {
-	mus := l.means(all)
+func (v view) scores(all map[string]*derived, wanted []string, asOf int64) []Score {
+	mus := newMeans(v.params, all)
 	own := func(pubkey string) parts {
 		mu := mus.without(pubkey)
-		if l.given != nil {
-			mu = l.given[pubkey]
+		if v.given != nil {
+			mu = v.given[pubkey]
 		}
-		return all[pubkey].parts(&l.params, mu, asOf)
+		return partsOf(all[pubkey], v.params, mu, asOf)
 	}
-	older := l.lightning()
+	older := newLightningIndex(v.book)
 	out := make([]Score, len(wanted))
 	onAllCores(len(wanted), func(i int) {
 		pubkey := wanted[i]
 		d := all[pubkey]
 		linked := older.before(pubkey, d.node)
 		linked = slices.DeleteFunc(linked, func(other string) bool { return all[other] == nil })
-		out[i] = l.score(d, own(pubkey), linked, asOf)
+		out[i] = v.score(d, own(pubkey), linked, asOf)
 	})
 	return out
 }
@@ -123,10 +135,10 @@ type nodeMean struct {
 	upTo   Micro // sum of the weights up to this entry
 }
 
-func (l *Ledger) means(all map[string]*derived) means {
-	m := means{p: &l.params, sorted: []nodeMean{{mean: l.params.UsersMean, weight: Micro(l.params.UsersMeanSats) * One}}, place: map[string]int{}}
+func newMeans(p *Params, all map[string]*derived) means {
+	m := means{p: p, sorted: []nodeMean{{mean: p.UsersMean, weight: Micro(p.UsersMeanSats) * One}}, place: map[string]int{}}
 	for pubkey, d := range all {
-		if d.rawMean >= 0 && d.sunk > 0 && len(d.seen.days) >= l.params.WatchDays {
+		if d.rawMean >= 0 && d.sunk > 0 && len(d.seen.days) >= p.WatchDays {
 			m.sorted = append(m.sorted, nodeMean{pubkey: pubkey, mean: d.rawMean, weight: d.sunk})
 		}
 	}
@@ -168,8 +180,8 @@ func (m means) without(pubkey string) Micro {
 	return m.sorted[i].mean / 10_000 * 10_000
 }
 
-// parts computes the posteriors from the facts.
-func (d *derived) parts(p *Params, mu Micro, asOf int64) parts {
+// partsOf computes the posteriors from the facts.
+func partsOf(d *derived, p *Params, mu Micro, asOf int64) parts {
 	u := &d.users
 	out := parts{mu: mu, speed: One}
 	sum, good := u.sum.times(u.spread), u.good.times(u.spread)
@@ -304,11 +316,11 @@ func (q parts) interval(p *Params) (lo, hi Micro, sub [subScores][2]Micro) {
 }
 
 // score builds the score of one node.
-func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
-	p := &l.params
+func (v view) score(d *derived, q parts, linked []string, asOf int64) Score {
+	p := v.params
 	s := Score{
 		Pubkey: d.pubkey, Name: d.node.Name, AsOf: time.Unix(asOf, 0).UTC(), N: d.users.n, NEff: d.users.nEff(), Mu: q.mu,
-		Linked: linked, Evidence: d.evidence, Algo: p.Algo(), Root: l.root(d.node),
+		Linked: linked, Evidence: d.evidence, Algo: p.Algo(), Root: d.node.root(),
 		WatchDays: p.WatchDays, ExposureSats: int64(d.sunk / One), Gates: []string{}, Flags: []Flag{},
 	}
 	if s.Linked == nil {
@@ -318,7 +330,7 @@ func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
 	s.Value = p.Value(m)
 	var sub [subScores][2]Micro
 	s.Lo, s.Hi, sub = q.interval(p)
-	why := d.why(q)
+	why := whyOf(d, q)
 	for j := range s.Sub {
 		s.Sub[j] = SubScore{Name: SubNames[j], Weight: p.Weights[j], Mean: m[j], Lo: sub[j][0], Hi: sub[j][1], Why: why[j]}
 	}
@@ -326,7 +338,7 @@ func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
 	switch {
 	case len(d.seen.days) == 0:
 		s.Provisional, s.Rank, s.Unranked = true, 0, UnrankedUnwitnessed
-		s.Claim = p.Value(d.claimed(p, q.mu, asOf))
+		s.Claim = p.Value(claimedMeans(d, p, q.mu, asOf))
 		s.Gates = append(s.Gates, "nothing of this node was witnessed yet")
 	case len(d.seen.days) < p.WatchDays:
 		s.Unranked = UnrankedWatching
@@ -336,7 +348,7 @@ func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
 		if s.Provisional {
 			s.Unranked = UnrankedClock
 		}
-		s.Gates = append(s.Gates, d.clockOff(p))
+		s.Gates = append(s.Gates, clockOff(d.skew, p))
 	}
 	if s.Rank > p.GateRank {
 		for _, g := range []struct {
@@ -364,17 +376,17 @@ func (l *Ledger) score(d *derived, q parts, linked []string, asOf int64) Score {
 }
 
 // clockOff returns a sentence that says by how much the clock of a node is off.
-func (d *derived) clockOff(p *Params) string {
-	minutes, way, most := (d.skew+30)/60, "after", p.LateSeconds/60
-	if d.skew < 0 {
-		minutes, way, most = (30-d.skew)/60, "before", p.AheadSeconds/60
+func clockOff(skew int64, p *Params) string {
+	minutes, way, most := (skew+30)/60, "after", p.LateSeconds/60
+	if skew < 0 {
+		minutes, way, most = (30-skew)/60, "before", p.AheadSeconds/60
 	}
 	return fmt.Sprintf("its clock is off: its events come %d minutes %s the time that they bear, and only what comes within %d minutes is witnessed", minutes, way, most)
 }
 
-// claimed returns the means that a node would have if all its claims were true. These
+// claimedMeans returns the means that a node would have if all its claims were true. These
 // means only order the nodes of which no event was witnessed.
-func (d *derived) claimed(p *Params, mu Micro, asOf int64) (m [subScores]Micro) {
+func claimedMeans(d *derived, p *Params, mu Micro, asOf int64) (m [subScores]Micro) {
 	e := &d.evidence
 	m[SubUsers] = mu
 	m[SubCompletion] = posterior{p.DonePrior + Micro(e.Successes.Claimed)*One, p.UndonePrior + Micro(e.Failures.Claimed)*One}.mean()
@@ -389,8 +401,8 @@ func (d *derived) claimed(p *Params, mu Micro, asOf int64) (m [subScores]Micro) 
 	return m
 }
 
-// why returns for each sub-score a sentence with its numbers.
-func (d *derived) why(q parts) (why [subScores]string) {
+// whyOf returns for each sub-score a sentence with its numbers.
+func whyOf(d *derived, q parts) (why [subScores]string) {
 	e := &d.evidence
 	why[SubUsers] = fmt.Sprintf("%d ratings count, together for %s; users of other nodes give %s", d.users.n, d.users.sum, q.mu)
 	why[SubCompletion] = fmt.Sprintf("%d of %d witnessed trades ended well, %d were cancelled, %d never ended; not counted: %d cancelled soon after they were taken, %d whose end came here late",

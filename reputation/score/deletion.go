@@ -15,7 +15,7 @@ func (l *Ledger) deletion(evt *nostr.Event, s Sighting) {
 		}
 		switch tag[0] {
 		case "e":
-			l.gone(evt, tag[1])
+			l.book.gone(evt, tag[1])
 			if n := l.book.Nodes[evt.PubKey]; n != nil && n.orders.len() > 0 {
 				n.erase(evt.ID, s)
 				l.dirty[evt.PubKey] = true
@@ -28,7 +28,7 @@ func (l *Ledger) deletion(evt *nostr.Event, s Sighting) {
 			}
 			switch kind {
 			case "31986":
-				l.gone(evt, d)
+				l.book.gone(evt, d)
 			case "38383", "38386", "38385", "8383":
 				l.node(evt.PubKey).erase(evt.ID, s)
 			}
@@ -44,32 +44,32 @@ func (n *node) erase(eventID string, s Sighting) {
 }
 
 // gone records that an author deleted the events under an id or a d tag.
-func (l *Ledger) gone(evt *nostr.Event, what string) {
+func (b *book) gone(evt *nostr.Event, what string) {
 	key := evt.PubKey + ":" + what
-	l.book.Gone[key] = max(l.book.Gone[key], int64(evt.CreatedAt))
-	if l.quitters != nil {
-		l.quitters[evt.PubKey] = true
+	b.Gone[key] = max(b.Gone[key], int64(evt.CreatedAt))
+	if b.quitters != nil {
+		b.quitters[evt.PubKey] = true
 	}
 }
 
 // ready builds the index that derive only reads. No other method may run at the same time.
-func (l *Ledger) ready() {
-	if l.quitters == nil {
-		l.quitters = make(map[string]bool, len(l.book.Gone))
-		for key := range l.book.Gone {
-			l.quitters[nodeOf(key)] = true
+func (b *book) ready() {
+	if b.quitters == nil {
+		b.quitters = make(map[string]bool, len(b.Gone))
+		for key := range b.Gone {
+			b.quitters[nodeOf(key)] = true
 		}
 	}
 }
 
 // takenBack reports whether the author of a rating deleted the rating.
-func (l *Ledger) takenBack(r *rated) bool {
-	if !l.quitters[r.Rater] {
+func (b *book) takenBack(r *rated) bool {
+	if !b.quitters[r.Rater] {
 		return false
 	}
-	if _, ok := l.book.Gone[r.Rater+":"+r.ID.String()]; ok {
+	if _, ok := b.Gone[r.Rater+":"+r.ID.String()]; ok {
 		return true
 	}
-	until, ok := l.book.Gone[r.Rater+":"+r.D]
+	until, ok := b.Gone[r.Rater+":"+r.D]
 	return ok && r.Created <= until
 }

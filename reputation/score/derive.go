@@ -44,18 +44,18 @@ type span struct{ from, to, sats int64 }
 
 // derive computes the derived facts of a node. derive caches results in the aggregates of
 // the node. Therefore no other derivation of the same node may run at the same time.
-func (l *Ledger) derive(pubkey string, asOf int64) *derived {
-	n := l.book.Nodes[pubkey]
-	t := l.aggregated(pubkey, n, asOf)
+func (v view) derive(pubkey string, asOf int64) *derived {
+	n := v.book.Nodes[pubkey]
+	t := aggregated(v.params, v.book, pubkey, n, asOf)
 	d := &derived{pubkey: pubkey, node: n, evidence: t.evidence, seen: t.seen.clone(), trades: t.trades, test: t.test, successes: t.successes}
 	e := &d.evidence
 	for number := range t.claims {
-		e.OpenSats.Claimed += l.book.orders.at(number).Sats
+		e.OpenSats.Claimed += v.book.orders.at(number).Sats
 	}
 	for number := range t.open {
-		d.open(&l.params, l.book.orders.at(number), asOf)
+		d.open(v.params, v.book.orders.at(number), asOf)
 	}
-	d.history(&l.params, asOf)
+	d.history(v.params, asOf)
 	for _, q := range n.Disputes {
 		for _, v := range q.Versions {
 			d.seen.note(v.Sighting)
@@ -64,7 +64,7 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 	for orderID, fees := range n.Fees {
 		for _, f := range fees {
 			d.seen.note(f.Sighting)
-			cost := l.confirmed(pubkey, orderID, f)
+			cost := v.book.confirmed(pubkey, orderID, f)
 			e.DevFees.add(1, f.Witness, cost > 0)
 			e.DevFeeSats.Claimed += f.Sats
 			if f.Witness {
@@ -78,7 +78,7 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 		e.Infos.add(1, s.Witness, false)
 	}
 	for _, q := range n.Disputes { // after all sightings, because seen.first must be final
-		d.dispute(&l.params, q.outcomeSince(d.seen.first), asOf)
+		d.dispute(v.params, q.outcomeSince(d.seen.first), asOf)
 	}
 	e.UserRatings = t.users
 	for _, r := range t.ratings {
@@ -94,10 +94,10 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 	e.FirstClaimed, e.FirstWitnessed, e.LastWitnessed = moment(d.seen.claimed), moment(d.seen.first), moment(d.seen.last)
 	e.WitnessedDays = len(d.seen.days)
 	e.Equivocations = slices.Clone(n.Equivocations)
-	d.good, d.bad, d.disputed = d.done(&l.params)
-	d.presence(&l.params, asOf)
-	d.clock(&l.params, asOf)
-	d.weighRatings(l, t, asOf)
+	d.good, d.bad, d.disputed = d.done(v.params)
+	d.presence(v.params, asOf)
+	d.clock(v.params, asOf)
+	d.weighRatings(v, t, asOf)
 	return d
 }
 

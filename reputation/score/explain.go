@@ -13,10 +13,12 @@ func (l *Ledger) Ratings(pubkey string, mu Micro, asOf int64) []RatedBy {
 	if l.book.Nodes[pubkey] == nil {
 		return nil
 	}
-	l.ready()
-	d := l.derive(pubkey, asOf)
-	p := &l.params
-	q := d.parts(p, mu, asOf)
+	l.book.ready()
+	return ratingsOf(l.view().derive(pubkey, asOf), &l.params, mu, asOf)
+}
+
+func ratingsOf(d *derived, p *Params, mu Micro, asOf int64) []RatedBy {
+	q := partsOf(d, p, mu, asOf)
 	m := q.means(p)
 	value := p.Value(m)
 	out := make([]RatedBy, 0, len(d.users.list))

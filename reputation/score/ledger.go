@@ -28,8 +28,6 @@ type Ledger struct {
 
 	derived map[string]*derived // results of the last Update, by node
 	dirty   map[string]bool     // nodes whose facts changed since the last Update
-
-	quitters map[string]bool // authors of deletions; nil if not yet built from the book
 }
 
 // book is the part of a ledger that a checkpoint keeps.
@@ -43,7 +41,8 @@ type book struct {
 	Reasons map[string]int64     // number of all refusals by reason
 	Applied int64                // number of entries that were evidence
 
-	orders *orders // orders of all nodes
+	orders   *orders         // orders of all nodes
+	quitters map[string]bool // authors of deletions; nil if not yet built from Gone
 }
 
 // maxRefused is the largest number of refusals that are kept one by one.
@@ -468,7 +467,7 @@ func (l *Ledger) useHash(hash, key string, s Sighting) {
 	if hash == "" || !s.Witness {
 		return
 	}
-	uses, before := l.book.Hashes[hash], l.payer(hash)
+	uses, before := l.book.Hashes[hash], l.book.payer(hash)
 	if held := slices.IndexFunc(uses, func(u hashUse) bool { return nodeOf(u.Order) == nodeOf(key) }); held >= 0 {
 		if cmp.Or(cmp.Compare(uses[held].Received, s.Received), bytes.Compare(uses[held].By[:], s.ID[:])) <= 0 {
 			return
@@ -482,7 +481,7 @@ func (l *Ledger) useHash(hash, key string, s Sighting) {
 	})
 	l.book.Hashes[hash] = slices.Insert(uses, at, use)
 	l.touch(key)
-	if before != "" && before != l.payer(hash) {
+	if before != "" && before != l.book.payer(hash) {
 		l.touch(before)
 	}
 }
@@ -492,9 +491,9 @@ func (l *Ledger) useHash(hash, key string, s Sighting) {
 // Otherwise payer returns the first order that named the hash. An attacker that hears of a
 // hash can name the hash here earlier than the node that paid. Only a list with the payer
 // is safe from this attack.
-func (l *Ledger) payer(hash string) string {
-	uses := l.book.Hashes[hash]
-	paid := l.book.Paid[hash]
+func (b *book) payer(hash string) string {
+	uses := b.Hashes[hash]
+	paid := b.Paid[hash]
 	for _, u := range uses {
 		if paid.Node == "" || nodeOf(u.Order) == paid.Node {
 			return u.Order
@@ -518,7 +517,7 @@ func (l *Ledger) rating(v mostro.HostRating, evt *nostr.Event, s Sighting, sourc
 	if isBlind(v) {
 		// The keyset may have arrived after Prepare, or may arrive later.
 		n.Blind[s.ID] = evt
-		p.proof, p.doubt = l.proofs.Check(evt, v, l.keysets)
+		p.proof, p.doubt = l.proofs.Check(evt, v, l.book.keysets)
 	}
 	r.prove(v, p.proof, p.doubt)
 	n.Ratings[s.ID] = r
@@ -573,14 +572,14 @@ func (l *Ledger) fundList(evt *nostr.Event) {
 		if len(tag) > 3 && nostr.IsValid32ByteHex(tag[3]) {
 			p.Node = strings.Clone(tag[3])
 		}
-		before := l.payer(tag[1])
+		before := l.book.payer(tag[1])
 		held, known := l.book.Paid[tag[1]]
 		// If two lists differ, the lower amount holds, in whatever order the lists arrive.
 		// If the amounts are equal, the list that names a payer holds.
 		if !known || p.compare(held) < 0 {
 			l.book.Paid[tag[1]] = p
 		}
-		for _, order := range []string{before, l.payer(tag[1])} {
+		for _, order := range []string{before, l.book.payer(tag[1])} {
 			if order != "" {
 				l.touch(order)
 			}

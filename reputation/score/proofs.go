@@ -97,8 +97,8 @@ type keyset struct {
 
 // keysets returns the keyset event of a node with a key id, or nil if the ledger holds
 // none.
-func (l *Ledger) keysets(pubkey, keyID string) *nostr.Event {
-	if n := l.book.Nodes[pubkey]; n != nil {
+func (b *book) keysets(pubkey, keyID string) *nostr.Event {
+	if n := b.Nodes[pubkey]; n != nil {
 		for _, k := range n.Keysets {
 			if k.KeyID == keyID {
 				return k.Raw
@@ -122,7 +122,7 @@ func (l *Ledger) keyset(k receipt.Keyset, evt *nostr.Event, s Sighting) {
 	for ratingID, raw := range n.Blind {
 		r := n.Ratings[ratingID]
 		if v, err := mostro.ParseHostRating(raw); err == nil && r != nil {
-			proof, doubt := l.proofs.Check(raw, v, l.keysets)
+			proof, doubt := l.proofs.Check(raw, v, l.book.keysets)
 			r.prove(v, proof, doubt)
 		}
 	}
