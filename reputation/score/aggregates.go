@@ -218,15 +218,6 @@ func (n *node) reopen(orderID string) {
 	t.open[number] = struct{}{}
 }
 
-// touch records that a fact about an order changed elsewhere. The key is "<node>:<order>".
-func (l *Ledger) touch(key string) {
-	pubkey, orderID := key[:64], key[65:]
-	l.dirty[pubkey] = true
-	if n := l.book.Nodes[pubkey]; n != nil {
-		n.reopen(orderID)
-	}
-}
-
 // numberedRating is a rating with numbers for its author, nullifier and order. Numbers are
 // faster to compare than strings.
 type numberedRating struct {
@@ -290,12 +281,6 @@ func (e *Evidence) order(p *Params, o *order, n int64) {
 			e.VolumeSats.Costed += n * p.confirmedSats(o.Sats, o.cost)
 		}
 	}
-}
-
-// confirmedSats returns the part of a trade's amount that its fee confirms. The amount is
-// only a claim of the node, and a fee of one sat is no proof of millions.
-func (p *Params) confirmedSats(sats, cost int64) int64 {
-	return min(sats, mulDiv(min(cost, 1_000_000_000), p.FeeTimes, 1))
 }
 
 // of returns the counter of an outcome, or nil if the outcome is no end.

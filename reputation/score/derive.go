@@ -283,3 +283,46 @@ func (d *derived) presence(p *Params, asOf int64) {
 		d.down += (One - share).times(weight)
 	}
 }
+
+// done returns the weights of good trades, bad trades and disputed trades. A trade without
+// confirmed cost has little weight. Up to the first trade with confirmed cost, good and
+// bad trades are scaled down together, to TradeFree at most. From then on a good trade
+// needs a confirmed cost, except for a small share, and a bad trade always counts.
+func (d *derived) done(p *Params) (good, bad, disputed Micro) {
+	var oldGood, oldBad, oldDisputed, paid, unpaid, newBad, newDisputed Micro
+	before := func(at int64) bool { return d.costing == 0 || at < d.costing }
+	for _, t := range d.trades {
+		switch {
+		case before(t.end) && t.good:
+			oldGood += One
+		case before(t.end):
+			oldBad += One
+		case t.good && t.cost > 0:
+			paid += One
+		case t.good:
+			unpaid += One
+		default:
+			newBad += One
+		}
+	}
+	for _, at := range d.disputes {
+		if before(at) {
+			oldDisputed += One
+		} else {
+			newDisputed += One
+		}
+	}
+	// An order without a published end counts against a node only as far as the node
+	// usually publishes the ends of its orders.
+	e := &d.evidence
+	if e.Silent.Witnessed > 0 {
+		habit := ratio(e.Expired.Witnessed, e.Expired.Witnessed+e.Silent.Witnessed)
+		oldBad += (Micro(e.Silent.Witnessed) * One).times(habit)
+	}
+	if all := oldGood + oldBad; all > p.TradeFree {
+		oldGood, oldBad, oldDisputed = shareOf(oldGood, p.TradeFree, all), shareOf(oldBad, p.TradeFree, all), shareOf(oldDisputed, p.TradeFree, all)
+	}
+	return oldGood + paid + min(unpaid, paid.times(p.TradeShare)), oldBad + newBad, oldDisputed + newDisputed
+}
+
+func shareOf(m, part, whole Micro) Micro { return Micro(mulDiv(int64(m), int64(part), int64(whole))) }

@@ -20,10 +20,6 @@ type snapshot struct {
 // snapshotOrders is the number of orders in one value of the stream.
 const snapshotOrders = 1000
 
-// Encode writes the facts as a gob stream. Encode returns the first error of the encoder
-// or of w.
-func (l *Ledger) Encode(w io.Writer) error { return l.book.encode(w) }
-
 func (b book) encode(w io.Writer) error {
 	enc := gob.NewEncoder(w)
 	rest := b
@@ -58,22 +54,6 @@ func (m *nodeOrders) encode(enc *gob.Encoder) error {
 		clear(part)
 	}
 	return enc.Encode(part)
-}
-
-// Decode replaces the facts by the facts in a stream of Encode. If Decode returns an
-// error, the facts are unchanged. If the reader is an io.ByteReader, Decode does not read
-// beyond the end of the facts.
-//
-// Decode does not check the facts. The caller ensures that no other program wrote the
-// stream, and that the parameters are the same.
-func (l *Ledger) Decode(r io.Reader) error {
-	b, err := decodeBook(r)
-	if err != nil {
-		return err
-	}
-	l.book = b
-	clear(l.derived)
-	return nil
 }
 
 func decodeBook(r io.Reader) (b book, err error) {
