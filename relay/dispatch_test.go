@@ -9,6 +9,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
+	"github.com/mostrodex/mostrodex/relay/relaytest"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
@@ -20,7 +21,7 @@ func TestDispatchEqualsMatches(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	st := openStore(t, t.TempDir(), testkit.NewClock())
+	st := relaytest.OpenStore(t, t.TempDir(), testkit.NewClock().Now)
 	srv, err := New(Config{Store: st})
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +124,7 @@ func TestDispatchEqualsMatches(t *testing.T) {
 
 func TestArchivedEntriesAreNotBroadcast(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	c.Req("s", testkit.Object{"kinds": []int{38383}})
 	at := testkit.Now()
 	newest := testkit.Order(t, "a", at, "success")
@@ -133,14 +134,14 @@ func TestArchivedEntriesAreNotBroadcast(t *testing.T) {
 		t.Errorf("got %s", got[2])
 	}
 	c.Quiet()
-	if r.store.Head() != 3 {
-		t.Errorf("head %d", r.store.Head())
+	if r.Store.Head() != 3 {
+		t.Errorf("head %d", r.Store.Head())
 	}
 }
 
 func TestMetricsPassTheLinter(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	c.MustPublish(testkit.Order(t, "a", testkit.Now(), "pending"))
 	c.MustRefuse(testkit.Signed(t, 1, testkit.Now()), "blocked:")
 	c.Req("s", testkit.Object{"kinds": []int{38383}})
@@ -156,7 +157,7 @@ func TestMetricsPassTheLinter(t *testing.T) {
 		"mostrodex_relay_connections": 1, "mostrodex_relay_subscriptions": 1, "mostrodex_relay_events_total": 2,
 		"mostrodex_relay_refusals_total": 1, "mostrodex_relay_import_lines_total": 1, "mostrodex_relay_frames_total": 3,
 	} {
-		if got := gauge(t, r.reg, name); got != want {
+		if got := relaytest.Gauge(t, r.reg, name); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
 	}
