@@ -479,10 +479,7 @@ func TestRateLimitIsWaitedOut(t *testing.T) {
 	}
 	r := startRelay(t, nil)
 	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
-	deadline := time.Now().Add(20 * time.Second)
-	for healthOf(t, us, other.url()).State != "live" && time.Now().Before(deadline) {
-		time.Sleep(20 * time.Millisecond)
-	}
+	testkit.Eventually(t, "the relay is live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	r.awaitIDs("after the wait", []string{evt.ID})
 	if other.dials != 1 {
 		t.Errorf("%d connections for a request to wait", other.dials)
