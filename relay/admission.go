@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"runtime/debug"
 	"strings"
-	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
-	"github.com/mostrodex/mostrodex/relay/negentropy"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -38,46 +37,67 @@ type Admission struct {
 	out     eventlog.Outcome // Duplicate if the event was found before the store was asked
 }
 
+// admitter decides about events of all roads: it makes the checks, passes the event through
+// khatru to the store or to the dispatcher, and waits for the outcome. Any goroutine may
+// use it.
+type admitter struct {
+	cfg      *Config // not modified
+	rules    *moderation
+	rates    *rates
+	dispatch *dispatcher
+	met      *metrics
+	khatru   *khatruRelay
+	// checking has one slot per core. More checks at the same time do not admit events
+	// faster, and take the cores from the readers of the log.
+	checking chan struct{}
+}
+
+func newAdmitter(cfg *Config, rules *moderation, rates *rates, dispatch *dispatcher, met *metrics) *admitter {
+	d := &admitter{cfg: cfg, rules: rules, rates: rates, dispatch: dispatch, met: met, checking: make(chan struct{}, runtime.NumCPU())}
+	d.khatru = d.newKhatru()
+	return d
+}
+
 // caught turns a panic during the admission of one event into a refusal, because one
 // client's message must not end a process that holds the money of others. Caught is called
 // by defer.
-func (s *Server) caught(refuse func(reason string)) {
+func (d *admitter) caught(refuse func(reason string)) {
 	if p := recover(); p != nil {
-		s.met.panics.Inc()
-		s.cfg.Log.Error("panic while admitting an event", "panic", p, "stack", string(debug.Stack()))
+		d.met.panics.Inc()
+		d.cfg.Log.Error("panic while admitting an event", "panic", p, "stack", string(debug.Stack()))
 		refuse("error: internal error")
 	}
 }
 
-// Check makes every check that does not depend on the order of events: policy, quota, id,
-// duplicates, signature. Check returns true if the event may go on to Submit. If Check
+// check makes every check that does not depend on the order of events: policy, quota, id,
+// duplicates, signature. check returns true if the event may go on to submit. If check
 // returns false, Ok and Reason hold the answer.
-func (s *Server) Check(a *Admission) (more bool) {
-	defer s.caught(func(reason string) { more = a.refuse(reason) })
+func (d *admitter) check(a *Admission) (more bool) {
+	defer d.caught(func(reason string) { more = a.refuse(reason) })
 	evt := a.evt
-	rules := s.rules.Load()
-	policy := s.cfg.Policy
+	rules := d.rules.current()
+	policy := d.cfg.Policy
 	policy.Kinds = rules.kinds(policy.Kinds)
 	client := a.source.Road == mostro.RoadClient
 	if client && rules.blocksIP(a.ip) {
 		return a.refuse("blocked: this address may not publish here")
 	}
-	if reason := policy.refuse(evt, a.size, s.cfg.Now(), a.source.Road); reason != "" {
+	if reason := policy.refuse(evt, a.size, d.cfg.Now(), a.source.Road); reason != "" {
 		return a.refuse(reason)
 	}
 	if reason := rules.refuse(evt, a.source.Road); reason != "" {
 		return a.refuse(reason)
 	}
-	if reason := s.refuseMail(evt, a.source.Road); reason != "" {
+	if reason := d.refuseMail(evt, a.source.Road); reason != "" {
 		return a.refuse(reason)
 	}
 	if client && !a.local {
-		if reason := s.refuseRate(a, rules); reason != "" {
+		if reason := d.rates.refuseEvent(a, rules); reason != "" {
 			return a.refuse(reason)
 		}
 	}
-	if s.cfg.Quota != nil && a.source.Road == mostro.RoadClient && !a.local {
-		if reason := s.cfg.Quota(a.ip, evt); reason != "" {
+	if d.cfg.Quota != nil && a.source.Road == mostro.RoadClient && !a.local {
+		if reason := d.cfg.Quota(a.ip, evt); reason != "" {
 			return a.refuse(reason)
 		}
 	}
@@ -87,12 +107,12 @@ func (s *Server) Check(a *Admission) (more bool) {
 	}
 	if !nostr.IsEphemeralKind(evt.Kind) {
 		// The id is proven, so a stored event with this id is this very event.
-		held, err := s.cfg.Store.Has(a, evt.ID)
+		held, err := d.cfg.Store.Has(a, evt.ID)
 		if err != nil {
 			return a.refuse("error: the store could not be asked")
 		}
 		if held {
-			a.out, a.ok, a.reason = s.repeated(a, evt.ID, a.source.Road)
+			a.out, a.ok, a.reason = d.repeated(a, evt.ID, a.source.Road)
 			return false
 		}
 	}
@@ -100,7 +120,7 @@ func (s *Server) Check(a *Admission) (more bool) {
 		return a.refuse("invalid: the signature is wrong")
 	}
 	if client && !a.local {
-		if reason := s.refuseKeyRate(a, rules); reason != "" {
+		if reason := d.rates.refuseKey(a, rules); reason != "" {
 			return a.refuse(reason)
 		}
 	}
@@ -115,6 +135,7 @@ const (
 	reasonQuota     = "blocked: the quota of live addresses is used up"
 	reasonStore     = "error: the event could not be stored"
 	reasonFull      = "error: the disk is full"
+	reasonMail      = "blocked: mail is taken for known Mostros and their trades only"
 )
 
 func (a *Admission) refuse(reason string) bool {
@@ -122,10 +143,18 @@ func (a *Admission) refuse(reason string) bool {
 	return false
 }
 
+// checkClient is check for an event of a client, in one of the slots of checking.
+func (d *admitter) checkClient(a *Admission) (more bool) {
+	d.checking <- struct{}{}
+	more = d.check(a)
+	<-d.checking
+	return more
+}
+
 // refuseProtected returns the reason if a protected event (NIP-70) comes from a sender
 // that is not its authenticated author. This program signs as the author of its own
 // events, so its own events pass.
-func (s *Server) refuseProtected(a *Admission) string {
+func (d *admitter) refuseProtected(a *Admission) string {
 	switch {
 	case !isProtected(a.evt.Tags) || a.source.Road == mostro.RoadSelf || a.authd[a.evt.PubKey]:
 		return ""
@@ -138,14 +167,14 @@ func (s *Server) refuseProtected(a *Admission) string {
 
 // enqueue hands an event to the store's queue. enqueue returns a reason if the store takes
 // no event.
-func (s *Server) enqueue(a *Admission) (refusal string) {
-	arrival := eventlog.Arrival{Event: a.evt, JSON: a.json, ReceivedAt: s.cfg.Now(), Source: a.source,
-		Forward: s.cfg.Forwarding && a.source.Road == mostro.RoadSelf,
-		Quota:   s.rules.Load().quotas(a.source.Road)}
+func (d *admitter) enqueue(a *Admission) (refusal string) {
+	arrival := eventlog.Arrival{Event: a.evt, JSON: a.json, ReceivedAt: d.cfg.Now(), Source: a.source,
+		Forward: d.cfg.Forwarding && a.source.Road == mostro.RoadSelf,
+		Quota:   d.rules.current().quotas(a.source.Road)}
 	if a.was != nil {
 		a.was.Restore(&arrival)
 	}
-	p, err := s.cfg.Store.Enqueue(a, arrival)
+	p, err := d.cfg.Store.Enqueue(a, arrival)
 	if errors.Is(err, eventlog.ErrFull) {
 		return reasonFull
 	}
@@ -154,25 +183,25 @@ func (s *Server) enqueue(a *Admission) (refusal string) {
 	}
 	a.pending = p
 	if p, ok := p.(*eventlog.Enqueued); ok && p.IsDeletion() {
-		a.pending = deletionPending{p, s, a}
+		a.pending = deletionPending{p, d.rates, a}
 	}
 	return ""
 }
 
 // deliver offers an ephemeral event to the subscriptions. deliver returns a reason if the
 // queue for ephemeral events is full.
-func (s *Server) deliver(a *Admission) (refusal string) {
-	if !s.dispatch.offer(a.evt, a.json) {
+func (d *admitter) deliver(a *Admission) (refusal string) {
+	if !d.dispatch.offer(a.evt, a.json) {
 		return "rate-limited: too many ephemeral events at once"
 	}
-	s.met.ephemeral.Inc()
+	d.met.ephemeral.Inc()
 	a.ok = true
 	return ""
 }
 
 // settle waits for the outcome of a submitted event and returns the fields of the OK
 // message.
-func (s *Server) settle(ctx context.Context, p eventlog.Pending, id string, road mostro.Road) (out eventlog.Outcome, ok bool, reason string) {
+func (d *admitter) settle(ctx context.Context, p eventlog.Pending, id string, road mostro.Road) (out eventlog.Outcome, ok bool, reason string) {
 	_, out, err := p.Wait(ctx)
 	if errors.Is(err, eventlog.ErrFull) {
 		return 0, false, reasonFull
@@ -180,12 +209,12 @@ func (s *Server) settle(ctx context.Context, p eventlog.Pending, id string, road
 	if err != nil {
 		return 0, false, reasonStore
 	}
-	s.met.outcome(out)
+	d.met.outcome(out)
 	switch out {
 	case eventlog.Added:
 		return out, true, ""
 	case eventlog.Duplicate:
-		return s.repeated(ctx, id, road)
+		return d.repeated(ctx, id, road)
 	case eventlog.Archived:
 		return out, true, reasonOlder
 	case eventlog.Deleted:
@@ -199,8 +228,8 @@ func (s *Server) settle(ctx context.Context, p eventlog.Pending, id string, road
 // repeated returns the answer to an event that the store already holds. If the stored
 // event cannot be read, the event was deleted or is expired mail, and is refused. The
 // outbox of this program gets an acceptance instead, because nothing remains to be done.
-func (s *Server) repeated(ctx context.Context, id string, road mostro.Road) (out eventlog.Outcome, ok bool, reason string) {
-	_, err := s.cfg.Store.Find(ctx, id)
+func (d *admitter) repeated(ctx context.Context, id string, road mostro.Road) (out eventlog.Outcome, ok bool, reason string) {
+	_, err := d.cfg.Store.Find(ctx, id)
 	switch {
 	case err == nil, errors.Is(err, mostro.ErrNotFound) && road == mostro.RoadSelf:
 		return eventlog.Duplicate, true, reasonDuplicate
@@ -213,20 +242,30 @@ func (s *Server) repeated(ctx context.Context, id string, road mostro.Road) (out
 	}
 }
 
-// ErrRefused says that the relay refuses an event for good. Publishing the event again
-// returns the same error.
-var ErrRefused = errors.New("refused")
+// refuseMail returns a reason if the operator accepts only mail of known keys, and neither
+// the author nor a recipient is known.
+func (d *admitter) refuseMail(evt *nostr.Event, road mostro.Road) string {
+	if d.cfg.KnownMail == nil || road == mostro.RoadSelf || !mostro.IsMail(evt.Kind) || d.cfg.KnownMail(evt.PubKey) {
+		return ""
+	}
+	for _, tag := range evt.Tags {
+		if len(tag) >= 2 && tag[0] == "p" && d.cfg.KnownMail(tag[1]) {
+			return ""
+		}
+	}
+	return reasonMail
+}
 
-// Publish admits an event of this program. If Publish returns nil, the event is in the
+// publish admits an event of this program. If publish returns nil, the event is in the
 // log, or was in the log before and has been deleted or has expired. An error that wraps
 // ErrRefused is final; any other error may be retried.
-func (s *Server) Publish(ctx context.Context, evt *nostr.Event) error {
+func (d *admitter) publish(ctx context.Context, evt *nostr.Event) error {
 	a := &Admission{Context: ctx, evt: evt, source: mostro.Source{Road: mostro.RoadSelf}}
-	if s.Check(a) {
-		s.Submit(a)
+	if d.check(a) {
+		d.submit(a)
 	}
 	if a.pending != nil {
-		_, a.ok, a.reason = s.settle(ctx, a.pending, evt.ID, mostro.RoadSelf)
+		_, a.ok, a.reason = d.settle(ctx, a.pending, evt.ID, mostro.RoadSelf)
 	}
 	switch {
 	case a.ok:
@@ -237,41 +276,24 @@ func (s *Server) Publish(ctx context.Context, evt *nostr.Event) error {
 	return fmt.Errorf("publish %s: %w: %s", evt.ID, ErrRefused, a.reason)
 }
 
-// Federated returns the admission of an event that another relay sent. size is
-// the length of its JSON in bytes. Rates of addresses and keys are not applied.
-func (s *Server) Federated(ctx context.Context, evt *nostr.Event, size int, source mostro.Source) *Admission {
-	return &Admission{Context: ctx, evt: evt, size: size, local: true, source: source}
+// outcome returns the outcome of an event, after the store has decided if the
+// event was submitted. ok and reason are the fields of the OK message.
+func (d *admitter) outcome(a *Admission) (out eventlog.Outcome, ok bool, reason string) {
+	if a.pending == nil {
+		return a.out, a.ok, a.reason
+	}
+	return d.settle(a, a.pending, a.evt.ID, a.source.Road)
 }
+
+// ErrRefused says that the relay refuses an event for good. Publishing the event again
+// returns the same error.
+var ErrRefused = errors.New("refused")
 
 // Event returns the event that is admitted.
 func (a *Admission) Event() *nostr.Event { return a.evt }
 
 // DiskFull reports whether the event was refused because the disk is full.
 func (a *Admission) DiskFull() bool { return a.reason == reasonFull }
-
-// Outcome returns the outcome of an event, after the store has decided if the
-// event was submitted. ok and reason are the fields of the OK message.
-func (s *Server) Outcome(a *Admission) (out eventlog.Outcome, ok bool, reason string) {
-	if a.pending == nil {
-		return a.out, a.ok, a.reason
-	}
-	return s.settle(a, a.pending, a.evt.ID, a.source.Road)
-}
-
-// Now returns the server's clock.
-func (s *Server) Now() time.Time { return s.cfg.Now() }
-
-// URL returns the public address of the relay, or "".
-func (s *Server) URL() string { return s.cfg.URL }
-
-// Kinds returns the kinds that are admitted by configuration.
-func (s *Server) Kinds() []int { return s.cfg.Policy.Kinds }
-
-// Snapshot returns the live events that match a filter as a set for
-// reconciliation. The caller calls release when it is done with the set.
-func (s *Server) Snapshot(ctx context.Context, f nostr.Filter) (set *negentropy.Set, release func(), err error) {
-	return s.negs.take(ctx, s.cfg.Store, f)
-}
 
 // Matcher reports whether events match a filter. It agrees with
 // nostr.Filter.Matches.

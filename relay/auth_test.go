@@ -35,7 +35,7 @@ func TestAuthIsOfferedAndNeverRequired(t *testing.T) {
 	at := testkit.Now()
 	protected := testkit.Signed(t, mostro.KindDevFee, at, nostr.Tag{"-"})
 
-	nobody := r.dial()
+	nobody := r.Dial()
 	wrap := testkit.Signed(t, mostro.KindGiftWrap, at, nostr.Tag{"p", strings.Repeat("a", 64)})
 	nobody.MustPublish(wrap)
 	if got := nobody.Req("mail", testkit.Object{"kinds": []int{1059}}); !slices.Equal(got, []string{wrap.ID}) {
@@ -47,7 +47,7 @@ func TestAuthIsOfferedAndNeverRequired(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 
-	c := r.dial()
+	c := r.Dial()
 	c.Quiet() // the relay sends no challenge unless it refuses an event
 	c.NeedChallenge()
 	if c.Challenge == nobody.Challenge || len(c.Challenge) < 32 {
@@ -62,11 +62,11 @@ func TestAuthIsOfferedAndNeverRequired(t *testing.T) {
 		"bare challenge":    func(e *nostr.Event) { e.Tags[1] = nostr.Tag{"challenge"} },
 		"no tags":           func(e *nostr.Event) { e.Tags = nostr.Tags{} },
 	} {
-		if ok, reason := authenticate(c, r.url(), c.Challenge, change); ok || !strings.HasPrefix(reason, "restricted:") {
+		if ok, reason := authenticate(c, r.URL(), c.Challenge, change); ok || !strings.HasPrefix(reason, "restricted:") {
 			t.Errorf("%s: OK %v %q", name, ok, reason)
 		}
 	}
-	forged := *testkit.Signed(t, 22242, at, nostr.Tag{"relay", r.url()}, nostr.Tag{"challenge", c.Challenge})
+	forged := *testkit.Signed(t, 22242, at, nostr.Tag{"relay", r.URL()}, nostr.Tag{"challenge", c.Challenge})
 	forged.Sig = strings.Repeat("0", 128)
 	c.Send("AUTH", &forged)
 	c.Expect("OK", forged.ID, "false")
@@ -74,7 +74,7 @@ func TestAuthIsOfferedAndNeverRequired(t *testing.T) {
 	c.Expect("AUTH")
 	c.Expect("OK", protected.ID, "false")
 
-	if ok, reason := authenticate(c, r.url()+"/", c.Challenge, nil); !ok {
+	if ok, reason := authenticate(c, r.URL()+"/", c.Challenge, nil); !ok {
 		t.Fatalf("a right proof: %q", reason)
 	}
 	c.MustPublish(protected)
@@ -83,9 +83,9 @@ func TestAuthIsOfferedAndNeverRequired(t *testing.T) {
 
 func TestAuthAgainstTheConfiguredURL(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.URL = "wss://relay.example" })
-	c := r.dial()
+	c := r.Dial()
 	c.NeedChallenge()
-	if ok, reason := authenticate(c, r.url(), c.Challenge, nil); ok || !strings.Contains(reason, "wss://relay.example, which is the configured relay.url") {
+	if ok, reason := authenticate(c, r.URL(), c.Challenge, nil); ok || !strings.Contains(reason, "wss://relay.example, which is the configured relay.url") {
 		t.Errorf("a proof for the address used: OK %v %q", ok, reason)
 	}
 	if ok, reason := authenticate(c, "wss://relay.example/", c.Challenge, nil); !ok {
@@ -100,7 +100,7 @@ func TestInfoDocument(t *testing.T) {
 		c.Search = searchFunc(nil)
 	})
 	get := func(accept ...string) (string, http.Header) {
-		req, _ := http.NewRequest("GET", r.http.URL, nil)
+		req, _ := http.NewRequest("GET", r.HTTP.URL, nil)
 		req.Header["Accept"] = accept
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
@@ -159,7 +159,7 @@ func TestInfoDocument(t *testing.T) {
 	if body, _ := get("text/html"); body != "explorer" {
 		t.Errorf("the fallback gave %q", body)
 	}
-	req, _ := http.NewRequest("POST", r.http.URL, strings.NewReader("{}"))
+	req, _ := http.NewRequest("POST", r.HTTP.URL, strings.NewReader("{}"))
 	req.Header.Set("Content-Type", "application/nostr+json+rpc")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -173,7 +173,7 @@ func TestInfoDocument(t *testing.T) {
 
 func TestProofOfWork(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.Policy.MinPow = 8 })
-	c := r.dial()
+	c := r.Dial()
 	at := testkit.Now()
 	cheap, dear := 0, 0
 	for i := 0; cheap == 0 || dear == 0; i++ {
@@ -190,7 +190,7 @@ func TestProofOfWork(t *testing.T) {
 
 func TestClientAddress(t *testing.T) {
 	_, ten, _ := strings.Cut("x 10.0.0.0/8", " ")
-	s := &Server{cfg: Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix(ten), netip.MustParsePrefix("127.0.0.1/32")}}}
+	s := &peers{proxies: []netip.Prefix{netip.MustParsePrefix(ten), netip.MustParsePrefix("127.0.0.1/32")}}
 	for name, tc := range map[string]struct {
 		remote, forwarded, ip string
 		local                 bool
@@ -232,7 +232,7 @@ func TestSearchKeepsTheIndexsOrderAndProvesTheRest(t *testing.T) {
 	r := startRelay(t, func(c *Config) {
 		c.Search = searchFunc(func(f nostr.Filter) ([]string, error) { asked = f; return ids, fail })
 	})
-	c := r.dial()
+	c := r.Dial()
 	at := testkit.Now()
 	a, b, done := testkit.Order(t, "a", at-9, "pending"), testkit.Order(t, "b", at, "pending"), testkit.Order(t, "c", at, "success")
 	for _, evt := range []*nostr.Event{a, b, done} {
@@ -252,7 +252,7 @@ func TestSearchKeepsTheIndexsOrderAndProvesTheRest(t *testing.T) {
 	}
 	// Words are not matched live.
 	c.Req("s", filter)
-	r.dial().MustPublish(testkit.Order(t, "d", at, "pending"))
+	r.Dial().MustPublish(testkit.Order(t, "d", at, "pending"))
 	c.Quiet()
 	fail = fmt.Errorf("index is closed")
 	c.Send("REQ", "s", filter)
@@ -268,7 +268,7 @@ func TestQuotaIsAskedBeforeTheSignatureAndNotForOurselves(t *testing.T) {
 			return "rate-limited: slow down"
 		}
 	})
-	r.dial().MustPublish(testkit.Order(t, "a", testkit.Now(), "pending"))
+	r.Dial().MustPublish(testkit.Order(t, "a", testkit.Now(), "pending"))
 	raw := dialRaw(t, r, "Upgrade: websocket\r\nConnection: Upgrade\r\nX-Forwarded-For: 9.9.9.9\r\n")
 	evt := testkit.Order(t, "b", testkit.Now(), "pending")
 	evt.Sig = strings.Repeat("0", 128)

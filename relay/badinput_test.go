@@ -15,6 +15,7 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/relaytest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -30,7 +31,7 @@ func dialRaw(tb testing.TB, r *testRelay, headers string) *rawClient {
 	if headers == "" {
 		headers = "Upgrade: websocket\r\nConnection: Upgrade\r\n"
 	}
-	nc, err := net.Dial("tcp", r.http.Listener.Addr().String())
+	nc, err := net.Dial("tcp", r.HTTP.Listener.Addr().String())
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -91,7 +92,7 @@ func (c *rawClient) closedWith() (code ws.StatusCode, notices string) {
 
 func TestBadEvents(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	at := testkit.Now()
 	change := func(f func(*nostr.Event)) *nostr.Event {
 		evt := testkit.Order(t, "a", at, "pending")
@@ -132,7 +133,7 @@ func TestBadEvents(t *testing.T) {
 		"protected":                {tags(14, nostr.Tag{"-"}), "auth-required:"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := r.dial()
+			c := r.Dial()
 			c.Send("EVENT", tc.evt)
 			got := c.Next()
 			if got[0] == "AUTH" {
@@ -144,8 +145,8 @@ func TestBadEvents(t *testing.T) {
 			c.Quiet()
 		})
 	}
-	if r.store.Head() != 0 {
-		t.Errorf("%d events were logged", r.store.Head())
+	if r.Store.Head() != 0 {
+		t.Errorf("%d events were logged", r.Store.Head())
 	}
 	// Odd but valid events are taken: one-element tags, gift wraps dated two days back.
 	c.MustPublish(tags(14, nostr.Tag{"d"}, nostr.Tag{"x"}, nostr.Tag{"p", ""}))
@@ -194,7 +195,7 @@ func TestMalformedFrames(t *testing.T) {
 		"auth without event":    {`["AUTH"]`, "NOTICE", "invalid:", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := r.dial()
+			c := r.Dial()
 			c.SendText(tc.frame)
 			got := c.Next()
 			if got[0] != tc.verb || !strings.HasPrefix(got[1], tc.first) || !strings.HasPrefix(got[len(got)-1], cmpOr(tc.reason, tc.first)) {
@@ -214,7 +215,7 @@ func cmpOr(a, b string) string {
 
 func TestOddButValidFrames(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	sub := strings.Repeat("é", 64)
 	for _, frame := range []string{
 		" [ \"REQ\" ,\t\"" + sub + "\" , {\"kinds\" : [ 1 ] , \"unknown\":{\"a\":[null,true,-1.5e3,\"\\u00e9\"]}} ] \n",
@@ -238,7 +239,7 @@ func TestOddButValidFrames(t *testing.T) {
 
 func TestTenThousandSubscriptions(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	go func() {
 		for i := range 10_000 {
 			c.Send("REQ", fmt.Sprint(i), testkit.Object{"kinds": []int{38383}, "#d": []string{fmt.Sprint(i)}})
@@ -258,7 +259,7 @@ func TestTenThousandSubscriptions(t *testing.T) {
 	if open != 1024 || refused != 10_000-1024 {
 		t.Errorf("%d open, %d refused", open, refused)
 	}
-	other := r.dial()
+	other := r.Dial()
 	other.MustPublish(testkit.Order(t, "7", testkit.Now(), "pending"))
 	c.Expect("EVENT", "7")
 	c.WS.CloseNow()
@@ -345,7 +346,7 @@ func TestHandshakeHeaders(t *testing.T) {
 		"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n":                                                http.StatusBadRequest,
 		"Upgrade: websocket\r\n": http.StatusBadRequest, // khatru's own socket loop must never see the request
 	} {
-		nc, err := net.Dial("tcp", r.http.Listener.Addr().String())
+		nc, err := net.Dial("tcp", r.HTTP.Listener.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -361,15 +362,15 @@ func TestHandshakeHeaders(t *testing.T) {
 		}
 	}
 	testkit.Eventually(t, "places are given back", func() bool {
-		r.srv.mu.Lock()
-		defer r.srv.mu.Unlock()
-		return r.srv.opening == len(r.srv.conns)
+		r.srv.conns.mu.Lock()
+		defer r.srv.conns.mu.Unlock()
+		return r.srv.conns.opening == len(r.srv.conns.all)
 	})
 }
 
 func TestSilentClientsArePingedThenClosed(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.PingEvery, c.IdleAfter = 40*time.Millisecond, 2*time.Second })
-	lively := r.dial()
+	lively := r.Dial()
 	go lively.WS.Read(t.Context()) // answers pings
 	dead := dialRaw(t, r, "")
 	pings := 0
@@ -388,13 +389,13 @@ func TestSilentClientsArePingedThenClosed(t *testing.T) {
 	if pings < 2 {
 		t.Errorf("%d pings", pings)
 	}
-	if n := gauge(t, r.reg, "mostrodex_relay_connections_dropped_unresponsive_total"); n != 1 {
+	if n := relaytest.Gauge(t, r.reg, "mostrodex_relay_connections_dropped_unresponsive_total"); n != 1 {
 		t.Errorf("%v dropped", n)
 	}
-	r.srv.mu.Lock()
-	defer r.srv.mu.Unlock()
-	for c := range r.srv.conns {
-		if !c.isEnding() {
+	r.srv.conns.mu.Lock()
+	defer r.srv.conns.mu.Unlock()
+	for c := range r.srv.conns.all {
+		if !c.w.isEnding() {
 			return
 		}
 	}
@@ -403,24 +404,24 @@ func TestSilentClientsArePingedThenClosed(t *testing.T) {
 
 func TestTooManyConnections(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.MaxConnections = 2 })
-	a := r.dial()
-	r.dial()
+	a := r.Dial()
+	r.Dial()
 	// The answer to a handshake is sent before the connection is counted.
-	testkit.Eventually(t, "both are counted", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 2 })
-	_, resp, err := websocket.Dial(t.Context(), r.url(), nil)
+	testkit.Eventually(t, "both are counted", func() bool { return relaytest.Gauge(t, r.reg, "mostrodex_relay_connections") == 2 })
+	_, resp, err := websocket.Dial(t.Context(), r.URL(), nil)
 	if err == nil || resp == nil || resp.StatusCode != http.StatusServiceUnavailable {
 		t.Fatalf("a third: %v", err)
 	}
 	a.WS.CloseNow()
-	testkit.Eventually(t, "a place is free", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 1 })
-	r.dial()
+	testkit.Eventually(t, "a place is free", func() bool { return relaytest.Gauge(t, r.reg, "mostrodex_relay_connections") == 1 })
+	r.Dial()
 }
 
 // FuzzFrames sends any text as a frame. The relay answers or closes the connection, and
 // serves other clients afterwards.
 func FuzzFrames(f *testing.F) {
 	r := startRelay(f, nil)
-	witness := r.dial()
+	witness := r.Dial()
 	for _, seed := range []string{
 		``, `[]`, `["EVENT",{"kind":38383,"tags":[["d"]]}]`, `["REQ","s",{"#d":["x"],"limit":0}]`, `["CLOSE","s"]`,
 		`["COUNT","s",{"authors":[]}]`, `["AUTH",{"kind":22242,"tags":[["relay"],["challenge"]]}]`, `["NEG-OPEN","s",{},"61"]`,
@@ -449,7 +450,7 @@ func FuzzFrames(f *testing.F) {
 		c.nc.Close()
 		witness.TB = t
 		witness.Quiet()
-		if n := gauge(t, r.reg, "mostrodex_relay_panics_total"); n != 0 {
+		if n := relaytest.Gauge(t, r.reg, "mostrodex_relay_panics_total"); n != 0 {
 			t.Errorf("%v panics", n)
 		}
 	})

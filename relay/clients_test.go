@@ -199,7 +199,7 @@ func TestRequestsOfRealClients(t *testing.T) {
 	for lib, start := range drivers {
 		t.Run(lib, func(t *testing.T) {
 			r := startRelay(t, nil)
-			seed := r.dial()
+			seed := r.Dial()
 			for _, evt := range w.events {
 				if ok, reason := seed.Publish(evt); !ok {
 					t.Fatalf("%s: %s", w.names[evt.ID], reason)
@@ -207,7 +207,7 @@ func TestRequestsOfRealClients(t *testing.T) {
 			}
 			liveMade := 0
 			var golden strings.Builder
-			d := start(t, r.url())
+			d := start(t, r.URL())
 			for i, row := range w.rows(t) {
 				// 64 characters, as long as NIP-01 allows.
 				sub := fmt.Sprintf("%-64s", fmt.Sprintf("%s-%d-", lib, i))
@@ -532,7 +532,7 @@ func TestOvertakingRigLosesNothing(t *testing.T) {
 	const pairs = 4
 	var wait sync.WaitGroup
 	for p := range pairs {
-		daemon, wallet := r.dial(), r.dial()
+		daemon, wallet := r.Dial(), r.Dial()
 		secret := fmt.Sprintf("%064x", 0xc000+p)
 		key := testkit.PubkeyOf(t, secret)
 		daemon.Send("REQ", "inbox", testkit.Object{"kinds": []int{14}, "#p": []string{node}, "authors": []string{key}, "limit": 0})

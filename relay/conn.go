@@ -9,11 +9,9 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 	"unicode/utf8"
 	"unsafe"
@@ -33,18 +31,16 @@ import (
 // a connection or a fresh window a message, and events are mostly hex.
 //
 // Two goroutines serve a connection. The reader takes one frame at a time, and each frame
-// takes effect before the next one is read. The writer empties out. The goroutine that
-// queued a frame writes first, as much as the socket takes at once (flush). A third
-// goroutine starts when a client publishes its first event, and waits for the answers of
-// the store.
+// takes effect before the next one is read. The writer sends the answers and the live
+// events. A third goroutine starts when a client publishes its first event, and waits for
+// the answers of the store.
 type conn struct {
 	srv       *Server
 	nc        net.Conn
-	raw       syscall.RawConn // of nc; nil: only the writer writes
 	ip        netip.Addr
 	local     bool   // from loopback, and not through a proxy for another client
 	host      string // Host header of the request
-	base      string // address that NIP-42 proofs have to name, from baseURL; "": no proof is accepted
+	base      string // address that NIP-42 proofs have to name, from ownURL.base; "": no proof is accepted
 	challenge string // of NIP-42
 
 	// Owned by the reader.
@@ -55,26 +51,16 @@ type conn struct {
 	// Conditions and values of the filters in subs, as liveFilter.cost counts them.
 	openConditions, openValues int
 	authd                      map[string]bool // public keys proven by NIP-42
-	negs                       map[string]*negSession
+	negs                       negSessions
 	acks                       chan ack // nil until the first EVENT; if full, the reader waits
 
 	unanswered sync.WaitGroup // events in acks whose OK is not yet in out
 	ackerDone  chan struct{}
 
-	lastRead  atomic.Int64 // Unix milliseconds of the last whole frame
-	lastPing  int64        // owned by the keeper
-	batch     uint64       // last flush that includes the connection; guarded by the dispatcher's mu
-	wake      chan struct{}
-	writeDone chan struct{}
-	deadline  time.Time // of writes; owned by the goroutine that set writing to more than 0
+	lastRead atomic.Int64 // Unix milliseconds of the last whole frame
+	lastPing int64        // owned by the keeper
 
-	mu      sync.Mutex
-	room    sync.Cond // on mu: signals that out is shorter or that the connection ends
-	out     []byte    // whole websocket frames that the writer has not yet taken
-	writing int       // bytes taken from out and not yet written; if more than 0, a goroutine is writing
-	held    int       // bytes of live events that wait for the stored answers
-	counted int       // bytes of this connection in Server.queued
-	ending  bool      // no frame is added to out any more; the writer flushes and stops
+	w writer // guards itself
 }
 
 // ack is an EVENT frame that awaits its OK.
@@ -90,29 +76,14 @@ const (
 	readBufferBytes = 2 << 10
 	// publisherBufferBytes is the read buffer of a connection that has published.
 	publisherBufferBytes = 16 << 10
-	writeChunkBytes      = 256 << 10 // bytes between two deadlines, so that a deadline measures progress
-	replyBytes           = 64 << 10  // bytes that may wait before the client's own answers wait too
-	maxUnsent            = 128 << 10 // bytes that the system takes before they can be sent
-	closeGrace           = 3 * time.Second
 	maxDrainBytes        = 8 << 20
 )
-
-var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
-
-// takeBuffer and giveBuffer reuse buffers. A big buffer is freed after a big answer.
-func takeBuffer() []byte { return (*buffers.Get().(*[]byte))[:0] }
-
-func giveBuffer(b []byte) {
-	if cap(b) >= 1<<10 && cap(b) <= 512<<10 {
-		buffers.Put(&b)
-	}
-}
 
 // upgrade answers the handshake and starts the goroutines of the connection. The handler
 // returns at once, so that net/http frees its own buffers.
 func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
-	ip, local := s.clientIP(r)
-	if refusal := s.admitConn(ip, local); refusal != "" {
+	ip, local := s.peers.clientIP(r)
+	if refusal := s.conns.admit(ip, local); refusal != "" {
 		http.Error(w, refusal, http.StatusServiceUnavailable)
 		return
 	}
@@ -125,7 +96,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		if nc != nil {
 			nc.Close()
 		}
-		s.releaseConn(ip)
+		s.conns.release(ip)
 		return
 	}
 	var in io.Reader = nc
@@ -133,43 +104,36 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		early, _ := rw.Reader.Peek(n)
 		in = io.MultiReader(bytes.NewReader(bytes.Clone(early)), nc)
 	}
-	base, _ := s.baseURL(r)
+	base, _ := s.own.base(r)
 	c := &conn{
 		srv: s, nc: nc, ip: ip, local: local, host: r.Host, base: base,
 		challenge: newChallenge(),
 		br:        bufio.NewReaderSize(in, readBufferBytes),
 		subs:      make(map[string]*subscription, 1),
-		wake:      make(chan struct{}, 1), // one token; if full, the writer is about to look anyway
-		writeDone: make(chan struct{}),
 	}
-	if sc, ok := nc.(syscall.Conn); ok {
-		if c.raw, _ = sc.SyscallConn(); c.raw != nil { // if there is no raw connection, only the writer writes
-			limitUnsent(c.raw) // a connection that is not TCP has small buffers of its own
-		}
-	}
-	c.room.L = &c.mu
+	c.w.start(&s.queues, nc)
 	c.lastRead.Store(time.Now().UnixMilli())
 	// The challenge is sent when a request needs it, because clients ask their user to
 	// sign when they see a challenge.
-	if !s.addConn(c) {
+	if !s.conns.add(c) {
 		nc.Close()
-		s.releaseConn(ip)
+		s.conns.release(ip)
 		return
 	}
-	go c.write()
+	go c.w.write()
 	go c.read()
 }
 
 // read is the reader. It ends the connection when it returns.
 func (c *conn) read() {
-	defer c.srv.removeConn(c)
+	defer c.srv.conns.remove(c)
 	defer c.finish()
 	defer func() {
 		// One client's frame must not end a process that holds the money of others.
 		if p := recover(); p != nil {
 			c.srv.met.panics.Inc()
 			c.srv.cfg.Log.Error("panic while handling a frame", "panic", p, "stack", string(debug.Stack()))
-			c.end(ws.StatusInternalServerError, "error: internal error", true)
+			c.w.end(ws.StatusInternalServerError, "error: internal error", true)
 		}
 	}()
 	for {
@@ -179,11 +143,11 @@ func (c *conn) read() {
 			return
 		}
 		c.lastRead.Store(time.Now().UnixMilli())
-		if c.isEnding() {
+		if c.w.isEnding() {
 			return
 		}
 		c.handle(msg)
-		c.written(c.br.Buffered() > 0)
+		c.w.written(c.br.Buffered() > 0)
 		c.text.Reset("") // an idle connection keeps no message in memory
 	}
 }
@@ -203,11 +167,11 @@ func (c *conn) readFailed(err error) {
 	var bad ws.ProtocolError
 	switch {
 	case errors.As(err, &p):
-		c.end(p.code, p.reason, true)
+		c.w.end(p.code, p.reason, true)
 	case errors.As(err, &bad):
-		c.end(ws.StatusProtocolError, string(bad), false)
+		c.w.end(ws.StatusProtocolError, string(bad), false)
 	default:
-		c.end(ws.StatusNormalClosure, "", false)
+		c.w.end(ws.StatusNormalClosure, "", false)
 	}
 }
 
@@ -296,13 +260,7 @@ func (c *conn) control(h ws.Header) error {
 	c.lastRead.Store(time.Now().UnixMilli())
 	switch h.OpCode {
 	case ws.OpPing:
-		c.mu.Lock()
-		// A client that floods pings and reads nothing gets no pongs.
-		if !c.ending && len(c.out)+c.writing < replyBytes {
-			c.out = append(appendHeader(c.grown(), ws.OpPong, len(payload)), payload...)
-		}
-		c.mu.Unlock()
-		c.nudge()
+		c.w.pong(payload)
 	case ws.OpClose:
 		code, reason := ws.StatusNormalClosure, ""
 		if len(payload) >= 2 {
@@ -311,57 +269,19 @@ func (c *conn) control(h ws.Header) error {
 				return ws.ProtocolError("malformed close frame")
 			}
 		}
-		c.end(code, "", false)
+		c.w.end(code, "", false)
 		return errPeerClosed
 	}
 	return nil
 }
 
 func (c *conn) notice(reason string) {
-	c.reply(func(dst []byte) []byte { return appendReply(dst, "NOTICE", reason) })
+	c.w.reply(func(dst []byte) []byte { return appendReply(dst, "NOTICE", reason) })
 }
 
 func (c *conn) closed(sub, reason string) {
 	c.srv.met.refused("closed", reason)
-	c.reply(func(dst []byte) []byte { return appendReply(dst, "CLOSED", sub, reason) })
-}
-
-// end closes the connection with a reason. If notice is set, the client gets a NOTICE
-// before the close frame. Queued frames are flushed, but dropped if code is a policy
-// violation and notice is set. Only the first call has an effect.
-func (c *conn) end(code ws.StatusCode, reason string, notice bool) {
-	c.mu.Lock()
-	if c.ending {
-		c.mu.Unlock()
-		return
-	}
-	c.ending = true
-	if notice {
-		if code == ws.StatusPolicyViolation {
-			c.out = c.out[:0]
-		}
-		c.out = appendReply(c.grown(), "NOTICE", reason)
-	}
-	c.out = appendClose(c.grown(), code, reason)
-	c.room.Broadcast()
-	// The deadline is set under mu, so that the writer does not extend its own afterwards.
-	grace := time.Now().Add(closeGrace)
-	c.nc.SetReadDeadline(grace)
-	c.nc.SetWriteDeadline(grace)
-	c.mu.Unlock()
-	c.nudge()
-}
-
-func (c *conn) unsent() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.out) + c.writing
-}
-
-func (c *conn) isEnding() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.ending
+	c.w.reply(func(dst []byte) []byte { return appendReply(dst, "CLOSED", sub, reason) })
 }
 
 // finish ends the connection after the reader has ended. Subscriptions are removed,
@@ -372,28 +292,18 @@ func (c *conn) finish() {
 	for _, sub := range c.subs {
 		c.drop(sub)
 	}
-	c.closeNegs()
+	c.negs.closeAll()
 	if c.acks != nil {
 		close(c.acks)
 		<-c.ackerDone
 	}
-	c.end(ws.StatusGoingAway, "", false)
-	<-c.writeDone
-	c.uncount()
+	c.w.end(ws.StatusGoingAway, "", false)
+	<-c.w.done
+	c.w.uncount()
 	if tcp, ok := c.nc.(interface{ CloseWrite() error }); ok && tcp.CloseWrite() == nil {
 		io.Copy(io.Discard, io.LimitReader(c.br, maxDrainBytes)) // best effort, bounded by the read deadline
 	}
 	c.nc.Close()
-}
-
-// ping sends a ping. Only the keeper calls ping.
-func (c *conn) ping() {
-	c.mu.Lock()
-	if !c.ending && len(c.out)+c.writing == 0 {
-		c.out = appendHeader(c.grown(), ws.OpPing, 0)
-	}
-	c.mu.Unlock()
-	c.nudge()
 }
 
 // isUpgrade reports whether a request asks for a websocket. Names and tokens are compared
@@ -408,66 +318,6 @@ func hasToken(lines []string, token string) bool {
 			if strings.EqualFold(strings.TrimSpace(part), token) {
 				return true
 			}
-		}
-	}
-	return false
-}
-
-// clientIP returns the address that a request is charged to. local is true if a program on
-// this machine sends the request for itself: not through a proxy, and not from a page in a
-// browser, which sends an Origin. A forwarding header is believed only from a configured
-// proxy. The chain of addresses is read from the near end.
-func (s *Server) clientIP(r *http.Request) (ip netip.Addr, local bool) {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}, false
-	}
-	ip = peer.Addr().Unmap().WithZone("")
-	chain := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for i := len(chain) - 1; i >= 0 && s.trusted(ip); i-- {
-		next, err := netip.ParseAddr(strings.TrimSpace(chain[i]))
-		if err != nil {
-			break
-		}
-		ip = next.Unmap().WithZone("")
-	}
-	return ip, ip.IsLoopback() && !isForwarded(r.Header) && !s.cfg.NobodyIsLocal && r.Header.Get("Origin") == ""
-}
-
-// namesThisMachine reports whether a Host is an address or localhost. Any other name that
-// resolves to this machine may belong to a page that changed its DNS record (DNS
-// rebinding).
-func namesThisMachine(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	_, err := netip.ParseAddr(host)
-	return err == nil || strings.EqualFold(host, "localhost")
-}
-
-// GuardPrivate refuses requests of browser pages to a listener that serves this machine or
-// its network. A request is refused if it has an Origin, or if its host is not an address,
-// not localhost and not in names.
-func GuardPrivate(next http.Handler, names ...string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if name, _, err := net.SplitHostPort(host); err == nil {
-			host = name
-		}
-		named := slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, host) })
-		if r.Header.Get("Origin") != "" || !named && !namesThisMachine(r.Host) {
-			refuseHTTP(w, http.StatusForbidden, "this listener answers no pages: ask it by its address or localhost, without an Origin")
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-func (s *Server) trusted(ip netip.Addr) bool {
-	for _, p := range s.cfg.TrustedProxies {
-		if p.Contains(ip) {
-			return true
 		}
 	}
 	return false

@@ -79,7 +79,7 @@ const maxEmptyBuckets = 4096
 
 // subscription is one open REQ.
 type subscription struct {
-	conn    *conn
+	w       *writer // of the connection
 	id      string
 	prefix  []byte
 	filters []*liveFilter
@@ -90,7 +90,7 @@ type subscription struct {
 
 	tick uint64 // last event that was delivered; guarded by the dispatcher's mu
 
-	// Guarded by conn.mu.
+	// Guarded by w.mu.
 	holding bool   // the stored events are still being sent
 	held    []byte // live frames that wait for the stored events
 	gone    bool
@@ -240,20 +240,20 @@ func (d *dispatcher) sweep(n int) {
 // flushes collects connections that have frames to send. A connection gets one write for
 // all events that the reader of the log found in one batch.
 type flushes struct {
-	conns  []*conn
-	events int
-	batch  uint64 // conns have this number in conn.batch
+	writers []*writer
+	events  int
+	batch   uint64 // writers have this number in writer.batch
 }
 
 // flushEvents is how many events are collected at most before a flush.
 const flushEvents = 64
 
 func (f *flushes) flush() {
-	for _, c := range f.conns {
-		c.flush()
+	for _, w := range f.writers {
+		w.flush()
 	}
-	clear(f.conns)
-	f.conns, f.events = f.conns[:0], 0
+	clear(f.writers)
+	f.writers, f.events = f.writers[:0], 0
 }
 
 // dispatch delivers one event. seq is 0 if the event is ephemeral. Connections that got a
@@ -269,7 +269,7 @@ func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64, due *fl
 	defer d.mu.Unlock()
 	d.tick++
 	d.tags.fill(evt.Tags)
-	if len(due.conns) == 0 {
+	if len(due.writers) == 0 {
 		d.batch++
 		due.batch = d.batch
 	}
@@ -284,9 +284,9 @@ func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64, due *fl
 				continue
 			}
 			x.sub.tick = d.tick
-			if c := x.sub.conn; c.deliver(x.sub, body) && c.batch != due.batch {
-				c.batch = due.batch
-				due.conns = append(due.conns, c)
+			if w := x.sub.w; w.deliver(x.sub, body) && w.batch != due.batch {
+				w.batch = due.batch
+				due.writers = append(due.writers, w)
 			}
 			delivered++
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
+	"github.com/mostrodex/mostrodex/relay/relaytest"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
@@ -20,7 +21,7 @@ func TestDispatchEqualsMatches(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	st := openStore(t, t.TempDir(), testkit.NewClock())
+	st := relaytest.OpenStore(t, t.TempDir(), testkit.NewClock().Now)
 	srv, err := New(Config{Store: st})
 	if err != nil {
 		t.Fatal(err)
@@ -75,9 +76,9 @@ func TestDispatchEqualsMatches(t *testing.T) {
 	var open []watch
 	for round := range 600 {
 		if len(open) < 40 || rng.IntN(2) == 0 {
-			c := &conn{srv: srv, wake: make(chan struct{}, 1)}
+			c := &writer{queues: &srv.queues, wake: make(chan struct{}, 1)}
 			c.room.L = &c.mu
-			w := watch{sub: &subscription{conn: c, prefix: []byte("p")}}
+			w := watch{sub: &subscription{w: c, prefix: []byte("p")}}
 			for range 1 + rng.IntN(3) {
 				f := randomFilter()
 				w.filters = append(w.filters, f)
@@ -100,7 +101,7 @@ func TestDispatchEqualsMatches(t *testing.T) {
 			evt.Tags = append(evt.Tags, tag)
 		}
 		for i := range open {
-			open[i].sub.conn.out = nil
+			open[i].sub.w.out = nil
 		}
 		d.dispatch(evt, []byte("{}"), uint64(round+1), &flushes{})
 		for _, w := range open {
@@ -108,7 +109,7 @@ func TestDispatchEqualsMatches(t *testing.T) {
 			if w.filters.Match(evt) {
 				want = len(appendEvent(nil, w.sub.prefix, []byte("{}")))
 			}
-			if got := len(w.sub.conn.out); got != want {
+			if got := len(w.sub.w.out); got != want {
 				t.Fatalf("seed %d: %v\n%v\ngot %d bytes, want %d", seed, w.filters, evt, got, want)
 			}
 		}
@@ -123,7 +124,7 @@ func TestDispatchEqualsMatches(t *testing.T) {
 
 func TestArchivedEntriesAreNotBroadcast(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	c.Req("s", testkit.Object{"kinds": []int{38383}})
 	at := testkit.Now()
 	newest := testkit.Order(t, "a", at, "success")
@@ -133,14 +134,14 @@ func TestArchivedEntriesAreNotBroadcast(t *testing.T) {
 		t.Errorf("got %s", got[2])
 	}
 	c.Quiet()
-	if r.store.Head() != 3 {
-		t.Errorf("head %d", r.store.Head())
+	if r.Store.Head() != 3 {
+		t.Errorf("head %d", r.Store.Head())
 	}
 }
 
 func TestMetricsPassTheLinter(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	c.MustPublish(testkit.Order(t, "a", testkit.Now(), "pending"))
 	c.MustRefuse(testkit.Signed(t, 1, testkit.Now()), "blocked:")
 	c.Req("s", testkit.Object{"kinds": []int{38383}})
@@ -156,7 +157,7 @@ func TestMetricsPassTheLinter(t *testing.T) {
 		"mostrodex_relay_connections": 1, "mostrodex_relay_subscriptions": 1, "mostrodex_relay_events_total": 2,
 		"mostrodex_relay_refusals_total": 1, "mostrodex_relay_import_lines_total": 1, "mostrodex_relay_frames_total": 3,
 	} {
-		if got := gauge(t, r.reg, name); got != want {
+		if got := relaytest.Gauge(t, r.reg, name); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
 	}
@@ -176,16 +177,16 @@ func BenchmarkDispatch(b *testing.B) {
 		b.Fatal(err)
 	}
 	events := testkit.Market(1000, clock.Now().Unix())
-	var conns []*conn
+	var writers []*writer
 	watch := func(filters ...nostr.Filter) {
-		c := &conn{srv: srv, wake: make(chan struct{}, 1)}
+		c := &writer{queues: &srv.queues, wake: make(chan struct{}, 1)}
 		c.room.L = &c.mu
-		sub := &subscription{conn: c, prefix: []byte("p")}
+		sub := &subscription{w: c, prefix: []byte("p")}
 		for _, f := range filters {
 			sub.filters = append(sub.filters, newLiveFilter(f))
 		}
 		srv.dispatch.register(sub)
-		conns = append(conns, c)
+		writers = append(writers, c)
 	}
 	for i := range 2000 {
 		watch(nostr.Filter{Kinds: []int{1059, 14}, Tags: nostr.TagMap{"p": {fmt.Sprintf("%064x", i)}}})
@@ -201,11 +202,11 @@ func BenchmarkDispatch(b *testing.B) {
 	for i := range b.N {
 		if due.events%flushEvents == flushEvents-1 {
 			b.StopTimer()
-			for _, c := range conns {
+			for _, c := range writers {
 				c.out = c.out[:0]
 			}
-			clear(due.conns)
-			due.conns, due.events = due.conns[:0], 0
+			clear(due.writers)
+			due.writers, due.events = due.writers[:0], 0
 			b.StartTimer()
 		}
 		srv.dispatch.dispatch(events[i%len(events)], body, uint64(i+1), due)

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"io"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -17,10 +18,19 @@ const (
 	exportCost = 600
 )
 
-// ServeExport answers GET /api/v1/export/events, without the events of banned and
+// exportHandler answers GET /api/v1/export/events.
+type exportHandler struct {
+	store eventStore
+	peers *peers
+	rates *rates
+	log   *slog.Logger
+	under exports // exports under way
+}
+
+// ServeHTTP answers GET /api/v1/export/events, without the events of banned and
 // quarantined keys. One address may run one export at a time.
-func (s *Server) ServeExport(w http.ResponseWriter, r *http.Request) {
-	st, ok := s.cfg.Store.(*eventlog.Store)
+func (h *exportHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	st, ok := h.store.(*eventlog.Store)
 	if !ok {
 		http.NotFound(w, r)
 		return
@@ -30,14 +40,14 @@ func (s *Server) ServeExport(w http.ResponseWriter, r *http.Request) {
 		refuseHTTP(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	ip, local := s.clientIP(r)
+	ip, local := h.peers.clientIP(r)
 	if !local {
-		if !s.rates.asked.take(rateKey(ip), exportCost, s.rules.Load().limits.RequestsPerMinutePerIP, s.cfg.Now()) || !s.exports.enter(rateKey(ip)) {
+		if !h.rates.askedBy(ip, exportCost) || !h.under.enter(rateKey(ip)) {
 			w.Header().Set("Retry-After", "60")
 			refuseHTTP(w, http.StatusTooManyRequests, "too many exports from this address, or in all: try again later")
 			return
 		}
-		defer s.exports.leave(rateKey(ip))
+		defer h.under.leave(rateKey(ip))
 	}
 	f.Public = true
 	rc := http.NewResponseController(w)
@@ -46,7 +56,7 @@ func (s *Server) ServeExport(w http.ResponseWriter, r *http.Request) {
 	// takes nothing for a minute is gone.
 	_, err = st.Export(r.Context(), deadlineWriter{w, rc}, f)
 	if err != nil && r.Context().Err() == nil {
-		s.cfg.Log.Warn("export aborted", "err", err)
+		h.log.Warn("export aborted", "err", err)
 		panic(http.ErrAbortHandler) // the client must not take the export for complete
 	}
 }

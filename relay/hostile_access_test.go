@@ -16,6 +16,7 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/relaytest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -36,7 +37,7 @@ func TestPagesOfTheBrowserAreHeldToRates(t *testing.T) {
 			cfg.Limits.RequestsPerMinutePerIP = 3
 			c.change(cfg)
 		})
-		client := r.dialAs(c.headers)
+		client := r.DialAs(c.headers)
 		var last []string
 		for i := range 4 {
 			client.Send("REQ", fmt.Sprint(i), testkit.Object{"kinds": []int{1}, "limit": 1})
@@ -47,7 +48,7 @@ func TestPagesOfTheBrowserAreHeldToRates(t *testing.T) {
 		}
 	}
 	r := startRelay(t, func(c *Config) { c.NobodyIsLocal = true })
-	if status, lines := postImport(t, r.http.URL, ndjson(t, testkit.Order(t, "x", testkit.Now(), "pending")), nil); status != http.StatusUnauthorized {
+	if status, lines := postImport(t, r.HTTP.URL, ndjson(t, testkit.Order(t, "x", testkit.Now(), "pending")), nil); status != http.StatusUnauthorized {
 		t.Errorf("an import where nobody is local: %d %q", status, lines)
 	}
 }
@@ -94,7 +95,7 @@ func TestProofsHoldOnceAndHere(t *testing.T) {
 		return "Nostr " + base64.StdEncoding.EncodeToString(mostro.EncodeEvent(evt))
 	}
 	post := func(host, authorization string) int {
-		req, err := http.NewRequest(http.MethodPost, r.http.URL+"/api/v1/import", strings.NewReader(body))
+		req, err := http.NewRequest(http.MethodPost, r.HTTP.URL+"/api/v1/import", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +109,7 @@ func TestProofsHoldOnceAndHere(t *testing.T) {
 		io.Copy(io.Discard, resp.Body)
 		return resp.StatusCode
 	}
-	own := strings.TrimPrefix(r.http.URL, "http://")
+	own := strings.TrimPrefix(r.HTTP.URL, "http://")
 	if got := post("other.example", proof("http://other.example/api/v1/import")); got != http.StatusUnauthorized {
 		t.Errorf("a proof for another relay: %d", got)
 	}
@@ -133,9 +134,9 @@ func TestProofsOfKeysAreRated(t *testing.T) {
 		cfg.Limits.RequestsPerMinutePerIP = 3 * authCost
 		cfg.NobodyIsLocal = true
 	})
-	c := r.dial()
+	c := r.Dial()
 	for i := range 4 {
-		evt := testkit.Signed(t, 22242, testkit.Now()-int64(i), nostr.Tag{"relay", r.url()}, nostr.Tag{"challenge", "guessed"})
+		evt := testkit.Signed(t, 22242, testkit.Now()-int64(i), nostr.Tag{"relay", r.URL()}, nostr.Tag{"challenge", "guessed"})
 		c.Send("AUTH", evt)
 		want := "restricted:"
 		if i == 3 {
@@ -154,12 +155,12 @@ func TestPublicExport(t *testing.T) {
 	orderOf := func(secret, d string) *nostr.Event {
 		return testkit.SignedBy(t, secret, mostro.KindOrder, testkit.Now(), "", nostr.Tag{"d", d}, nostr.Tag{"s", "pending"})
 	}
-	c := r.dial()
+	c := r.Dial()
 	kept, hidden, single := orderOf(testkit.Secret, "kept"), orderOf(banned, "hidden"), orderOf(testkit.Secret, "single")
 	for _, evt := range []*nostr.Event{kept, hidden, single} {
 		c.MustPublish(evt)
 	}
-	if err := r.srv.change(func(rules *Rules) error {
+	if err := r.srv.moderation.change(func(rules *Rules) error {
 		rules.BlockedKeys, rules.BlockedEvents = map[string]string{hidden.PubKey: ""}, map[string]string{single.ID: ""}
 		return nil
 	}); err != nil {
@@ -203,7 +204,7 @@ func TestHalfMessagesEnd(t *testing.T) {
 			_, err = c.nc.Write(ping) // until the test closes the connection
 		}
 	}()
-	testkit.Eventually(t, "the connection ends", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 0 })
+	testkit.Eventually(t, "the connection ends", func() bool { return relaytest.Gauge(t, r.reg, "mostrodex_relay_connections") == 0 })
 }
 
 // The times of this program's own events are not checked.
@@ -227,7 +228,7 @@ func TestOwnEventsAreNotRefusedForTheirTime(t *testing.T) {
 	if err := r.srv.Publish(t.Context(), testkit.Signed(t, 38383, testkit.Now(), nostr.Tag{"d", "x"}, nostr.Tag{"expiration", fmt.Sprint(testkit.Now() - 1)})); err != nil {
 		t.Error(err)
 	}
-	if r.store.Live() != 0 {
+	if r.Store.Live() != 0 {
 		t.Error("an expired event is served")
 	}
 }

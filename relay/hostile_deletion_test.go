@@ -32,11 +32,11 @@ func TestManyLargeDeletions(t *testing.T) {
 		}
 		requests[i] = testkit.Signed(t, mostro.KindDeletion, testkit.Now()-int64(i), tags...)
 	}
-	innocent := r.dial()
+	innocent := r.Dial()
 	innocent.MustPublish(testkit.Order(t, "first", testkit.Now(), "pending"))
 	done := make(chan struct{})
 	for part := range slices.Chunk(requests, len(requests)/4) {
-		hostile := r.dial()
+		hostile := r.Dial()
 		go func() {
 			for _, request := range part {
 				hostile.Send("EVENT", request)

@@ -25,7 +25,7 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := startRelayOn(t, st, nil)
-	c := r.dial()
+	c := r.Dial()
 	held := testkit.Order(t, "held", testkit.Now(), "pending")
 	c.MustPublish(held)
 	free.Store(eventlog.DefaultDiskReserve - 1)
@@ -54,8 +54,8 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	free.Store(2 * eventlog.DefaultDiskReserve)
 	testkit.Eventually(t, "there is room again", func() bool { return !st.Full() })
 	c.MustPublish(testkit.Order(t, "refused", testkit.Now(), "pending"))
-	r.stop()
-	r.shut()
+	r.Stop()
+	r.Shut()
 	free.Store(1 << 20)
 	if _, err := eventlog.Open(eventlog.Config{Dir: dir, FreeSpace: func(string) (int64, error) { return free.Load(), nil }}); !errors.Is(err, eventlog.ErrFull) {
 		t.Errorf("the store opens on a full disk: %v", err)

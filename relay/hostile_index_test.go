@@ -10,7 +10,7 @@ import (
 
 func TestEventsOfManyStatusesAreRefused(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	tags := nostr.Tags{{"d", "x"}}
 	for i := range maxSeveral {
 		tags = append(tags, nostr.Tag{"s", fmt.Sprint(i)}, nostr.Tag{"f", fmt.Sprint(i)}, nostr.Tag{"f", "0"})

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/testkit"
+	"github.com/mostrodex/mostrodex/relay/relaytest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -22,11 +23,11 @@ import (
 func TestNeverReadersShareTheirRoom(t *testing.T) {
 	const room = 32 << 20
 	r := startRelay(t, func(cfg *Config) { cfg.MaxQueuedBytes = room })
-	publisher, innocent := r.dial(), r.dial()
+	publisher, innocent := r.Dial(), r.Dial()
 	innocent.Req("innocent", testkit.Object{"kinds": []int{38383}, "limit": 0})
 	const idle = 60
 	for range idle {
-		c := r.dial()
+		c := r.Dial()
 		c.Req("idle", testkit.Object{"kinds": []int{38383}, "limit": 0})
 		c.WS = nil // no goroutine reads the connection any more; its socket stays open
 	}
@@ -36,11 +37,11 @@ func TestNeverReadersShareTheirRoom(t *testing.T) {
 		publisher.MustPublish(evt)
 		innocent.Expect("EVENT", "innocent")
 		waiting := int64(0)
-		r.srv.mu.Lock()
-		for c := range r.srv.conns {
-			waiting += int64(c.unsent())
+		r.srv.conns.mu.Lock()
+		for c := range r.srv.conns.all {
+			waiting += int64(c.w.unsent())
 		}
-		r.srv.mu.Unlock()
+		r.srv.conns.mu.Unlock()
 		most = max(most, waiting)
 	}
 	t.Logf("%d clients that read nothing hold at most %d KiB", idle, most>>10)
@@ -52,7 +53,7 @@ func TestNeverReadersShareTheirRoom(t *testing.T) {
 // A reconciliation reserves its memory before it lists events.
 func TestReconciliationsReserveFirst(t *testing.T) {
 	clock := testkit.NewClock()
-	st := openStore(t, t.TempDir(), clock)
+	st := relaytest.OpenStore(t, t.TempDir(), clock.Now)
 	for i := range 40 {
 		appendTo(t, st, testkit.Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)}), clock.Now())
 	}
@@ -137,7 +138,7 @@ func TestConnectionsOfAnAddressAreBounded(t *testing.T) {
 		cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	})
 	upgrade := func(ip string) int {
-		req, err := http.NewRequest(http.MethodGet, r.http.URL, nil)
+		req, err := http.NewRequest(http.MethodGet, r.HTTP.URL, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,12 +162,12 @@ func TestConnectionsOfAnAddressAreBounded(t *testing.T) {
 			t.Errorf("connection %d: %d", i, got)
 		}
 	}
-	r.dialFrom("203.0.113.2").Quiet()
-	r.dialFrom("203.0.113.2").WS.CloseNow()
+	r.DialFrom("203.0.113.2").Quiet()
+	r.DialFrom("203.0.113.2").WS.CloseNow()
 	testkit.Eventually(t, "its place is given back", func() bool {
-		r.srv.mu.Lock()
-		defer r.srv.mu.Unlock()
-		return r.srv.byIP[netip.MustParseAddr("203.0.113.2")] == 1
+		r.srv.conns.mu.Lock()
+		defer r.srv.conns.mu.Unlock()
+		return r.srv.conns.byIP[netip.MustParseAddr("203.0.113.2")] == 1
 	})
 }
 
@@ -182,7 +183,7 @@ func TestImportsMustMakeProgress(t *testing.T) {
 		}
 		pw.Close()
 	}()
-	resp, err := http.Post(r.http.URL+"/api/v1/import", "application/x-ndjson", pr)
+	resp, err := http.Post(r.HTTP.URL+"/api/v1/import", "application/x-ndjson", pr)
 	if err != nil {
 		t.Fatal(err)
 	}

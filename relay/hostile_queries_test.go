@@ -42,15 +42,15 @@ func TestUnreadAnswersHoldLittle(t *testing.T) {
 	before := heap()
 	const readers = 12
 	for range readers {
-		c := r.dial()
+		c := r.Dial()
 		c.Send("REQ", "unread", testkit.Object{"kinds": []int{38383}, "limit": 5000})
 	}
 	testkit.Eventually(t, "all wait for their readers", func() bool {
-		r.srv.mu.Lock()
-		defer r.srv.mu.Unlock()
+		r.srv.conns.mu.Lock()
+		defer r.srv.conns.mu.Unlock()
 		waiting := 0
-		for c := range r.srv.conns {
-			if c.unsent() > 64<<10 {
+		for c := range r.srv.conns.all {
+			if c.w.unsent() > 64<<10 {
 				waiting++
 			}
 		}
@@ -94,7 +94,7 @@ func TestRequestsAreChargedByTheirFilters(t *testing.T) {
 		filter    string
 		n, passes int
 	}{{`{"kinds":[1],"limit":1}`, 50, 4}, {`{"search":"word","limit":1}`, 5, 4}} {
-		client := r.dialFrom(fmt.Sprintf("203.0.113.%d", c.n))
+		client := r.DialFrom(fmt.Sprintf("203.0.113.%d", c.n))
 		for i := range c.passes + 1 {
 			got := ask(client, c.n, c.filter)
 			if refused := strings.HasPrefix(got, "CLOSED rate-limited:"); refused != (i == c.passes) {
@@ -102,7 +102,7 @@ func TestRequestsAreChargedByTheirFilters(t *testing.T) {
 			}
 		}
 	}
-	long := r.dialFrom("203.0.113.201")
+	long := r.DialFrom("203.0.113.201")
 	for i := range 5 { // each counts as 50 requests by its length alone
 		got := ask(long, 1, `{"#t":["`+strings.Repeat("x", 49*bytesOfOne)+`"],"limit":0}`)
 		if refused := strings.HasPrefix(got, "CLOSED rate-limited: too many requests"); refused != (i == 4) {
@@ -110,7 +110,7 @@ func TestRequestsAreChargedByTheirFilters(t *testing.T) {
 		}
 		long.Send("CLOSE", "s")
 	}
-	if got := ask(r.dialFrom("203.0.113.200"), maxSearches+1, `{"search":"word"}`); !strings.HasPrefix(got, "CLOSED invalid:") {
+	if got := ask(r.DialFrom("203.0.113.200"), maxSearches+1, `{"search":"word"}`); !strings.HasPrefix(got, "CLOSED invalid:") {
 		t.Errorf("too many searches: %s", got)
 	}
 }

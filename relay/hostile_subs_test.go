@@ -10,6 +10,7 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/mostrodex/mostrodex/internal/testkit"
+	"github.com/mostrodex/mostrodex/relay/relaytest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -29,7 +30,7 @@ func TestLeavingManyEqualSubscriptions(t *testing.T) {
 	r := startRelay(t, nil)
 	values := strings.Repeat(`"a",`, 63) + `"a"`
 	filters := filtersOf(100, func(int) string { return `{"#d":[` + values + `],"limit":0}` })
-	c := r.dial()
+	c := r.Dial()
 	open := 0
 	for ; ; open++ {
 		c.SendText(fmt.Sprintf(`["REQ","s%d"%s]`, open, filters))
@@ -49,7 +50,7 @@ func TestLeavingManyEqualSubscriptions(t *testing.T) {
 	}
 	began := time.Now()
 	c.WS.Close(websocket.StatusNormalClosure, "")
-	testkit.Eventually(t, "the connection is gone", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 0 })
+	testkit.Eventually(t, "the connection is gone", func() bool { return relaytest.Gauge(t, r.reg, "mostrodex_relay_connections") == 0 })
 	took := time.Since(began)
 	t.Logf("%d REQs, %d index entries, removed after %v", open, entries, took)
 	if took > 10*time.Second { // 22 s of CPU when unregister searched for each entry
@@ -58,7 +59,7 @@ func TestLeavingManyEqualSubscriptions(t *testing.T) {
 }
 
 func TestLeavingOneBucketIsConstant(t *testing.T) {
-	st := openStore(t, t.TempDir(), testkit.NewClock())
+	st := relaytest.OpenStore(t, t.TempDir(), testkit.NewClock().Now)
 	srv, err := New(Config{Store: st})
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +67,7 @@ func TestLeavingOneBucketIsConstant(t *testing.T) {
 	leave := func(n int) time.Duration {
 		subs := make([]*subscription, n)
 		for i := range subs {
-			subs[i] = &subscription{conn: &conn{srv: srv}, filters: []*liveFilter{newLiveFilter(nostr.Filter{Kinds: []int{1}, Tags: nostr.TagMap{"d": {"a"}}})}}
+			subs[i] = &subscription{w: new(writer), filters: []*liveFilter{newLiveFilter(nostr.Filter{Kinds: []int{1}, Tags: nostr.TagMap{"d": {"a"}}})}}
 			srv.dispatch.register(subs[i])
 		}
 		began := time.Now()
@@ -99,7 +100,7 @@ func deliveryTime(t *testing.T, publisher, subscriber *testkit.Client, n int, ta
 // have many tags, and the index finds each filter by one of them.
 func TestFiltersOfManyConditions(t *testing.T) {
 	r := startRelay(t, nil)
-	publisher, subscriber, hostile := r.dial(), r.dial(), r.dial()
+	publisher, subscriber, hostile := r.Dial(), r.Dial(), r.Dial()
 	var tags nostr.Tags
 	letters := "bcghijlmnotuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	const n = 1500
@@ -140,7 +141,7 @@ func TestFiltersOfManyConditions(t *testing.T) {
 
 func TestConditionsOfAConnectionAreBounded(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	for i := range 3 {
 		values := make([]string, maxOpenValues/2-10)
 		for j := range values {
@@ -157,7 +158,7 @@ func TestConditionsOfAConnectionAreBounded(t *testing.T) {
 	}
 	c.Send("CLOSE", "0")
 	c.Send("CLOSE", "1")
-	if _, err := r.store.Query(context.Background(), nil, nostr.Filter{}, 1, 0); err != nil {
+	if _, err := r.Store.Query(context.Background(), nil, nostr.Filter{}, 1, 0); err != nil {
 		t.Fatal(err)
 	}
 	filters := filtersOf(100, func(i int) string { return fmt.Sprintf(`{"kinds":[%d],"limit":0}`, i) })
@@ -180,7 +181,7 @@ func TestConditionsOfAnAddressAreBounded(t *testing.T) {
 	}
 	var clients []*testkit.Client
 	for i := range openShare + 1 {
-		c := r.dialFrom("203.0.113.1")
+		c := r.DialFrom("203.0.113.1")
 		clients = append(clients, c)
 		c.Send("REQ", "x", testkit.Object{"#t": values, "limit": 0})
 		want := "EOSE"
@@ -191,7 +192,7 @@ func TestConditionsOfAnAddressAreBounded(t *testing.T) {
 			t.Fatalf("REQ %d: %.100q", i, got)
 		}
 	}
-	other := r.dialFrom("203.0.113.2")
+	other := r.DialFrom("203.0.113.2")
 	other.Req("x", testkit.Object{"#t": values, "limit": 0})
 	clients[0].WS.CloseNow()
 	testkit.Eventually(t, "its place is given back", func() bool {
@@ -202,8 +203,8 @@ func TestConditionsOfAnAddressAreBounded(t *testing.T) {
 		c.WS.CloseNow()
 	}
 	testkit.Eventually(t, "nothing is counted", func() bool {
-		r.srv.mu.Lock()
-		defer r.srv.mu.Unlock()
-		return len(r.srv.open) == 0
+		r.srv.conns.mu.Lock()
+		defer r.srv.conns.mu.Unlock()
+		return len(r.srv.conns.open) == 0
 	})
 }

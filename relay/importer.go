@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"runtime"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
@@ -67,13 +68,21 @@ type importLine struct {
 	reason string
 }
 
-// Import reads NDJSON events from r. The rules for an event are the rules for a client's
+// importer admits events from files of lines. It has no state of its own.
+type importer struct {
+	admit         *admitter
+	maxEventBytes int // Policy.MaxEventBytes
+	now           func() time.Time
+	met           *metrics
+}
+
+// run reads NDJSON events from r. The rules for an event are the rules for a client's
 // event, except for quotas and freshness. Expired events are archived. If fn is not nil,
-// Import calls fn once per line, in order, after the event is durable. If fn returns an
+// run calls fn once per line, in order, after the event is durable. If fn returns an
 // error, the import ends with that error. A rejected line does not end the import.
 //
 // Lines are checked on all cores and appended in the order of the file.
-func (s *Server) Import(ctx context.Context, r io.Reader, opts ImportOptions, fn func(ImportResult) error) (ImportSummary, error) {
+func (im *importer) run(ctx context.Context, r io.Reader, opts ImportOptions, fn func(ImportResult) error) (ImportSummary, error) {
 	workers := opts.Workers
 	if workers <= 0 {
 		workers = runtime.NumCPU()
@@ -88,7 +97,7 @@ func (s *Server) Import(ctx context.Context, r io.Reader, opts ImportOptions, fn
 	g.Go(func() error {
 		defer close(work)
 		defer close(order)
-		return s.readLines(ctx, r, func(b *importBatch) error {
+		return im.readLines(ctx, r, func(b *importBatch) error {
 			for _, to := range [...]chan *importBatch{work, order} {
 				select {
 				case to <- b:
@@ -104,7 +113,7 @@ func (s *Server) Import(ctx context.Context, r io.Reader, opts ImportOptions, fn
 			var t jsonscan.Scanner
 			for b := range work {
 				for i := range b.lines {
-					s.checkLine(ctx, &t, &b.lines[i], opts.Evidence)
+					im.checkLine(ctx, &t, &b.lines[i], opts.Evidence)
 				}
 				close(b.checked)
 			}
@@ -121,7 +130,7 @@ func (s *Server) Import(ctx context.Context, r io.Reader, opts ImportOptions, fn
 			}
 			for _, l := range b.lines {
 				if l.going {
-					s.Submit(l.a)
+					im.admit.submit(l.a)
 				}
 				select {
 				case waiting <- l:
@@ -134,12 +143,12 @@ func (s *Server) Import(ctx context.Context, r io.Reader, opts ImportOptions, fn
 	})
 	g.Go(func() error {
 		for l := range waiting {
-			res := s.lineResult(ctx, &l)
+			res := im.lineResult(ctx, &l)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			sum.count(res.Outcome)
-			s.met.importLines.WithLabelValues(res.Outcome).Inc()
+			im.met.importLines.WithLabelValues(res.Outcome).Inc()
 			if fn != nil {
 				if err := fn(res); err != nil {
 					return err
@@ -168,8 +177,8 @@ func (m *ImportSummary) count(outcome string) {
 
 // readLines cuts r into batches of lines. A line that is longer than the largest event is
 // refused, and is not kept in memory.
-func (s *Server) readLines(ctx context.Context, r io.Reader, emit func(*importBatch) error) error {
-	limit := s.cfg.Policy.MaxEventBytes + 1<<10 // with room for white space around the event
+func (im *importer) readLines(ctx context.Context, r io.Reader, emit func(*importBatch) error) error {
+	limit := im.maxEventBytes + 1<<10 // with room for white space around the event
 	br := bufio.NewReaderSize(r, 64<<10)
 	b := &importBatch{checked: make(chan struct{})}
 	flush := func() error {
@@ -235,7 +244,7 @@ func readLine(br *bufio.Reader, limit int) (line []byte, tooLong bool, err error
 // messages that clients publish.
 const reasonMailImported = "blocked: the escrow does not answer messages of an import: publish the message as an EVENT over the relay's websocket"
 
-func (s *Server) checkLine(ctx context.Context, t *jsonscan.Scanner, l *importLine, believe bool) {
+func (im *importer) checkLine(ctx context.Context, t *jsonscan.Scanner, l *importLine, believe bool) {
 	if l.reason != "" {
 		return
 	}
@@ -250,7 +259,7 @@ func (s *Server) checkLine(ctx context.Context, t *jsonscan.Scanner, l *importLi
 			return
 		}
 		var err error
-		if l.text, was, err = eventlog.ReadEvidence(l.text, s.cfg.Now()); err != nil {
+		if l.text, was, err = eventlog.ReadEvidence(l.text, im.now()); err != nil {
 			l.reason = "invalid: " + err.Error()
 			return
 		}
@@ -276,11 +285,11 @@ func (s *Server) checkLine(ctx context.Context, t *jsonscan.Scanner, l *importLi
 		was: was, Context: ctx, evt: evt, text: l.text, size: len(l.text),
 		source: mostro.Source{Road: mostro.RoadImport}, ip: netip.Addr{}, local: true,
 	}
-	l.going = s.Check(l.a)
+	l.going = im.admit.check(l.a)
 	l.text = ""
 }
 
-func (s *Server) lineResult(ctx context.Context, l *importLine) ImportResult {
+func (im *importer) lineResult(ctx context.Context, l *importLine) ImportResult {
 	res := ImportResult{Line: l.number, ID: l.id, Outcome: "rejected", Reason: l.reason}
 	if l.a == nil {
 		return res
@@ -288,12 +297,12 @@ func (s *Server) lineResult(ctx context.Context, l *importLine) ImportResult {
 	if l.a.pending == nil {
 		res.Reason = l.a.reason
 		if l.a.out == eventlog.Duplicate {
-			s.met.outcome(eventlog.Duplicate)
+			im.met.outcome(eventlog.Duplicate)
 			res.Outcome, res.Reason = outcomeNames[eventlog.Duplicate], ""
 		}
 		return res
 	}
-	out, ok, reason := s.settle(ctx, l.a.pending, l.id, mostro.RoadImport)
+	out, ok, reason := im.admit.settle(ctx, l.a.pending, l.id, mostro.RoadImport)
 	if !ok {
 		res.Reason = reason
 		return res

@@ -103,7 +103,7 @@ func TestImportTellsTheOutcomeOfEachLine(t *testing.T) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
 	var archived int
-	if err := r.store.Read(context.Background(), 0, func(e mostro.Entry) error {
+	if err := r.Store.Read(context.Background(), 0, func(e mostro.Entry) error {
 		if e.Source.Road != mostro.RoadImport {
 			t.Errorf("entry %d came by %s", e.Seq, e.Source)
 		}
@@ -132,7 +132,7 @@ func TestImportKeepsTheOrderOfLines(t *testing.T) {
 		}
 	}
 	var seq uint64
-	if err := r.store.Read(context.Background(), 0, func(e mostro.Entry) error {
+	if err := r.Store.Read(context.Background(), 0, func(e mostro.Entry) error {
 		if e.Event.ID != events[seq].ID {
 			return fmt.Errorf("entry %d is another event", e.Seq)
 		}
@@ -187,7 +187,7 @@ func postImport(tb testing.TB, url, body string, h http.Header) (status int, lin
 func TestImportOverHTTP(t *testing.T) {
 	r := startRelay(t, nil)
 	evt := testkit.Order(t, "a", testkit.Now(), "pending")
-	status, lines := postImport(t, r.http.URL, ndjson(t, evt)+"bad\n", http.Header{})
+	status, lines := postImport(t, r.HTTP.URL, ndjson(t, evt)+"bad\n", http.Header{})
 	if status != 200 || len(lines) != 3 {
 		t.Fatalf("%d %q", status, lines)
 	}
@@ -205,11 +205,11 @@ func TestImportOverHTTP(t *testing.T) {
 		"forwarded":           {"Forwarded": {"for=1.2.3.4"}},
 		"a page in a browser": {"Origin": {"https://evil.example"}},
 	} {
-		if status, lines := postImport(t, r.http.URL, ndjson(t, evt), h); status != http.StatusUnauthorized {
+		if status, lines := postImport(t, r.HTTP.URL, ndjson(t, evt), h); status != http.StatusUnauthorized {
 			t.Errorf("%s: %d %q", name, status, lines)
 		}
 	}
-	if resp, err := http.Get(r.http.URL + "/api/v1/import"); err != nil || resp.StatusCode == 200 {
+	if resp, err := http.Get(r.HTTP.URL + "/api/v1/import"); err != nil || resp.StatusCode == 200 {
 		t.Errorf("GET: %v %v", resp, err)
 	}
 }
@@ -222,7 +222,7 @@ func TestImportStreams(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		resp, err := http.Post(r.http.URL+"/api/v1/import", "application/x-ndjson", pr)
+		resp, err := http.Post(r.HTTP.URL+"/api/v1/import", "application/x-ndjson", pr)
 		if err != nil {
 			t.Error(err)
 			return
@@ -247,7 +247,7 @@ func TestImportStreams(t *testing.T) {
 
 func TestImportDoesNotWaitForAClientThatReadsLast(t *testing.T) {
 	r := startRelay(t, nil)
-	nc, err := net.Dial("tcp", r.http.Listener.Addr().String())
+	nc, err := net.Dial("tcp", r.HTTP.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,20 +302,20 @@ func TestImportByAdminProof(t *testing.T) {
 		"old":             proof(testkit.Secret, func(e *nostr.Event) { e.CreatedAt -= 120 }),
 		"of the future":   proof(testkit.Secret, func(e *nostr.Event) { e.CreatedAt += 120 }),
 	} {
-		if status, lines := postImport(t, r.http.URL, body, h); status != http.StatusUnauthorized {
+		if status, lines := postImport(t, r.HTTP.URL, body, h); status != http.StatusUnauthorized {
 			t.Errorf("%s: %d %q", name, status, lines)
 		}
 	}
-	if r.store.Head() != 0 {
-		t.Fatalf("%d events were taken", r.store.Head())
+	if r.Store.Head() != 0 {
+		t.Fatalf("%d events were taken", r.Store.Head())
 	}
-	if status, lines := postImport(t, r.http.URL, body, proof(testkit.Secret, nil)); status != 200 || r.store.Head() != 1 {
+	if status, lines := postImport(t, r.HTTP.URL, body, proof(testkit.Secret, nil)); status != 200 || r.Store.Head() != 1 {
 		t.Errorf("a right proof: %d %q", status, lines)
 	}
 }
 
 func TestImportIsLocalOnlyOnALoopbackListener(t *testing.T) {
-	s := &Server{}
+	s := new(peers)
 	req := httptest.NewRequest("POST", "/api/v1/import", nil)
 	req.RemoteAddr = "127.0.0.1:1"
 	if s.importIsLocal(req) {

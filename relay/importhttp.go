@@ -4,42 +4,39 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"os"
-	"slices"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/mostrodex/mostrodex/internal/hex32"
-	"github.com/mostrodex/mostrodex/internal/jsonscan"
-	"github.com/nbd-wtf/go-nostr"
 )
 
-const (
-	proofWindow       = 60 * time.Second // as in NIP-98
-	maxProofBytes     = 8 << 10
-	maxWaitingResults = 64 << 20
-)
+const maxWaitingResults = 64 << 20
 
-// ServeImport answers POST /api/v1/import: NDJSON events in, one JSON result per
+// importHandler answers POST /api/v1/import.
+type importHandler struct {
+	imp      *importer
+	peers    *peers
+	proofs   *proofs
+	stopping context.Context // ends the imports under way
+	wait     time.Duration   // Config.WriteWait
+}
+
+// ServeHTTP answers POST /api/v1/import: NDJSON events in, one JSON result per
 // line out, and a summary as the last line: {"summary":{...}}, with "error"
 // beside it when the import broke off. A page of another origin may read the
 // answer: what it sends with Origin counts only with an admin's proof.
-func (s *Server) ServeImport(w http.ResponseWriter, r *http.Request) {
+func (h *importHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Access-Control-Allow-Origin", "*")
 	rc := http.NewResponseController(w)
 	progress := &progressBody{body: r.Body, rc: rc, wait: bodyWait}
 	var body io.Reader = progress
-	if !s.importIsLocal(r) {
-		payload, err := s.checkProof(r)
+	if !h.peers.importIsLocal(r) {
+		payload, err := h.proofs.check(r)
 		if err != nil {
 			refuseHTTP(w, http.StatusUnauthorized, err.Error())
 			return
@@ -69,16 +66,16 @@ func (s *Server) ServeImport(w http.ResponseWriter, r *http.Request) {
 		cancel()
 		progress.end() // ends a read of a body that does not come
 	}
-	stop := context.AfterFunc(s.stopping, giveUp)
+	stop := context.AfterFunc(h.stopping, giveUp)
 	defer stop()
-	out := &resultWriter{w: w, rc: rc, fail: giveUp, wait: s.cfg.WriteWait}
+	out := &resultWriter{w: w, rc: rc, fail: giveUp, wait: h.wait}
 	out.cond.L = &out.mu
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		out.run()
 	}()
-	sum, err := s.Import(ctx, body, ImportOptions{}, func(res ImportResult) error {
+	sum, err := h.imp.run(ctx, body, ImportOptions{}, func(res ImportResult) error {
 		return out.add(res)
 	})
 	last := struct {
@@ -201,106 +198,6 @@ func (o *resultWriter) run() {
 	}
 }
 
-// importIsLocal reports whether a program on this machine sends the request for itself. A
-// page in a browser on this machine sends an Origin, and is not trusted.
-func (s *Server) importIsLocal(r *http.Request) bool {
-	_, local := s.clientIP(r)
-	if !local || r.Header.Get("Origin") != "" {
-		return false
-	}
-	at, ok := r.Context().Value(http.LocalAddrContextKey).(interface{ String() string })
-	if !ok {
-		return false
-	}
-	listener, err := netip.ParseAddrPort(at.String())
-	return err == nil && listener.Addr().Unmap().IsLoopback()
-}
-
-var errPayload = errors.New("the payload hash is not the hash of the body")
-
-// checkProof verifies a NIP-98 header with the key of an admin. checkProof returns the
-// payload hash that the proof commits to.
-func (s *Server) checkProof(r *http.Request) (payload string, err error) {
-	scheme, encoded, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Nostr") {
-		return "", errors.New("the request needs a NIP-98 authorization by an admin key")
-	}
-	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(encoded))
-	if err != nil || len(raw) > maxProofBytes {
-		return "", errors.New("the authorization is not an event in base64")
-	}
-	var evt nostr.Event
-	var t jsonscan.Scanner
-	t.Reset(string(raw))
-	if err := t.Event(&evt); err != nil {
-		return "", fmt.Errorf("the authorization event: %w", err)
-	}
-	if reason := WellFormed(&evt); reason != "" {
-		return "", errors.New(reason)
-	}
-	age := s.cfg.Now().Sub(evt.CreatedAt.Time())
-	base, known := s.baseURL(r)
-	switch {
-	case evt.Kind != kindHTTPAuth:
-		return "", errors.New("the authorization event is not of kind 27235")
-	case !slices.Contains(s.cfg.Admins, evt.PubKey):
-		return "", errors.New("the authorization is not by an admin key")
-	case age > proofWindow || age < -proofWindow:
-		return "", errors.New("the authorization is older or newer than 60 seconds")
-	case !strings.EqualFold(tagValue(evt.Tags, "method"), r.Method):
-		return "", errors.New("the authorization is for another method")
-	case !known:
-		return "", errors.New(s.sayNoURL(r.Host))
-	case tagValue(evt.Tags, "u") != base+r.URL.RequestURI():
-		return "", fmt.Errorf("the authorization is not for %s%s", base+r.URL.RequestURI(), s.hintURL())
-	case !hex32.Valid(tagValue(evt.Tags, "payload")):
-		return "", errors.New("the authorization has no payload hash")
-	case !evt.CheckID():
-		return "", errors.New("the authorization event's id is wrong")
-	}
-	if ok, err := evt.CheckSignature(); err != nil || !ok {
-		return "", errors.New("the authorization event's signature is wrong")
-	}
-	if !s.proofs.once(evt.ID, s.cfg.Now()) {
-		return "", errors.New("the authorization has been used before")
-	}
-	return tagValue(evt.Tags, "payload"), nil
-}
-
-// usedProofs holds the ids of accepted authorizations for as long as they are valid.
-type usedProofs struct {
-	mu  sync.Mutex
-	ids map[string]time.Time
-}
-
-// once reports whether an id is new, and remembers the id.
-func (u *usedProofs) once(id string, now time.Time) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for id, at := range u.ids { // few, because only keys of admins get here
-		if now.Sub(at) > 2*proofWindow {
-			delete(u.ids, id)
-		}
-	}
-	if _, used := u.ids[id]; used {
-		return false
-	}
-	if u.ids == nil {
-		u.ids = make(map[string]time.Time)
-	}
-	u.ids[strings.Clone(id)] = now
-	return true
-}
-
-func tagValue(tags nostr.Tags, name string) string {
-	for _, tag := range tags {
-		if len(tag) >= 2 && tag[0] == name {
-			return tag[1]
-		}
-	}
-	return ""
-}
-
 // spool writes a body to a file and compares the hash of the body with payload. The file
 // is removed if spool returns an error.
 func spool(body io.Reader, payload string) (*os.File, error) {
@@ -321,17 +218,4 @@ func spool(body io.Reader, payload string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-// refuseHTTP answers with a problem document (RFC 9457).
-func refuseHTTP(w http.ResponseWriter, status int, detail string) {
-	if status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", "Nostr")
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	doc, err := json.Marshal(map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
-	if err == nil { // strings and a number always encode
-		w.Write(doc)
-	}
 }

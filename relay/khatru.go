@@ -18,28 +18,28 @@ type khatruRelay = khatru.Relay
 // not used: it starts an expiry sweep that cannot be stopped, and the store
 // knows itself what has expired. No HTTP request reaches khatru, so it has no
 // router.
-func (s *Server) newKhatru() *khatru.Relay {
+func (d *admitter) newKhatru() *khatru.Relay {
 	r := &khatru.Relay{
-		ServiceURL: s.cfg.URL,
-		Info:       &nip11.RelayInformationDocument{Name: s.cfg.Name, Version: s.cfg.Version},
+		ServiceURL: d.cfg.URL,
+		Info:       &nip11.RelayInformationDocument{Name: d.cfg.Name, Version: d.cfg.Version},
 		Log:        log.New(io.Discard, "", 0),
 	}
 	r.RejectEvent = append(r.RejectEvent, func(ctx context.Context, _ *nostr.Event) (bool, string) {
 		a := ctx.(*Admission)
 		a.seen = true
-		a.stop(s.refuseProtected(a))
+		a.stop(d.refuseProtected(a))
 		return a.reason != "", a.reason
 	})
 	store := func(ctx context.Context, _ *nostr.Event) error {
 		a := ctx.(*Admission)
-		a.stop(s.enqueue(a))
+		a.stop(d.enqueue(a))
 		return errHandled
 	}
 	r.StoreEvent = append(r.StoreEvent, store)     // regular kinds
 	r.ReplaceEvent = append(r.ReplaceEvent, store) // replaceable and addressable kinds
 	r.OnEphemeralEvent = append(r.OnEphemeralEvent, func(ctx context.Context, _ *nostr.Event) {
 		a := ctx.(*Admission)
-		a.stop(s.deliver(a))
+		a.stop(d.deliver(a))
 	})
 	return r
 }
@@ -48,13 +48,13 @@ func (s *Server) newKhatru() *khatru.Relay {
 // its expiration manager, which is nil in a relay that khatru.NewRelay did not make.
 var errHandled = errors.New("error: handled")
 
-// Submit passes an event that Check let through to khatru. khatru's AddEvent calls the
-// hooks of NewKhatru: first RefuseProtected (NIP-70), then Enqueue for a stored kind, or
-// Deliver for an ephemeral kind. The outcome is set in a: Pending if the store decides,
-// else Ok and Reason.
-func (s *Server) Submit(a *Admission) {
-	defer s.caught(func(reason string) { a.refuse(reason) })
-	_, err := s.khatru.AddEvent(a, a.evt)
+// submit passes an event that check let through to khatru. khatru's AddEvent calls the
+// hooks of newKhatru: first refuseProtected (NIP-70), then enqueue for a stored kind, or
+// deliver for an ephemeral kind. The outcome is set in a: pending if the store decides,
+// else ok and reason.
+func (d *admitter) submit(a *Admission) {
+	defer d.caught(func(reason string) { a.refuse(reason) })
+	_, err := d.khatru.AddEvent(a, a.evt)
 	switch {
 	case !a.seen:
 		a.refuse("error: the event did not pass khatru")

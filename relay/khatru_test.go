@@ -17,7 +17,7 @@ func TestEveryEventPassesKhatru(t *testing.T) {
 	r := startRelay(t, nil)
 	var mu sync.Mutex
 	seen := map[string]bool{}
-	r.srv.khatru.RejectEvent = append(r.srv.khatru.RejectEvent, func(_ context.Context, evt *nostr.Event) (bool, string) {
+	r.srv.admit.khatru.RejectEvent = append(r.srv.admit.khatru.RejectEvent, func(_ context.Context, evt *nostr.Event) (bool, string) {
 		mu.Lock()
 		defer mu.Unlock()
 		seen[evt.ID] = true
@@ -31,7 +31,7 @@ func TestEveryEventPassesKhatru(t *testing.T) {
 			t.Errorf("%s: accepted without khatru's AddEvent", way)
 		}
 	}
-	c := r.dial()
+	c := r.Dial()
 	for way, kind := range map[string]int{"regular": 8383, "replaceable": 10002, "addressable": 38383, "ephemeral": 20001} {
 		evt := testkit.SignedBy(t, testkit.Secret, kind, testkit.Now(), "", nostr.Tag{"d", way}, nostr.Tag{"s", "pending"})
 		if ok, reason := c.Publish(evt); !ok {
@@ -60,7 +60,7 @@ func TestPlainHTTPPassesKhatru(t *testing.T) {
 		c.Fallback = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
 	})
 	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodOptions} {
-		req, err := http.NewRequest(method, r.http.URL+"/page", nil)
+		req, err := http.NewRequest(method, r.HTTP.URL+"/page", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

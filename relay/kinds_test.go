@@ -17,7 +17,7 @@ import (
 // refused.
 func TestKindsNextToOrders(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	at := testkit.Now()
 	for _, evt := range []*nostr.Event{testkit.Announcement(t, at), testkit.Health(t, at), testkit.Keyset(t, mostro.KindReceiptKeys, at), testkit.Keyset(t, 38387, at)} {
 		c.MustPublish(evt)
@@ -25,7 +25,7 @@ func TestKindsNextToOrders(t *testing.T) {
 			t.Errorf("kind %d: served %v", evt.Kind, got)
 		}
 	}
-	head := r.store.Head()
+	head := r.Store.Head()
 	d := nostr.Tag{"d", testkit.PubkeyOf(t, testkit.Secret)}
 	for name, tc := range map[string]struct {
 		kind int
@@ -39,12 +39,12 @@ func TestKindsNextToOrders(t *testing.T) {
 		"health that outlives the node": {38389, nostr.Tags{d, {"z", "health"}, {"expiration", fmt.Sprint(at + 86400)}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := r.dial()
+			c := r.Dial()
 			c.MustRefuse(testkit.Signed(t, tc.kind, at, tc.tags...), fmt.Sprintf("blocked: kind %d is kept here for", tc.kind))
 		})
 	}
-	if r.store.Head() != head {
-		t.Errorf("%d events were logged", r.store.Head()-head)
+	if r.Store.Head() != head {
+		t.Errorf("%d events were logged", r.Store.Head()-head)
 	}
 }
 
@@ -56,7 +56,7 @@ func TestAttestationsArePrivate(t *testing.T) {
 	for name, kinds := range map[string][]int{"default kinds": nil, "kind listed": {mostro.KindOrder, mostro.KindAttestation}} {
 		t.Run(name, func(t *testing.T) {
 			r := startRelay(t, func(cfg *Config) { cfg.Policy.Kinds = kinds })
-			r.dial().MustRefuse(evt, reason)
+			r.Dial().MustRefuse(evt, reason)
 			if res := r.importAll(t, ndjson(t, evt)); len(res) != 1 || res[0].Outcome != "rejected" || !strings.HasPrefix(res[0].Reason, reason) {
 				t.Errorf("imported: %+v", res)
 			}
@@ -68,7 +68,7 @@ func TestAttestationsArePrivate(t *testing.T) {
 					t.Errorf("by road %s: %q", road, got)
 				}
 			}
-			if r.store.Head() != 0 {
+			if r.Store.Head() != 0 {
 				t.Error("an attestation is in the log")
 			}
 		})

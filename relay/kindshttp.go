@@ -17,10 +17,10 @@ type kindCount struct {
 	Count int    `json:"count"`          // live events
 }
 
-// ServeKinds answers GET /api/v1/kinds: the kinds of the live events, ascending. Events
+// serveKinds answers GET /api/v1/kinds: the kinds of the live events, ascending. Events
 // of quarantined keys count too.
-func (s *Server) ServeKinds(w http.ResponseWriter, r *http.Request) {
-	st, ok := s.cfg.Store.(*eventlog.Store)
+func serveKinds(store eventStore, w http.ResponseWriter, r *http.Request) {
+	st, ok := store.(*eventlog.Store)
 	if !ok {
 		http.NotFound(w, r)
 		return

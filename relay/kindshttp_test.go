@@ -26,7 +26,7 @@ func TestServeKinds(t *testing.T) {
 		}
 	}
 	see("an empty store", `{"items":[],"total":0}`)
-	c, at := r.dial(), testkit.Now()
+	c, at := r.Dial(), testkit.Now()
 	c.MustPublish(testkit.Order(t, "a", at-10, "pending"))
 	c.MustPublish(testkit.Order(t, "a", at-5, "success"))
 	gone := testkit.Order(t, "b", at, "pending")
@@ -35,7 +35,7 @@ func TestServeKinds(t *testing.T) {
 	see("two orders and a profile", `{"items":[{"kind":0,"name":"profile","count":1},{"kind":38383,"name":"order","count":2}],"total":2}`)
 	c.MustPublish(testkit.Signed(t, 5, at, nostr.Tag{"e", gone.ID}))
 	see("a deletion", `{"items":[{"kind":0,"name":"profile","count":1},{"kind":5,"name":"deletion","count":1},{"kind":38383,"name":"order","count":1}],"total":3}`)
-	appendTo(t, r.store, testkit.Unsigned(1, 4242, at, ""), time.Now())
+	appendTo(t, r.Store, testkit.Unsigned(1, 4242, at, ""), time.Now())
 	see("a kind without a name", `{"items":[{"kind":0,"name":"profile","count":1},{"kind":5,"name":"deletion","count":1},{"kind":4242,"count":1},{"kind":38383,"name":"order","count":1}],"total":4}`)
 	if code, kind, body := get("/api/v1/kinds?limit=1"); code != 400 || kind != "application/problem+json" || body != `{"detail":"limit: unknown parameter; this list has none","status":400,"title":"Bad Request"}` {
 		t.Errorf("unknown parameter: %d %s %s", code, kind, body)

@@ -11,12 +11,13 @@ import (
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/negentropy"
+	"github.com/mostrodex/mostrodex/relay/relaytest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 func TestNegentropyOverTheSocket(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	at := testkit.Now()
 	var want []string
 	for i := range 60 {
@@ -87,18 +88,18 @@ func TestNegentropyOverTheSocket(t *testing.T) {
 // liveIDs returns the ids of all served events.
 func (r *testRelay) liveIDs(tb testing.TB) []string {
 	tb.Helper()
-	return idsOf(tb, r.store, nostr.Filter{}, 1<<20)
+	return relaytest.IDs(tb, r.Store, nostr.Filter{}, 1<<20)
 }
 
 func TestLiveItemsEqualQuery(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	for i := range 40 {
 		c.MustPublish(testkit.Order(t, fmt.Sprint(i), testkit.Now()-int64(i), []string{"pending", "success"}[i%2]))
 	}
 	since := nostr.Timestamp(testkit.Now() - 20)
 	for _, f := range []nostr.Filter{{}, {Kinds: []int{mostro.KindOrder}, Tags: nostr.TagMap{"s": {"success"}}}, {Since: &since}, {Kinds: []int{1}}} {
-		items, _, err := r.store.LiveItems(context.Background(), f)
+		items, _, err := r.Store.LiveItems(context.Background(), f)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +107,7 @@ func TestLiveItemsEqualQuery(t *testing.T) {
 		for _, it := range items {
 			got = append(got, hex.EncodeToString(it.ID[:]))
 		}
-		want := idsOf(t, r.store, f, 1000)
+		want := relaytest.IDs(t, r.Store, f, 1000)
 		slices.Sort(got)
 		slices.Sort(want)
 		if !slices.Equal(got, want) {

@@ -111,7 +111,8 @@ func wantsInfo(r *http.Request) bool {
 	return false
 }
 
-func (s *Server) serveInfo(w http.ResponseWriter, r *http.Request) {
+// serveInfo answers a request for the NIP-11 document.
+func serveInfo(w http.ResponseWriter, r *http.Request, doc []byte) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Access-Control-Allow-Headers", "*")
@@ -122,5 +123,5 @@ func (s *Server) serveInfo(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.Set("Content-Type", "application/nostr+json")
-	w.Write(*s.info.Load())
+	w.Write(doc)
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"mime"
 	"net/http"
@@ -26,14 +27,21 @@ func isManagement(r *http.Request) bool {
 	return err == nil && media == "application/nostr+json+rpc"
 }
 
-// serveManagement answers NIP-86 requests: JSON-RPC over HTTP. Each request needs a NIP-98
+// management answers the requests of NIP-86.
+type management struct {
+	rules  *moderation
+	proofs *proofs
+	log    *slog.Logger
+}
+
+// ServeHTTP answers NIP-86 requests: JSON-RPC over HTTP. Each request needs a NIP-98
 // proof with a payload hash and the key of an admin, also if it comes from this machine.
-func (s *Server) serveManagement(w http.ResponseWriter, r *http.Request) {
+func (h *management) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		refuseHTTP(w, http.StatusMethodNotAllowed, "management requests are POST")
 		return
 	}
-	payload, err := s.checkProof(r)
+	payload, err := h.proofs.check(r)
 	if err != nil {
 		refuseHTTP(w, http.StatusUnauthorized, err.Error())
 		return
@@ -59,16 +67,16 @@ func (s *Server) serveManagement(w http.ResponseWriter, r *http.Request) {
 		answer.Error = "the request is not JSON of method and params"
 	} else if call, ok := managementCalls[req.Method]; !ok {
 		answer.Error = fmt.Sprintf("method %q is not offered", clip.Text(req.Method, 40))
-	} else if answer.Result, err = call(s, req.Params); err != nil {
+	} else if answer.Result, err = call(h.rules, req.Params); err != nil {
 		answer.Result, answer.Error = nil, err.Error()
 	} else {
-		s.cfg.Log.Info("management request", "method", req.Method)
+		h.log.Info("management request", "method", req.Method)
 	}
 	w.Header().Set("Content-Type", "application/nostr+json+rpc")
 	json.NewEncoder(w).Encode(answer) // if the client is gone, the answer is lost
 }
 
-type managementCall func(s *Server, params []json.RawMessage) (any, error)
+type managementCall func(m *moderation, params []json.RawMessage) (any, error)
 
 // managementCalls are the methods by name. A function fills the map, because the method
 // supportedmethods reads the map.
@@ -77,29 +85,29 @@ var managementCalls map[string]managementCall = newManagementCalls()
 func newManagementCalls() map[string]managementCall {
 	calls := map[string]managementCall{}
 	list := func(put, drop, show, name string, of func(*Rules) *map[string]string, key func(string) error) {
-		calls[put] = func(s *Server, params []json.RawMessage) (any, error) {
+		calls[put] = func(m *moderation, params []json.RawMessage) (any, error) {
 			k, reason, err := keyAndReason(params, key)
 			if err != nil {
 				return nil, err
 			}
-			return true, s.change(func(r *Rules) error {
-				m := of(r)
-				if *m == nil {
-					*m = map[string]string{}
+			return true, m.change(func(r *Rules) error {
+				list := of(r)
+				if *list == nil {
+					*list = map[string]string{}
 				}
-				(*m)[k] = reason
+				(*list)[k] = reason
 				return nil
 			})
 		}
-		calls[drop] = func(s *Server, params []json.RawMessage) (any, error) {
+		calls[drop] = func(m *moderation, params []json.RawMessage) (any, error) {
 			k, _, err := keyAndReason(params, key)
 			if err != nil {
 				return nil, err
 			}
-			return true, s.change(func(r *Rules) error { delete(*of(r), k); return nil })
+			return true, m.change(func(r *Rules) error { delete(*of(r), k); return nil })
 		}
-		calls[show] = func(s *Server, _ []json.RawMessage) (any, error) {
-			r := s.Rules()
+		calls[show] = func(m *moderation, _ []json.RawMessage) (any, error) {
+			r := m.current().Rules
 			items := []map[string]string{}
 			for _, k := range slices.Sorted(maps.Keys(*of(&r))) {
 				items = append(items, map[string]string{name: k, "reason": (*of(&r))[k]})
@@ -121,12 +129,12 @@ func newManagementCalls() map[string]managementCall {
 	list("quarantinepubkey", "unquarantinepubkey", "listquarantinedpubkeys", "pubkey", func(r *Rules) *map[string]string { return &r.Quarantined }, hexKey)
 
 	word := func(set func(*Rules, string)) managementCall {
-		return func(s *Server, params []json.RawMessage) (any, error) {
+		return func(m *moderation, params []json.RawMessage) (any, error) {
 			var v string
 			if len(params) == 0 || json.Unmarshal(params[0], &v) != nil || len(v) > 1000 {
 				return nil, fmt.Errorf("the first parameter is a string of at most 1000 bytes")
 			}
-			return true, s.change(func(r *Rules) error { set(r, v); return nil })
+			return true, m.change(func(r *Rules) error { set(r, v); return nil })
 		}
 	}
 	calls["changerelayname"] = word(func(r *Rules, v string) { r.Name = v })
@@ -134,12 +142,12 @@ func newManagementCalls() map[string]managementCall {
 	calls["changerelayicon"] = word(func(r *Rules, v string) { r.Icon = v })
 
 	kind := func(set func(*Rules, int)) managementCall {
-		return func(s *Server, params []json.RawMessage) (any, error) {
+		return func(m *moderation, params []json.RawMessage) (any, error) {
 			var k int
 			if len(params) == 0 || json.Unmarshal(params[0], &k) != nil || k < 0 || k > 65535 {
 				return nil, fmt.Errorf("the first parameter is a kind")
 			}
-			return true, s.change(func(r *Rules) error { set(r, k); return nil })
+			return true, m.change(func(r *Rules) error { set(r, k); return nil })
 		}
 	}
 	without := func(list []int, k int) []int { return slices.DeleteFunc(list, func(x int) bool { return x == k }) }
@@ -149,11 +157,11 @@ func newManagementCalls() map[string]managementCall {
 	calls["disallowkind"] = kind(func(r *Rules, k int) {
 		r.AllowedKinds, r.BlockedKinds = without(r.AllowedKinds, k), append(without(r.BlockedKinds, k), k)
 	})
-	calls["listallowedkinds"] = func(s *Server, _ []json.RawMessage) (any, error) {
-		return s.rules.Load().kinds(s.cfg.Policy.Kinds), nil
+	calls["listallowedkinds"] = func(m *moderation, _ []json.RawMessage) (any, error) {
+		return m.current().kinds(m.cfg.Policy.Kinds), nil
 	}
 	names := append(slices.Sorted(maps.Keys(calls)), "supportedmethods")
-	calls["supportedmethods"] = func(*Server, []json.RawMessage) (any, error) { return names, nil }
+	calls["supportedmethods"] = func(*moderation, []json.RawMessage) (any, error) { return names, nil }
 	return calls
 }
 

@@ -1,24 +1,33 @@
 package relay
 
 import (
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/mostrodex/mostrodex/internal/clip"
 )
 
-// baseURL returns the http:// or https:// address that a proof has to name (NIP-98,
+// ownURL is the address of this relay that proofs of keys (NIP-42, NIP-98) have to name.
+type ownURL struct {
+	url  string // Config.URL
+	log  *slog.Logger
+	warn sync.Once // guards the warning that proofs are refused because no URL is set
+}
+
+// base returns the http:// or https:// address that a proof has to name (NIP-98,
 // NIP-42): Config.URL, or the address of the socket that the request arrived on. known is
 // false if there is neither. The client of a request chooses its Host header. If any Host
 // were believed, a proof made for another relay would be valid here under the name of that
 // relay.
-func (s *Server) baseURL(r *http.Request) (base string, known bool) {
+func (o *ownURL) base(r *http.Request) (base string, known bool) {
 	switch {
-	case s.cfg.URL != "":
-		return "http" + strings.TrimPrefix(strings.TrimSuffix(s.cfg.URL, "/"), "ws"), true // wss becomes https
+	case o.url != "":
+		return "http" + strings.TrimPrefix(strings.TrimSuffix(o.url, "/"), "ws"), true // wss becomes https
 	case !isOwnAddress(r):
 		return "", false
 	case r.TLS != nil:
@@ -70,20 +79,20 @@ func isForwarded(h http.Header) bool {
 	return false
 }
 
-// sayNoURL returns the refusal of a proof if the relay does not know its own address. The
+// refuse returns the refusal of a proof if the relay does not know its own address. The
 // first refusal is logged, because the operator does not see the refusal of a NIP-42
 // proof.
-func (s *Server) sayNoURL(host string) string {
-	s.noURL.Do(func() {
-		s.cfg.Log.Warn("proofs of keys are refused: relay.url is not set, and the Host of a request is not the listener's own address", "host", clip.Text(host, 200))
+func (o *ownURL) refuse(host string) string {
+	o.warn.Do(func() {
+		o.log.Warn("proofs of keys are refused: relay.url is not set, and the Host of a request is not the listener's own address", "host", clip.Text(host, 200))
 	})
 	return "this relay does not know its public address: its operator must set relay.url in the configuration"
 }
 
-// hintURL returns a hint at the setting relay.url, for the refusal of a proof for another
+// hint returns a hint at the setting relay.url, for the refusal of a proof for another
 // address.
-func (s *Server) hintURL() string {
-	if s.cfg.URL != "" {
+func (o *ownURL) hint() string {
+	if o.url != "" {
 		return ", which is the configured relay.url"
 	}
 	return ": behind a proxy the operator must set relay.url in the configuration"

@@ -59,7 +59,7 @@ func TestProofsForOtherNames(t *testing.T) {
 			r := startRelay(t, func(cfg *Config) {
 				cfg.URL, cfg.Admins, cfg.NobodyIsLocal, cfg.Log = c.url, []string{testkit.Signed(t, 1, 0).PubKey}, true, slog.New(slog.NewTextHandler(lines, nil))
 			})
-			inner, err := url.Parse(r.http.URL)
+			inner, err := url.Parse(r.HTTP.URL)
 			if err != nil {
 				t.Fatal(err)
 			}

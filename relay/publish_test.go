@@ -6,6 +6,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/relaytest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -14,7 +15,7 @@ import (
 // wait. A final refusal is distinguished from a temporary error.
 func TestOwnEventsAndTime(t *testing.T) {
 	clock := testkit.NewClock()
-	s, err := New(Config{Store: openStore(t, t.TempDir(), clock), Now: clock.Now})
+	s, err := New(Config{Store: relaytest.OpenStore(t, t.TempDir(), clock.Now), Now: clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

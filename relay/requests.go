@@ -2,9 +2,9 @@ package relay
 
 import (
 	"bufio"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -125,17 +125,14 @@ func (c *conn) handleEvent() {
 		Context: s.ctx, evt: evt, text: text, size: len(text), source: mostro.Source{Road: mostro.RoadClient},
 		ip: c.ip, local: c.local, authd: c.authd,
 	}
-	s.checking <- struct{}{}
-	fit := s.Check(a)
-	<-s.checking
-	if fit {
-		s.Submit(a)
+	if s.admit.checkClient(a) {
+		s.admit.submit(a)
 	}
 	if a.out == eventlog.Duplicate {
 		s.met.outcome(eventlog.Duplicate)
 	}
 	if strings.HasPrefix(a.reason, "auth-required:") {
-		c.reply(func(dst []byte) []byte { return appendReply(dst, "AUTH", c.challenge) })
+		c.w.reply(func(dst []byte) []byte { return appendReply(dst, "AUTH", c.challenge) })
 	}
 	c.answer(ack{id: evt.ID, pending: a.pending, ok: a.ok, reason: a.reason, started: started})
 }
@@ -162,12 +159,12 @@ func (c *conn) acknowledge() {
 	defer close(c.ackerDone)
 	for k := range c.acks {
 		if k.pending != nil {
-			_, k.ok, k.reason = c.srv.settle(c.srv.ctx, k.pending, k.id, mostro.RoadClient)
+			_, k.ok, k.reason = c.srv.admit.settle(c.srv.ctx, k.pending, k.id, mostro.RoadClient)
 			c.srv.met.appendSeconds.Observe(time.Since(k.started).Seconds())
 		}
 		c.sendOK(k)
 		c.unanswered.Done()
-		c.written(len(c.acks) > 0)
+		c.w.written(len(c.acks) > 0)
 	}
 }
 
@@ -179,7 +176,7 @@ func (c *conn) sendOK(k ack) {
 	if !hex32.Valid(id) {
 		id = clip.Text(id, 64)
 	}
-	c.reply(func(dst []byte) []byte { return appendOK(dst, id, k.ok, k.reason) })
+	c.w.reply(func(dst []byte) []byte { return appendOK(dst, id, k.ok, k.reason) })
 }
 
 // readRequest parses the common part of REQ and COUNT. If ok is false, readRequest has
@@ -258,6 +255,19 @@ func validSubID(id string) bool {
 	return id != "" && (len(id) <= maxSubIDLength || len(id) <= 4*maxSubIDLength && utf8.RuneCountInString(id) <= maxSubIDLength)
 }
 
+// mayAsk charges n filters to the address of the connection. mayAsk returns false if the
+// rate is used up. A program on this machine is not charged.
+func (c *conn) mayAsk(n int) bool {
+	return c.local || !c.ip.IsValid() || c.srv.rates.askedBy(c.ip, n)
+}
+
+// chargeWork charges the time that an answer took to the address of the connection.
+func (c *conn) chargeWork(took time.Duration) {
+	if !c.local && c.ip.IsValid() {
+		c.srv.rates.chargeWork(c.ip, took)
+	}
+}
+
 // handleReq registers the subscription first. The stored events up to the registered log
 // position follow, then EOSE, then the events that arrived meanwhile. Each event is sent
 // once.
@@ -284,7 +294,7 @@ func (c *conn) handleReq() {
 			return
 		}
 	}
-	sub := &subscription{conn: c, id: id, prefix: eventPrefix(id), bytes: len(c.text.Text), holding: true}
+	sub := &subscription{w: &c.w, id: id, prefix: eventPrefix(id), bytes: len(c.text.Text), holding: true}
 	sub.filters = make([]*liveFilter, len(filters))
 	for i, f := range filters {
 		sub.filters[i] = newLiveFilter(f)
@@ -295,7 +305,7 @@ func (c *conn) handleReq() {
 		c.closed(id, "rate-limited: the open filters of this connection have too many conditions")
 		return
 	}
-	if !c.holdOpen(sub.conditions, sub.values) {
+	if !s.conns.holdOpen(c.ip, c.local, sub.conditions, sub.values) {
 		c.closed(id, "rate-limited: the open filters of this address have too many conditions")
 		return
 	}
@@ -307,7 +317,7 @@ func (c *conn) handleReq() {
 	c.subs[id] = sub
 
 	answer := answers.Get().(*[]eventlog.Hit)
-	found, err := s.stored((*answer)[:0], sub.filters, upTo)
+	found, err := s.query.stored(s.ctx, (*answer)[:0], sub.filters, upTo)
 	c.chargeWork(time.Since(started))
 	if err == nil {
 		err = c.sendStored(sub, found)
@@ -336,7 +346,7 @@ func (c *conn) sendStored(sub *subscription, found []eventlog.Hit) error {
 	room := rooms.Get().(*[eventlog.BodiesAtOnce]eventlog.Found)
 	defer rooms.Put(room)
 	for len(found) > 0 {
-		if !c.hasRoom() {
+		if !c.w.hasRoom() {
 			return nil
 		}
 		bodies, n, err := c.srv.cfg.Store.Bodies(room[:0], found)
@@ -344,155 +354,11 @@ func (c *conn) sendStored(sub *subscription, found []eventlog.Hit) error {
 			return err
 		}
 		found = found[n:]
-		size := 64 + len(sub.id) // bytes to queue before the client has to take some
-		for _, f := range bodies {
-			if size += len(sub.prefix) + len(f.JSON) + 16; size > replyBytes {
-				break
-			}
-		}
-		c.mu.Lock()
-		c.out = slices.Grow(c.grown(), size)
-		for _, f := range bodies {
-			if c.awaitRoom(); c.ending {
-				break
-			}
-			c.out = appendEvent(c.grown(), sub.prefix, f.JSON)
-		}
-		c.mu.Unlock()
+		c.w.stored(sub, bodies)
 		clear(bodies)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.awaitRoom()
-	if c.ending {
-		return nil
-	}
-	c.out = appendReply(c.grown(), "EOSE", sub.id)
-	c.out = append(c.out, sub.held...)
-	c.held -= len(sub.held)
-	sub.held, sub.holding = nil, false
+	c.w.storedEnd(sub)
 	return nil
-}
-
-// hasRoom waits until the client has taken enough of the queued answers. hasRoom returns
-// false if the connection ends.
-func (c *conn) hasRoom() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.awaitRoom()
-	return !c.ending
-}
-
-// limitOf returns how many stored events answer a filter. A filter that names authors or
-// recipients and has no limit asks for all of their events. The inboxes of the daemon and
-// of wallets depend on this.
-func (s *Server) limitOf(f *nostr.Filter) int {
-	switch {
-	case f.LimitZero:
-		return 0
-	case f.Limit > 0:
-		return min(f.Limit, s.cfg.MaxLimit)
-	case len(f.IDs) > 0 || len(f.Authors) > 0 || len(f.Tags["p"]) > 0:
-		return s.cfg.MaxLimit
-	default:
-		return s.cfg.DefaultLimit
-	}
-}
-
-// stored collects the stored answer of all filters of a REQ: newest first, each event
-// once. Results of searches come first, in their own order.
-func (s *Server) stored(dst []eventlog.Hit, filters []*liveFilter, upTo uint64) ([]eventlog.Hit, error) {
-	parts := 0
-	searched := 0
-	for _, f := range filters {
-		if f.Search == "" || s.limitOf(&f.Filter) == 0 || len(dst) >= maxAnswers*s.cfg.MaxLimit {
-			continue
-		}
-		var err error
-		if dst, err = s.search(dst, f, filters, upTo); err != nil {
-			return dst, err
-		}
-		parts++
-	}
-	searched = len(dst)
-	for _, f := range filters {
-		limit := min(s.limitOf(&f.Filter), maxAnswers*s.cfg.MaxLimit-len(dst))
-		if f.Search != "" || limit <= 0 {
-			continue
-		}
-		if upTo == 0 {
-			continue // the log was empty, and upTo 0 would mean the head
-		}
-		var err error
-		if dst, err = s.cfg.Store.Hits(s.ctx, dst, f.Filter, limit, upTo); err != nil {
-			return dst, err
-		}
-		parts++
-	}
-	if parts < 2 {
-		return dst, nil
-	}
-	return s.mergeHits(dst, searched), nil
-}
-
-// mergeHits removes repetitions. mergeHits sorts the hits after the first keep into the
-// order of NIP-01.
-func (s *Server) mergeHits(all []eventlog.Hit, keep int) []eventlog.Hit {
-	seen := make(map[uint64]bool, len(all))
-	out, kept := all[:0], 0
-	for i, h := range all {
-		if seen[h.Seq] {
-			continue
-		}
-		seen[h.Seq] = true
-		if out = append(out, h); i < keep {
-			kept = len(out)
-		}
-	}
-	s.cfg.Store.SortNewest(out[kept:])
-	return out
-}
-
-// search asks the index and compares each event that the index returns with the rest of
-// the filter, because the index lags behind the log.
-func (s *Server) search(dst []eventlog.Hit, f *liveFilter, all []*liveFilter, upTo uint64) ([]eventlog.Hit, error) {
-	limit := s.limitOf(&f.Filter)
-	ask := f.Filter
-	ask.Limit = limit
-	ids, err := s.cfg.Search.Search(s.ctx, ask)
-	if err != nil {
-		return dst, err
-	}
-	var t jsonscan.Scanner
-	n := 0
-	for _, id := range ids {
-		if n == limit {
-			break
-		}
-		found, err := s.cfg.Store.Find(s.ctx, id)
-		if errors.Is(err, mostro.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return dst, err
-		}
-		var evt nostr.Event
-		t.Reset(string(found.JSON))
-		if t.Event(&evt) != nil || !f.matches(&evt) || eventlog.ExpiredAt(evt.Tags, s.cfg.Now()) {
-			continue
-		}
-		if !s.rules.Load().serves(&evt, f.Search) {
-			continue
-		}
-		// The event arrives live if another filter of the request matches.
-		live := func(g *liveFilter) bool { return g.Search == "" && g.matches(&evt) }
-		if found.Seq > upTo && slices.ContainsFunc(all, live) {
-			continue
-		}
-		dst = append(dst, eventlog.Hit{Seq: found.Seq, At: int64(evt.CreatedAt), Entry: eventlog.None})
-		n++
-	}
-	return dst, nil
 }
 
 func (c *conn) handleCount() {
@@ -515,7 +381,7 @@ func (c *conn) handleCount() {
 		c.refuseRequest(id, "error: the store could not be asked")
 		return
 	}
-	c.reply(func(dst []byte) []byte { return appendCount(dst, id, n) })
+	c.w.reply(func(dst []byte) []byte { return appendCount(dst, id, n) })
 }
 
 func (c *conn) handleClose() {
@@ -544,14 +410,10 @@ func (c *conn) closeSub(id string) {
 
 // drop ends a subscription. No frame is queued for the subscription afterwards.
 func (c *conn) drop(sub *subscription) {
-	c.holdOpen(-sub.conditions, -sub.values)
+	c.srv.conns.holdOpen(c.ip, c.local, -sub.conditions, -sub.values)
 	c.openBytes, c.openConditions, c.openValues = c.openBytes-sub.bytes, c.openConditions-sub.conditions, c.openValues-sub.values
 	c.srv.dispatch.unregister(sub)
-	c.mu.Lock()
-	sub.gone = true
-	c.held -= len(sub.held)
-	sub.held = nil
-	c.mu.Unlock()
+	c.w.forget(sub)
 }
 
 // authCost is how many requests a proof counts as, because its signature is verified.
@@ -576,9 +438,9 @@ func (c *conn) handleAuth() {
 	case len(text) > c.srv.cfg.Policy.MaxEventBytes:
 		k.reason = "invalid: the event is too large"
 	case c.base == "":
-		k.reason = "restricted: " + c.srv.sayNoURL(c.host)
+		k.reason = "restricted: " + c.srv.own.refuse(c.host)
 	case !authTagsWhole(evt.Tags) || !evt.CheckID() || !c.provesKey(evt):
-		k.reason = "restricted: the proof is not for this connection, this time or " + c.relayURL() + c.srv.hintURL()
+		k.reason = "restricted: the proof is not for this connection, this time or " + c.relayURL() + c.srv.own.hint()
 	case len(c.authd) >= maxAuthKeys && !c.authd[evt.PubKey]:
 		k.reason = "restricted: too many keys on one connection"
 	default:
@@ -608,4 +470,96 @@ func (c *conn) relayURL() string { return "ws" + strings.TrimPrefix(c.base, "htt
 func (c *conn) provesKey(evt *nostr.Event) bool {
 	_, ok := nip42.ValidateAuthEvent(evt, c.challenge, c.relayURL())
 	return ok
+}
+
+// negRequest is a NEG-OPEN, NEG-MSG or NEG-CLOSE message.
+type negRequest struct {
+	id     string
+	filter nostr.Filter // of NEG-OPEN
+	msg    []byte       // of NEG-OPEN and NEG-MSG
+}
+
+// readNeg parses the rest of a NIP-77 message. If even the id is invalid, q.id is "".
+func readNeg(t *jsonscan.Scanner, verb string) (q negRequest, err error) {
+	err = jsonscan.ErrSyntax
+	if t.Take(',') {
+		q.id, err = t.Str()
+	}
+	if err != nil || !validSubID(q.id) {
+		return negRequest{}, jsonscan.ErrSyntax
+	}
+	var msg string
+	if verb == "NEG-OPEN" {
+		if err = jsonscan.ErrSyntax; t.Take(',') {
+			err = t.Filter(&q.filter)
+		}
+	}
+	if err == nil && verb != "NEG-CLOSE" {
+		if err = jsonscan.ErrSyntax; t.Take(',') {
+			msg, err = t.Str()
+		}
+	}
+	if err == nil {
+		if err = jsonscan.ErrSyntax; t.Take(']') {
+			err = t.AtEnd()
+		}
+	}
+	if err == nil {
+		q.msg, err = hex.DecodeString(msg)
+	}
+	return q, err
+}
+
+// handleNeg answers NEG-OPEN, NEG-MSG and NEG-CLOSE (NIP-77).
+func (c *conn) handleNeg(verb string) {
+	q, err := readNeg(&c.text, verb)
+	if q.id == "" {
+		c.srv.met.refused("notice", "invalid")
+		c.notice("invalid: " + verb + " begins with a subscription id of 1 to 64 characters")
+		return
+	}
+	if verb != "NEG-MSG" || err != nil {
+		c.negs.close(q.id)
+	}
+	if verb == "NEG-CLOSE" {
+		if err != nil {
+			c.notice("invalid: NEG-CLOSE names one subscription")
+		}
+		return
+	}
+	if err != nil {
+		c.negError(q.id, negMalformed)
+		return
+	}
+	if verb == "NEG-OPEN" {
+		if refusal := c.openNeg(q); refusal != "" {
+			c.negError(q.id, refusal)
+			return
+		}
+	}
+	out, refusal := c.negs.answer(q.id, q.msg)
+	if refusal != "" {
+		c.negError(q.id, refusal)
+		return
+	}
+	c.w.reply(func(dst []byte) []byte { return appendReply(dst, "NEG-MSG", q.id, hex.EncodeToString(out)) })
+}
+
+// openNeg opens a session. openNeg returns the reason if the session is not open.
+func (c *conn) openNeg(q negRequest) (refusal string) {
+	switch {
+	case len(c.negs) >= maxNegSessions:
+		return "blocked: too many reconciliations on this connection"
+	case q.filter.Search != "":
+		return "blocked: searches are not reconciled"
+	case !c.mayAsk(1):
+		return reasonAskedTooOften
+	}
+	c.unanswered.Wait()
+	return c.negs.open(c.srv.ctx, &c.srv.negs, c.srv.cfg.Store, q.id, q.filter)
+}
+
+func (c *conn) negError(id, reason string) {
+	c.srv.met.refused("neg", reason)
+	c.w.reply(func(dst []byte) []byte { return appendReply(dst, "NEG-ERR", id, reason) })
 }

@@ -1,174 +1,173 @@
 package relay
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
-	"os"
-	"path/filepath"
-	"time"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
+	"github.com/nbd-wtf/go-nostr"
 )
 
-// rulesEvery is the interval between two looks at the file of rules.
-const rulesEvery = 2 * time.Second
+// Rules are the settings that an operator may change while the relay runs, by NIP-86 or in
+// the file of rules. Keys and ids are lower-case hex.
+type Rules struct {
+	// Name, Description and Icon replace the configured ones in NIP-11.
+	Name        string `json:"name,omitempty"`
+	Description string `json:"description,omitempty"`
+	Icon        string `json:"icon,omitempty"`
 
-// loadRules reads the file of rules. If there is no file, loadRules returns nil.
-func (s *Server) loadRules() error {
-	s.rulesMu.Lock()
-	defer s.rulesMu.Unlock()
-	r, err := readRules(s.cfg.RulesFile)
-	if err != nil {
-		return err
-	}
-	return s.apply(r)
+	BlockedKeys   map[string]string `json:"blocked_keys,omitempty"`   // key -> reason; events are neither taken nor served
+	AllowedKeys   map[string]string `json:"allowed_keys,omitempty"`   // if not empty, public events of other keys are refused
+	BlockedEvents map[string]string `json:"blocked_events,omitempty"` // id -> reason
+	BlockedIPs    map[string]string `json:"blocked_ips,omitempty"`    // address or CIDR -> reason
+	Quarantined   map[string]string `json:"quarantined,omitempty"`    // key -> reason; events are taken, and served only on demand
+	AllowedKinds  []int             `json:"allowed_kinds,omitempty"`  // in addition to the configured kinds
+	BlockedKinds  []int             `json:"blocked_kinds,omitempty"`
+
+	// Quotas and rates. 0: the configured value; negative: no limit.
+	LiveAddressesPerKey      int `json:"live_addresses_per_key,omitempty"`
+	LiveAddressesPerPlatform int `json:"live_addresses_per_platform,omitempty"`
+	EventsPerMinutePerIP     int `json:"events_per_minute_per_ip,omitempty"`
+	EventsPerMinutePerKey    int `json:"events_per_minute_per_key,omitempty"`
+	RequestsPerMinutePerIP   int `json:"requests_per_minute_per_ip,omitempty"`
 }
 
-func readRules(path string) (r Rules, err error) {
-	if path == "" {
-		return r, nil
-	}
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return r, nil
-	}
-	if err != nil {
-		return r, fmt.Errorf("read the rules: %w", err)
-	}
-	if err := json.Unmarshal(b, &r); err != nil {
-		return r, fmt.Errorf("%s: %w", path, err)
-	}
-	return r, nil
+// compiled are rules in the form that is used for each event. A compiled value does not
+// change.
+type compiled struct {
+	Rules
+	version uint64 // counts the rules since the start of the process
+	limits  Limits
+	ips     []netip.Prefix
+	hidden  map[[32]byte]struct{} // keys whose events are never served
+	spam    map[[32]byte]struct{} // keys whose events are served on demand
+	blocked map[[32]byte]struct{} // ids that are never served
 }
 
-// apply puts rules in force. rulesMu is held.
-func (s *Server) apply(r Rules) error {
-	c, err := compile(r, s.cfg.Limits)
-	if err != nil {
-		return fmt.Errorf("rules: %w", err)
-	}
-	cfg := s.cfg
-	orDefaultTo := func(v *string, other string) {
-		if other != "" {
-			*v = other
+// compile checks rules and compiles them.
+func compile(r Rules, limits Limits) (*compiled, error) {
+	limits.setDefaults()
+	c := &compiled{Rules: r, limits: limits}
+	for from, to := range map[*int]*int{
+		&r.LiveAddressesPerKey: &c.limits.LiveAddressesPerKey, &r.LiveAddressesPerPlatform: &c.limits.LiveAddressesPerPlatform,
+		&r.EventsPerMinutePerIP: &c.limits.EventsPerMinutePerIP, &r.EventsPerMinutePerKey: &c.limits.EventsPerMinutePerKey,
+		&r.RequestsPerMinutePerIP: &c.limits.RequestsPerMinutePerIP,
+	} {
+		if *from != 0 {
+			*to = *from
 		}
 	}
-	orDefaultTo(&cfg.Name, r.Name)
-	orDefaultTo(&cfg.Description, r.Description)
-	orDefaultTo(&cfg.Icon, r.Icon)
-	cfg.Policy.Kinds = c.kinds(cfg.Policy.Kinds)
-	info, err := infoDocument(&cfg)
-	if err != nil {
-		return err
+	for ip := range r.BlockedIPs {
+		p, err := parseIPRule(ip)
+		if err != nil {
+			return nil, err
+		}
+		c.ips = append(c.ips, p)
 	}
-	shunned := maps.Clone(c.hidden)
-	if shunned == nil {
-		shunned = make(map[[32]byte]struct{}, len(c.spam))
+	for _, set := range []struct {
+		what string
+		from map[string]string
+		to   *map[[32]byte]struct{}
+	}{{"key", r.BlockedKeys, &c.hidden}, {"key", r.Quarantined, &c.spam}, {"event", r.BlockedEvents, &c.blocked}, {"key", r.AllowedKeys, nil}} {
+		for key := range set.from {
+			if !hex32.Valid(key) {
+				return nil, fmt.Errorf("%s %q is not 64 lower-case hex digits", set.what, key)
+			}
+			if set.to != nil {
+				if *set.to == nil {
+					*set.to = make(map[[32]byte]struct{})
+				}
+				(*set.to)[hex32.OrZero(key)] = struct{}{}
+			}
+		}
 	}
-	maps.Copy(shunned, c.spam)
-	s.cfg.Store.Shun(shunned, c.blocked)
-	if was := s.rules.Load(); was != nil {
-		c.version = was.version + 1
+	for _, k := range append(slices.Clone(r.AllowedKinds), r.BlockedKinds...) {
+		if k < 0 || k > 65535 {
+			return nil, fmt.Errorf("kind %d is not in 0..65535", k)
+		}
 	}
-	s.info.Store(&info)
-	s.rules.Store(c)
-	return nil
+	return c, nil
 }
 
-// Rules returns the rules in force.
-func (s *Server) Rules() Rules { return s.rules.Load().Rules }
-
-// Shunned returns the keys and the events that the rules in force never show. onDemand are
-// the keys that are shown if a search asks for spam. version changes with the rules. The
-// caller must not modify the sets.
-func (s *Server) Shunned() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
-	c := s.rules.Load()
-	return c.version, c.hidden, c.spam, c.blocked
+func parseIPRule(s string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return p.Masked(), nil
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a CIDR", s)
+	}
+	a = a.Unmap()
+	return netip.PrefixFrom(a, a.BitLen()), nil
 }
 
-// change modifies a copy of the rules, writes the file, and puts the copy in force. If
-// change returns an error, the rules are as before.
-func (s *Server) change(alter func(*Rules) error) error {
-	s.rulesMu.Lock()
-	defer s.rulesMu.Unlock()
-	b, err := json.Marshal(s.rules.Load().Rules)
-	if err != nil {
-		return err
-	}
-	var r Rules
-	if err := json.Unmarshal(b, &r); err != nil {
-		return err
-	}
-	if err := alter(&r); err != nil {
-		return err
-	}
-	if _, err := compile(r, s.cfg.Limits); err != nil {
-		return err
-	}
-	if s.cfg.RulesFile != "" {
-		if err := writeRules(s.cfg.RulesFile, r); err != nil {
-			return fmt.Errorf("write the rules: %w", err)
-		}
-	}
-	return s.apply(r)
+func (c *compiled) blocksIP(ip netip.Addr) bool {
+	return slices.ContainsFunc(c.ips, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
-// writeRules replaces the file atomically: a crash leaves the old file or the new one.
-func writeRules(path string, r Rules) error {
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
+// kinds returns the kinds of the policy as the rules change them.
+func (c *compiled) kinds(configured []int) []int {
+	if len(c.AllowedKinds)+len(c.BlockedKinds) == 0 {
+		return configured
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".rules-*")
-	if err != nil {
-		return err
+	list := slices.Clone(configured)
+	for _, k := range c.AllowedKinds {
+		if !slices.Contains(list, k) {
+			list = append(list, k)
+		}
 	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(append(b, '\n'))
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if closeErr := tmp.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
+	return slices.DeleteFunc(list, func(k int) bool { return slices.Contains(c.BlockedKinds, k) })
 }
 
-// watchRules loads the file of rules when an operator changes it. If the file cannot be
-// read, the rules stay as they are, and the error is logged once.
-func (s *Server) watchRules(ctx context.Context) error {
-	if s.cfg.RulesFile == "" {
-		return nil
+// refuse returns the reason why the rules do not take an event, or "". Events of this
+// program are never refused.
+func (c *compiled) refuse(evt *nostr.Event, road mostro.Road) string {
+	if road == mostro.RoadSelf {
+		return ""
 	}
-	stamp := func() (t time.Time) {
-		if fi, err := os.Stat(s.cfg.RulesFile); err == nil {
-			t = fi.ModTime()
-		}
-		return t
+	if _, ok := c.BlockedKeys[evt.PubKey]; ok {
+		return "blocked: this key is not served here"
 	}
-	seen := stamp()
-	tick := time.NewTicker(rulesEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		now := stamp()
-		if now.Equal(seen) {
-			continue
-		}
-		seen = now
-		if err := s.loadRules(); err != nil {
-			s.cfg.Log.Error("rules not loaded, the old rules stay in force", "err", err)
-		} else {
-			s.cfg.Log.Info("rules reloaded", "file", s.cfg.RulesFile)
+	if _, ok := c.BlockedEvents[evt.ID]; ok {
+		return "blocked: this event is not served here"
+	}
+	// Mail is not compared with the list, because its keys are made for one trade each.
+	if len(c.AllowedKeys) > 0 && !mostro.IsMail(evt.Kind) {
+		if _, ok := c.AllowedKeys[evt.PubKey]; !ok {
+			return "restricted: this key is not on the list of those who may publish here"
 		}
 	}
+	return ""
+}
+
+// quotas returns the quotas that apply to an event by its road. No quota applies to an
+// import of the operator or to an event of this program.
+func (c *compiled) quotas(road mostro.Road) eventlog.LiveQuotas {
+	if road == mostro.RoadSelf || road == mostro.RoadImport {
+		return eventlog.LiveQuotas{}
+	}
+	return eventlog.LiveQuotas{Key: max(c.limits.LiveAddressesPerKey, 0), Platform: max(c.limits.LiveAddressesPerPlatform, 0)}
+}
+
+// serves reports whether an event may be sent to a client. search is the search text of
+// the filter. If it contains include:spam, quarantined authors stay visible.
+func (c *compiled) serves(evt *nostr.Event, search string) bool {
+	if len(c.hidden)+len(c.spam)+len(c.blocked) == 0 {
+		return true
+	}
+	key := hex32.OrZero(evt.PubKey)
+	if _, ok := c.hidden[key]; ok {
+		return false
+	}
+	if _, ok := c.blocked[hex32.OrZero(evt.ID)]; ok {
+		return false
+	}
+	if _, ok := c.spam[key]; ok {
+		return slices.Contains(strings.Fields(search), "include:spam")
+	}
+	return true
 }

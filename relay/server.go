@@ -5,15 +5,15 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"runtime"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/gobwas/ws"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
+	"github.com/mostrodex/mostrodex/relay/negentropy"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -124,40 +124,35 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// Server is the relay as its clients see it. khatru is the frame: its Relay
-// carries the admission hooks, which every event passes by AddEvent. The
-// sockets, the answers and the live events are ours.
+// Server is the relay as its clients see it. khatru is the frame: its Relay carries the
+// admission hooks, which every event passes by AddEvent. The sockets, the answers and the
+// live events are ours.
+//
+// Server wires its parts and forwards calls to them. Each part owns its state; the
+// comments of the types say by which locks. The fields are set by New and do not change.
 type Server struct {
-	cfg      Config
-	khatru   *khatruRelay
-	dispatch *dispatcher
-	met      *metrics
-	info     atomic.Pointer[[]byte] // the NIP-11 document
-	negs     negSets
-	rates    rates
-	proofs   usedProofs
-	noURL    sync.Once // guards the warning that proofs are refused because no URL is set
-	exports  exports
-	// checking has one slot per core. More checks at the same time do not admit events
-	// faster, and take the cores from the readers of the log.
-	checking chan struct{}
-	rules    atomic.Pointer[compiled]
-	rulesMu  sync.Mutex // serializes changes of the rules and of the file
+	cfg        Config
+	met        *metrics
+	moderation moderation   // the rules in force
+	management management   // NIP-86, changes the rules
+	rates      rates        // charges events and requests
+	admit      *admitter    // decides about events
+	dispatch   *dispatcher  // sends live events
+	query      querier      // collects stored events
+	negs       negSets      // snapshots for NIP-77
+	conns      *connections // the open connections
+	queues     queues       // bytes that wait for clients
+	peers      peers        // addresses of clients
+	own        ownURL       // the relay's own address
+	proofs     proofs       // NIP-98
+	imports    importer     // admits files of events
+	importHTTP importHandler
+	exportHTTP exportHandler
 
 	stopping context.Context // ends when Run begins to close connections
 	stop     context.CancelFunc
 	ctx      context.Context // ends after the last connection
 	cancel   context.CancelFunc
-	gone     sync.WaitGroup // counts connections
-
-	queued atomic.Int64 // bytes that wait for the clients of all connections
-
-	mu      sync.Mutex
-	conns   map[*conn]struct{}
-	byIP    map[netip.Addr]int // opening by address
-	open    map[netip.Addr]openFilters
-	opening int // admitted upgrades, including connections
-	closed  bool
 }
 
 // New returns a server. The server answers requests at once. The caller must also call
@@ -167,16 +162,30 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("relay: a server needs a store")
 	}
 	cfg.setDefaults()
-	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer), conns: make(map[*conn]struct{}), byIP: make(map[netip.Addr]int), open: make(map[netip.Addr]openFilters), checking: make(chan struct{}, runtime.NumCPU())}
+	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.stopping, s.stop = context.WithCancel(s.ctx)
-	s.negs.now = time.Now
-	if err := s.loadRules(); err != nil {
+
+	s.moderation.cfg = &s.cfg
+	if err := s.moderation.load(); err != nil {
 		return nil, err
 	}
 	s.dispatch = newDispatcher(cfg.Store, cfg.Now, s.met)
-	s.dispatch.serves = func(evt *nostr.Event) bool { return s.rules.Load().serves(evt, "") }
-	s.khatru = s.newKhatru()
+	s.dispatch.serves = func(evt *nostr.Event) bool { return s.moderation.current().serves(evt, "") }
+	s.query = querier{cfg: &s.cfg, rules: &s.moderation}
+	s.negs.now = time.Now
+	s.rates = rates{rules: &s.moderation, now: cfg.Now}
+	s.admit = newAdmitter(&s.cfg, &s.moderation, &s.rates, s.dispatch, s.met)
+
+	s.queues = queues{perConn: cfg.MaxQueueBytes, total: cfg.MaxQueuedBytes, writeWait: cfg.WriteWait, met: s.met}
+	s.conns = newConnections(&s.cfg, s.met)
+	s.peers = peers{proxies: cfg.TrustedProxies, nobodyIsLocal: cfg.NobodyIsLocal}
+	s.own = ownURL{url: cfg.URL, log: cfg.Log}
+	s.proofs = proofs{admins: cfg.Admins, own: &s.own, now: cfg.Now}
+	s.management = management{rules: &s.moderation, proofs: &s.proofs, log: cfg.Log}
+	s.imports = importer{admit: s.admit, maxEventBytes: cfg.Policy.MaxEventBytes, now: cfg.Now, met: s.met}
+	s.importHTTP = importHandler{imp: &s.imports, peers: &s.peers, proofs: &s.proofs, stopping: s.stopping, wait: cfg.WriteWait}
+	s.exportHTTP = exportHandler{store: cfg.Store, peers: &s.peers, rates: &s.rates, log: cfg.Log}
 	return s, nil
 }
 
@@ -187,110 +196,14 @@ func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.dispatch.run(ctx) })
 	g.Go(func() error { return s.dispatch.runEphemeral(ctx) })
-	g.Go(func() error { return s.keep(ctx) })
-	g.Go(func() error { return s.watchRules(ctx) })
+	g.Go(func() error { return s.conns.keep(ctx) })
+	g.Go(func() error { return s.moderation.watch(ctx) })
 	err := g.Wait()
 
 	s.stop()
-	s.mu.Lock()
-	s.closed = true
-	open := make([]*conn, 0, len(s.conns))
-	for c := range s.conns {
-		open = append(open, c)
-	}
-	s.mu.Unlock()
-	for _, c := range open {
-		c.end(ws.StatusGoingAway, "the relay is shutting down", false)
-	}
-	s.gone.Wait()
+	s.conns.close("the relay is shutting down")
 	s.cancel()
 	return err
-}
-
-// keep sends pings to silent clients and closes connections that are gone. All connections
-// are checked every second, so pings are spread as the starts of the connections were.
-func (s *Server) keep(ctx context.Context) error {
-	tick := time.NewTicker(min(time.Second, s.cfg.PingEvery/4))
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		now := time.Now().UnixMilli()
-		s.mu.Lock()
-		for c := range s.conns {
-			silent := now - c.lastRead.Load()
-			switch {
-			case c.unsent() > 0:
-				// The write deadline decides here. A long answer on a slow line is not
-				// silence.
-			case silent > s.cfg.IdleAfter.Milliseconds():
-				s.met.unresponsive.Inc()
-				c.end(ws.StatusGoingAway, "no answer to pings", false)
-			case silent > s.cfg.PingEvery.Milliseconds() && now-c.lastPing > s.cfg.PingEvery.Milliseconds():
-				c.lastPing = now
-				c.ping()
-			}
-		}
-		s.mu.Unlock()
-	}
-}
-
-// admitConn counts a connection against the limits. admitConn returns the reason if a
-// limit is reached. releaseConn or removeConn must be called afterwards.
-func (s *Server) admitConn(ip netip.Addr, local bool) (refusal string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := rateKey(ip)
-	switch {
-	case s.closed || s.opening >= s.cfg.MaxConnections:
-		return "too many connections"
-	case !local && !ip.IsLoopback() && s.cfg.MaxConnsPerIP > 0 && s.byIP[key] >= s.cfg.MaxConnsPerIP:
-		return "too many connections from this address"
-	}
-	s.opening++
-	s.byIP[key]++
-	return ""
-}
-
-func (s *Server) releaseConn(ip netip.Addr) {
-	s.mu.Lock()
-	s.leave(ip)
-	s.mu.Unlock()
-}
-
-// leave removes a connection from the counts. mu is held.
-func (s *Server) leave(ip netip.Addr) {
-	s.opening--
-	key := rateKey(ip)
-	if s.byIP[key]--; s.byIP[key] <= 0 {
-		delete(s.byIP, key)
-	}
-}
-
-// addConn registers a connection. addConn returns false if the server has closed.
-func (s *Server) addConn(c *conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	s.gone.Add(1)
-	s.conns[c] = struct{}{}
-	s.met.connections.Set(float64(len(s.conns)))
-	s.met.connectionsTotal.Inc()
-	return true
-}
-
-func (s *Server) removeConn(c *conn) {
-	s.mu.Lock()
-	delete(s.conns, c)
-	s.leave(c.ip)
-	s.met.connections.Set(float64(len(s.conns)))
-	s.mu.Unlock()
-	s.gone.Done()
 }
 
 // ServeHTTP answers websockets, NIP-11 and NIP-86, on every path, and passes
@@ -300,11 +213,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case isUpgrade(r.Header):
 		s.upgrade(w, r)
 	case wantsInfo(r):
-		s.serveInfo(w, r)
+		serveInfo(w, r, *s.moderation.info.Load())
 	case hasToken(r.Header.Values("Upgrade"), "websocket"):
 		http.Error(w, "the Connection header does not ask for an upgrade", http.StatusBadRequest)
 	case isManagement(r):
-		s.serveManagement(w, r)
+		s.management.ServeHTTP(w, r)
 	default:
 		s.cfg.Fallback.ServeHTTP(w, r)
 	}
@@ -314,4 +227,83 @@ func newChallenge() string {
 	var b [16]byte
 	rand.Read(b[:])
 	return hex.EncodeToString(b[:])
+}
+
+// Rules returns the rules in force.
+func (s *Server) Rules() Rules { return s.moderation.current().Rules }
+
+// Shunned returns the keys and the events that the rules in force never show. onDemand are
+// the keys that are shown if a search asks for spam. version changes with the rules. The
+// caller must not modify the sets.
+func (s *Server) Shunned() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
+	return s.moderation.hidden()
+}
+
+// Check makes every check that does not depend on the order of events: policy, quota, id,
+// duplicates, signature. Check returns true if the event may go on to Submit. If Check
+// returns false, Outcome returns the answer.
+func (s *Server) Check(a *Admission) (more bool) { return s.admit.check(a) }
+
+// Submit passes an event that Check let through to khatru, whose hooks hand the event to
+// the store or to the open subscriptions.
+func (s *Server) Submit(a *Admission) { s.admit.submit(a) }
+
+// Outcome returns the outcome of an event, after the store has decided if the
+// event was submitted. ok and reason are the fields of the OK message.
+func (s *Server) Outcome(a *Admission) (out eventlog.Outcome, ok bool, reason string) {
+	return s.admit.outcome(a)
+}
+
+// Publish admits an event of this program. If Publish returns nil, the event is in the
+// log, or was in the log before and has been deleted or has expired. An error that wraps
+// ErrRefused is final; any other error may be retried.
+func (s *Server) Publish(ctx context.Context, evt *nostr.Event) error {
+	return s.admit.publish(ctx, evt)
+}
+
+// Federated returns the admission of an event that another relay sent. size is
+// the length of its JSON in bytes. Rates of addresses and keys are not applied.
+func (s *Server) Federated(ctx context.Context, evt *nostr.Event, size int, source mostro.Source) *Admission {
+	return &Admission{Context: ctx, evt: evt, size: size, local: true, source: source}
+}
+
+// Now returns the server's clock.
+func (s *Server) Now() time.Time { return s.cfg.Now() }
+
+// URL returns the public address of the relay, or "".
+func (s *Server) URL() string { return s.cfg.URL }
+
+// Kinds returns the kinds that are admitted by configuration.
+func (s *Server) Kinds() []int { return s.cfg.Policy.Kinds }
+
+// Snapshot returns the live events that match a filter as a set for
+// reconciliation. The caller calls release when it is done with the set.
+func (s *Server) Snapshot(ctx context.Context, f nostr.Filter) (set *negentropy.Set, release func(), err error) {
+	return s.negs.take(ctx, s.cfg.Store, f)
+}
+
+// Import reads NDJSON events from r. The rules for an event are the rules for a client's
+// event, except for quotas and freshness. Expired events are archived. If fn is not nil,
+// Import calls fn once per line, in order, after the event is durable. If fn returns an
+// error, the import ends with that error. A rejected line does not end the import.
+//
+// Lines are checked on all cores and appended in the order of the file.
+func (s *Server) Import(ctx context.Context, r io.Reader, opts ImportOptions, fn func(ImportResult) error) (ImportSummary, error) {
+	return s.imports.run(ctx, r, opts, fn)
+}
+
+// ServeImport answers POST /api/v1/import: NDJSON events in, one JSON result per
+// line out, and a summary as the last line: {"summary":{...}}, with "error"
+// beside it when the import broke off. A page of another origin may read the
+// answer: what it sends with Origin counts only with an admin's proof.
+func (s *Server) ServeImport(w http.ResponseWriter, r *http.Request) { s.importHTTP.ServeHTTP(w, r) }
+
+// ServeExport answers GET /api/v1/export/events, without the events of banned and
+// quarantined keys. One address may run one export at a time.
+func (s *Server) ServeExport(w http.ResponseWriter, r *http.Request) { s.exportHTTP.ServeHTTP(w, r) }
+
+// ServeKinds answers GET /api/v1/kinds: the kinds of the live events, ascending. Events
+// of quarantined keys count too.
+func (s *Server) ServeKinds(w http.ResponseWriter, r *http.Request) {
+	serveKinds(s.cfg.Store, w, r)
 }

@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,30 +15,22 @@ import (
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
+	"github.com/mostrodex/mostrodex/relay/relaytest"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 )
 
-// testRelay is a whole relay on a loopback port with a real store. Its clients use
-// coder/websocket, so that an independent library reads our frames.
+// testRelay is a relaytest.Rig with the server inside.
 type testRelay struct {
-	tb    testing.TB
-	srv   *Server
-	store *eventlog.Store
-	http  *httptest.Server
-	stop  func() // ends Run and waits for Run to return; may be called early
-	shut  func() // checks and closes the store; may be called early
-	reg   *prometheus.Registry
+	*relaytest.Rig
+	srv *Server
+	reg *prometheus.Registry
 }
 
 func startRelay(tb testing.TB, change func(*Config)) *testRelay {
 	tb.Helper()
-	st, err := eventlog.Open(eventlog.Config{Dir: tb.TempDir()})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return startRelayOn(tb, st, change)
+	return startRelayOn(tb, relaytest.TempStore(tb), change)
 }
 
 func startRelayOn(tb testing.TB, st *eventlog.Store, change func(*Config)) *testRelay {
@@ -61,54 +51,12 @@ func startRelayOn(tb testing.TB, st *eventlog.Store, change func(*Config)) *test
 	if srv, err = New(cfg); err != nil {
 		tb.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ran := make(chan error, 1)
-	go func() { ran <- srv.Run(ctx) }()
-	hs := httptest.NewServer(srv)
-	r := &testRelay{tb: tb, srv: srv, store: st, http: hs, reg: reg}
-	r.stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ran; err != nil {
-			tb.Errorf("Run: %v", err)
-		}
-		hs.Close()
-	})
-	r.shut = sync.OnceFunc(func() {
-		// An import that ended early may have left events in the queue.
-		if err := st.Settle(context.Background()); err != nil {
-			tb.Errorf("settle the store: %v", err)
-		}
-		checkStore(tb, st)
-		st.Close()
-	})
-	tb.Cleanup(func() {
-		r.stop()
-		r.shut()
-	})
-	return r
-}
-
-func (r *testRelay) url() string { return "ws" + strings.TrimPrefix(r.http.URL, "http") }
-
-func (r *testRelay) dial() *testkit.Client {
-	r.tb.Helper()
-	return r.dialAs(nil)
-}
-
-// dialFrom connects as a client of another address, behind a trusted proxy.
-func (r *testRelay) dialFrom(ip string) *testkit.Client {
-	r.tb.Helper()
-	return r.dialAs(http.Header{"X-Forwarded-For": {ip}})
-}
-
-func (r *testRelay) dialAs(headers http.Header) *testkit.Client {
-	r.tb.Helper()
-	return testkit.Dial(r.tb, r.url(), headers)
+	return &testRelay{Rig: relaytest.Start(tb, st, srv), srv: srv, reg: reg}
 }
 
 func TestPublishQueryCountClose(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	at := testkit.Now()
 	older, newer := testkit.Order(t, "a", at-10, "pending"), testkit.Order(t, "b", at, "pending")
 	c.MustPublish(older)
@@ -135,14 +83,14 @@ func TestPublishQueryCountClose(t *testing.T) {
 
 func TestOKNamesWhatBecameOfAnEvent(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	at := testkit.Now()
 	live := testkit.Order(t, "a", at, "pending")
 	c.MustPublish(live)
 	if ok, reason := c.Publish(live); !ok || !strings.HasPrefix(reason, "duplicate:") {
 		t.Errorf("again: %v %q", ok, reason)
 	}
-	watcher := r.dial()
+	watcher := r.Dial()
 	watcher.Req("w", testkit.Object{"kinds": []int{38383}, "limit": 0})
 	// khatru would answer OK to an older version and broadcast it.
 	if ok, reason := c.Publish(testkit.Order(t, "a", at-5, "pending")); !ok || !strings.HasPrefix(reason, "duplicate: a newer") {
@@ -160,7 +108,7 @@ func TestOKNamesWhatBecameOfAnEvent(t *testing.T) {
 
 func TestDeletionsStick(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	at := testkit.Now()
 	byID := testkit.Signed(t, mostro.KindDevFee, at-20)
 	byAddress := testkit.Order(t, "x", at-20, "pending")
@@ -170,7 +118,7 @@ func TestDeletionsStick(t *testing.T) {
 	if got := c.Req("q", testkit.Object{"kinds": []int{38383, mostro.KindDevFee}}); len(got) != 0 {
 		t.Errorf("still served: %v", got)
 	}
-	other := r.dial()
+	other := r.Dial()
 	other.MustRefuse(byID, "blocked:")
 	other.MustRefuse(byAddress, "blocked:")
 	newer := testkit.Order(t, "x", at, "pending")
@@ -185,9 +133,9 @@ func TestDeletionsStick(t *testing.T) {
 
 func TestExpiryToTheSecond(t *testing.T) {
 	clock := testkit.NewClock()
-	st := openStore(t, t.TempDir(), clock)
+	st := relaytest.OpenStore(t, t.TempDir(), clock.Now)
 	r := startRelayOn(t, st, func(c *Config) { c.Now = clock.Now })
-	c := r.dial()
+	c := r.Dial()
 	at := clock.Now().Unix()
 	tag := func(in int64) nostr.Tag { return nostr.Tag{"expiration", fmt.Sprint(at + in)} }
 	c.MustRefuse(testkit.Signed(t, mostro.KindOrder, at-10, nostr.Tag{"d", "a"}, tag(0)), "invalid: expired")
@@ -214,7 +162,7 @@ func TestGoodbye(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := startRelayOn(t, st, nil)
-	c := r.dial()
+	c := r.Dial()
 	c.Req("s", testkit.Object{"kinds": []int{38383}})
 	at := testkit.Now()
 	const n = 20
@@ -233,11 +181,11 @@ func TestGoodbye(t *testing.T) {
 			}
 		}
 	}()
-	r.stop()
+	r.Stop()
 	if err := <-closed; websocket.CloseStatus(err) != websocket.StatusGoingAway {
 		t.Errorf("closed with %v", err)
 	}
-	resp, err := http.Get(r.http.URL)
+	resp, err := http.Get(r.HTTP.URL)
 	if err == nil {
 		resp.Body.Close()
 		t.Error("still listening")
@@ -245,14 +193,14 @@ func TestGoodbye(t *testing.T) {
 	if got := r.srv.dispatch.open(); got != 0 {
 		t.Errorf("%d subscriptions left", got)
 	}
-	r.shut()
+	r.Shut()
 	http.DefaultClient.CloseIdleConnections()
 	goleak.VerifyNone(t, ignore)
 }
 
 func TestPublishInProcess(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.Policy.MinPow = 10 })
-	c := r.dial()
+	c := r.Dial()
 	c.Req("s", testkit.Object{"kinds": []int{38383, 20001}, "limit": 0})
 	evt := testkit.Order(t, "a", testkit.Now(), "pending")
 	for range 2 { // the second CLOSE of the same id is no error
@@ -268,7 +216,7 @@ func TestPublishInProcess(t *testing.T) {
 	c.Expect("EVENT", "s")
 	c.Quiet()
 	var roads []string
-	if err := r.store.Read(context.Background(), 0, func(e mostro.Entry) error {
+	if err := r.Store.Read(context.Background(), 0, func(e mostro.Entry) error {
 		roads = append(roads, e.Source.String())
 		return nil
 	}); err != nil {
@@ -286,7 +234,7 @@ func TestPublishInProcess(t *testing.T) {
 
 func TestEphemeralEventsAreDeliveredAndNeverLogged(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	c.Req("s", testkit.Object{"kinds": []int{20001}})
 	evt := testkit.Signed(t, 20001, testkit.Now())
 	c.Send("EVENT", evt)
@@ -298,8 +246,8 @@ func TestEphemeralEventsAreDeliveredAndNeverLogged(t *testing.T) {
 	if !slices.Equal(verbs, []string{"EVENT", "OK"}) {
 		t.Errorf("got %v", verbs)
 	}
-	if got := c.Req("again", testkit.Object{"ids": []string{evt.ID}}); len(got) != 0 || r.store.Head() != 0 {
-		t.Errorf("served %v, head %d", got, r.store.Head())
+	if got := c.Req("again", testkit.Object{"ids": []string{evt.ID}}); len(got) != 0 || r.Store.Head() != 0 {
+		t.Errorf("served %v, head %d", got, r.Store.Head())
 	}
 	forged := *evt
 	forged.Sig = strings.Repeat("0", 128)
@@ -310,7 +258,7 @@ func TestEphemeralEventsAreDeliveredAndNeverLogged(t *testing.T) {
 }
 
 func TestFullEphemeralLaneRefuses(t *testing.T) {
-	st := openStore(t, t.TempDir(), testkit.NewClock())
+	st := relaytest.OpenStore(t, t.TempDir(), testkit.NewClock().Now)
 	srv, err := New(Config{Store: st}) // Run is not called, so the queue of ephemeral events is never emptied
 	if err != nil {
 		t.Fatal(err)
@@ -367,7 +315,7 @@ func (f failingPending) Wait(ctx context.Context) (uint64, eventlog.Outcome, err
 func TestStoreErrorsAreToldWithoutDetail(t *testing.T) {
 	var fs *failingStore
 	r := startRelay(t, func(c *Config) { fs = &failingStore{Store: c.Store.(*eventlog.Store)}; c.Store = fs })
-	c := r.dial()
+	c := r.Dial()
 	at := testkit.Now()
 	c.MustPublish(testkit.Order(t, "a", at, "pending"))
 	fs.query.Store(true)
@@ -397,7 +345,7 @@ func TestPanicsCostTheirCauseAlone(t *testing.T) {
 		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 		c.Quota = func(netip.Addr, *nostr.Event) string { panic("quota") }
 	})
-	c, other := r.dial(), r.dial()
+	c, other := r.Dial(), r.Dial()
 	at := testkit.Now()
 	other.MustPublish(testkit.Order(t, "a", at, "pending"))
 	fs.panics.Store(true)
@@ -418,26 +366,16 @@ func TestPanicsCostTheirCauseAlone(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	other.MustPublish(testkit.Order(t, "b", at, "pending"))
-	if n := gauge(t, r.reg, "mostrodex_relay_panics_total"); n != 4 {
+	if n := relaytest.Gauge(t, r.reg, "mostrodex_relay_panics_total"); n != 4 {
 		t.Errorf("%v panics counted", n)
 	}
 }
 
-func gauge(tb testing.TB, reg prometheus.Gatherer, name string) float64 {
+func appendTo(tb testing.TB, st *eventlog.Store, evt *nostr.Event, at time.Time) eventlog.Outcome {
 	tb.Helper()
-	families, err := reg.Gather()
+	_, out, err := st.Append(context.Background(), eventlog.Arrival{Event: evt, ReceivedAt: at, Source: mostro.Source{Road: mostro.RoadClient}})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for _, f := range families {
-		if f.GetName() == name {
-			sum := 0.0
-			for _, m := range f.Metric {
-				sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
-			}
-			return sum
-		}
-	}
-	tb.Fatalf("no metric %s", name)
-	return 0
+	return out
 }

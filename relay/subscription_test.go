@@ -15,6 +15,7 @@ import (
 	"github.com/mostrodex/mostrodex/internal/clip"
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/relaytest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -22,7 +23,7 @@ import (
 // lost.
 func TestFramesOfOneSocketTakeEffectInOrder(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	at := testkit.Now()
 	const rounds = 300
 	events := make([]*nostr.Event, rounds)
@@ -50,7 +51,7 @@ func TestFramesOfOneSocketTakeEffectInOrder(t *testing.T) {
 
 func TestReplyToLimitZeroIsNeverLost(t *testing.T) {
 	r := startRelay(t, nil)
-	wallet, daemon := r.dial(), r.dial()
+	wallet, daemon := r.Dial(), r.Dial()
 	at := testkit.Now()
 	daemon.Req("inbox", testkit.Object{"kinds": []int{14}, "limit": 0, "#p": []string{strings.Repeat("a", 64)}})
 	const rounds = 200
@@ -103,7 +104,7 @@ func TestExactlyOnceAroundRegistration(t *testing.T) {
 	var published atomic.Int64
 	var wg sync.WaitGroup
 	for w := range events {
-		c := r.dial()
+		c := r.Dial()
 		wg.Go(func() {
 			for _, evt := range events[w] {
 				c.Send("EVENT", evt)
@@ -118,7 +119,7 @@ func TestExactlyOnceAroundRegistration(t *testing.T) {
 	}
 	seen := make([]map[string]int, readers)
 	for i := range readers {
-		c := r.dial()
+		c := r.Dial()
 		seen[i] = make(map[string]int)
 		wg.Go(func() {
 			for published.Load() < int64(i*writers*each/readers) {
@@ -162,12 +163,12 @@ func TestExactlyOnceAroundRegistration(t *testing.T) {
 func TestRequestByIDs(t *testing.T) {
 	r := startRelay(t, nil)
 	at := testkit.Now()
-	pub := r.dial()
+	pub := r.Dial()
 	held, gone, later := testkit.Order(t, "a", at, "pending"), testkit.Order(t, "b", at, "pending"), testkit.Order(t, "c", at, "pending")
 	pub.MustPublish(held)
 	pub.MustPublish(gone)
 	pub.MustPublish(testkit.Signed(t, mostro.KindDeletion, at, nostr.Tag{"e", gone.ID}))
-	c := r.dial()
+	c := r.Dial()
 	if got := c.Req("held", testkit.Object{"ids": []string{held.ID}}); len(got) != 1 || got[0] != held.ID {
 		t.Fatalf("got %v", got)
 	}
@@ -196,13 +197,13 @@ func TestRequestByIDs(t *testing.T) {
 
 func TestSubscriptionIDReplaces(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	at := testkit.Now()
 	for range 3 {
 		c.Req("same", testkit.Object{"kinds": []int{38383}})
 	}
 	c.Req("same", testkit.Object{"kinds": []int{38383, 8383}, "limit": 0}, testkit.Object{"kinds": []int{38383}, "#s": []string{"pending"}, "limit": 0})
-	pub := r.dial()
+	pub := r.Dial()
 	evt := testkit.Order(t, "a", at, "pending")
 	pub.MustPublish(evt)
 	if got := c.Expect("EVENT", "same"); testkit.EventID(t, got[2]) != evt.ID {
@@ -252,7 +253,7 @@ func (d *dispatcher) indexed() int {
 
 func TestLimits(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.DefaultLimit, c.MaxLimit = 3, 6 })
-	c := r.dial()
+	c := r.Dial()
 	at := testkit.Now()
 	p := strings.Repeat("c", 64)
 	for i := range 8 {
@@ -281,7 +282,7 @@ func TestLimits(t *testing.T) {
 
 func TestOneRequestIsNotAnsweredWithoutEnd(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.MaxLimit = 2 })
-	c := r.dial()
+	c := r.Dial()
 	at := testkit.Now()
 	var filters []any
 	for i := range 12 {
@@ -296,7 +297,7 @@ func TestOneRequestIsNotAnsweredWithoutEnd(t *testing.T) {
 
 func TestOpenFiltersAreBounded(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	padding := strings.Repeat(" ", 400<<10)
 	open := func(sub string) string {
 		c.SendText(`["REQ","` + sub + `",{"kinds":[14],` + padding + `"limit":0}]`)
@@ -325,7 +326,7 @@ func TestOpenFiltersAreBounded(t *testing.T) {
 // event once.
 func TestFiltersOfOneRequestAreMerged(t *testing.T) {
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	at := testkit.Now()
 	var all []*nostr.Event
 	for i := range 20 {
@@ -355,12 +356,12 @@ func TestStalledSubscriberHurtsNobody(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.MaxQueueBytes = 1 << 20 })
 	stalled := dialRaw(t, r, "")
 	stalled.text(`["REQ","s",{"kinds":[8383],"limit":0}]`)
-	watcher, pub := r.dial(), r.dial()
+	watcher, pub := r.Dial(), r.Dial()
 	watcher.Req("w", testkit.Object{"kinds": []int{8383}, "limit": 0})
 	testkit.Eventually(t, "both subscribed", func() bool { return r.srv.dispatch.open() == 2 })
 	at, content := testkit.Now(), strings.Repeat("x", 60<<10)
 	var worst time.Duration
-	for i := 0; gauge(t, r.reg, "mostrodex_relay_connections_dropped_slow_total") == 0; i++ {
+	for i := 0; relaytest.Gauge(t, r.reg, "mostrodex_relay_connections_dropped_slow_total") == 0; i++ {
 		if i == 500 {
 			t.Fatal("the client is still connected after 30 MB")
 		}
@@ -378,14 +379,14 @@ func TestStalledSubscriberHurtsNobody(t *testing.T) {
 	if worst > 2*time.Second {
 		t.Errorf("a publisher waited %v", worst)
 	}
-	testkit.Eventually(t, "the connection is gone", func() bool { return gauge(t, r.reg, "mostrodex_relay_connections") == 2 })
+	testkit.Eventually(t, "the connection is gone", func() bool { return relaytest.Gauge(t, r.reg, "mostrodex_relay_connections") == 2 })
 }
 
 // A client that requests much and reads nothing is disconnected by the write deadline. Its
 // memory is bounded meanwhile.
 func TestReaderOfNothingIsLetGo(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.WriteWait = 200 * time.Millisecond })
-	pub := r.dial()
+	pub := r.Dial()
 	content := strings.Repeat("x", 100<<10)
 	for i := range 60 {
 		pub.MustPublish(testkit.SignedBy(t, testkit.Secret, mostro.KindDevFee, testkit.Now(), fmt.Sprint(i)+content))
@@ -395,14 +396,14 @@ func TestReaderOfNothingIsLetGo(t *testing.T) {
 		raw.text(fmt.Sprintf(`["REQ","s%d",{"kinds":[8383]}]`, i))
 	}
 	testkit.Eventually(t, "an answer waits", func() bool {
-		r.srv.mu.Lock()
-		defer r.srv.mu.Unlock()
-		for c := range r.srv.conns {
-			if n := c.unsent(); n > replyBytes+2*len(content) {
+		r.srv.conns.mu.Lock()
+		defer r.srv.conns.mu.Unlock()
+		for c := range r.srv.conns.all {
+			if n := c.w.unsent(); n > replyBytes+2*len(content) {
 				t.Errorf("%d bytes are queued for the client", n)
 			}
 		}
-		return len(r.srv.conns) == 1
+		return len(r.srv.conns.all) == 1
 	})
 	pub.Quiet()
 }
@@ -410,7 +411,7 @@ func TestReaderOfNothingIsLetGo(t *testing.T) {
 // OKs are sent in the order of their events, for every kind of outcome.
 func TestAnswersComeInTheOrderOfTheirEvents(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.MaxInFlight = 8 })
-	c := r.dial()
+	c := r.Dial()
 	at := testkit.Now()
 	var sent []*nostr.Event
 	var want []string
@@ -466,11 +467,11 @@ func TestRealEventsAndRealFilters(t *testing.T) {
 			t.Errorf("%d real events refused: %s", n, reason)
 		}
 	}
-	if r.store.Head() < 20 {
-		t.Fatalf("only %d events were taken: %v", r.store.Head(), refused)
+	if r.Store.Head() < 20 {
+		t.Fatalf("only %d events were taken: %v", r.Store.Head(), refused)
 	}
 	var newest *nostr.Event
-	if err := r.store.Read(t.Context(), 0, func(e mostro.Entry) error {
+	if err := r.Store.Read(t.Context(), 0, func(e mostro.Entry) error {
 		if !e.Archived && e.Event.Kind == mostro.KindOrder && (newest == nil || e.Event.CreatedAt > newest.CreatedAt) {
 			newest = e.Event
 		}
@@ -481,7 +482,7 @@ func TestRealEventsAndRealFilters(t *testing.T) {
 	if newest == nil {
 		t.Skip("every captured order has expired")
 	}
-	c := r.dial()
+	c := r.Dial()
 	node, at, d := newest.PubKey, int64(newest.CreatedAt), newest.Tags.GetD()
 	for name, filter := range map[string]testkit.Object{
 		"mobile's book":        {"kinds": []int{38383, 38385}, "authors": []string{node}, "since": at - 48*3600},

@@ -33,15 +33,14 @@ func TestFlushLeavesTheRestToTheWriter(t *testing.T) {
 	defer nc.Close()
 	tcp := nc.(*net.TCPConn)
 	tcp.SetWriteBuffer(8 << 10) // a small buffer, so that few frames fit
-	c := &conn{srv: r.srv, nc: nc, wake: make(chan struct{}, 1), writeDone: make(chan struct{})}
-	c.room.L = &c.mu
-	if c.raw, err = tcp.SyscallConn(); err != nil {
-		t.Fatal(err)
+	var c writer
+	if c.start(&r.srv.queues, nc); c.raw == nil {
+		t.Fatal("the connection has no raw connection")
 	}
 	go c.write()
 
 	const senders, frames = 3, 2000
-	sub := &subscription{conn: c, prefix: eventPrefix("s")}
+	sub := &subscription{w: &c, prefix: eventPrefix("s")}
 	pad := strings.Repeat("x", 500)
 	var wait sync.WaitGroup
 	wait.Go(func() { // the dispatcher
@@ -85,5 +84,5 @@ func TestFlushLeavesTheRestToTheWriter(t *testing.T) {
 		t.Errorf("%d bytes are left", n)
 	}
 	c.end(1000, "", false)
-	<-c.writeDone
+	<-c.done
 }

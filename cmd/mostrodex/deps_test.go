@@ -55,6 +55,9 @@ func goList(t *testing.T, args ...string) []listed {
 // nounLayers are the packages of mostro. Each imports only packages before it.
 var nounLayers = []string{"mostro", "mostro/message", "mostro/envelope", "mostro/attestation", "mostro/receipt"}
 
+// testPackages are imported by tests and by each other only.
+var testPackages = []string{"internal/testkit", "internal/reference", "reputation/score/scoretest", "relay/relaytest"}
+
 // TestImportRules checks the code against the picture in docs/architecture.md:
 //
 //	cmd/mostrodex -> relay indexer reputation escrow -> mostro -> go-nostr, stdlib
@@ -77,7 +80,7 @@ func TestImportRules(t *testing.T) {
 			if inner, ok := strings.CutPrefix(imp, module+"/"); ok {
 				other, _, _ := strings.Cut(inner, "/")
 				switch {
-				case inner == "internal/testkit" || inner == "internal/reference" || inner == "reputation/score/scoretest":
+				case slices.Contains(testPackages, inner) && !slices.Contains(testPackages, path):
 					t.Errorf("%s imports %s, which is for tests", path, inner)
 				case slices.Contains(nounLayers, path) && other == "mostro" && slices.Index(nounLayers, inner) >= slices.Index(nounLayers, path),
 					slices.Contains(nounLayers, path) && other == "mostro" && !slices.Contains(nounLayers, inner):

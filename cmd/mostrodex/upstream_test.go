@@ -2,14 +2,14 @@ package main
 
 import (
 	"encoding/json"
-	"github.com/mostrodex/mostrodex/relay"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/mostrodex/mostrodex/relay"
 
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -84,16 +84,10 @@ func TestOneProgramFollowsAnother(t *testing.T) {
 	if err := relay.Publish(t.Context(), evt); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		if _, err := second.store.Find(t.Context(), evt.ID); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the event did not arrive")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	eventually(t, "the event arrives", func() bool {
+		_, err := second.store.Find(t.Context(), evt.ID)
+		return err == nil
+	})
 	res, err := http.Get("http://" + second.Addr() + "/api/v1/relays")
 	if err != nil {
 		t.Fatal(err)

@@ -427,23 +427,6 @@ func (d *discovery) grow() (grew bool) {
 	return grew
 }
 
-// drop stops following a relay that was found in events.
-func (us *Upstreams) drop(u *upstream) {
-	us.mu.Lock()
-	delete(us.relays, u.url)
-	us.mu.Unlock()
-	close(u.gone)
-}
-
-// self returns this relay's own public URL, which is not followed.
-func (us *Upstreams) self() string {
-	u, err := normalRelayURL(us.cfg.Server.URL())
-	if err != nil {
-		return ""
-	}
-	return u
-}
-
 // Knows reports whether a key belongs to a Mostro that discovery knows. If us is nil,
 // Knows returns false.
 func (us *Upstreams) Knows(key string) bool {

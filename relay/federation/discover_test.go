@@ -107,7 +107,7 @@ func TestFakesDoNotDisplaceMostros(t *testing.T) {
 				t.Skip("skipped with -short: the case with late scores reads the same events")
 			}
 			r := startRelay(t, nil)
-			us, err := NewUpstreams(UpstreamsConfig{Server: r.srv, Store: r.store, Discover: 8, Follow: []Upstream{{URL: configured}}})
+			us, err := NewUpstreams(UpstreamsConfig{Server: r.srv, Store: r.Store, Discover: 8, Follow: []Upstream{{URL: configured}}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -136,13 +136,13 @@ func TestFakesDoNotDisplaceMostros(t *testing.T) {
 					t.Error(err)
 				}
 			}()
-			appendAll(t, r.store, c.first)
+			appendAll(t, r.Store, c.first)
 			keys := fakes
 			if len(c.first) == len(honestEvents) {
 				keys = honest
 			}
 			testkit.Eventually(t, "the first are known", func() bool { return len(us.disc.instances()) >= len(keys) })
-			appendAll(t, r.store, c.then)
+			appendAll(t, r.Store, c.then)
 			if c.late {
 				testkit.Eventually(t, "all places are taken", func() bool { return len(us.disc.instances()) == maxInstances })
 				close(scored)
@@ -195,14 +195,14 @@ func TestStandings(t *testing.T) {
 // key with orders. A known key is not replaced by a key with a few more orders.
 func TestStrangersAreRankedByTheirOrders(t *testing.T) {
 	r := startRelay(t, nil)
-	us, err := NewUpstreams(UpstreamsConfig{Server: r.srv, Store: r.store, Discover: 2})
+	us, err := NewUpstreams(UpstreamsConfig{Server: r.srv, Store: r.Store, Discover: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := us.disc
 	none := func(int) []string { return nil }
 	few, idle := keysFrom(1, 1), keysFrom(2, maxInstances-1)
-	appendAll(t, r.store, slices.Concat(marketOf(few, 2, none), marketOf(idle, 0, none)))
+	appendAll(t, r.Store, slices.Concat(marketOf(few, 2, none), marketOf(idle, 0, none)))
 	choose := func() {
 		t.Helper()
 		if err := d.choose(t.Context()); err != nil {
@@ -214,12 +214,12 @@ func TestStrangersAreRankedByTheirOrders(t *testing.T) {
 	}
 	choose()
 	rivals := keysFrom(1_000_000, maxInstances)
-	appendAll(t, r.store, marketOf(rivals, 3, func(i int) []string { return []string{"ws://rivals.invalid"} }))
+	appendAll(t, r.Store, marketOf(rivals, 3, func(i int) []string { return []string{"ws://rivals.invalid"} }))
 	choose()
 	if !us.Knows(few[0]) || us.Knows(idle[0]) || !slices.Equal(followedOf(us), []string{"ws://rivals.invalid"}) {
 		t.Errorf("known: few %v, idle %v; %v are followed", us.Knows(few[0]), us.Knows(idle[0]), followedOf(us))
 	}
-	if appendAll(t, r.store, marketOf(keysFrom(2_000_000, 1), 7, none)); d.known[keysFrom(2_000_000, 1)[0]] != nil {
+	if appendAll(t, r.Store, marketOf(keysFrom(2_000_000, 1), 7, none)); d.known[keysFrom(2_000_000, 1)[0]] != nil {
 		t.Error("known before the choice")
 	}
 	choose()
@@ -233,13 +233,13 @@ func TestStrangersAreRankedByTheirOrders(t *testing.T) {
 func TestNoKeyFillsAllPlaces(t *testing.T) {
 	r := startRelay(t, nil)
 	keys := keysFrom(1, 2)
-	us, err := NewUpstreams(UpstreamsConfig{Server: r.srv, Store: r.store, Discover: 8, Trust: func(key string) Trust {
+	us, err := NewUpstreams(UpstreamsConfig{Server: r.srv, Store: r.Store, Discover: 8, Trust: func(key string) Trust {
 		return Trust{Score: map[string]int{keys[0]: 90, keys[1]: 10}[key]}
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	appendAll(t, r.store, marketOf(keys, 1, func(i int) (urls []string) {
+	appendAll(t, r.Store, marketOf(keys, 1, func(i int) (urls []string) {
 		if i == 1 {
 			return []string{"ws://other.invalid"}
 		}

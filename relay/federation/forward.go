@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/clip"
+	"github.com/mostrodex/mostrodex/relay"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 )
 
@@ -17,25 +18,35 @@ const (
 	forwardTries = 8
 )
 
+// forwarder sends the queued events of this program to one relay. One goroutine uses it.
+type forwarder struct {
+	srv    *relay.Server
+	store  *eventlog.Store
+	url    string
+	health *health
+	link   *link
+}
+
 // sendQueue sends the queued events to this relay, in order, until the link ends.
-func (u *upstream) sendQueue(l *link) error {
+func (f *forwarder) sendQueue() error {
+	l := f.link
 	for {
-		head := u.store.Head()
-		pos, err := u.store.ForwardCursor(u.url)
+		head := f.store.Head()
+		pos, err := f.store.ForwardCursor(f.url)
 		if err != nil {
 			return err
 		}
-		seqs, err := u.store.ForwardQueue(pos, 100)
+		seqs, err := f.store.ForwardQueue(pos, 100)
 		if err != nil {
 			return err
 		}
 		for _, seq := range seqs {
-			outcome, reason, err := u.forwardOne(l, seq)
+			outcome, reason, err := f.send(seq)
 			if err != nil {
 				return err
 			}
-			u.health.forwardOutcome(outcome, reason)
-			err = u.store.RecordForward(l.ctx, seq, eventlog.ForwardOutcome{Relay: u.url, Outcome: outcome, Reason: reason, At: u.srv.Now().UTC()})
+			f.health.forwardOutcome(outcome, reason)
+			err = f.store.RecordForward(l.ctx, seq, eventlog.ForwardOutcome{Relay: f.url, Outcome: outcome, Reason: reason, At: f.srv.Now().UTC()})
 			if err != nil {
 				return endOr(l.ctx, err)
 			}
@@ -43,7 +54,7 @@ func (u *upstream) sendQueue(l *link) error {
 		if len(seqs) == 100 {
 			continue
 		}
-		if err := u.store.Wait(l.ctx, head); err != nil {
+		if err := f.store.Wait(l.ctx, head); err != nil {
 			if l.ctx.Err() != nil {
 				return context.Cause(l.ctx)
 			}
@@ -52,12 +63,13 @@ func (u *upstream) sendQueue(l *link) error {
 	}
 }
 
-// forwardOne sends one event, and sends it again if the relay asks for a later attempt.
-func (u *upstream) forwardOne(l *link, seq uint64) (outcome, reason string, err error) {
+// send sends one event, and sends it again if the relay asks for a later attempt.
+func (f *forwarder) send(seq uint64) (outcome, reason string, err error) {
+	l := f.link
 	authed := false
 	wait := time.Second
 	for tries := 1; ; tries++ {
-		body, why, err := u.store.ForwardBody(seq, u.srv.Now())
+		body, why, err := f.store.ForwardBody(seq, f.srv.Now())
 		if err != nil || why != "" {
 			return why, "", err
 		}
@@ -88,10 +100,10 @@ func (u *upstream) forwardOne(l *link, seq uint64) (outcome, reason string, err 
 	}
 }
 
-// sweepForwards removes old rows from the queue.
-func (us *Upstreams) sweepForwards(ctx context.Context) error {
+// sweepForwards removes old rows from the queue until ctx ends.
+func sweepForwards(ctx context.Context, st *eventlog.Store, now func() time.Time) error {
 	for {
-		if err := us.sweepOnce(ctx); err != nil {
+		if err := st.SweepForwards(ctx, now().Add(-forwardKept)); err != nil {
 			return endOr(ctx, err)
 		}
 		if pause(ctx, time.Hour) != nil {
@@ -100,21 +112,17 @@ func (us *Upstreams) sweepForwards(ctx context.Context) error {
 	}
 }
 
-func (us *Upstreams) sweepOnce(ctx context.Context) error {
-	return us.cfg.Store.SweepForwards(ctx, us.cfg.Server.Now().Add(-forwardKept))
-}
-
 // longestQueue returns the length of the longest queue of own events.
-func (us *Upstreams) longestQueue() (n int) {
-	for _, u := range us.list() {
+func longestQueue(st *eventlog.Store, relays []*upstream) (n int) {
+	for _, u := range relays {
 		if !u.forward {
 			continue
 		}
-		pos, err := us.cfg.Store.ForwardCursor(u.url)
+		pos, err := st.ForwardCursor(u.url)
 		if err != nil {
 			continue // ignored, because a broken store is reported elsewhere
 		}
-		seqs, err := us.cfg.Store.ForwardQueue(pos, 100_000)
+		seqs, err := st.ForwardQueue(pos, 100_000)
 		if err == nil {
 			n = max(n, len(seqs))
 		}

@@ -13,7 +13,7 @@ import (
 
 func outcomes(tb testing.TB, r *testRelay, id string) map[string]string {
 	tb.Helper()
-	list, err := r.store.Forwarded(context.Background(), id)
+	list, err := r.Store.Forwarded(context.Background(), id)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -53,14 +53,14 @@ func TestOwnEventsAreForwardedOnceAndInOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r.dial().MustPublish(testkit.Order(t, "not ours", testkit.Now(), "pending"))
+	r.Dial().MustPublish(testkit.Order(t, "not ours", testkit.Now(), "pending"))
 	us, _, stop := r.follow(UpstreamsConfig{Forward: []string{good.url(), strict.url(), dead}})
 	testkit.Eventually(t, "outcomes", func() bool {
 		o, d := outcomes(t, r, order.ID), outcomes(t, r, dispute.ID)
 		return len(o) == 2 && len(d) == 2 && o[good.url()] == "accepted" && o[strict.url()] == "accepted" &&
 			d[good.url()] == "accepted" && d[strict.url()] == "refused"
 	})
-	if n := us.longestQueue(); n != 2 {
+	if n := longestQueue(us.cfg.Store, us.list()); n != 2 {
 		t.Errorf("%d wait for the relay that is down", n)
 	}
 	stop()

@@ -1,7 +1,10 @@
 package federation
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -369,5 +372,31 @@ func (m *upstreamMetrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(m.sent, prometheus.CounterValue, float64(n), outcome)
 	}
 	ch <- prometheus.MustNewConstMetric(m.lag, prometheus.GaugeValue, lag)
-	ch <- prometheus.MustNewConstMetric(m.queued, prometheus.GaugeValue, float64(m.us.longestQueue()))
+	ch <- prometheus.MustNewConstMetric(m.queued, prometheus.GaugeValue, float64(longestQueue(m.us.cfg.Store, m.us.list())))
+}
+
+// failure returns the class of an error, for metrics.
+func failure(err error) string {
+	var refused refusedError
+	switch text := fmt.Sprint(err); {
+	case err == nil:
+		return "none"
+	case errors.Is(err, errLying):
+		return "lying"
+	case errors.Is(err, errSilent), errors.Is(err, context.DeadlineExceeded):
+		return "silent"
+	case errors.As(err, &refused):
+		return "refused"
+	case strings.Contains(text, "no such host"), strings.Contains(text, "server misbehaving"), strings.Contains(text, "dial tcp: lookup"):
+		return "dns"
+	case strings.Contains(text, "tls:"), strings.Contains(text, "x509:"), strings.Contains(text, "HTTP response to HTTPS"):
+		return "tls"
+	case strings.Contains(text, "prohibited"), strings.Contains(text, "ssrf"):
+		return "private"
+	case strings.Contains(text, "connection refused"), strings.Contains(text, "unreachable"), strings.Contains(text, "i/o timeout"):
+		return "unreachable"
+	case strings.Contains(text, "expected handshake response"):
+		return "handshake"
+	}
+	return "closed"
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/relay/relaytest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -45,7 +46,7 @@ func TestEventsBehindEOSEMoveNoPage(t *testing.T) {
 	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
 	testkit.Eventually(t, "all is taken", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	want := len(events) + 1
-	if got := len(idsOf(t, r.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 1000)); got != want {
+	if got := len(relaytest.IDs(t, r.Store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 1000)); got != want {
 		t.Errorf("%d of %d orders are taken", got, want)
 	}
 }

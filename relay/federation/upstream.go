@@ -3,16 +3,12 @@ package federation
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -100,48 +96,25 @@ type Upstreams struct {
 	mu     sync.Mutex
 	relays map[string]*upstream
 
-	// writers are keys whose orders arrived by a link recently. Those orders may not yet
-	// be in the store.
-	writersMu sync.Mutex
-	writers   map[string]struct{}
+	writers authors
 }
 
-// maxWriters limits the keys in writers.
-const maxWriters = 10_000
-
-// wrote remembers the author of an order. If the author is new, the deletions of the
+// noteAuthor remembers the author of an order. If the author is new, the deletions of the
 // author are requested from the upstreams.
-func (us *Upstreams) wrote(key string) {
-	us.writersMu.Lock()
-	_, known := us.writers[key]
-	if !known {
-		if us.writers == nil || len(us.writers) >= maxWriters {
-			us.writers = make(map[string]struct{})
-		}
-		us.writers[strings.Clone(key)] = struct{}{}
-	}
-	us.writersMu.Unlock()
-	if known {
+func (us *Upstreams) noteAuthor(key string) {
+	if !us.writers.note(key) {
 		return
 	}
 	for _, u := range us.list() {
-		if !u.follow || len(u.instances) > 0 {
-			continue
+		if u.follow && len(u.instances) == 0 {
+			u.strangers.add(key)
 		}
-		u.mu.Lock()
-		if len(u.strangers) < maxWriters { // the next comparison covers the other authors
-			u.strangers = append(u.strangers, strings.Clone(key))
-		}
-		u.mu.Unlock()
 	}
 }
 
 // writes reports whether a key has orders here, or orders that are being stored.
 func (us *Upstreams) writes(key string) bool {
-	us.writersMu.Lock()
-	_, known := us.writers[key]
-	us.writersMu.Unlock()
-	return known || us.cfg.Store.LiveOf(mostro.KindOrder, key) > 0
+	return us.writers.has(key) || us.cfg.Store.LiveOf(mostro.KindOrder, key) > 0
 }
 
 // NewUpstreams checks the configuration and returns the followers. Run starts them.
@@ -193,7 +166,7 @@ func (us *Upstreams) add(raw string, configured bool) (*upstream, error) {
 		return u, nil
 	}
 	u := &upstream{owner: us, srv: us.cfg.Server, store: us.cfg.Store, url: url, configured: configured,
-		client: relayClient(configured), health: newHealth(url, configured), refused: make(map[string]struct{}), changed: make(chan struct{}, 1), gone: make(chan struct{})}
+		client: relayClient(configured), health: newHealth(url, configured), changed: make(chan struct{}, 1), gone: make(chan struct{})}
 	if !configured {
 		u.limiter = rate.NewLimiter(rate.Limit(float64(us.cfg.DiscoveredPerHour)/3600), us.cfg.DiscoveredPerHour)
 	}
@@ -234,7 +207,7 @@ func (us *Upstreams) Run(ctx context.Context) error {
 		g.Go(func() error { return us.tellAlone(ctx) })
 	}
 	if len(us.cfg.Forward) > 0 {
-		g.Go(func() error { return us.sweepForwards(ctx) })
+		g.Go(func() error { return sweepForwards(ctx, us.cfg.Store, us.cfg.Server.Now) })
 	}
 	if len(us.cfg.Follow) > 0 {
 		found := make(chan struct{}, 1)
@@ -297,14 +270,18 @@ type upstream struct {
 	changed    chan struct{} // signals that the followed keys have changed; capacity 1
 	gone       chan struct{} // closed when the relay is no longer followed
 
-	mu        sync.Mutex
-	refused   map[string]struct{} // ids that were refused, not to be fetched by every comparison
-	strangers []string            // authors of orders whose deletions are to be requested
-	asked     time.Time           // time of the last such request
+	refused   refusedIDs
+	strangers strangers
 }
 
-// maxRefused limits the refused ids in memory.
-const maxRefused = 50_000
+func (u *upstream) pager(l *link) *pager {
+	cfg := &u.owner.cfg
+	return &pager{srv: u.srv, store: u.store, url: u.url, health: u.health, link: l, since: cfg.Since.Unix(), rewalk: cfg.Rewalk}
+}
+
+func (u *upstream) reconciler(l *link) *reconciler {
+	return &reconciler{srv: u.srv, store: u.store, health: u.health, link: l, since: u.owner.cfg.Since.Unix(), refused: &u.refused}
+}
 
 // allows applies the quota of events to a discovered relay. An event that is already
 // stored costs nothing.
@@ -336,12 +313,7 @@ func (u *upstream) took(x *arrival, out eventlog.Outcome, ok bool, reason string
 	if strings.HasPrefix(reason, "error:") {
 		return // an error of our own store, so the event may be fetched again
 	}
-	u.mu.Lock()
-	if len(u.refused) >= maxRefused {
-		clear(u.refused)
-	}
-	u.refused[strings.Clone(x.a.Event().ID)] = struct{}{}
-	u.mu.Unlock()
+	u.refused.add(x.a.Event().ID)
 }
 
 // run connects to the relay again and again until ctx ends.
@@ -391,7 +363,7 @@ func (u *upstream) session(ctx context.Context) error {
 			return err
 		})
 	}
-	l, err := u.dialLink(ctx, fail)
+	l, err := dialLink(ctx, u, fail)
 	if err != nil {
 		cancel(err)
 		g.Wait()
@@ -403,7 +375,8 @@ func (u *upstream) session(ctx context.Context) error {
 		fail(func() error { return u.keepUp(l) })
 	}
 	if u.forward {
-		fail(func() error { return u.sendQueue(l) })
+		f := &forwarder{srv: u.srv, store: u.store, url: u.url, health: u.health, link: l}
+		fail(f.sendQueue)
 	}
 	<-ctx.Done()
 	l.ws.CloseNow()
@@ -411,90 +384,6 @@ func (u *upstream) session(ctx context.Context) error {
 		return err
 	}
 	return context.Cause(ctx)
-}
-
-// followed is a filter for a relay: for new events, for stored events, or for both.
-type followed struct {
-	nostr.Filter
-	live, stored bool
-}
-
-func (f followed) equal(g followed) bool {
-	return f.live == g.live && f.stored == g.stored && nostr.FilterEqual(f.Filter, g.Filter)
-}
-
-// everyDeletion matches the deletions of all authors. A deletion that does not name the
-// kind of its target can be recognized only by its author, and the author may be new here
-// when the order arrives that is deleted next.
-var everyDeletion = nostr.Filter{Kinds: []int{mostro.KindDeletion}}
-
-// filters returns the filters to follow at this relay.
-func (u *upstream) filters() (list []followed) {
-	cfg := &u.owner.cfg
-	both := func(f nostr.Filter) { list = append(list, followed{f, true, true}) }
-	orders := nostr.Filter{Kinds: u.owner.kinds(followKinds)}
-	if len(u.instances) > 0 {
-		orders.Authors = u.instances
-	}
-	both(orders)
-	authors := u.owner.disc.instances()
-	deletions := slices.Contains(u.owner.kinds(ownKinds), mostro.KindDeletion)
-	if len(u.instances) > 0 {
-		authors = slices.Clone(u.instances)
-	} else if deletions {
-		if !u.narrow {
-			list = append(list, followed{everyDeletion, true, false})
-		}
-		// A filter for stored deletions by any author that name a followed kind. Deletions
-		// that name no kind are requested by author, below.
-		f := nostr.Filter{Kinds: []int{mostro.KindDeletion}, Tags: nostr.TagMap{"k": nil}}
-		for _, k := range orders.Kinds {
-			f.Tags["k"] = append(f.Tags["k"], strconv.Itoa(k))
-		}
-		list = append(list, followed{f, u.narrow, true})
-	}
-	slices.Sort(authors)
-	if kinds := u.owner.kinds(ownKinds); len(kinds) > 0 {
-		for part := range slices.Chunk(authors, authorsPerFilter) {
-			both(nostr.Filter{Kinds: kinds, Authors: part})
-		}
-	}
-	if len(u.instances) == 0 && deletions {
-		// The deletions of authors that have orders here and are not known Mostros.
-		writers := u.store.AuthorsOf(mostro.KindOrder)
-		writers = slices.DeleteFunc(writers, func(key string) bool {
-			_, known := slices.BinarySearch(authors, key)
-			return known
-		})
-		for part := range slices.Chunk(writers, authorsPerFilter) {
-			list = append(list, followed{nostr.Filter{Kinds: []int{mostro.KindDeletion}, Authors: part}, u.narrow, true})
-		}
-	}
-	if cfg.Mail != nil {
-		if keys := cfg.Mail(); len(keys) > 0 {
-			slices.Sort(keys)
-			for part := range slices.Chunk(keys, authorsPerFilter) {
-				both(nostr.Filter{Kinds: mailKinds, Tags: nostr.TagMap{"p": part}})
-			}
-		}
-	}
-	return list
-}
-
-// concerns reports whether a deletion request may be about a followed event: the request
-// names a followed kind or address, or its author is a known Mostro or has orders here.
-func (u *upstream) concerns(evt *nostr.Event) bool {
-	kinds := u.owner.kinds(followKinds)
-	for _, tag := range evt.Tags {
-		if len(tag) < 2 || tag[0] != "k" && tag[0] != "a" {
-			continue
-		}
-		kind, _, _ := strings.Cut(tag[1], ":")
-		if k, err := strconv.Atoi(kind); err == nil && slices.Contains(kinds, k) {
-			return true
-		}
-	}
-	return slices.Contains(u.instances, evt.PubKey) || u.owner.Knows(evt.PubKey) || u.owner.writes(evt.PubKey)
 }
 
 // kinds returns the kinds of want that the relay's own policy keeps.
@@ -505,170 +394,6 @@ func (us *Upstreams) kinds(want []int) (kept []int) {
 		}
 	}
 	return kept
-}
-
-// keepUp subscribes, catches up, and compares again at intervals.
-func (u *upstream) keepUp(l *link) error {
-	var live []*linkSub
-	var filters []followed
-	resync := u.owner.cfg.Resync
-	for {
-		if want := u.filters(); live == nil || !slices.EqualFunc(filters, want, followed.equal) {
-			// New subscriptions are opened before old ones are closed, so that no event is
-			// missed.
-			old := live
-			filters, live = want, nil
-			for _, f := range filters {
-				if !f.live {
-					continue
-				}
-				f.Limit = 1 // of stored events; some relays refuse 0
-				sub, err := l.ask(f.Filter, true)
-				if err != nil {
-					u.narrow = u.narrow || !f.stored && errors.As(err, new(refusedError)) // from the next connection on
-					return err
-				}
-				sub.wide = !f.stored
-				live = append(live, sub)
-			}
-			for _, sub := range old {
-				if err := l.close("CLOSE", sub); err != nil {
-					return err
-				}
-			}
-		}
-		u.health.state("catching up", nil, u.owner.log)
-		for _, f := range filters {
-			if !f.stored {
-				continue
-			}
-			if err := u.catchUp(l, f.Filter); err != nil {
-				return err
-			}
-		}
-		if err := l.barrier(); err != nil {
-			return err
-		}
-		u.health.caughtUp(u.srv.Now())
-		u.health.state("live", nil, u.owner.log)
-		until := time.Now().Add(jitter(resync))
-		for {
-			compare, err := u.followLive(l, live, until)
-			if err != nil {
-				return err
-			}
-			if compare {
-				break
-			}
-			if err := u.askStrangers(l); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-const (
-	// strangersEvery is the shortest time between two requests for the deletions of new
-	// authors. Each request has at most authorsPerFilter of them, so that a client that
-	// makes many keys does not cause more requests.
-	strangersEvery = 10 * time.Second
-	// maxStrangerWalks is up to how many new authors are walked one by one.
-	maxStrangerWalks = 8
-)
-
-// followLive waits until the next comparison is due, or until deletions of new authors are
-// to be requested. If the relay closes a subscription, followLive returns an error. The
-// subscription is then opened again on a new connection, after the backoff.
-func (u *upstream) followLive(l *link, live []*linkSub, until time.Time) (compare bool, err error) {
-	resync := u.owner.cfg.Resync
-	timer := time.NewTimer(time.Until(until))
-	defer timer.Stop()
-	check := time.NewTicker(min(time.Second, resync))
-	defer check.Stop()
-	for {
-		select {
-		case <-timer.C:
-			return true, nil
-		case <-u.changed:
-			// Mostros are found in bursts, so one comparison covers all of them.
-			return true, pause(l.ctx, min(5*time.Second, resync))
-		case <-l.ctx.Done():
-			return false, context.Cause(l.ctx)
-		case now := <-check.C:
-			for _, sub := range live {
-				select {
-				case end := <-sub.done:
-					if end.closed {
-						u.narrow = u.narrow || sub.wide
-						u.health.closed(end.reason)
-						return false, refusedError("closed: " + end.reason)
-					}
-				default:
-				}
-			}
-			u.mu.Lock()
-			ask := len(u.strangers) > 0 && now.Sub(u.asked) >= strangersEvery
-			u.mu.Unlock()
-			if ask {
-				return false, nil
-			}
-		}
-	}
-}
-
-// askStrangers fetches the stored deletions of authors whose orders have arrived since the
-// last comparison. askStrangers writes no cursor, because the next comparison includes
-// these authors.
-func (u *upstream) askStrangers(l *link) error {
-	u.mu.Lock()
-	n := min(len(u.strangers), authorsPerFilter)
-	keys := u.strangers[:n:n]
-	u.strangers, u.asked = u.strangers[n:], time.Now()
-	u.mu.Unlock()
-	keys = slices.DeleteFunc(keys, u.owner.Knows) // requested with their profiles
-	if len(keys) == 0 || !slices.Contains(u.owner.kinds(ownKinds), mostro.KindDeletion) {
-		return nil
-	}
-	f := nostr.Filter{Kinds: []int{mostro.KindDeletion}, Authors: keys}
-	if u.health.offersNeg() {
-		if ok, err := u.reconcile(l, f); ok || err != nil {
-			return err
-		}
-	}
-	size := len(keys)
-	if size <= maxStrangerWalks {
-		size = 1 // the comment of page has the reason
-	}
-	for part := range slices.Chunk(keys, size) {
-		f.Authors = part
-		if err := u.walk(l, f, u.srv.Now().Add(relay.DefaultMaxFuture).Unix(), u.owner.cfg.Since.Unix(), nil); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// catchUp fetches all events that the relay holds for a filter.
-func (u *upstream) catchUp(l *link, f nostr.Filter) error {
-	mail := slices.ContainsFunc(f.Kinds, mostro.IsMail)
-	if u.health.offersNeg() && !mail { // mail takes no part in reconciliation
-		ok, err := u.reconcile(l, f)
-		if err != nil || ok {
-			return err
-		}
-	}
-	return u.page(l, f)
-}
-
-// filterName returns the name of a filter in the key of a cursor.
-func filterName(f nostr.Filter) string {
-	f.Since, f.Until, f.Limit, f.LimitZero = nil, nil, 0, false
-	b, err := f.MarshalJSON()
-	if err != nil {
-		b = []byte(f.String())
-	}
-	h := sha256.Sum256(b)
-	return hex.EncodeToString(h[:8])
 }
 
 // pause sleeps for d. pause returns an error if ctx ends before.
@@ -689,28 +414,19 @@ func jitter(d time.Duration) time.Duration {
 	return d/2 + rand.N(d/2+1)
 }
 
-// failure returns the class of an error, for metrics.
-func failure(err error) string {
-	var refused refusedError
-	switch text := fmt.Sprint(err); {
-	case err == nil:
-		return "none"
-	case errors.Is(err, errLying):
-		return "lying"
-	case errors.Is(err, errSilent), errors.Is(err, context.DeadlineExceeded):
-		return "silent"
-	case errors.As(err, &refused):
-		return "refused"
-	case strings.Contains(text, "no such host"), strings.Contains(text, "server misbehaving"), strings.Contains(text, "dial tcp: lookup"):
-		return "dns"
-	case strings.Contains(text, "tls:"), strings.Contains(text, "x509:"), strings.Contains(text, "HTTP response to HTTPS"):
-		return "tls"
-	case strings.Contains(text, "prohibited"), strings.Contains(text, "ssrf"):
-		return "private"
-	case strings.Contains(text, "connection refused"), strings.Contains(text, "unreachable"), strings.Contains(text, "i/o timeout"):
-		return "unreachable"
-	case strings.Contains(text, "expected handshake response"):
-		return "handshake"
+// drop stops following a relay that was found in events.
+func (us *Upstreams) drop(u *upstream) {
+	us.mu.Lock()
+	delete(us.relays, u.url)
+	us.mu.Unlock()
+	close(u.gone)
+}
+
+// self returns this relay's own public URL, which is not followed.
+func (us *Upstreams) self() string {
+	u, err := normalRelayURL(us.cfg.Server.URL())
+	if err != nil {
+		return ""
 	}
-	return "closed"
+	return u
 }

@@ -33,16 +33,16 @@ func BenchmarkFill(b *testing.B) {
 	for b.Loop() {
 		empty := startRelay(b, func(c *relay.Config) { c.Limits.LiveAddressesPerKey = -1 })
 		began := time.Now()
-		us, _, stop := empty.follow(UpstreamsConfig{}, full.url())
-		for healthOf(b, us, full.url()).Events.Kept < n {
+		us, _, stop := empty.follow(UpstreamsConfig{}, full.URL())
+		for healthOf(b, us, full.URL()).Events.Kept < n {
 			time.Sleep(time.Millisecond)
 			if time.Since(began) > 2*time.Minute {
-				b.Fatalf("%+v", healthOf(b, us, full.url()))
+				b.Fatalf("%+v", healthOf(b, us, full.URL()))
 			}
 		}
 		took := time.Since(began).Seconds()
 		b.ReportMetric(n/took, "events/s")
-		b.ReportMetric(float64(healthOf(b, us, full.url()).Events.Bytes)/n, "bytes/event")
+		b.ReportMetric(float64(healthOf(b, us, full.URL()).Events.Bytes)/n, "bytes/event")
 		stop()
 	}
 }

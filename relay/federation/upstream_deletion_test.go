@@ -9,6 +9,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/relaytest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -28,8 +29,8 @@ var deletionForms = []string{"kind", "id", "address"}
 
 // liveOrders returns the ids of the orders that a relay serves.
 func (r *testRelay) liveOrders() []string {
-	r.tb.Helper()
-	ids := idsOf(r.tb, r.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 1000)
+	r.TB.Helper()
+	ids := relaytest.IDs(r.TB, r.Store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 1000)
 	slices.Sort(ids)
 	return ids
 }
@@ -48,16 +49,16 @@ func TestDeletionsByAnybodyAreFollowed(t *testing.T) {
 			t.Run(by+", "+when, func(t *testing.T) {
 				a, b := startRelay(t, nil), startRelay(t, nil)
 				order := orderAt(t, "x", "pending", 50)
-				ca, cb := a.dial(), b.dial()
+				ca, cb := a.Dial(), b.Dial()
 				request := deletionOf(t, order, by)
 				if when == "held by both" {
 					ca.MustPublish(order)
 					cb.MustPublish(order)
 				}
-				us, _, stop := b.follow(UpstreamsConfig{}, a.url())
+				us, _, stop := b.follow(UpstreamsConfig{}, a.URL())
 				live := func() {
 					t.Helper()
-					testkit.Eventually(t, "live", func() bool { return healthOf(t, us, a.url()).State == "live" })
+					testkit.Eventually(t, "live", func() bool { return healthOf(t, us, a.URL()).State == "live" })
 				}
 				live()
 				if when != "held by both" {
@@ -69,14 +70,14 @@ func TestDeletionsByAnybodyAreFollowed(t *testing.T) {
 				if when == "deleted while the follower is down" {
 					stop()
 					ca.MustPublish(request)
-					us, _, _ = b.follow(UpstreamsConfig{}, a.url())
+					us, _, _ = b.follow(UpstreamsConfig{}, a.URL())
 					live()
 				} else {
 					ca.MustPublish(request)
 				}
 				// The request is stored for good, so the order is refused from now on.
 				testkit.Eventually(t, "it is gone", func() bool {
-					return len(b.liveOrders()) == 0 && len(idsOf(t, b.store, nostr.Filter{IDs: []string{request.ID}}, 1)) == 1
+					return len(b.liveOrders()) == 0 && len(relaytest.IDs(t, b.Store, nostr.Filter{IDs: []string{request.ID}}, 1)) == 1
 				})
 			})
 		}
@@ -97,11 +98,11 @@ func TestResurrectedOrdersGo(t *testing.T) {
 					url = startOther(t, 100, request).url()
 				} else {
 					a := startRelay(t, nil)
-					c := a.dial()
+					c := a.Dial()
 					for _, evt := range []*nostr.Event{first, second, request} {
 						c.MustPublish(evt)
 					}
-					url = a.url()
+					url = a.URL()
 				}
 				r := startRelay(t, nil)
 				us, _, stop := r.follow(UpstreamsConfig{}, liar.url(), url)
@@ -109,7 +110,7 @@ func TestResurrectedOrdersGo(t *testing.T) {
 					t.Helper()
 					testkit.Eventually(t, what, func() bool {
 						return healthOf(t, us, liar.url()).State == "live" && healthOf(t, us, url).State == "live" && len(r.liveOrders()) == 0 &&
-							len(idsOf(t, r.store, nostr.Filter{IDs: []string{request.ID}}, 1)) == 1
+							len(relaytest.IDs(t, r.Store, nostr.Filter{IDs: []string{request.ID}}, 1)) == 1
 					})
 				}
 				gone("the order is gone")
@@ -149,7 +150,7 @@ func TestStaleVersionsStayHistory(t *testing.T) {
 	}
 	liar := startOther(t, 100, stale...)
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	c.MustPublish(newest["live"])
 	c.MustPublish(newest["deleted"])
 	c.MustPublish(deletionOf(t, newest["deleted"], "id"))
@@ -201,7 +202,7 @@ func TestForeignEventsAreNotTaken(t *testing.T) {
 		h := healthOf(t, us, liar.url())
 		return h.Events.Outside >= maxOutsideEvent && h.Failures["lying"] > 0
 	})
-	if got := idsOf(t, r.store, nostr.Filter{}, 100); !slices.Equal(got, []string{mine.ID}) {
+	if got := relaytest.IDs(t, r.Store, nostr.Filter{}, 100); !slices.Equal(got, []string{mine.ID}) {
 		t.Errorf("%d events are served", len(got))
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/relay/negentropy"
+	"github.com/mostrodex/mostrodex/relay/relaytest"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -153,7 +154,7 @@ func TestLyingUpstreams(t *testing.T) {
 				t.Errorf("%d lines for one state", n)
 			}
 			// The relay serves clients as before.
-			r.dial().MustPublish(testkit.Order(t, "mine", testkit.Now(), "pending"))
+			r.Dial().MustPublish(testkit.Order(t, "mine", testkit.Now(), "pending"))
 			stop()
 		})
 	}
@@ -248,7 +249,7 @@ func TestDiscovery(t *testing.T) {
 	feeder := startOther(t, 100, info, list, stranger, link)
 	r := startRelay(t, nil)
 	us, _, _ := r.follow(UpstreamsConfig{Discover: 3, Resync: 50 * time.Millisecond}, feeder.url())
-	r.dial().MustPublish(stranger)
+	r.Dial().MustPublish(stranger)
 	testkit.Eventually(t, "three relays are found", func() bool { return len(us.Health()) == 4 })
 	for _, h := range us.Health() {
 		if strings.Contains(h.URL, "stranger") {
@@ -271,7 +272,7 @@ func TestDiscovery(t *testing.T) {
 	}
 	// The author's relay list was requested by author, once the author was known.
 	testkit.Eventually(t, "the relay list is kept", func() bool {
-		return len(idsOf(t, r.store, nostr.Filter{IDs: []string{list.ID}}, 1)) == 1
+		return len(relaytest.IDs(t, r.Store, nostr.Filter{IDs: []string{list.ID}}, 1)) == 1
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
+	"github.com/mostrodex/mostrodex/relay/relaytest"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -185,9 +186,9 @@ func (r *otherRelay) publish(evt *nostr.Event) {
 
 // follow runs Upstreams for a test relay. The test waits for Upstreams when it ends.
 func (r *testRelay) follow(cfg UpstreamsConfig, urls ...string) (*Upstreams, *testkit.LogLines, func()) {
-	r.tb.Helper()
+	r.TB.Helper()
 	lines := &testkit.LogLines{}
-	cfg.Server, cfg.Store, cfg.Log = r.srv, r.store, slog.New(slog.NewTextHandler(lines, nil))
+	cfg.Server, cfg.Store, cfg.Log = r.srv, r.Store, slog.New(slog.NewTextHandler(lines, nil))
 	for _, u := range urls {
 		cfg.Follow = append(cfg.Follow, Upstream{URL: u})
 	}
@@ -195,7 +196,7 @@ func (r *testRelay) follow(cfg UpstreamsConfig, urls ...string) (*Upstreams, *te
 	cfg.Backoff = cmp.Or(cfg.Backoff, 10*time.Millisecond)
 	us, err := NewUpstreams(cfg)
 	if err != nil {
-		r.tb.Fatal(err)
+		r.TB.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
@@ -203,10 +204,10 @@ func (r *testRelay) follow(cfg UpstreamsConfig, urls ...string) (*Upstreams, *te
 	stop := sync.OnceFunc(func() {
 		cancel()
 		if err := <-ran; err != nil {
-			r.tb.Errorf("Run: %v", err)
+			r.TB.Errorf("Run: %v", err)
 		}
 	})
-	r.tb.Cleanup(stop)
+	r.TB.Cleanup(stop)
 	return us, lines, stop
 }
 
@@ -242,16 +243,16 @@ func sortedIDs(events []*nostr.Event) (ids []string) {
 }
 
 func (r *testRelay) awaitIDs(what string, want []string) {
-	r.tb.Helper()
+	r.TB.Helper()
 	deadline := time.Now().Add(20 * time.Second)
 	for {
-		got := idsOf(r.tb, r.store, nostr.Filter{}, 1<<20)
+		got := relaytest.IDs(r.TB, r.Store, nostr.Filter{}, 1<<20)
 		slices.Sort(got)
 		if slices.Equal(got, want) {
 			return
 		}
 		if time.Now().After(deadline) {
-			r.tb.Fatalf("%s: %d events, want %d", what, len(got), len(want))
+			r.TB.Fatalf("%s: %d events, want %d", what, len(got), len(want))
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -307,7 +308,7 @@ func TestRoadsOfUpstreamEvents(t *testing.T) {
 	old := testkit.Order(t, "old", testkit.Now()-7200, "pending")
 	other := startOther(t, 100, old)
 	r := startRelay(t, nil)
-	c := r.dial()
+	c := r.Dial()
 	c.Send("REQ", "live", map[string]any{"limit": 0})
 	c.Expect("EOSE", "live")
 	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
@@ -318,7 +319,7 @@ func TestRoadsOfUpstreamEvents(t *testing.T) {
 	other.publish(late)
 	r.awaitIDs("live events", sortedIDs([]*nostr.Event{old, fresh, late}))
 	roads := map[string]mostro.Source{}
-	if err := r.store.Read(context.Background(), 0, func(e mostro.Entry) error {
+	if err := r.Store.Read(context.Background(), 0, func(e mostro.Entry) error {
 		roads[e.Event.ID] = e.Source
 		return nil
 	}); err != nil {
@@ -340,7 +341,7 @@ func TestRoadsOfUpstreamEvents(t *testing.T) {
 func TestTwoRelaysAgreeByNegentropy(t *testing.T) {
 	a, b := startRelay(t, nil), startRelay(t, nil)
 	events := orders(t, 700, 5)
-	ca, cb := a.dial(), b.dial()
+	ca, cb := a.Dial(), b.Dial()
 	for i, evt := range events {
 		if i%3 != 0 {
 			ca.MustPublish(evt)
@@ -359,14 +360,14 @@ func TestTwoRelaysAgreeByNegentropy(t *testing.T) {
 	ca.MustPublish(gone)
 	ca.MustPublish(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), nostr.Tag{"e", gone.ID}))
 
-	ua, _, _ := a.follow(UpstreamsConfig{}, b.url())
-	ub, _, _ := b.follow(UpstreamsConfig{}, a.url())
+	ua, _, _ := a.follow(UpstreamsConfig{}, b.URL())
+	ub, _, _ := b.follow(UpstreamsConfig{}, a.URL())
 	all := append(slices.Clone(events), newer)
 	testkit.Eventually(t, "both live", func() bool {
-		return healthOf(t, ua, b.url()).State == "live" && healthOf(t, ub, a.url()).State == "live"
+		return healthOf(t, ua, b.URL()).State == "live" && healthOf(t, ub, a.URL()).State == "live"
 	})
 	onlyOrders := func(r *testRelay) []string {
-		ids := idsOf(t, r.store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 1<<20)
+		ids := relaytest.IDs(t, r.Store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 1<<20)
 		slices.Sort(ids)
 		return ids
 	}
@@ -376,10 +377,10 @@ func TestTwoRelaysAgreeByNegentropy(t *testing.T) {
 	// 235 events are fetched. As many arrive again by the live subscription, because b
 	// broadcasts the events that it takes from a. They are already stored and not verified
 	// again.
-	if h := healthOf(t, ua, b.url()); *h.Method != "negentropy" || h.Events.Kept > 240 || h.Events.Received > 480 {
+	if h := healthOf(t, ua, b.URL()); *h.Method != "negentropy" || h.Events.Kept > 240 || h.Events.Received > 480 {
 		t.Errorf("%d events for a difference of 235: %+v", h.Events.Received, h)
 	}
-	if n := len(idsOf(t, a.store, nostr.Filter{IDs: []string{gone.ID, older.ID}}, 10)); n != 0 {
+	if n := len(relaytest.IDs(t, a.Store, nostr.Filter{IDs: []string{gone.ID, older.ID}}, 10)); n != 0 {
 		t.Errorf("%d dead events came back", n)
 	}
 }
@@ -478,10 +479,7 @@ func TestRateLimitIsWaitedOut(t *testing.T) {
 	}
 	r := startRelay(t, nil)
 	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
-	deadline := time.Now().Add(20 * time.Second)
-	for healthOf(t, us, other.url()).State != "live" && time.Now().Before(deadline) {
-		time.Sleep(20 * time.Millisecond)
-	}
+	testkit.Eventually(t, "the relay is live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	r.awaitIDs("after the wait", []string{evt.ID})
 	if other.dials != 1 {
 		t.Errorf("%d connections for a request to wait", other.dials)
@@ -503,7 +501,7 @@ func TestMetricsOfOtherRelaysPassTheLinter(t *testing.T) {
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
-	if n := gauge(t, reg, "mostrodex_relay_upstream_lag_seconds"); n != 0 {
+	if n := relaytest.Gauge(t, reg, "mostrodex_relay_upstream_lag_seconds"); n != 0 {
 		t.Errorf("a lag of %v is claimed", n)
 	}
 }

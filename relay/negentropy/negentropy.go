@@ -22,34 +22,34 @@ import (
 )
 
 const (
-	Version      = 0x61
-	negBuckets   = 16
-	IDList       = 2
-	negPrint     = 1
-	negSkip      = 0
-	negPrintSize = 16
-	negInfinity  = math.MaxInt64
+	Version         = 0x61
+	bucketCount     = 16
+	IDList          = 2
+	modeFingerprint = 1
+	modeSkip        = 0
+	fingerprintSize = 16
+	infinity        = math.MaxInt64
 
-	// negSumStep is the number of items per prefix sum.
-	negSumStep = 64
-	// negRoom is the number of bytes reserved for the closing fingerprint of a truncated
+	// sumStep is the number of items per prefix sum.
+	sumStep = 64
+	// closingRoom is the number of bytes reserved for the closing fingerprint of a truncated
 	// message.
-	negRoom = 200
+	closingRoom = 200
 )
 
-var errNeg = errors.New("malformed negentropy message")
+var errMalformed = errors.New("malformed negentropy message")
 
-// negSum is a sum of ids as little-endian numbers modulo 2^256.
-type negSum [4]uint64
+// idSum is a sum of ids as little-endian numbers modulo 2^256.
+type idSum [4]uint64
 
-func (s *negSum) sub(o *negSum) {
+func (s *idSum) sub(o *idSum) {
 	var borrow uint64
 	for i := range s {
 		s[i], borrow = bits.Sub64(s[i], o[i], borrow)
 	}
 }
 
-func (s *negSum) addID(id *[32]byte) {
+func (s *idSum) addID(id *[32]byte) {
 	var carry uint64
 	for i := range s {
 		s[i], carry = bits.Add64(s[i], binary.LittleEndian.Uint64(id[8*i:]), carry)
@@ -60,18 +60,18 @@ func (s *negSum) addID(id *[32]byte) {
 // the set.
 type Set struct {
 	Items []eventlog.LiveItem
-	sums  []negSum // sums[i] is the sum of items[:i*negSumStep]
-	Head  uint64   // head of the log when the set was made
+	sums  []idSum // sums[i] is the sum of items[:i*sumStep]
+	Head  uint64  // head of the log when the set was made
 }
 
 // Seal sorts the items and computes the prefix sums. Seal must be called before the set
 // is used.
 func (s *Set) Seal() {
 	slices.SortFunc(s.Items, func(a, b eventlog.LiveItem) int { return a.Compare(&b) })
-	s.sums = make([]negSum, 0, len(s.Items)/negSumStep+1)
-	var sum negSum
+	s.sums = make([]idSum, 0, len(s.Items)/sumStep+1)
+	var sum idSum
 	for i := range s.Items {
-		if i%negSumStep == 0 {
+		if i%sumStep == 0 {
 			s.sums = append(s.sums, sum)
 		}
 		sum.addID(&s.Items[i].ID)
@@ -79,19 +79,19 @@ func (s *Set) Seal() {
 }
 
 // upTo returns the sum of items[:i].
-func (s *Set) upTo(i int) (sum negSum) {
+func (s *Set) upTo(i int) (sum idSum) {
 	if i == 0 {
 		return sum
 	}
-	step := min(i/negSumStep, len(s.sums)-1)
+	step := min(i/sumStep, len(s.sums)-1)
 	sum = s.sums[step]
-	for j := step * negSumStep; j < i; j++ {
+	for j := step * sumStep; j < i; j++ {
 		sum.addID(&s.Items[j].ID)
 	}
 	return sum
 }
 
-func (s *Set) fingerprint(lower, upper int) (print [negPrintSize]byte) {
+func (s *Set) fingerprint(lower, upper int) (print [fingerprintSize]byte) {
 	sum, before := s.upTo(upper), s.upTo(lower)
 	sum.sub(&before)
 	var room [32 + 10]byte
@@ -99,20 +99,20 @@ func (s *Set) fingerprint(lower, upper int) (print [negPrintSize]byte) {
 	for _, w := range sum {
 		b = binary.LittleEndian.AppendUint64(b, w)
 	}
-	h := sha256.Sum256(appendNegInt(b, uint64(upper-lower)))
+	h := sha256.Sum256(appendVarint(b, uint64(upper-lower)))
 	copy(print[:], h[:])
 	return print
 }
 
-// negBound is the exclusive upper end of a range: a time and a prefix of an id.
-type negBound struct {
+// bound is the exclusive upper end of a range: a time and a prefix of an id.
+type bound struct {
 	at int64
 	id []byte
 }
 
 // find returns the index of the first item, from lower on, that is not before b.
-func (s *Set) find(lower int, b negBound) int {
-	if b.at == negInfinity {
+func (s *Set) find(lower int, b bound) int {
+	if b.at == infinity {
 		return len(s.Items)
 	}
 	var whole eventlog.LiveItem
@@ -122,20 +122,20 @@ func (s *Set) find(lower int, b negBound) int {
 }
 
 // boundBefore returns the shortest bound between items i-1 and i.
-func (s *Set) boundBefore(i int) negBound {
+func (s *Set) boundBefore(i int) bound {
 	a, b := &s.Items[i-1], &s.Items[i]
 	if a.At != b.At {
-		return negBound{at: b.At}
+		return bound{at: b.At}
 	}
 	n := 0
 	for n < 31 && a.ID[n] == b.ID[n] {
 		n++
 	}
-	return negBound{at: b.At, id: b.ID[:n+1]}
+	return bound{at: b.At, id: b.ID[:n+1]}
 }
 
-// appendNegInt appends a number in base 128, most significant digit first.
-func appendNegInt(dst []byte, n uint64) []byte {
+// appendVarint appends a number in base 128, most significant digit first.
+func appendVarint(dst []byte, n uint64) []byte {
 	var room [10]byte
 	i := len(room) - 1
 	room[i] = byte(n & 0x7f)
@@ -146,16 +146,16 @@ func appendNegInt(dst []byte, n uint64) []byte {
 	return append(dst, room[i:]...)
 }
 
-// negReader reads fields from the front of a message.
-type negReader struct {
+// reader reads fields from the front of a message.
+type reader struct {
 	b    []byte
 	last int64 // created_at of the previous bound
 }
 
-func (r *negReader) int() (n uint64, err error) {
+func (r *reader) int() (n uint64, err error) {
 	for i := 0; ; i++ {
 		if i == len(r.b) || i == 10 || n > math.MaxUint64>>7 {
-			return 0, errNeg
+			return 0, errMalformed
 		}
 		n = n<<7 | uint64(r.b[i]&0x7f)
 		if r.b[i]&0x80 == 0 {
@@ -165,58 +165,58 @@ func (r *negReader) int() (n uint64, err error) {
 	}
 }
 
-func (r *negReader) bytes(n int) ([]byte, error) {
+func (r *reader) bytes(n int) ([]byte, error) {
 	if len(r.b) < n {
-		return nil, errNeg
+		return nil, errMalformed
 	}
 	b := r.b[:n]
 	r.b = r.b[n:]
 	return b, nil
 }
 
-func (r *negReader) bound() (b negBound, err error) {
+func (r *reader) bound() (b bound, err error) {
 	delta, err := r.int()
 	if err != nil {
 		return b, err
 	}
 	switch {
 	case delta == 0:
-		b.at = negInfinity
-	case delta-1 > uint64(negInfinity-r.last):
-		b.at = negInfinity
+		b.at = infinity
+	case delta-1 > uint64(infinity-r.last):
+		b.at = infinity
 	default:
 		b.at = r.last + int64(delta-1)
 	}
 	r.last = b.at
 	n, err := r.int()
 	if err != nil || n > 32 {
-		return b, errNeg
+		return b, errMalformed
 	}
 	b.id, err = r.bytes(int(n))
 	return b, err
 }
 
-// negWriter appends ranges to a message.
-type negWriter struct {
+// writer appends ranges to a message.
+type writer struct {
 	b    []byte
 	last int64
 }
 
-func (w *negWriter) bound(b negBound) {
-	if b.at == negInfinity {
-		w.last = negInfinity
+func (w *writer) bound(b bound) {
+	if b.at == infinity {
+		w.last = infinity
 		w.b = append(w.b, 0)
 	} else {
-		w.b = appendNegInt(w.b, uint64(b.at-w.last)+1)
+		w.b = appendVarint(w.b, uint64(b.at-w.last)+1)
 		w.last = b.at
 	}
-	w.b = appendNegInt(w.b, uint64(len(b.id)))
+	w.b = appendVarint(w.b, uint64(len(b.id)))
 	w.b = append(w.b, b.id...)
 }
 
-func (w *negWriter) print(b negBound, p [negPrintSize]byte) {
+func (w *writer) print(b bound, p [fingerprintSize]byte) {
 	w.bound(b)
-	w.b = append(append(w.b, negPrint), p[:]...)
+	w.b = append(append(w.b, modeFingerprint), p[:]...)
 }
 
 // Session is one side of a reconciliation. If this side began the reconciliation, have is
@@ -232,26 +232,26 @@ type Session struct {
 
 // Start returns the first message. Only the side that begins calls Start.
 func (n *Session) Start() []byte {
-	w := negWriter{b: []byte{Version}}
-	n.split(&w, 0, len(n.Set.Items), negBound{at: negInfinity})
+	w := writer{b: []byte{Version}}
+	n.split(&w, 0, len(n.Set.Items), bound{at: infinity})
 	return w.b
 }
 
 // split describes items[lower:upper]: a few items by their ids, many by fingerprints.
-func (n *Session) split(w *negWriter, lower, upper int, end negBound) {
+func (n *Session) split(w *writer, lower, upper int, end bound) {
 	count := upper - lower
-	if count < 2*negBuckets {
+	if count < 2*bucketCount {
 		w.bound(end)
-		w.b = appendNegInt(append(w.b, IDList), uint64(count))
+		w.b = appendVarint(append(w.b, IDList), uint64(count))
 		for i := lower; i < upper; i++ {
 			w.b = append(w.b, n.Set.Items[i].ID[:]...)
 		}
 		return
 	}
 	at := lower
-	for i := range negBuckets {
-		size := count / negBuckets
-		if i < count%negBuckets {
+	for i := range bucketCount {
+		size := count / bucketCount
+		if i < count%bucketCount {
 			size++
 		}
 		print := n.Set.fingerprint(at, at+size)
@@ -269,20 +269,20 @@ func (n *Session) split(w *negWriter, lower, upper int, end negBound) {
 // answer is the version of this package. If the message is malformed, Answer returns an
 // error.
 func (n *Session) Answer(msg []byte) ([]byte, error) {
-	r := negReader{b: msg}
+	r := reader{b: msg}
 	version, err := r.bytes(1)
 	if err != nil {
 		return nil, err
 	}
 	if version[0] != Version {
 		if n.Client || version[0] < 0x60 || version[0] > 0x6f {
-			return nil, errNeg
+			return nil, errMalformed
 		}
 		return []byte{Version}, nil
 	}
-	w := negWriter{b: append(make([]byte, 0, 4096), Version)}
+	w := writer{b: append(make([]byte, 0, 4096), Version)}
 	lower, skipped := 0, false
-	var before negBound // end of the previous range
+	var before bound // end of the previous range
 	for len(r.b) > 0 {
 		end, err := r.bound()
 		if err != nil {
@@ -298,16 +298,16 @@ func (n *Session) Answer(msg []byte) ([]byte, error) {
 		finishSkip := func() {
 			if skipped {
 				w.bound(before)
-				w.b = append(w.b, negSkip)
+				w.b = append(w.b, modeSkip)
 				skipped = false
 			}
 		}
 		wasSkipped, cut := skipped, false
 		switch mode {
-		case negSkip:
+		case modeSkip:
 			skipped = true
-		case negPrint:
-			theirs, err := r.bytes(negPrintSize)
+		case modeFingerprint:
+			theirs, err := r.bytes(fingerprintSize)
 			if err != nil {
 				return nil, err
 			}
@@ -321,7 +321,7 @@ func (n *Session) Answer(msg []byte) ([]byte, error) {
 		case IDList:
 			count, err := r.int()
 			if err != nil || count > uint64(len(r.b)/32) {
-				return nil, errNeg
+				return nil, errMalformed
 			}
 			ids, _ := r.bytes(int(count) * 32)
 			if n.Client {
@@ -332,16 +332,16 @@ func (n *Session) Answer(msg []byte) ([]byte, error) {
 			finishSkip()
 			upper, end, cut = n.list(&w, lower, upper, end)
 		default:
-			return nil, errNeg
+			return nil, errMalformed
 		}
-		if cut || len(w.b) > n.Limit-negRoom {
+		if cut || len(w.b) > n.Limit-closingRoom {
 			// The message is full. The range that did not fit and all later ranges are
 			// described by one fingerprint.
 			if !cut {
 				w, upper, skipped = mark, lower, wasSkipped
 				finishSkip()
 			}
-			w.print(negBound{at: negInfinity}, n.Set.fingerprint(upper, len(n.Set.Items)))
+			w.print(bound{at: infinity}, n.Set.fingerprint(upper, len(n.Set.Items)))
 			return w.b, nil
 		}
 		lower, before = upper, end
@@ -354,15 +354,15 @@ func (n *Session) Answer(msg []byte) ([]byte, error) {
 
 // list answers an id list with the ids of this side, as far as the message has room. cut
 // is true if the room did not suffice.
-func (n *Session) list(w *negWriter, lower, upper int, end negBound) (int, negBound, bool) {
-	room := max(1, (n.Limit-negRoom-len(w.b)-64)/32)
+func (n *Session) list(w *writer, lower, upper int, end bound) (int, bound, bool) {
+	room := max(1, (n.Limit-closingRoom-len(w.b)-64)/32)
 	cut := upper-lower > room
 	if cut {
 		upper = lower + room
-		end = negBound{at: n.Set.Items[upper].At, id: n.Set.Items[upper].ID[:]}
+		end = bound{at: n.Set.Items[upper].At, id: n.Set.Items[upper].ID[:]}
 	}
 	w.bound(end)
-	w.b = appendNegInt(append(w.b, IDList), uint64(upper-lower))
+	w.b = appendVarint(append(w.b, IDList), uint64(upper-lower))
 	for i := lower; i < upper; i++ {
 		w.b = append(w.b, n.Set.Items[i].ID[:]...)
 	}

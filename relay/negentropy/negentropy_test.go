@@ -17,9 +17,9 @@ import (
 	"github.com/nbd-wtf/go-nostr/nip77/negentropy/storage/vector"
 )
 
-// negWorld returns two sets with some common items. There are few distinct times, so that
+// world returns two sets with some common items. There are few distinct times, so that
 // some bounds divide items of the same second.
-func negWorld(r *rand.Rand, shared, onlyA, onlyB, seconds int) (a, b *Set, wantHave, wantNeed map[[32]byte]bool) {
+func world(r *rand.Rand, shared, onlyA, onlyB, seconds int) (a, b *Set, wantHave, wantNeed map[[32]byte]bool) {
 	a, b = &Set{}, &Set{}
 	wantHave, wantNeed = map[[32]byte]bool{}, map[[32]byte]bool{}
 	item := func() eventlog.LiveItem {
@@ -97,7 +97,7 @@ func TestReconciliationFindsExactlyTheDifference(t *testing.T) {
 		case 3:
 			onlyA, onlyB = 3000, 4000
 		}
-		a, b, wantHave, wantNeed := negWorld(r, shared, onlyA, onlyB, 1+r.IntN(2000))
+		a, b, wantHave, wantNeed := world(r, shared, onlyA, onlyB, 1+r.IntN(2000))
 		limits := []int{4096, 9000, 1 << 20}
 		client := &Session{Set: a, Limit: limits[r.IntN(3)]}
 		server := &Session{Set: b, Limit: limits[r.IntN(3)]}
@@ -130,7 +130,7 @@ func unhex(tb testing.TB, s string) []byte {
 func TestReconciliationWithGoNostr(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for n := range 12 {
-		a, b, wantHave, wantNeed := negWorld(r, 4000, 150, 170, 1+n*300)
+		a, b, wantHave, wantNeed := world(r, 4000, 150, 170, 1+n*300)
 		t.Run(fmt.Sprint("ours asks ", n), func(t *testing.T) {
 			theirs := goNostrSide(b, 60_000)
 			have, need := map[[32]byte]bool{}, map[[32]byte]bool{}
@@ -192,7 +192,7 @@ func TestReconciliationWithGoNostr(t *testing.T) {
 
 func TestFingerprintIsOfTheRange(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
-	s, _, _, _ := negWorld(r, 1000, 0, 0, 50)
+	s, _, _, _ := world(r, 1000, 0, 0, 50)
 	for range 500 {
 		lower := r.IntN(1001)
 		upper := lower + r.IntN(1001-lower)
@@ -206,7 +206,7 @@ func TestFingerprintIsOfTheRange(t *testing.T) {
 
 func FuzzReconcile(f *testing.F) {
 	r := rand.New(rand.NewPCG(3, 4))
-	a, b, _, _ := negWorld(r, 300, 20, 20, 40)
+	a, b, _, _ := world(r, 300, 20, 20, 40)
 	f.Add((&Session{Set: a, Limit: 4096}).Start(), true)
 	f.Add([]byte{0x61, 0, 0, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f}, true)
 	f.Add([]byte{0x62}, false)
@@ -224,7 +224,7 @@ func FuzzReconcile(f *testing.F) {
 // and fills an empty set.
 func BenchmarkReconcile(b *testing.B) {
 	r := rand.New(rand.NewPCG(9, 9))
-	x, y, _, _ := negWorld(r, 999_500, 500, 500, 40*86400)
+	x, y, _, _ := world(r, 999_500, 500, 500, 40*86400)
 	for b.Loop() {
 		client, server := &Session{Set: x, Limit: 128 << 10}, &Session{Set: y, Limit: 128 << 10}
 		have, need, traffic, rounds := reconcile(b, client, server)

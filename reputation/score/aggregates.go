@@ -83,12 +83,12 @@ func (s seen) clone() seen {
 }
 
 // aggregated returns the aggregates of a node, up to date at a moment.
-func (l *Ledger) aggregated(pubkey string, n *node, asOf int64) *aggregates {
+func aggregated(p *Params, b *book, pubkey string, n *node, asOf int64) *aggregates {
 	broken := map[string]bool{}
 	for _, q := range n.Equivocations {
 		broken[q.Address] = true
 	}
-	all := l.book.orders
+	all := b.orders
 	look := func(t *aggregates, o *order) {
 		versions := all.versions(o)
 		for v := range versions.all() {
@@ -97,7 +97,7 @@ func (l *Ledger) aggregated(pubkey string, n *node, asOf int64) *aggregates {
 		t.test = t.test || o.Test
 		o.lifecycle, o.cost = o.lifecycleAt(versions, t.p, asOf, len(broken) > 0 && broken["38383:"+pubkey+":"+all.id(o)]), 0
 		if o.lifecycle.Witnessed == succeeded && len(n.Fees) > 0 {
-			o.cost = l.cost(pubkey, all.id(o), n)
+			o.cost = b.cost(pubkey, all.id(o), n)
 		}
 	}
 	t := n.aggregates
@@ -115,7 +115,7 @@ func (l *Ledger) aggregated(pubkey string, n *node, asOf int64) *aggregates {
 			}
 		}
 	} else {
-		t = newAggregates(&l.params)
+		t = newAggregates(p)
 		for number, o := range n.orders.each() {
 			look(t, o)
 			if o.settled = false; !o.lifecycle.settled() {
@@ -218,15 +218,6 @@ func (n *node) reopen(orderID string) {
 	t.open[number] = struct{}{}
 }
 
-// touch records that a fact about an order changed elsewhere. The key is "<node>:<order>".
-func (l *Ledger) touch(key string) {
-	pubkey, orderID := key[:64], key[65:]
-	l.dirty[pubkey] = true
-	if n := l.book.Nodes[pubkey]; n != nil {
-		n.reopen(orderID)
-	}
-}
-
 // numberedRating is a rating with numbers for its author, nullifier and order. Numbers are
 // faster to compare than strings.
 type numberedRating struct {
@@ -290,12 +281,6 @@ func (e *Evidence) order(p *Params, o *order, n int64) {
 			e.VolumeSats.Costed += n * p.confirmedSats(o.Sats, o.cost)
 		}
 	}
-}
-
-// confirmedSats returns the part of a trade's amount that its fee confirms. The amount is
-// only a claim of the node, and a fee of one sat is no proof of millions.
-func (p *Params) confirmedSats(sats, cost int64) int64 {
-	return min(sats, mulDiv(min(cost, 1_000_000_000), p.FeeTimes, 1))
 }
 
 // of returns the counter of an outcome, or nil if the outcome is no end.

@@ -144,7 +144,7 @@ func WriteBundle(ctx context.Context, w io.Writer, log Reader, params Params, as
 		return nil, err
 	}
 	chain, entries := chainOf(first), 0
-	about := l.about(wanted)
+	about := evidenceOf(&l.book, params.Funds, wanted)
 	err = until(ctx, log, asOf, func(batch []mostro.Entry) error {
 		for _, e := range batch {
 			if !about(e.Event) {
@@ -167,7 +167,7 @@ func WriteBundle(ctx context.Context, w io.Writer, log Reader, params Params, as
 	if err != nil {
 		return nil, err
 	}
-	end, err := endOf(scores, l.refusedAbout(only))
+	end, err := endOf(scores, refusedAbout(l.book.Refused, only))
 	if err != nil {
 		return nil, err
 	}
@@ -185,19 +185,19 @@ func until(ctx context.Context, log Reader, asOf time.Time, fn func([]mostro.Ent
 	})
 }
 
-// about returns a filter for the events that a bundle needs: all evidence, or the evidence
+// evidenceOf returns a filter for the events that a bundle needs: all evidence, or the evidence
 // of the wanted nodes.
-func (l *Ledger) about(wanted map[string]bool) func(*nostr.Event) bool {
+func evidenceOf(b *book, funds []string, wanted map[string]bool) func(*nostr.Event) bool {
 	raters := map[string]bool{}
 	for pubkey := range wanted {
-		for _, r := range l.book.Nodes[pubkey].Ratings {
+		for _, r := range b.Nodes[pubkey].Ratings {
 			raters[r.Rater] = true
 		}
 	}
 	return func(evt *nostr.Event) bool {
 		switch evt.Kind {
 		case mostro.KindAppData:
-			return slices.Contains(l.params.Funds, evt.PubKey)
+			return slices.Contains(funds, evt.PubKey)
 		case mostro.KindDeletion:
 			return wanted == nil || wanted[evt.PubKey] || raters[evt.PubKey]
 		case mostro.KindHostRating:
@@ -207,7 +207,7 @@ func (l *Ledger) about(wanted map[string]bool) func(*nostr.Event) bool {
 			// If several nodes name a payment, the payment belongs to one of them. The
 			// bundle needs all of these fee events to decide which.
 			tag := evt.Tags.Find("hash")
-			return wanted == nil || wanted[evt.PubKey] || len(tag) > 1 && slices.ContainsFunc(l.book.Hashes[tag[1]], func(u hashUse) bool { return wanted[nodeOf(u.Order)] })
+			return wanted == nil || wanted[evt.PubKey] || len(tag) > 1 && slices.ContainsFunc(b.Hashes[tag[1]], func(u hashUse) bool { return wanted[nodeOf(u.Order)] })
 		case mostro.KindReceiptKeys, mostro.KindAnnouncement:
 			return mostro.Classify(evt) == mostro.ClassKeyset && (wanted == nil || wanted[evt.PubKey])
 		}
@@ -223,9 +223,9 @@ func nodeOf(key string) string {
 	return key[:64]
 }
 
-func (l *Ledger) refusedAbout(only string) []Refusal {
+func refusedAbout(refused []Refusal, only string) []Refusal {
 	list := []Refusal{}
-	for _, r := range l.book.Refused {
+	for _, r := range refused {
 		if only == "" || r.Host == only {
 			list = append(list, r)
 		}
@@ -337,7 +337,7 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 	if head.Only != "" {
 		v.Scores = slices.DeleteFunc(v.Scores, func(s Score) bool { return s.Pubkey != head.Only })
 	}
-	own, err := endOf(v.Scores, l.refusedAbout(head.Only))
+	own, err := endOf(v.Scores, refusedAbout(l.book.Refused, head.Only))
 	if err != nil {
 		return v, err
 	}

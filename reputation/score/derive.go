@@ -44,18 +44,18 @@ type span struct{ from, to, sats int64 }
 
 // derive computes the derived facts of a node. derive caches results in the aggregates of
 // the node. Therefore no other derivation of the same node may run at the same time.
-func (l *Ledger) derive(pubkey string, asOf int64) *derived {
-	n := l.book.Nodes[pubkey]
-	t := l.aggregated(pubkey, n, asOf)
+func (v view) derive(pubkey string, asOf int64) *derived {
+	n := v.book.Nodes[pubkey]
+	t := aggregated(v.params, v.book, pubkey, n, asOf)
 	d := &derived{pubkey: pubkey, node: n, evidence: t.evidence, seen: t.seen.clone(), trades: t.trades, test: t.test, successes: t.successes}
 	e := &d.evidence
 	for number := range t.claims {
-		e.OpenSats.Claimed += l.book.orders.at(number).Sats
+		e.OpenSats.Claimed += v.book.orders.at(number).Sats
 	}
 	for number := range t.open {
-		d.open(&l.params, l.book.orders.at(number), asOf)
+		d.open(v.params, v.book.orders.at(number), asOf)
 	}
-	d.history(&l.params, asOf)
+	d.history(v.params, asOf)
 	for _, q := range n.Disputes {
 		for _, v := range q.Versions {
 			d.seen.note(v.Sighting)
@@ -64,7 +64,7 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 	for orderID, fees := range n.Fees {
 		for _, f := range fees {
 			d.seen.note(f.Sighting)
-			cost := l.confirmed(pubkey, orderID, f)
+			cost := v.book.confirmed(pubkey, orderID, f)
 			e.DevFees.add(1, f.Witness, cost > 0)
 			e.DevFeeSats.Claimed += f.Sats
 			if f.Witness {
@@ -78,7 +78,7 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 		e.Infos.add(1, s.Witness, false)
 	}
 	for _, q := range n.Disputes { // after all sightings, because seen.first must be final
-		d.dispute(&l.params, q.outcomeSince(d.seen.first), asOf)
+		d.dispute(v.params, q.outcomeSince(d.seen.first), asOf)
 	}
 	e.UserRatings = t.users
 	for _, r := range t.ratings {
@@ -94,10 +94,10 @@ func (l *Ledger) derive(pubkey string, asOf int64) *derived {
 	e.FirstClaimed, e.FirstWitnessed, e.LastWitnessed = moment(d.seen.claimed), moment(d.seen.first), moment(d.seen.last)
 	e.WitnessedDays = len(d.seen.days)
 	e.Equivocations = slices.Clone(n.Equivocations)
-	d.good, d.bad, d.disputed = d.done(&l.params)
-	d.presence(&l.params, asOf)
-	d.clock(&l.params, asOf)
-	d.weighRatings(l, t, asOf)
+	d.good, d.bad, d.disputed = d.done(v.params)
+	d.presence(v.params, asOf)
+	d.clock(v.params, asOf)
+	d.weighRatings(v, t, asOf)
 	return d
 }
 
@@ -283,3 +283,46 @@ func (d *derived) presence(p *Params, asOf int64) {
 		d.down += (One - share).times(weight)
 	}
 }
+
+// done returns the weights of good trades, bad trades and disputed trades. A trade without
+// confirmed cost has little weight. Up to the first trade with confirmed cost, good and
+// bad trades are scaled down together, to TradeFree at most. From then on a good trade
+// needs a confirmed cost, except for a small share, and a bad trade always counts.
+func (d *derived) done(p *Params) (good, bad, disputed Micro) {
+	var oldGood, oldBad, oldDisputed, paid, unpaid, newBad, newDisputed Micro
+	before := func(at int64) bool { return d.costing == 0 || at < d.costing }
+	for _, t := range d.trades {
+		switch {
+		case before(t.end) && t.good:
+			oldGood += One
+		case before(t.end):
+			oldBad += One
+		case t.good && t.cost > 0:
+			paid += One
+		case t.good:
+			unpaid += One
+		default:
+			newBad += One
+		}
+	}
+	for _, at := range d.disputes {
+		if before(at) {
+			oldDisputed += One
+		} else {
+			newDisputed += One
+		}
+	}
+	// An order without a published end counts against a node only as far as the node
+	// usually publishes the ends of its orders.
+	e := &d.evidence
+	if e.Silent.Witnessed > 0 {
+		habit := ratio(e.Expired.Witnessed, e.Expired.Witnessed+e.Silent.Witnessed)
+		oldBad += (Micro(e.Silent.Witnessed) * One).times(habit)
+	}
+	if all := oldGood + oldBad; all > p.TradeFree {
+		oldGood, oldBad, oldDisputed = shareOf(oldGood, p.TradeFree, all), shareOf(oldBad, p.TradeFree, all), shareOf(oldDisputed, p.TradeFree, all)
+	}
+	return oldGood + paid + min(unpaid, paid.times(p.TradeShare)), oldBad + newBad, oldDisputed + newDisputed
+}
+
+func shareOf(m, part, whole Micro) Micro { return Micro(mulDiv(int64(m), int64(part), int64(whole))) }

@@ -5,18 +5,8 @@ import (
 	"time"
 )
 
-// Ratings returns all ratings of a host, the newest first, with the weight and the reason
-// of each. Moves is the amount by which the value of the node would fall without the
-// rating, if all other weights stay. If the ledger has no fact about the key, Ratings
-// returns nil.
-func (l *Ledger) Ratings(pubkey string, mu Micro, asOf int64) []RatedBy {
-	if l.book.Nodes[pubkey] == nil {
-		return nil
-	}
-	l.ready()
-	d := l.derive(pubkey, asOf)
-	p := &l.params
-	q := d.parts(p, mu, asOf)
+func ratingsOf(d *derived, p *Params, mu Micro, asOf int64) []RatedBy {
+	q := partsOf(d, p, mu, asOf)
 	m := q.means(p)
 	value := p.Value(m)
 	out := make([]RatedBy, 0, len(d.users.list))

@@ -14,9 +14,9 @@ type claimant struct {
 	since  int64
 }
 
-func (l *Ledger) lightning() lightningIndex {
+func newLightningIndex(b *book) lightningIndex {
 	index := lightningIndex{}
-	for pubkey, n := range l.book.Nodes {
+	for pubkey, n := range b.Nodes {
 		for ln, since := range n.Lightning {
 			if since.Witness {
 				index[ln] = append(index[ln], claimant{pubkey, since.Since})
@@ -73,7 +73,7 @@ func (d *derived) flags(p *Params, s *Score, asOf int64) (flags []Flag) {
 		raise(FlagExposure, "%d sats are under way, the evidence secures %d", open, s.ExposureSats)
 	}
 	if d.skew != 0 {
-		raise(FlagClock, "%s", d.clockOff(p))
+		raise(FlagClock, "%s", clockOff(d.skew, p))
 	}
 	if before, now, n := d.shift(p, asOf); n > 0 {
 		raise(FlagRatingShift, "%d ratings of the last %d hours give %s, all before %s", n, p.ShiftHours, now, before)

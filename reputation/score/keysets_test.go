@@ -38,7 +38,7 @@ func TestKeysetsOfBothKinds(t *testing.T) {
 			for _, e := range w.Entries {
 				l.Apply(e)
 			}
-			if got := l.keysets(node, k.ID); got == nil || got.Kind != kinds[0] {
+			if got := l.book.keysets(node, k.ID); got == nil || got.Kind != kinds[0] {
 				t.Errorf("the keyset is %v, want the one of kind %d", got, kinds[0])
 			}
 			for _, r := range l.book.Nodes[node].Ratings {
@@ -46,7 +46,7 @@ func TestKeysetsOfBothKinds(t *testing.T) {
 					t.Errorf("the rating's proof is %+v, %q", r.Proof, r.Refusal)
 				}
 			}
-			for _, about := range []func(*nostr.Event) bool{l.about(nil), l.about(map[string]bool{node: true})} {
+			for _, about := range []func(*nostr.Event) bool{evidenceOf(&l.book, l.params.Funds, nil), evidenceOf(&l.book, l.params.Funds, map[string]bool{node: true})} {
 				for _, e := range w.Entries {
 					if want := e.Event.ID == rating.ID || e.Event.Kind == mostro.KindInfo || mostro.Classify(e.Event) == mostro.ClassKeyset; about(e.Event) != want {
 						t.Errorf("kind %d %v is in the bundle: %v, want %v", e.Event.Kind, e.Event.Tags, !want, want)

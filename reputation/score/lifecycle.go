@@ -1,9 +1,5 @@
 package score
 
-import (
-	"slices"
-)
-
 // outcome is the state of an order according to one kind of evidence.
 type outcome uint8
 
@@ -211,34 +207,4 @@ func (d *dispute) outcomeSince(watched int64) (q disputeOutcome) {
 		}
 	}
 	return q
-}
-
-// cost returns the confirmed development fee of an order in sats, or 0 if there is none.
-func (l *Ledger) cost(pubkey, orderID string, n *node) (sats int64) {
-	for _, f := range n.Fees[orderID] {
-		sats = max(sats, l.confirmed(pubkey, orderID, f))
-	}
-	return sats
-}
-
-// confirmed returns the part of a claimed fee, in sats, that a fund confirms.
-func (l *Ledger) confirmed(pubkey, orderID string, f fee) int64 {
-	paid := l.book.Paid[f.Hash]
-	if !f.Witness || paid.Sats <= 0 {
-		return 0
-	}
-	if by := l.payer(f.Hash); nodeOf(by) != pubkey || by[65:] != orderID {
-		return 0
-	}
-	return min(f.Sats, paid.Sats)
-}
-
-// opened returns the amount in sats that the receipt of a rating proves to be paid to a
-// fund.
-func (l *Ledger) opened(pubkey string, r *rated) int64 {
-	if r.Refusal != "" || r.Proof.PaymentHash == "" || r.Proof.PaidSats <= 0 || !slices.Contains(l.params.Payees, r.Proof.Payee) ||
-		l.payer(r.Proof.PaymentHash) != pubkey+":"+r.OrderID {
-		return 0
-	}
-	return r.Proof.PaidSats
 }

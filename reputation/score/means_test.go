@@ -31,7 +31,7 @@ func TestMeansWithoutOne(t *testing.T) {
 			}
 			all[scoretest.KeyOf(strconv.Itoa(i))] = d
 		}
-		m := l.means(all)
+		m := newMeans(&l.params, all)
 		for i := range 9 {
 			own := scoretest.KeyOf(strconv.Itoa(i))
 			others := []nodeMean{{mean: p.UsersMean, weight: Micro(p.UsersMeanSats) * One}}

@@ -117,7 +117,7 @@ func (p packed) root() [32]byte {
 
 // root returns the Merkle root of all facts about a node. The facts about an order are a
 // subtree.
-func (l *Ledger) root(n *node) string {
+func (n *node) root() string {
 	if n.tree == nil || !n.tree.merge() {
 		n.tree = &tree{leaves: n.leaves()}
 	}

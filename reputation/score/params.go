@@ -134,3 +134,9 @@ func (p Params) Hash() string {
 // Algo returns the name of the method and the hash of the parameters: "mostrodex@2
 // <sha256>".
 func (p Params) Algo() string { return AlgoName + " " + p.Hash() }
+
+// confirmedSats returns the part of a trade's amount that its fee confirms. The amount is
+// only a claim of the node, and a fee of one sat is no proof of millions.
+func (p *Params) confirmedSats(sats, cost int64) int64 {
+	return min(sats, mulDiv(min(cost, 1_000_000_000), p.FeeTimes, 1))
+}

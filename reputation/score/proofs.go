@@ -1,8 +1,6 @@
 package score
 
 import (
-	"bytes"
-	"cmp"
 	"errors"
 	"strings"
 
@@ -84,49 +82,4 @@ func proofOf(r receipt.Receipt, err error) (Proof, error) {
 		p.PaidSats = *r.PaidSats
 	}
 	return p, nil
-}
-
-// keyset is the first received key for the blind receipts of a node in an epoch. Later
-// keys of the epoch are ignored, because a second key could mark the users that receive
-// it.
-type keyset struct {
-	Sighting
-	KeyID string
-	Raw   *nostr.Event
-}
-
-// keysets returns the keyset event of a node with a key id, or nil if the ledger holds
-// none.
-func (l *Ledger) keysets(pubkey, keyID string) *nostr.Event {
-	if n := l.book.Nodes[pubkey]; n != nil {
-		for _, k := range n.Keysets {
-			if k.KeyID == keyID {
-				return k.Raw
-			}
-		}
-	}
-	return nil
-}
-
-// keyset records a keyset, and checks the blind receipts again that arrived before it.
-func (l *Ledger) keyset(k receipt.Keyset, evt *nostr.Event, s Sighting) {
-	n := l.node(k.Pubkey)
-	held, ok := n.Keysets[k.Epoch]
-	if ok && cmp.Or(cmp.Compare(held.Received, s.Received), bytes.Compare(held.ID[:], s.ID[:])) <= 0 {
-		return
-	}
-	n.Keysets[k.Epoch] = keyset{s, k.ID, evt}
-	if held.KeyID == k.ID {
-		return
-	}
-	for ratingID, raw := range n.Blind {
-		r := n.Ratings[ratingID]
-		if v, err := mostro.ParseHostRating(raw); err == nil && r != nil {
-			proof, doubt := l.proofs.Check(raw, v, l.keysets)
-			r.prove(v, proof, doubt)
-		}
-	}
-	if len(n.Blind) > 0 && n.aggregates != nil {
-		n.aggregates.ratings = nil
-	}
 }

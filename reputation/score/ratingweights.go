@@ -44,17 +44,17 @@ func effective(sum Micro, squares int64) Micro {
 }
 
 // weighRatings sets the weight of each rating.
-func (d *derived) weighRatings(l *Ledger, t *aggregates, asOf int64) {
-	p := &l.params
+func (d *derived) weighRatings(v view, t *aggregates, asOf int64) {
+	p := v.params
 	u := &d.users
 	u.list = make([]weightedRating, len(t.ratings))
 	for i := range t.ratings {
 		u.list[i].numberedRating = &t.ratings[i]
 	}
-	d.admit(l, len(t.numbers), asOf)
+	d.admit(v, len(t.numbers), asOf)
 	for i := range u.list {
 		if w := &u.list[i]; w.reason == "" {
-			d.value(l, w, asOf)
+			d.value(v, w, asOf)
 		}
 	}
 	d.supply(p)
@@ -84,7 +84,7 @@ func (d *derived) weighRatings(l *Ledger, t *aggregates, asOf int64) {
 
 // admit refuses the ratings that do not count, and records the reason. numbers is the size
 // of the number space of the ratings (see numberedRating).
-func (d *derived) admit(l *Ledger, numbers int, asOf int64) {
+func (d *derived) admit(v view, numbers int, asOf int64) {
 	list := d.users.list
 	newest := make([]int32, numbers) // by author: the index in list plus one
 	arrived := make([]int64, numbers)
@@ -93,7 +93,7 @@ func (d *derived) admit(l *Ledger, numbers int, asOf int64) {
 		switch {
 		case w.Refusal != "":
 			w.reason = w.Refusal
-		case l.takenBack(w.rated):
+		case v.book.takenBack(w.rated):
 			w.reason = "taken back by its author"
 		case w.Expires > 0 && w.Expires <= asOf:
 			w.reason = "expired"
@@ -129,7 +129,7 @@ func (d *derived) admit(l *Ledger, numbers int, asOf int64) {
 		case w.Proof.Nullifier != "" && spent[w.nullifier]:
 			w.reason = "its receipt is spent already"
 			continue
-		case w.Proof.OfOrder && places[w.order] >= l.params.PerOrder:
+		case w.Proof.OfOrder && places[w.order] >= v.params.PerOrder:
 			w.reason = "the order has its ratings"
 			continue
 		}
@@ -141,8 +141,8 @@ func (d *derived) admit(l *Ledger, numbers int, asOf int64) {
 }
 
 // value sets the weight of a rating before the caps.
-func (d *derived) value(l *Ledger, w *weightedRating, asOf int64) {
-	p := &l.params
+func (d *derived) value(v view, w *weightedRating, asOf int64) {
+	p := v.params
 	w.day = w.Received / 1000 / day
 	w.epoch = w.day / p.EpochDays
 	if endsTrade(w.Proof.Action) {
@@ -159,7 +159,7 @@ func (d *derived) value(l *Ledger, w *weightedRating, asOf int64) {
 		w.group = ^uint32(0)
 	case o != nil && o.lifecycle.Witnessed == succeeded:
 		c, w.sats, w.group = p.CWitnessed, o.Sats, o.Cluster
-		cost := max(o.cost, l.opened(d.pubkey, w.rated))
+		cost := max(o.cost, v.book.opened(p, d.pubkey, w.rated))
 		if cost > 0 {
 			c = max(c, min(One, ratio(cost, p.CostFullSats)))
 			w.sats = p.confirmedSats(w.sats, cost)

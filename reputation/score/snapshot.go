@@ -20,11 +20,9 @@ type snapshot struct {
 // snapshotOrders is the number of orders in one value of the stream.
 const snapshotOrders = 1000
 
-// Encode writes the facts as a gob stream. Encode returns the first error of the encoder
-// or of w.
-func (l *Ledger) Encode(w io.Writer) error {
+func (b book) encode(w io.Writer) error {
 	enc := gob.NewEncoder(w)
-	rest := l.book
+	rest := b
 	nodes := rest.Nodes
 	rest.Nodes = nil
 	if err := enc.Encode(snapshot{rest, len(nodes)}); err != nil {
@@ -58,20 +56,14 @@ func (m *nodeOrders) encode(enc *gob.Encoder) error {
 	return enc.Encode(part)
 }
 
-// Decode replaces the facts by the facts in a stream of Encode. If Decode returns an
-// error, the facts are unchanged. If the reader is an io.ByteReader, Decode does not read
-// beyond the end of the facts.
-//
-// Decode does not check the facts. The caller ensures that no other program wrote the
-// stream, and that the parameters are the same.
-func (l *Ledger) Decode(r io.Reader) error {
+func decodeBook(r io.Reader) (b book, err error) {
 	dec := gob.NewDecoder(r)
 	var s snapshot
 	if err := dec.Decode(&s); err != nil {
-		return fmt.Errorf("decode the ledger: %w", err)
+		return b, fmt.Errorf("decode the ledger: %w", err)
 	}
 	if s.Nodes < 0 {
-		return errors.New("decode the ledger: negative number of nodes")
+		return b, errors.New("decode the ledger: negative number of nodes")
 	}
 	s.Book.Nodes = make(map[string]*node, min(s.Nodes, 1<<16))
 	s.Book.orders = &orders{}
@@ -79,14 +71,12 @@ func (l *Ledger) Decode(r io.Reader) error {
 		var key string
 		n := &node{orders: newNodeOrders(s.Book.orders)}
 		if err := errors.Join(dec.Decode(&key), dec.Decode(n), n.orders.decode(dec)); err != nil {
-			return fmt.Errorf("decode the facts of a node: %w", err)
+			return b, fmt.Errorf("decode the facts of a node: %w", err)
 		}
 		s.Book.Nodes[key] = n
 	}
 	s.Book.fill()
-	l.book, l.quitters = s.Book, nil
-	clear(l.derived)
-	return nil
+	return s.Book, nil
 }
 
 func (m *nodeOrders) decode(dec *gob.Decoder) error {
@@ -120,11 +110,11 @@ func (b *book) fill() {
 		b.Reasons = empty.Reasons
 	}
 	for _, n := range b.Nodes {
-		n.fill()
+		fillNode(n)
 	}
 }
 
-func (n *node) fill() {
+func fillNode(n *node) {
 	if n.Disputes == nil {
 		n.Disputes = map[string]*dispute{}
 	}

@@ -18,31 +18,42 @@ const (
 	maxAuthorWalks = 64
 )
 
+// pager fetches the events of one relay page by page. One goroutine uses it.
+type pager struct {
+	srv    *relay.Server
+	store  *eventlog.Store
+	url    string
+	health *health
+	link   *link
+	since  int64         // UpstreamsConfig.Since
+	rewalk time.Duration // UpstreamsConfig.Rewalk
+}
+
 // page walks backwards through all events that a relay holds for a filter. A short page
 // does not end the walk, because relays cap their answers at will.
 //
 // Kinds are walked one by one, and so are authors if they are few. Relays that merge
 // several index scans for a filter, such as khatru with its Badger store, leave events out
 // of a page of several kinds or authors: thousands of 30,000 in a measurement.
-func (u *upstream) page(l *link, f nostr.Filter) error {
-	u.health.method("paging")
+func (p *pager) page(f nostr.Filter) error {
+	p.health.method("paging")
 	for _, k := range f.Kinds {
 		one := f
 		one.Kinds = []int{k}
 		if len(f.Authors) > maxAuthorWalks {
-			if err := u.pageOne(l, one); err != nil {
+			if err := p.pageOne(one); err != nil {
 				return err
 			}
 			continue
 		}
 		for _, a := range f.Authors {
 			one.Authors = []string{a}
-			if err := u.pageOne(l, one); err != nil {
+			if err := p.pageOne(one); err != nil {
 				return err
 			}
 		}
 		if len(f.Authors) == 0 {
-			if err := u.pageOne(l, one); err != nil {
+			if err := p.pageOne(one); err != nil {
 				return err
 			}
 		}
@@ -50,30 +61,30 @@ func (u *upstream) page(l *link, f nostr.Filter) error {
 	return nil
 }
 
-func (u *upstream) pageOne(l *link, f nostr.Filter) error {
-	now := u.srv.Now()
-	cur, err := u.store.UpstreamCursor(u.url, filterName(f))
+func (p *pager) pageOne(f nostr.Filter) error {
+	now := p.srv.Now()
+	cur, err := p.store.UpstreamCursor(p.url, filterName(f))
 	if err != nil {
 		return err
 	}
-	floor := u.owner.cfg.Since.Unix()
+	floor := p.since
 	top := now.Add(relay.DefaultMaxFuture).Unix()
-	save := func() error { return l.push(&arrival{cursor: &cursorWrite{filterName(f), cur}}) }
+	save := func() error { return p.link.push(&arrival{cursor: &cursorWrite{filterName(f), cur}}) }
 	if cur.At > 0 {
 		// Events newer than the unfinished walk come first, then the rest of that walk.
-		if err := u.walk(l, f, top, cur.From-int64(resumeOverlap/time.Second), nil); err != nil {
+		if err := p.walk(f, top, cur.From-int64(resumeOverlap/time.Second), nil); err != nil {
 			return err
 		}
 		cur.From = top
 	} else {
 		cur.From, cur.At = top, top
-		cur.Whole = cur.Through == 0 || now.Sub(time.Unix(cur.WalkedAt, 0)) >= u.owner.cfg.Rewalk
+		cur.Whole = cur.Through == 0 || now.Sub(time.Unix(cur.WalkedAt, 0)) >= p.rewalk
 	}
 	bottom := floor
 	if !cur.Whole {
 		bottom = max(floor, cur.Through-int64(overlapWindow/time.Second))
 	}
-	err = u.walk(l, f, cur.At, bottom, func(at int64) error {
+	err = p.walk(f, cur.At, bottom, func(at int64) error {
 		cur.At = at
 		return save()
 	})
@@ -89,11 +100,11 @@ func (u *upstream) pageOne(l *link, f nostr.Filter) error {
 
 // walk fetches all events between two times, newest first. walk calls reached with the
 // time that it has reached. A cursor that reached writes is committed after the events.
-func (u *upstream) walk(l *link, f nostr.Filter, until, since int64, reached func(at int64) error) error {
-	limit := u.health.pageLimit()
+func (p *pager) walk(f nostr.Filter, until, since int64, reached func(at int64) error) error {
+	limit := p.health.pageLimit()
 	largest, barren := 0, 0
 	for until >= since {
-		sub, err := u.fetch(l, f, since, until, limit)
+		sub, err := p.fetch(f, since, until, limit)
 		if err != nil {
 			return err
 		}
@@ -109,13 +120,13 @@ func (u *upstream) walk(l *link, f nostr.Filter, until, since int64, reached fun
 			// All events of the page have one second. That second may have more events
 			// than one page, and the next page would be the same again.
 			if sub.n >= min(limit, largest) {
-				if err := u.second(l, f, until, min(limit, largest)); err != nil {
+				if err := p.second(f, until, min(limit, largest)); err != nil {
 					return err
 				}
 			}
 			next--
 		}
-		if err := l.barrierEvery(sub); err != nil {
+		if err := p.link.barrierEvery(sub); err != nil {
 			return err
 		}
 		if sub.stats.kept.Load()+sub.stats.held.Load() == 0 && sub.stats.refused.Load() > 0 {
@@ -145,36 +156,36 @@ func (l *link) barrierEvery(sub *linkSub) error {
 }
 
 // fetch requests one page.
-func (u *upstream) fetch(l *link, f nostr.Filter, since, until int64, limit int) (*linkSub, error) {
+func (p *pager) fetch(f nostr.Filter, since, until int64, limit int) (*linkSub, error) {
 	s, t := nostr.Timestamp(since), nostr.Timestamp(until)
 	f.Since, f.Until, f.Limit = &s, &t, limit
-	sub, err := l.ask(f, false)
+	sub, err := p.link.ask(f, false)
 	if err != nil {
 		return nil, err
 	}
-	u.health.pages.Add(1)
-	return sub, l.close("CLOSE", sub)
+	p.health.pages.Add(1)
+	return sub, p.link.close("CLOSE", sub)
 }
 
 // second fetches a second that has more events than one page. The request is split by
 // kind, by author and by tags. Authors and tag values are those that the store knows. If a
 // part cannot be split further, the second is counted as incomplete.
-func (u *upstream) second(l *link, f nostr.Filter, at int64, full int) error {
-	if err := l.barrier(); err != nil { // afterwards the authors of the fetched events are in the store
+func (p *pager) second(f nostr.Filter, at int64, full int) error {
+	if err := p.link.barrier(); err != nil { // afterwards the authors of the fetched events are in the store
 		return err
 	}
-	parts := u.parts(f)
+	parts := splitFilter(p.store, f)
 	if len(parts) == 0 {
-		u.health.incomplete.Add(1)
+		p.health.incomplete.Add(1)
 		return nil
 	}
 	for _, part := range parts {
-		sub, err := u.fetch(l, part, at, at, full)
+		sub, err := p.fetch(part, at, at, full)
 		if err != nil {
 			return err
 		}
 		if sub.n >= full {
-			if err := u.second(l, part, at, full); err != nil {
+			if err := p.second(part, at, full); err != nil {
 				return err
 			}
 		}
@@ -185,8 +196,9 @@ func (u *upstream) second(l *link, f nostr.Filter, at int64, full int) error {
 // secondTags are the tags by which orders of one second are split.
 var secondTags = []string{"s", "k", "f", "d"}
 
-// parts splits a filter into smaller filters.
-func (u *upstream) parts(f nostr.Filter) (parts []nostr.Filter) {
+// splitFilter splits a filter into smaller filters, by the authors and values that the
+// store knows.
+func splitFilter(st *eventlog.Store, f nostr.Filter) (parts []nostr.Filter) {
 	halves := func(values []string, set func(*nostr.Filter, []string)) []nostr.Filter {
 		// Eight parts at a time, because each part that is still too large is split again.
 		size := max(1, (len(values)+7)/8)
@@ -210,7 +222,7 @@ func (u *upstream) parts(f nostr.Filter) (parts []nostr.Filter) {
 	case len(f.Authors) > 1:
 		return halves(f.Authors, setAuthors)
 	case len(f.Authors) == 0 && len(f.Kinds) == 1:
-		if authors := u.store.AuthorsOf(f.Kinds[0]); len(authors) > 0 {
+		if authors := st.AuthorsOf(f.Kinds[0]); len(authors) > 0 {
 			return halves(authors, setAuthors)
 		}
 	}
@@ -220,7 +232,7 @@ func (u *upstream) parts(f nostr.Filter) (parts []nostr.Filter) {
 			continue
 		}
 		if !set {
-			if values = u.store.ValuesOf(name); len(values) == 0 {
+			if values = st.ValuesOf(name); len(values) == 0 {
 				continue
 			}
 		}

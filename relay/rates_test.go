@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"os"
@@ -25,24 +26,24 @@ const adminSecret = "00000000000000000000000000000000000000000000000000000000000
 
 // manage sends a NIP-86 request and returns its status, result and error.
 func (r *testRelay) manage(secret, method string, params ...any) (status int, result any, problem string) {
-	r.tb.Helper()
+	r.TB.Helper()
 	if params == nil {
 		params = []any{}
 	}
 	body, err := json.Marshal(map[string]any{"method": method, "params": params})
 	if err != nil {
-		r.tb.Fatal(err)
+		r.TB.Fatal(err)
 	}
-	req, _ := http.NewRequest("POST", r.http.URL+"/", bytes.NewReader(body))
+	req, _ := http.NewRequest("POST", r.HTTP.URL+"/", bytes.NewReader(body))
 	req.Header.Set("Content-Type", "application/nostr+json+rpc; charset=utf-8")
 	if secret != "" {
 		h := sha256.Sum256(body)
-		proof := testkit.SignedBy(r.tb, secret, kindHTTPAuth, testkit.Now(), "", nostr.Tag{"u", r.http.URL + "/"}, nostr.Tag{"method", "POST"}, nostr.Tag{"payload", hex.EncodeToString(h[:])})
+		proof := testkit.SignedBy(r.TB, secret, kindHTTPAuth, testkit.Now(), "", nostr.Tag{"u", r.HTTP.URL + "/"}, nostr.Tag{"method", "POST"}, nostr.Tag{"payload", hex.EncodeToString(h[:])})
 		req.Header.Set("Authorization", "Nostr "+base64.StdEncoding.EncodeToString(mostro.EncodeEvent(proof)))
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		r.tb.Fatal(err)
+		r.TB.Fatal(err)
 	}
 	defer res.Body.Close()
 	var answer struct {
@@ -51,17 +52,17 @@ func (r *testRelay) manage(secret, method string, params ...any) (status int, re
 	}
 	if res.StatusCode == http.StatusOK {
 		if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
-			r.tb.Fatal(err)
+			r.TB.Fatal(err)
 		}
 	}
 	return res.StatusCode, answer.Result, answer.Error
 }
 
 func (r *testRelay) mustManage(method string, params ...any) any {
-	r.tb.Helper()
+	r.TB.Helper()
 	status, result, problem := r.manage(adminSecret, method, params...)
 	if status != http.StatusOK || problem != "" {
-		r.tb.Fatalf("%s: %d %s", method, status, problem)
+		r.TB.Fatalf("%s: %d %s", method, status, problem)
 	}
 	return result
 }
@@ -70,7 +71,7 @@ func TestManagement(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "rules.json")
 	admin := func(c *Config) { c.Admins, c.RulesFile = []string{testkit.PubkeyOf(t, adminSecret)}, file }
 	r := startRelay(t, admin)
-	c := r.dial()
+	c := r.Dial()
 	troll := fmt.Sprintf("%064x", 0xbad)
 	trollKey := testkit.PubkeyOf(t, troll)
 	spam := func(d string) *nostr.Event {
@@ -107,7 +108,7 @@ func TestManagement(t *testing.T) {
 		t.Error("an unbanned key's events are not served")
 	}
 	r.mustManage("quarantinepubkey", trollKey, "suspicious")
-	watcher := r.dial()
+	watcher := r.Dial()
 	watcher.Send("REQ", "live", testkit.Object{"limit": 0})
 	watcher.Expect("EOSE", "live")
 	c.Send("CLOSE", "q")
@@ -138,12 +139,16 @@ func TestManagement(t *testing.T) {
 	}
 
 	// The rules are kept over a restart.
-	r.stop()
-	r2 := startRelay(t, admin)
+	r.Stop()
+	lines := &testkit.LogLines{}
+	r2 := startRelay(t, func(c *Config) {
+		admin(c)
+		c.Log = slog.New(slog.NewTextHandler(lines, nil))
+	})
 	if rules := r2.srv.Rules(); rules.Name != "another" || len(rules.BlockedIPs) != 1 || len(rules.BlockedEvents) != 1 {
 		t.Errorf("rules %+v", rules)
 	}
-	res, err := http.NewRequest("GET", r2.http.URL, nil)
+	res, err := http.NewRequest("GET", r2.HTTP.URL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +178,7 @@ func TestManagement(t *testing.T) {
 	write(`{"name":"edited"}`)
 	testkit.Eventually(t, "the file is read again", func() bool { return r2.srv.Rules().Name == "edited" })
 	write(`{"name":`)
-	time.Sleep(rulesEvery + 200*time.Millisecond) // no condition to wait for, because nothing must happen
+	testkit.Eventually(t, "the broken file is read", func() bool { return lines.Count("rules not loaded") == 1 })
 	if r2.srv.Rules().Name != "edited" {
 		t.Error("a broken file is in force")
 	}
@@ -243,7 +248,7 @@ func TestBucketsAreBounded(t *testing.T) {
 func TestMailOfKnownKeysOnly(t *testing.T) {
 	node := strings.Repeat("ab", 32)
 	r := startRelay(t, func(c *Config) { c.KnownMail = func(key string) bool { return key == node } })
-	c := r.dial()
+	c := r.Dial()
 	c.MustPublish(testkit.Signed(t, mostro.KindGiftWrap, testkit.Now(), nostr.Tag{"p", node}))
 	c.MustRefuse(testkit.Signed(t, mostro.KindGiftWrap, testkit.Now(), nostr.Tag{"p", strings.Repeat("cd", 32)}), "blocked:")
 	c.MustPublish(testkit.Order(t, "x", testkit.Now(), "pending"))
@@ -251,7 +256,7 @@ func TestMailOfKnownKeysOnly(t *testing.T) {
 
 func TestQuotaOverTheSocket(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.Limits.LiveAddressesPerKey = 3 })
-	c := r.dial()
+	c := r.Dial()
 	for i := range 3 {
 		c.MustPublish(testkit.Order(t, fmt.Sprint(i), testkit.Now(), "pending"))
 	}
@@ -310,7 +315,7 @@ func TestRatesOfRequests(t *testing.T) {
 	ask(`["NEG-OPEN","e",{},"6100000200"]`, `["NEG-ERR","e","rate-limited:`)
 	clock.Advance(time.Minute)
 	ask(`["NEG-OPEN","e",{},"6100000200"]`, `["NEG-MSG","e",`)
-	near := r.dial()
+	near := r.Dial()
 	for i := range 10 {
 		near.Req(fmt.Sprint("n", i), nostr.Filter{Kinds: []int{38383}}) // fails on CLOSED
 	}

@@ -123,7 +123,7 @@ var (
 )
 
 // dialLink connects, and starts the goroutines of the pipeline by run.
-func (u *upstream) dialLink(ctx context.Context, run func(func() error)) (*link, error) {
+func dialLink(ctx context.Context, u *upstream, run func(func() error)) (*link, error) {
 	dctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	ws, _, err := websocket.Dial(dctx, u.url, &websocket.DialOptions{
@@ -352,7 +352,7 @@ func (l *link) event(t *jsonscan.Scanner, id string) error {
 	}
 	switch evt.Kind {
 	case mostro.KindOrder:
-		l.up.owner.wrote(evt.PubKey) // its deletion may be in the next frame
+		l.up.owner.noteAuthor(evt.PubKey) // its deletion may be in the next frame
 	case mostro.KindDeletion:
 		if !l.up.concerns(evt) {
 			return nil

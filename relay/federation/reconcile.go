@@ -8,23 +8,36 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/mostrodex/mostrodex/relay/negentropy"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
 )
 
+// reconciler compares the events here with the events of one relay (NIP-77). One goroutine
+// uses it.
+type reconciler struct {
+	srv     *relay.Server
+	store   *eventlog.Store
+	health  *health
+	link    *link
+	since   int64 // UpstreamsConfig.Since
+	refused *refusedIDs
+}
+
 // reconcile fetches the events that the relay holds and we lack (NIP-77). ok is false if
 // the relay does not support NIP-77.
-func (u *upstream) reconcile(l *link, f nostr.Filter) (ok bool, err error) {
-	u.health.method("negentropy")
-	since := nostr.Timestamp(u.owner.cfg.Since.Unix())
+func (r *reconciler) reconcile(f nostr.Filter) (ok bool, err error) {
+	r.health.method("negentropy")
+	since := nostr.Timestamp(r.since)
 	f.Since = &since
 	for round := 0; ; round++ {
-		need, more, ok, err := u.difference(l, f)
+		need, more, ok, err := r.difference(f)
 		if err != nil || !ok {
 			return ok, err
 		}
-		got, err := u.fetchIDs(l, need)
+		got, err := r.fetchIDs(need)
 		if err != nil {
 			return true, err
 		}
@@ -45,13 +58,13 @@ const (
 )
 
 // difference returns the ids that we lack. more is true if there are more than maxNeed.
-func (u *upstream) difference(l *link, f nostr.Filter) (need []string, more, ok bool, err error) {
-	set, done, err := u.srv.Snapshot(l.ctx, f)
+func (r *reconciler) difference(f nostr.Filter) (need []string, more, ok bool, err error) {
+	set, done, err := r.srv.Snapshot(r.link.ctx, f)
 	if err != nil {
 		return nil, false, false, err
 	}
 	defer done()
-	n := &negentropy.Session{Set: set, Limit: u.health.negLimit(), Client: true}
+	n := &negentropy.Session{Set: set, Limit: r.health.negLimit(), Client: true}
 	n.Need = func(id [32]byte) {
 		if len(need) < maxNeed {
 			need = append(need, fmt.Sprintf("%x", id))
@@ -59,12 +72,12 @@ func (u *upstream) difference(l *link, f nostr.Filter) (need []string, more, ok 
 			more = true
 		}
 	}
-	sub, err := l.open("NEG-OPEN", f, false, fmt.Sprintf("%x", n.Start()))
+	sub, err := r.link.open("NEG-OPEN", f, false, fmt.Sprintf("%x", n.Start()))
 	if err != nil {
 		return nil, false, false, err
 	}
 	defer func() {
-		if closeErr := l.close("NEG-CLOSE", sub); err == nil {
+		if closeErr := r.link.close("NEG-CLOSE", sub); err == nil {
 			err = closeErr
 		}
 	}()
@@ -78,33 +91,33 @@ func (u *upstream) difference(l *link, f nostr.Filter) (need []string, more, ok 
 			frame.err = "closed: " + end.reason
 		case <-timer.C:
 			if round == 0 {
-				u.health.noNeg("no answer")
+				r.health.noNeg("no answer")
 				return nil, false, false, nil
 			}
 			return nil, false, false, fmt.Errorf("%w: no answer in a reconciliation", errSilent)
-		case <-l.ctx.Done():
-			return nil, false, false, context.Cause(l.ctx)
+		case <-r.link.ctx.Done():
+			return nil, false, false, context.Cause(r.link.ctx)
 		}
 		if frame.err != "" {
-			u.health.noNeg(frame.err)
+			r.health.noNeg(frame.err)
 			return nil, false, false, nil
 		}
 		timer.Reset(frameTimeout)
 		raw, err := hex.DecodeString(frame.msg)
 		if err == nil {
-			u.health.rounds.Add(1)
+			r.health.rounds.Add(1)
 			raw, err = n.Answer(raw)
 		}
 		if err != nil {
 			// The relay sent garbage. Pages are used instead, and may work better.
-			u.health.malformed.Add(1)
-			u.health.noNeg(err.Error())
+			r.health.malformed.Add(1)
+			r.health.noNeg(err.Error())
 			return nil, false, false, nil
 		}
 		if raw == nil || more {
 			return need, more, true, nil
 		}
-		if err := l.send(fmt.Appendf(nil, `["NEG-MSG",%q,"%x"]`, sub.id, raw)); err != nil {
+		if err := r.link.send(fmt.Appendf(nil, `["NEG-MSG",%q,"%x"]`, sub.id, raw)); err != nil {
 			return nil, false, false, err
 		}
 	}
@@ -113,16 +126,13 @@ func (u *upstream) difference(l *link, f nostr.Filter) (need []string, more, ok 
 
 // fetchIDs requests events by id, except ids that are stored in any state or were refused
 // before. fetchIDs returns how many events were kept.
-func (u *upstream) fetchIDs(l *link, ids []string) (kept int64, err error) {
+func (r *reconciler) fetchIDs(ids []string) (kept int64, err error) {
 	wanted := ids[:0]
 	for _, id := range ids {
-		u.mu.Lock()
-		_, refused := u.refused[id]
-		u.mu.Unlock()
-		if refused {
+		if r.refused.has(id) {
 			continue
 		}
-		held, err := u.store.Has(l.ctx, id)
+		held, err := r.store.Has(r.link.ctx, id)
 		if err != nil {
 			return 0, err
 		}
@@ -138,23 +148,23 @@ func (u *upstream) fetchIDs(l *link, ids []string) (kept int64, err error) {
 			break
 		}
 		g.Go(func() error {
-			sub, err := l.ask(nostr.Filter{IDs: part, Limit: len(part)}, false)
+			sub, err := r.link.ask(nostr.Filter{IDs: part, Limit: len(part)}, false)
 			if err != nil {
 				failed.Store(true)
 				return err
 			}
 			if missing := len(part) - sub.n; missing > 0 {
-				u.health.missing.Add(int64(missing))
+				r.health.missing.Add(int64(missing))
 			}
-			return l.close("CLOSE", sub)
+			return r.link.close("CLOSE", sub)
 		})
 	}
-	before := u.health.kept.Load()
+	before := r.health.kept.Load()
 	if err := g.Wait(); err != nil {
 		return 0, err
 	}
-	if err := l.barrier(); err != nil {
+	if err := r.link.barrier(); err != nil {
 		return 0, err
 	}
-	return u.health.kept.Load() - before, nil
+	return r.health.kept.Load() - before, nil
 }
