@@ -43,7 +43,7 @@ func (l *live) body(s *liveEntry) []byte {
 // cache adds the payload of an entry and evicts the oldest payloads beyond the budget.
 // The caller holds mu.
 func (l *live) cache(n uint32, body []byte) {
-	s, c := l.entries.at(n), &l.bodies
+	s, c := l.entries.At(n), &l.bodies
 	if s.body != noBody || len(body) > c.budget {
 		return
 	}
@@ -52,7 +52,7 @@ func (l *live) cache(n uint32, body []byte) {
 	c.size += len(body)
 	c.held++
 	for c.size > c.budget {
-		l.uncache(l.entries.at(c.queue[c.first].entry))
+		l.uncache(l.entries.At(c.queue[c.first].entry))
 	}
 	switch {
 	case len(c.queue)-c.first > 2*c.held+4096 || c.base > math.MaxUint32/2:
@@ -88,7 +88,7 @@ func (l *live) compactQueue() {
 	kept := c.queue[:0]
 	for _, e := range c.queue[c.first:] {
 		if e.body != nil {
-			l.entries.at(e.entry).body = uint32(len(kept))
+			l.entries.At(e.entry).body = uint32(len(kept))
 			kept = append(kept, e)
 		}
 	}
@@ -125,7 +125,7 @@ func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]F
 		if m.entry == None {
 			continue // a full-text hit may be no live event
 		}
-		if s := l.entries.at(m.entry); f.JSON != nil && s.used && s.seq == f.Seq && !s.hidden {
+		if s := l.entries.At(m.entry); f.JSON != nil && s.used && s.seq == f.Seq && !s.hidden {
 			l.cache(m.entry, f.JSON)
 		}
 	}
@@ -156,7 +156,7 @@ func (st *Store) Bodies(dst []Found, hits []Hit) ([]Found, int, error) {
 		h := hits[n]
 		var body []byte
 		if h.Entry != None {
-			if s := l.entries.at(h.Entry); s.used && s.seq == h.Seq && !s.hidden {
+			if s := l.entries.At(h.Entry); s.used && s.seq == h.Seq && !s.hidden {
 				body = l.body(s)
 			}
 		}
@@ -186,7 +186,7 @@ func (st *Store) SortNewest(hits []Hit) {
 		if a.At != b.At {
 			return cmp.Compare(b.At, a.At)
 		}
-		s, t := l.entries.at(a.Entry), l.entries.at(b.Entry)
+		s, t := l.entries.At(a.Entry), l.entries.At(b.Entry)
 		if s.seq != a.Seq || t.seq != b.Seq {
 			return cmp.Compare(a.Seq, b.Seq)
 		}
@@ -220,7 +220,7 @@ func (st *Store) warmBodies() {
 		missing := part[:0]
 		l.mu.RLock()
 		for _, m := range part {
-			if s := l.entries.at(m.entry); s.used && !s.hidden && s.body == noBody {
+			if s := l.entries.At(m.entry); s.used && !s.hidden && s.body == noBody {
 				missing = append(missing, missingBody{len(found), m.entry})
 				found = append(found, Found{Seq: s.seq})
 			}

@@ -270,8 +270,8 @@ func (c *checker) index() {
 	defer l.mu.RUnlock()
 	c.report.Live = l.n
 	recordBytes := int64(0)
-	for n := range l.entries.n {
-		if s := l.entries.at(n); s.used {
+	for n := range l.entries.Len() {
+		if s := l.entries.At(n); s.used {
 			recordBytes += c.st.log.recordBytes(s.seq)
 		}
 	}
@@ -284,11 +284,11 @@ func (c *checker) index() {
 	for i := range c.live {
 		want := &c.live[i]
 		n, ok := l.entries.find(want.id)
-		if !ok || l.entries.at(n).hidden {
+		if !ok || l.entries.At(n).hidden {
 			c.report.problem("entry %d must be served, but is not in the live index", want.seq)
 			continue
 		}
-		if have := l.indexEntry(n); !sameEntry(&have, want) || have.chain != want.chain || l.entries.at(n).side != sideOf(want.tags) {
+		if have := l.indexEntry(n); !sameEntry(&have, want) || have.chain != want.chain || l.entries.At(n).side != sideOf(want.tags) {
 			c.report.problem("entry %d: its live entry belongs to another event", want.seq)
 		}
 		if addr := want.address(); addr != "" {
@@ -301,8 +301,8 @@ func (c *checker) index() {
 		return
 	}
 	expect := make(map[*posting]int)
-	for n := range l.entries.n {
-		s := l.entries.at(n)
+	for n := range l.entries.Len() {
+		s := l.entries.At(n)
 		if !s.used || s.hidden {
 			continue
 		}
@@ -331,7 +331,7 @@ func (c *checker) index() {
 		for _, t := range l.entries.tagsOf(s) {
 			within(l.tagList(t))
 		}
-		if !slices.Contains(l.authors.list.at(s.author).kinds, s.kind) {
+		if !slices.Contains(l.authors.list.At(s.author).kinds, s.kind) {
 			c.report.problem("entry %d: its kind is missing from the kinds of its author", s.seq)
 		}
 	}

@@ -575,7 +575,7 @@ func (g *commitGroup) held(id [32]byte) (uint64, bool, error) {
 	n, ok := g.st.live.entries.find(id)
 	var seq uint64
 	if ok {
-		seq = g.st.live.entries.at(n).seq
+		seq = g.st.live.entries.At(n).seq
 	}
 	g.st.live.mu.RUnlock()
 	if ok {
@@ -603,7 +603,7 @@ func (g *commitGroup) apply() {
 	for _, c := range g.changes {
 		if c.remove != ([32]byte{}) {
 			if n, ok := l.entries.find(c.remove); ok {
-				l.recordBytes -= cmp.Or(c.removed, g.st.log.recordBytes(l.entries.at(n).seq))
+				l.recordBytes -= cmp.Or(c.removed, g.st.log.recordBytes(l.entries.At(n).seq))
 				l.remove(n)
 			}
 		}

@@ -1,6 +1,10 @@
 package eventlog
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+
+	"github.com/mostrodex/mostrodex/internal/arena"
+)
 
 // liveEntry is one live event. It has no pointers, so that the garbage collector does
 // not scan a million entries.
@@ -69,22 +73,22 @@ func severalValues(tags []string) bool {
 
 // liveEntries holds the live events with their indexes by id and by address.
 type liveEntries struct {
-	chunks[liveEntry]
+	arena.Array[liveEntry]
 	free      []uint32
 	seed      maphash.Seed
-	byID      idHash
+	byID      arena.Table
 	addresses addressHasher
-	byAddress idHash
-	tagLists  arena[uint32] // tag numbers of the entries
+	byAddress arena.Table
+	tagLists  arena.Cells[uint32] // tag numbers of the entries
 	// chains maps an entry to the seq of the newest arrival of its address, if that is
 	// not the entry's own event.
 	chains map[uint32]uint64
 }
 
 func newLiveEntries() *liveEntries {
-	s := &liveEntries{seed: maphash.MakeSeed(), addresses: newAddressHasher(), tagLists: arena[uint32]{}, chains: make(map[uint32]uint64)}
-	s.byID.hash = func(n uint32) uint64 { return maphash.Bytes(s.seed, s.at(n).id[:]) }
-	s.byAddress.hash = func(n uint32) uint64 { return s.addresses.of(s.at(n).address()) }
+	s := &liveEntries{seed: maphash.MakeSeed(), addresses: newAddressHasher(), tagLists: arena.NewCells[uint32](1), chains: make(map[uint32]uint64)}
+	s.byID.Hash = func(n uint32) uint64 { return maphash.Bytes(s.seed, s.At(n).id[:]) }
+	s.byAddress.Hash = func(n uint32) uint64 { return s.addresses.of(s.At(n).address()) }
 	return s
 }
 
@@ -95,27 +99,27 @@ func (s *liveEntries) alloc() uint32 {
 		s.free = s.free[:last]
 		return n
 	}
-	return s.grow()
+	return s.Grow()
 }
 
 // fill writes an event into an allocated entry.
 func (s *liveEntries) fill(n uint32, e liveEntry, tags []uint32) {
-	e.tags, e.nTags, e.used = s.tagLists.alloc(tags), uint16(len(tags)), true
-	*s.at(n) = e
-	s.byID.put(s.byID.hash(n), n)
+	e.tags, e.nTags, e.used = s.tagLists.Put(tags, len(tags)), uint16(len(tags)), true
+	*s.At(n) = e
+	s.byID.Put(s.byID.Hash(n), n)
 	if e.hasAddress() {
-		s.byAddress.put(s.byAddress.hash(n), n)
+		s.byAddress.Put(s.byAddress.Hash(n), n)
 	}
 }
 
 // clear frees an entry.
 func (s *liveEntries) clear(n uint32) {
-	e := s.at(n)
-	s.byID.remove(s.byID.hash(n), n)
+	e := s.At(n)
+	s.byID.Remove(s.byID.Hash(n), n)
 	if e.hasAddress() {
-		s.byAddress.remove(s.byAddress.hash(n), n)
+		s.byAddress.Remove(s.byAddress.Hash(n), n)
 	}
-	s.tagLists.release(e.tags, int(e.nTags))
+	s.tagLists.Free(e.tags, int(e.nTags))
 	delete(s.chains, n)
 	*e = liveEntry{body: noBody}
 	s.free = append(s.free, n)
@@ -123,19 +127,19 @@ func (s *liveEntries) clear(n uint32) {
 
 // find returns the entry of an id, hidden or not.
 func (s *liveEntries) find(id [32]byte) (uint32, bool) {
-	return s.byID.find(maphash.Bytes(s.seed, id[:]), func(n uint32) bool { return s.at(n).id == id })
+	return s.byID.Find(maphash.Bytes(s.seed, id[:]), func(n uint32) bool { return s.At(n).id == id })
 }
 
 // findAddress returns the entry of an address, hidden or not.
 func (s *liveEntries) findAddress(a internedAddress) (uint32, bool) {
-	return s.byAddress.find(s.addresses.of(a), func(n uint32) bool {
-		e := s.at(n)
+	return s.byAddress.Find(s.addresses.of(a), func(n uint32) bool {
+		e := s.At(n)
 		return e.d == a.d && e.author == a.author && e.kind == a.kind
 	})
 }
 
 // tagsOf returns the tag numbers of an entry.
-func (s *liveEntries) tagsOf(e *liveEntry) []uint32 { return s.tagLists.get(e.tags, int(e.nTags)) }
+func (s *liveEntries) tagsOf(e *liveEntry) []uint32 { return s.tagLists.Get(e.tags, int(e.nTags)) }
 
 func (e *liveEntry) address() internedAddress { return internedAddress{e.kind, e.author, e.d} }
 
@@ -149,11 +153,11 @@ func (s *liveEntries) chain(n uint32) uint64 {
 	if seq, ok := s.chains[n]; ok {
 		return seq
 	}
-	return s.at(n).seq
+	return s.At(n).seq
 }
 
 func (s *liveEntries) setChain(n uint32, seq uint64) {
-	if seq == s.at(n).seq {
+	if seq == s.At(n).seq {
 		delete(s.chains, n)
 	} else {
 		s.chains[n] = seq

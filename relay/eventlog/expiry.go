@@ -71,8 +71,8 @@ func (h expiryHeap) order() {
 // often reuses the entry of the old one.
 func (l *live) compactExpiries() {
 	l.expiries = l.expiries[:0]
-	for n := range l.entries.n {
-		if s := l.entries.at(n); s.used && !s.hidden && s.expires() {
+	for n := range l.entries.Len() {
+		if s := l.entries.At(n); s.used && !s.hidden && s.expires() {
 			l.expiries = append(l.expiries, makeItem(s.expiration, n))
 		}
 	}
@@ -102,7 +102,7 @@ func (l *live) expire(now int64) {
 // hide removes an event from all answers. The committer moves its index entry later.
 func (l *live) hide(n uint32) {
 	l.unlink(n)
-	s := l.entries.at(n)
+	s := l.entries.At(n)
 	s.hidden = true
 	l.uncache(s)
 	l.hidden = append(l.hidden, expiry{n, s.seq})
@@ -111,7 +111,7 @@ func (l *live) hide(n uint32) {
 // current reports whether an expiration applies to the event in its live entry. An
 // equal expiration of an earlier event counts too.
 func (l *live) current(e item) bool {
-	s := l.entries.at(e.entry())
+	s := l.entries.At(e.entry())
 	return s.used && s.expiration == e.createdAt() && !s.hidden
 }
 

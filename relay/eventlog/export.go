@@ -109,5 +109,5 @@ func (st *Store) isLive(seq uint64, id string) bool {
 	st.live.mu.RLock()
 	defer st.live.mu.RUnlock()
 	n, ok := st.live.entries.find(hex32.OrZero(id))
-	return ok && st.live.entries.at(n).seq == seq && !st.live.entries.at(n).hidden
+	return ok && st.live.entries.At(n).seq == seq && !st.live.entries.At(n).hidden
 }

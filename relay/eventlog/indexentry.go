@@ -29,7 +29,7 @@ func (l *live) entryOf(id [32]byte) (indexEntry, address, bool) {
 func (l *live) hiddenEntry(e expiry) (indexEntry, address, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if s := l.entries.at(e.entry); !s.used || s.seq != e.seq || !s.hidden {
+	if s := l.entries.At(e.entry); !s.used || s.seq != e.seq || !s.hidden {
 		return indexEntry{}, "", false
 	}
 	ie := l.indexEntry(e.entry)
@@ -39,9 +39,9 @@ func (l *live) hiddenEntry(e expiry) (indexEntry, address, bool) {
 // indexEntry rebuilds the index entry that a live entry was filled from. The caller
 // holds mu.
 func (l *live) indexEntry(n uint32) indexEntry {
-	s := l.entries.at(n)
+	s := l.entries.At(n)
 	tags := l.entries.tagsOf(s)
-	r := indexEntry{seq: s.seq, chain: l.entries.chain(n), id: s.id, pubkey: l.authors.list.at(s.author).key, kind: int(s.kind),
+	r := indexEntry{seq: s.seq, chain: l.entries.chain(n), id: s.id, pubkey: l.authors.list.At(s.author).key, kind: int(s.kind),
 		createdAt: s.createdAt, expiration: s.expiration, tags: make([]string, len(tags))}
 	size := 0
 	for _, t := range tags {

@@ -74,7 +74,7 @@ func (l *live) less(a, b item) bool {
 	if a == b {
 		return false
 	}
-	return bytes.Compare(l.entries.at(a.entry()).id[:], l.entries.at(b.entry()).id[:]) > 0
+	return bytes.Compare(l.entries.At(a.entry()).id[:], l.entries.At(b.entry()).id[:]) > 0
 }
 
 // fill allocates an entry for an index entry and interns its author and tags. It
@@ -133,7 +133,7 @@ func (l *live) find(kind int, pubkey [32]byte, d string) (uint32, bool) {
 
 // tagList returns the list of a tag. ok is false if no served event has the tag.
 func (l *live) tagList(n uint32) (list, bool) {
-	switch at := l.tags.list.at(n).list; {
+	switch at := l.tags.list.At(n).list; {
 	case at == noList:
 		return list{}, false
 	case at < oneEntry:
@@ -143,7 +143,7 @@ func (l *live) tagList(n uint32) (list, bool) {
 	}
 }
 
-func (l *live) itemOf(n uint32) item { return makeItem(l.entries.at(n).createdAt, n) }
+func (l *live) itemOf(n uint32) item { return makeItem(l.entries.At(n).createdAt, n) }
 
 // eachComposite calls fn for every composite of an entry, at most four. (kind, author)
 // is the first.
@@ -177,7 +177,7 @@ func (l *live) link(n uint32, put func(*posting, item)) {
 	if l.noPostings {
 		return
 	}
-	s := l.entries.at(n)
+	s := l.entries.At(n)
 	it := makeItem(s.createdAt, n)
 	p, ok := l.kinds[s.kind]
 	if !ok {
@@ -199,7 +199,7 @@ func (l *live) link(n uint32, put func(*posting, item)) {
 		case !ok:
 			l.composites[c] = list{one: it}
 			if c.author != None && c.s == None {
-				a := l.authors.list.at(c.author)
+				a := l.authors.list.At(c.author)
 				a.kinds = append(a.kinds, uint16(c.kind))
 			}
 		case have.many != nil:
@@ -212,7 +212,7 @@ func (l *live) link(n uint32, put func(*posting, item)) {
 		}
 	})
 	for _, t := range l.entries.tagsOf(s) {
-		e := l.tags.list.at(t)
+		e := l.tags.list.At(t)
 		switch {
 		case e.list == noList:
 			e.list = oneEntry | n
@@ -238,7 +238,7 @@ func (l *live) unlink(n uint32) {
 	if l.noPostings {
 		return
 	}
-	s := l.entries.at(n)
+	s := l.entries.At(n)
 	it := makeItem(s.createdAt, n)
 	if p := l.kinds[s.kind]; p.remove(it, l.less) && p.n == 0 {
 		delete(l.kinds, s.kind)
@@ -256,11 +256,11 @@ func (l *live) unlink(n uint32) {
 		}
 		delete(l.composites, c)
 		if c.author != None && c.s == None {
-			l.authors.list.at(c.author).dropKind(uint16(c.kind))
+			l.authors.list.At(c.author).dropKind(uint16(c.kind))
 		}
 	})
 	for _, t := range l.entries.tagsOf(s) {
-		e := l.tags.list.at(t)
+		e := l.tags.list.At(t)
 		switch {
 		case e.list == noList:
 		case e.list < oneEntry:
@@ -275,7 +275,7 @@ func (l *live) unlink(n uint32) {
 
 // remove removes an entry from the index. The caller holds mu.
 func (l *live) remove(n uint32) {
-	s := l.entries.at(n)
+	s := l.entries.At(n)
 	if !s.hidden {
 		l.unlink(n)
 	}

@@ -40,9 +40,9 @@ func (st *Store) AuthorsOf(kind int) (keys []string) {
 	l := st.live
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	for n := range l.authors.list.n {
+	for n := range l.authors.list.Len() {
 		if _, ok := l.composites[composite{uint32(kind), n, None, None}]; ok {
-			if keys = append(keys, fmt.Sprintf("%x", l.authors.list.at(n).key)); len(keys) == maxKnown {
+			if keys = append(keys, fmt.Sprintf("%x", l.authors.list.At(n).key)); len(keys) == maxKnown {
 				break
 			}
 		}
@@ -104,7 +104,7 @@ func (st *Store) LiveItems(ctx context.Context, f nostr.Filter) (items []LiveIte
 			return nil, 0, err
 		}
 		l.mu.RLock()
-		if from >= int(l.entries.n) {
+		if from >= int(l.entries.Len()) {
 			l.mu.RUnlock()
 			return items, head, nil
 		}
@@ -121,8 +121,8 @@ func (st *Store) LiveItems(ctx context.Context, f nostr.Filter) (items []LiveIte
 				ids[hex32.OrZero(id)] = true
 			}
 		}
-		for n := from; !none && n < min(from+part, int(l.entries.n)); n++ {
-			s := l.entries.at(uint32(n))
+		for n := from; !none && n < min(from+part, int(l.entries.Len())); n++ {
+			s := l.entries.At(uint32(n))
 			if !s.used || s.hidden || s.createdAt < c.since || s.createdAt > c.until || mostro.IsMail(int(s.kind)) ||
 				!l.matches(&c, s, &plan{}) || ids != nil && !ids[s.id] {
 				continue
@@ -152,7 +152,7 @@ func (a *LiveItem) Compare(b *LiveItem) int {
 func (st *Store) AuthorsWhere(ctx context.Context, f nostr.Filter) (map[[32]byte]bool, error) {
 	keys := make(map[[32]byte]bool)
 	err := st.each(ctx, f, 0, math.MaxInt, func(it item) bool {
-		keys[st.live.authors.list.at(st.live.entries.at(it.entry()).author).key] = true
+		keys[st.live.authors.list.At(st.live.entries.At(it.entry()).author).key] = true
 		return true
 	})
 	return keys, err

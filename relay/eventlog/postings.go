@@ -3,6 +3,8 @@ package eventlog
 import (
 	"slices"
 	"sort"
+
+	"github.com/mostrodex/mostrodex/internal/arena"
 )
 
 // posting is the sorted list of the live events that share one property. An item packs
@@ -58,7 +60,7 @@ func (a list) newest(until int64) cursor {
 type item uint64
 
 const (
-	entryBits  = 28
+	entryBits  = arena.NumberBits
 	maxEntries = 1 << entryBits
 	maxTime    = 1<<(64-entryBits) - 1 // year 4147
 	chunkMax   = 512

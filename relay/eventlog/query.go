@@ -255,7 +255,7 @@ func (l *live) kindsOf(c *condition, author uint32) []uint16 {
 	if c.kinds != nil {
 		return c.kinds
 	}
-	return l.authors.list.at(author).kinds
+	return l.authors.list.At(author).kinds
 }
 
 // pairs returns the number of (kind, author) pairs to look up.
@@ -383,7 +383,7 @@ func (l *live) behind(r *walkPosition, it item) bool {
 	if at := it.createdAt(); at != r.at {
 		return at < r.at
 	}
-	return bytes.Compare(l.entries.at(it.entry()).id[:], r.id[:]) > 0
+	return bytes.Compare(l.entries.At(it.entry()).id[:], r.id[:]) > 0
 }
 
 // walkPart continues a walk behind a position and reads at most some items. It returns
@@ -411,13 +411,13 @@ func (l *live) walkPart(ctx context.Context, c *condition, p *plan, from walkPos
 			return walkPosition{}, nil
 		}
 		if n > some && !(any && it == last) {
-			return walkPosition{true, last.createdAt(), l.entries.at(last.entry()).id}, ctx.Err()
+			return walkPosition{true, last.createdAt(), l.entries.At(last.entry()).id}, ctx.Err()
 		}
 		if any && it == last { // the item is in two postings
 			continue
 		}
 		last, any = it, true
-		if l.matches(c, l.entries.at(it.entry()), p) && !fn(it) {
+		if l.matches(c, l.entries.At(it.entry()), p) && !fn(it) {
 			return walkPosition{}, nil
 		}
 	}
@@ -489,7 +489,7 @@ func (l *live) byIDs(f nostr.Filter, c *condition) []item {
 		if !ok {
 			continue
 		}
-		s := l.entries.at(n)
+		s := l.entries.At(n)
 		if !s.hidden && s.createdAt >= c.since && s.createdAt <= c.until && l.matches(c, s, &plan{}) {
 			items = append(items, makeItem(s.createdAt, n))
 		}
@@ -517,7 +517,7 @@ func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit i
 	first := len(dst)
 	var missing []missingBody
 	err := st.each(ctx, f, upTo, limit, func(it item) bool {
-		s := l.entries.at(it.entry())
+		s := l.entries.At(it.entry())
 		body := l.body(s)
 		if body == nil {
 			missing = append(missing, missingBody{len(dst), it.entry()})
@@ -545,7 +545,7 @@ type Hit struct {
 func (st *Store) Hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int, upTo uint64) ([]Hit, error) {
 	first := len(dst)
 	err := st.each(ctx, f, upTo, limit, func(it item) bool {
-		s := st.live.entries.at(it.entry())
+		s := st.live.entries.At(it.entry())
 		dst = append(dst, Hit{s.seq, s.createdAt, it.entry()})
 		return len(dst)-first < limit
 	})

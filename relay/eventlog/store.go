@@ -540,7 +540,7 @@ func (st *Store) Served(id string) bool {
 	st.live.mu.RLock()
 	defer st.live.mu.RUnlock()
 	n, ok := st.live.entries.find(hex32.OrZero(id))
-	return ok && st.live.entries.at(n).seq <= head
+	return ok && st.live.entries.At(n).seq <= head
 }
 
 // Find returns the stored event of an id, live or archived. It returns
@@ -554,7 +554,7 @@ func (st *Store) Find(_ context.Context, id string) (Found, error) {
 	st.live.expire(st.now().Unix())
 	st.live.mu.RLock()
 	if n, ok := st.live.entries.find(key); ok {
-		if s := st.live.entries.at(n); s.body != noBody {
+		if s := st.live.entries.At(n); s.body != noBody {
 			f := Found{Seq: s.seq, JSON: st.live.bodies.get(s.body)}
 			st.live.mu.RUnlock()
 			return f, nil

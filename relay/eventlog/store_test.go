@@ -578,8 +578,8 @@ func TestBodiesAreWarmAfterOpening(t *testing.T) {
 	cached := func() (n, newest int) {
 		st.live.mu.RLock()
 		defer st.live.mu.RUnlock()
-		for i := range st.live.entries.n {
-			if s := st.live.entries.at(i); s.used && s.body != noBody {
+		for i := range st.live.entries.Len() {
+			if s := st.live.entries.At(i); s.used && s.body != noBody {
 				n++
 				if s.createdAt >= 150 {
 					newest++

@@ -4,6 +4,8 @@ import (
 	"hash/maphash"
 	"math/bits"
 	"math/rand/v2"
+
+	"github.com/mostrodex/mostrodex/internal/arena"
 )
 
 // tagDict assigns a number to each distinct tag (letter and value) of live events and
@@ -13,9 +15,9 @@ import (
 // A number is reused if no entry refers to it any more.
 type tagDict struct {
 	seed   maphash.Seed
-	byKey  idHash
-	list   chunks[dictTag]
-	keys   arena[byte]
+	byKey  arena.Table
+	list   arena.Array[dictTag]
+	keys   arena.Cells[byte]
 	free   []uint32
 	many   []*posting // postings of tags that several events have or had
 	unused []uint32   // free indexes of many
@@ -28,14 +30,19 @@ type dictTag struct {
 	list   uint32 // noList, oneEntry plus the number of an entry, or an index of many
 }
 
+// keyUnit is the number of bytes of a key per unit of its cell.
+const keyUnit = 8
+
+func keyUnits(length uint32) int { return int((length + keyUnit - 1) / keyUnit) }
+
 const (
 	noList   = None
 	oneEntry = 1 << 31
 )
 
 func newTagDict() *tagDict {
-	t := &tagDict{seed: maphash.MakeSeed(), keys: arena[byte]{shift: 3}}
-	t.byKey.hash = t.hashOf
+	t := &tagDict{seed: maphash.MakeSeed(), keys: arena.NewCells[byte](keyUnit)}
+	t.byKey.Hash = t.hashOf
 	return t
 }
 
@@ -50,14 +57,14 @@ func (t *tagDict) hashOf(n uint32) uint64 {
 
 // key returns the letter and the value of a tag. The slice is valid while mu is held.
 func (t *tagDict) key(n uint32) []byte {
-	e := t.list.at(n)
-	return t.keys.get(e.key, int(e.length))
+	e := t.list.At(n)
+	return t.keys.Get(e.key, keyUnits(e.length))[:e.length]
 }
 
 func (t *tagDict) letter(n uint32) byte { return t.key(n)[0] }
 
 func (t *tagDict) find(letter byte, value string) (uint32, bool) {
-	return t.byKey.find(t.hash(letter, value), func(n uint32) bool {
+	return t.byKey.Find(t.hash(letter, value), func(n uint32) bool {
 		k := t.key(n)
 		return k[0] == letter && string(k[1:]) == value
 	})
@@ -66,7 +73,7 @@ func (t *tagDict) find(letter byte, value string) (uint32, bool) {
 // number returns the number of a tag and adds one reference.
 func (t *tagDict) number(key string) uint32 {
 	if n, ok := t.find(key[0], key[1:]); ok {
-		t.list.at(n).refs++
+		t.list.At(n).refs++
 		return n
 	}
 	var n uint32
@@ -74,20 +81,20 @@ func (t *tagDict) number(key string) uint32 {
 		n = t.free[last]
 		t.free = t.free[:last]
 	} else {
-		n = t.list.grow()
+		n = t.list.Grow()
 	}
-	*t.list.at(n) = dictTag{key: t.keys.alloc([]byte(key)), length: uint32(len(key)), refs: 1, list: noList}
-	t.byKey.put(t.hash(key[0], key[1:]), n)
+	*t.list.At(n) = dictTag{key: t.keys.Put([]byte(key), keyUnits(uint32(len(key)))), length: uint32(len(key)), refs: 1, list: noList}
+	t.byKey.Put(t.hash(key[0], key[1:]), n)
 	return n
 }
 
 func (t *tagDict) release(n uint32) {
-	e := t.list.at(n)
+	e := t.list.At(n)
 	if e.refs--; e.refs > 0 {
 		return
 	}
-	t.byKey.remove(t.hashOf(n), n)
-	t.keys.release(e.key, int(e.length))
+	t.byKey.Remove(t.hashOf(n), n)
+	t.keys.Free(e.key, keyUnits(e.length))
 	t.setMany(e, nil)
 	t.free = append(t.free, n)
 }
@@ -114,8 +121,8 @@ func (t *tagDict) setMany(e *dictTag, p *posting) {
 
 // each calls fn for every tag until fn returns false.
 func (t *tagDict) each(fn func(n uint32) bool) {
-	for n := range t.list.n {
-		if t.list.at(n).refs > 0 && !fn(n) {
+	for n := range t.list.Len() {
+		if t.list.At(n).refs > 0 && !fn(n) {
 			return
 		}
 	}
@@ -125,8 +132,8 @@ func (t *tagDict) each(fn func(n uint32) bool) {
 // author's live events. A number is reused if no entry refers to it any more.
 type authors struct {
 	seed  maphash.Seed
-	byKey idHash
-	list  chunks[author]
+	byKey arena.Table
+	list  arena.Array[author]
 	free  []uint32
 }
 
@@ -138,18 +145,18 @@ type author struct {
 
 func newAuthors() *authors {
 	a := &authors{seed: maphash.MakeSeed()}
-	a.byKey.hash = func(n uint32) uint64 { return maphash.Bytes(a.seed, a.list.at(n).key[:]) }
+	a.byKey.Hash = func(n uint32) uint64 { return maphash.Bytes(a.seed, a.list.At(n).key[:]) }
 	return a
 }
 
 func (a *authors) find(key [32]byte) (uint32, bool) {
-	return a.byKey.find(maphash.Bytes(a.seed, key[:]), func(n uint32) bool { return a.list.at(n).key == key })
+	return a.byKey.Find(maphash.Bytes(a.seed, key[:]), func(n uint32) bool { return a.list.At(n).key == key })
 }
 
 // number returns the number of an author and adds one reference.
 func (a *authors) number(key [32]byte) uint32 {
 	if n, ok := a.find(key); ok {
-		a.list.at(n).refs++
+		a.list.At(n).refs++
 		return n
 	}
 	var n uint32
@@ -157,17 +164,17 @@ func (a *authors) number(key [32]byte) uint32 {
 		n = a.free[last]
 		a.free = a.free[:last]
 	} else {
-		n = a.list.grow()
+		n = a.list.Grow()
 	}
-	*a.list.at(n) = author{key: key, refs: 1}
-	a.byKey.put(maphash.Bytes(a.seed, key[:]), n)
+	*a.list.At(n) = author{key: key, refs: 1}
+	a.byKey.Put(maphash.Bytes(a.seed, key[:]), n)
 	return n
 }
 
 func (a *authors) release(n uint32) {
-	e := a.list.at(n)
+	e := a.list.At(n)
 	if e.refs--; e.refs == 0 {
-		a.byKey.remove(maphash.Bytes(a.seed, e.key[:]), n)
+		a.byKey.Remove(maphash.Bytes(a.seed, e.key[:]), n)
 		*e = author{}
 		a.free = append(a.free, n)
 	}
