@@ -174,7 +174,7 @@ func NewLedger(params Params, proofs Proofs) *Ledger {
 }
 
 func newBook() book {
-	return book{Nodes: map[string]*node{}, Paid: map[string]payment{}, Hashes: map[string][]hashUse{}, Reasons: map[string]int64{}, Gone: map[string]int64{}, orders: &orders{}}
+	return book{Nodes: map[string]*node{}, Paid: map[string]payment{}, Hashes: map[string][]hashUse{}, Reasons: map[string]int64{}, Gone: map[string]int64{}, orders: newOrders()}
 }
 
 // Cursor returns the last position of the log that the facts cover.

@@ -74,7 +74,7 @@ func (l *Ledger) Decode(r io.Reader) error {
 		return errors.New("decode the ledger: negative number of nodes")
 	}
 	s.Book.Nodes = make(map[string]*node, min(s.Nodes, 1<<16))
-	s.Book.orders = &orders{}
+	s.Book.orders = newOrders()
 	for range s.Nodes {
 		var key string
 		n := &node{orders: newNodeOrders(s.Book.orders)}
