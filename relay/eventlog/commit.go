@@ -168,7 +168,6 @@ func storable(evt *nostr.Event) error {
 // commitLoop is the goroutine of the committer: the only writer of the files and of the
 // live index.
 func (st *Store) commitLoop() {
-	defer st.done.Done()
 	group := make([]*Enqueued, 0, maxGroup)
 	var held *Enqueued       // taken from the queue, for the next group
 	var due <-chan time.Time // time of the next flush of derived keys
@@ -236,7 +235,7 @@ func (st *Store) commitLoop() {
 // answers the callers. Derived keys are committed later (flush).
 func (st *Store) commit(group []*Enqueued) {
 	start := time.Now()
-	st.lookWhileWriting()
+	st.space.MeasureWhileWriting()
 	if group = st.refuseFull(group); len(group) == 0 {
 		return
 	}
@@ -293,10 +292,10 @@ func (st *Store) refuseFull(group []*Enqueued) []*Enqueued {
 	for _, p := range group {
 		size += int64(writeBytes(p.JSON))
 	}
-	if err := st.log.reserveSpace(size); err != nil && !st.full.Load() {
-		st.markFull("err", err)
+	if err := st.log.reserveSpace(size); err != nil && !st.space.Full() {
+		st.space.MarkFull("err", err)
 	}
-	if !st.full.Load() {
+	if !st.space.Full() {
 		return group
 	}
 	kept := group[:0]
@@ -308,6 +307,19 @@ func (st *Store) refuseFull(group []*Enqueued) []*Enqueued {
 		}
 	}
 	return kept
+}
+
+// refuses reports whether an arrival is refused because the disk is full. Events of
+// this program may use the reserve. A cursor is refused too, so that it does not pass
+// events that were refused.
+func (st *Store) refuses(p *Enqueued) bool {
+	if !st.space.Full() {
+		return false
+	}
+	if p.Event == nil {
+		return len(p.writes) > 0 && p.writes[0].key[0] == spaceCursor
+	}
+	return p.Source.Road != mostro.RoadSelf
 }
 
 // updateMemory applies a logged group to the live index and to the filters.

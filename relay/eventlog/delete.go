@@ -356,7 +356,6 @@ func (g *commitGroup) isErased(seq uint64) bool {
 // expiryLoop hides expired events each second, so that memory is released even without
 // queries, and asks the committer to move their index entries.
 func (st *Store) expiryLoop() {
-	defer st.done.Done()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {

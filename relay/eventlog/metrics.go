@@ -56,10 +56,10 @@ func (m *Metrics) Collectors(st *Store) []prometheus.Collector {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_live_events",
 			Help: "Events that are served."}, func() float64 { return float64(st.Live()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_disk_free_bytes",
-			Help: "Free bytes of the log's disk."}, func() float64 { return float64(st.free.Load()) }),
+			Help: "Free bytes of the log's disk."}, func() float64 { return float64(st.space.FreeBytes()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_disk_full",
 			Help: "1 if new events are refused because the disk has less free space than the reserve."}, func() float64 {
-			if st.full.Load() {
+			if st.Full() {
 				return 1
 			}
 			return 0

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/mostrodex/mostrodex/internal/diskspace"
 )
 
 // recordLog is the log on disk: records in append-only files. The offsets of all
@@ -541,6 +543,28 @@ func (l *recordLog) append(records []byte, sizes []int) error {
 		lf.size += int64(n)
 	}
 	return nil
+}
+
+// logAhead is the number of bytes by which the last file is reserved ahead of use.
+const logAhead = 4 << 20
+
+// reserveSpace reserves n bytes behind the end of the last file.
+func (l *recordLog) reserveSpace(n int64) error {
+	lf := l.files[len(l.files)-1]
+	if lf.size+n <= l.reserved {
+		return nil
+	}
+	from := max(lf.size, l.reserved)
+	to := lf.size + n + logAhead
+	err := diskspace.Reserve(lf.f, from, to-from)
+	if errors.Is(err, syscall.ENOSPC) && lf.size+n > l.reserved { // try again without logAhead
+		to = lf.size + n
+		err = diskspace.Reserve(lf.f, from, to-from)
+	}
+	if err == nil {
+		l.reserved = to
+	}
+	return err
 }
 
 // span returns the offsets of the records from seq to last, as far as they are in the

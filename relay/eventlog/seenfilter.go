@@ -116,11 +116,7 @@ func (st *Store) growFilters() error {
 		f.ready.Store(false)
 		f.resize(f.n)
 		f.mu.Unlock()
-		st.done.Add(1)
-		go func() {
-			defer st.done.Done()
-			st.fill(f)
-		}()
+		st.done.Go(func() { st.fill(f) })
 	}
 	return nil
 }

@@ -19,11 +19,17 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+	"github.com/mostrodex/mostrodex/internal/diskspace"
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/semaphore"
 )
+
+// DefaultDiskReserve is the default number of bytes that stay free on the disk. The
+// reserve is for the derived data of stored events: Badger's tables and the other
+// indexes.
+const DefaultDiskReserve = 512 << 20
 
 // DefaultBodyCache is the default memory for payloads of live events, in bytes.
 const DefaultBodyCache = 128 << 20
@@ -68,6 +74,7 @@ type Store struct {
 	now         func() time.Time
 	logger      *slog.Logger
 	metrics     *Metrics
+	space       *diskspace.Watch
 	ids         *seenFilter  // filter of the ids in the log
 	hidden      *seenFilter  // filter of the addresses whose newest version is not served
 	tombs       atomic.Int64 // number of tombstones; if 0, lookups are skipped
@@ -91,12 +98,6 @@ type Store struct {
 	closed    bool
 	enqueuing sync.WaitGroup
 
-	full      atomic.Bool     // set if less than the reserve is free on the disk
-	free      atomic.Int64    // free bytes at the last measurement
-	spaceSeen atomic.Int64    // Unix time in nanoseconds of the last measurement
-	grown     map[string]bool // memory-mapped files whose disk space is reserved; owned by watchSpace
-	kept      bool            // set if the reserve file exists; owned by watchSpace
-
 	damagedMu sync.Mutex // guards damaged
 	damaged   map[uint64]struct{}
 
@@ -115,6 +116,7 @@ var (
 	ErrReadOnly    = errors.New("the data directory is not writable: correct its permissions, or use another --data directory")
 	ErrDamaged     = errors.New("the log is damaged: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
 	ErrIndex       = errors.New("the index is damaged and cannot be rebuilt from the log: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
+	ErrFull        = diskspace.ErrFull // the store refuses new events; reads continue
 	ErrClosed      = errors.New("the store is closed")
 	ErrBulk        = errors.New("the store was opened for an import and answers no queries")
 )
@@ -141,9 +143,6 @@ func Open(cfg Config) (*Store, error) {
 	st.cfg.flushAfter = cmp.Or(cfg.flushAfter, flushAfter)
 	st.cfg.walkedAtOnce = cmp.Or(cfg.walkedAtOnce, walkedAtOnce)
 	st.cfg.DiskReserve = cmp.Or(cfg.DiskReserve, DefaultDiskReserve)
-	if st.cfg.FreeSpace == nil {
-		st.cfg.FreeSpace = freeSpace
-	}
 	if cfg.Bulk {
 		cfg.BodyCache = -1 // no query reads payloads
 		st.cfg.flushAfter = cmp.Or(cfg.flushAfter, bulkFlushAfter)
@@ -158,7 +157,8 @@ func Open(cfg Config) (*Store, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
-	if err := st.spaceToOpen(dir); err != nil {
+	st.space = diskspace.New(diskspace.Config{Data: cfg.Dir, Store: dir, Reserve: st.cfg.DiskReserve, Free: cfg.FreeSpace, Logger: st.logger})
+	if err := st.space.RoomToOpen(); err != nil {
 		return nil, err
 	}
 	if err := st.checkIndexFiles(dir); err != nil {
@@ -179,19 +179,17 @@ func Open(cfg Config) (*Store, error) {
 		db.Close()
 		return nil, err
 	}
-	st.lookAtSpace()
-	st.done.Add(4)
-	go st.watchSpace()
-	go st.warmUp()
-	go st.commitLoop()
-	go st.expiryLoop()
+	st.space.Measure()
+	st.done.Go(func() { st.space.Run(st.closing) })
+	st.done.Go(st.warmUp)
+	st.done.Go(st.commitLoop)
+	st.done.Go(st.expiryLoop)
 	return st, nil
 }
 
 // warmUp fills the filters and the payload cache, which make appends and queries
 // faster.
 func (st *Store) warmUp() {
-	defer st.done.Done()
 	if st.cfg.Settled != nil {
 		select {
 		case <-st.cfg.Settled:
@@ -493,6 +491,24 @@ func (st *Store) Close() error {
 	})
 	return err
 }
+
+// closeBadger closes Badger. If the disk has no room for its tables, Badger is left as
+// after a crash, and the next Open finishes the work from Badger's write-ahead logs.
+func (st *Store) closeBadger() error {
+	if free, ok := st.space.RoomToClose(); !ok {
+		st.logger.Error("disk full: the index was not closed; the next start finishes the work", "free_mib", free>>20)
+		return nil
+	}
+	return st.db.Close()
+}
+
+// GiveUpRoom removes the reserve file if the disk is full. The program calls it before
+// it closes the stores on that disk.
+func (st *Store) GiveUpRoom() { st.space.GiveUpRoom() }
+
+// Full reports whether the store refuses new events because the disk has less free
+// space than the reserve.
+func (st *Store) Full() bool { return st.space.Full() }
 
 // Dead returns a channel that is closed if an error of the disk has put the store in
 // doubt. Err returns the error. The process must stop; the next Open repairs the store.

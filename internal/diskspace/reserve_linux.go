@@ -1,4 +1,4 @@
-package eventlog
+package diskspace
 
 import (
 	"errors"
@@ -8,9 +8,9 @@ import (
 
 const fallocKeepSize = 1 // FALLOC_FL_KEEP_SIZE
 
-// freeSpace returns the number of bytes that an unprivileged process may still write to
+// Free returns the number of bytes that an unprivileged process may still write to
 // the disk of dir.
-func freeSpace(dir string) (int64, error) {
+func Free(dir string) (int64, error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return 0, os.NewSyscallError("statfs", err)
@@ -18,9 +18,9 @@ func freeSpace(dir string) (int64, error) {
 	return int64(s.Bavail) * int64(s.Bsize), nil
 }
 
-// reserve allocates disk space for n bytes of a file at an offset, without changing the
-// size of the file. If the file system does not support this, reserve returns nil.
-func reserve(f *os.File, from, n int64) error {
+// Reserve allocates disk space for n bytes of a file at an offset, without changing the
+// size of the file. If the file system does not support this, Reserve returns nil.
+func Reserve(f *os.File, from, n int64) error {
 	for {
 		err := syscall.Fallocate(int(f.Fd()), fallocKeepSize, from, n)
 		switch {
