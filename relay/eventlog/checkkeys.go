@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -78,7 +79,7 @@ func (c *checker) erasedBytes(key, value []byte) {
 		return
 	}
 	first, erased := binary.BigEndian.Uint64(key[1:]), int64(binary.BigEndian.Uint64(value))
-	if lf := c.st.log.fileOf(first); lf.first != first || erased < 0 || erased > lf.size {
+	if !slices.ContainsFunc(c.st.log.sizes(), func(f FileSize) bool { return f.First == first && 0 <= erased && erased <= f.Bytes }) {
 		c.report.problem("%d erased bytes are recorded for the log file of entry %d, which does not exist or is shorter", erased, first)
 	}
 }
@@ -158,7 +159,7 @@ func (c *checker) proof(key []byte) error {
 	first, body1, err1 := c.st.log.read(a)
 	second, body2, err2 := c.st.log.read(b)
 	for _, err := range []error{err1, err2} {
-		if err != nil && !errors.Is(err, errNoRecord) && !errors.Is(err, errDamagedRecord) && !errors.Is(err, errCorrupt) {
+		if err != nil && !errors.Is(err, errNoRecord) && !IsDamage(err) {
 			return err
 		}
 	}

@@ -116,7 +116,7 @@ func (st *Store) flushPart() error {
 	}
 	seqs := st.toScrub
 	st.toScrub = nil
-	touched, err := st.log.scrub(seqs)
+	firsts, err := st.log.scrub(seqs)
 	if err != nil {
 		return err
 	}
@@ -125,13 +125,11 @@ func (st *Store) flushPart() error {
 			return err
 		}
 	}
-	for _, lf := range touched {
-		if st.log.needsCompaction(lf) {
-			if err := st.log.compact(lf); err != nil {
-				return err
-			}
+	for _, first := range firsts {
+		if err := st.log.compact(first); err != nil {
+			return err
 		}
-		if err := st.set(seqKey(spaceErasedBytes, lf.first), binary.BigEndian.AppendUint64(nil, uint64(lf.erasedBytes))); err != nil {
+		if err := st.set(seqKey(spaceErasedBytes, first), binary.BigEndian.AppendUint64(nil, uint64(st.log.erasedBytes(first)))); err != nil {
 			return err
 		}
 	}
@@ -145,9 +143,7 @@ func (st *Store) loadErasedBytes() error {
 	err := st.eachKey([]byte{spaceErasedBytes}, []byte{spaceErasedBytes}, func(key, value []byte) bool {
 		if len(key) == 9 && len(value) == 8 {
 			first, erased := binary.BigEndian.Uint64(key[1:]), int64(binary.BigEndian.Uint64(value))
-			if lf := st.log.fileOf(first); lf.first == first && erased <= lf.size {
-				lf.erasedBytes = erased
-			} else {
+			if !st.log.setErasedBytes(first, erased) {
 				stale = append(stale, key)
 			}
 		}
@@ -224,14 +220,14 @@ func (st *Store) finishScrubs() error {
 	if err != nil || len(seqs) == 0 {
 		return err
 	}
-	touched, err := st.log.scrub(seqs)
+	firsts, err := st.log.scrub(seqs)
 	if err != nil {
 		return err
 	}
 	batch := st.db.NewWriteBatch()
 	defer batch.Cancel()
-	for _, lf := range touched {
-		if err := batch.Set(seqKey(spaceErasedBytes, lf.first), binary.BigEndian.AppendUint64(nil, uint64(lf.erasedBytes))); err != nil {
+	for _, first := range firsts {
+		if err := batch.Set(seqKey(spaceErasedBytes, first), binary.BigEndian.AppendUint64(nil, uint64(st.log.erasedBytes(first)))); err != nil {
 			return err
 		}
 	}

@@ -324,7 +324,7 @@ func TestCrashAfterACompaction(t *testing.T) {
 		}
 		mustAppend(t, st, testkit.Unsigned(1, 5, at, "", request...))
 	}
-	n := len(st.log.files[0].offsets)
+	n := st.log.sizes()[0].Records
 	if n > 50 {
 		t.Fatal("one file: the test does not apply")
 	}
@@ -332,10 +332,10 @@ func TestCrashAfterACompaction(t *testing.T) {
 	if err := st.writeKeys(context.Background()); err != nil { // commits the erased bytes
 		t.Fatal(err)
 	}
-	before := st.log.files[0].size
+	before := st.log.sizes()[0].Bytes
 	remove(1001, ids[n*4/10:n-1])
-	if st.log.files[0].size > before*3/10 {
-		t.Fatalf("%d bytes of %d are left: the file was not compacted", st.log.files[0].size, before)
+	if st.log.sizes()[0].Bytes > before*3/10 {
+		t.Fatalf("%d bytes of %d are left: the file was not compacted", st.log.sizes()[0].Bytes, before)
 	}
 	crash(t, st)
 	st = open()
@@ -376,7 +376,7 @@ func TestErasedIsCounted(t *testing.T) {
 		}
 		for range 2 {
 			st = mustOpenStore(t, dir, clock)
-			if got := st.log.files[0].erasedBytes; got != int64(len(mostro.EncodeEvent(evt))) {
+			if got := st.log.sizes()[0].ErasedBytes; got != int64(len(mostro.EncodeEvent(evt))) {
 				t.Errorf("%s: %d erased bytes are recorded, want %d", how, got, len(mostro.EncodeEvent(evt)))
 			}
 			mustCheck(t, st)
@@ -433,7 +433,7 @@ func TestDamagedBodyIsNotServed(t *testing.T) {
 	t.Cleanup(func() { st.Close() })
 	damageRecord(st, 1, -150) // a digit of the signature
 	ctx := context.Background()
-	if f, err := st.Find(ctx, evt.ID); !errors.Is(err, errDamagedRecord) || !errors.Is(err, mostro.ErrNotFound) {
+	if f, err := st.Find(ctx, evt.ID); !IsDamage(err) || !errors.Is(err, mostro.ErrNotFound) {
 		t.Errorf("Find: %s, %v", f.JSON, err)
 	}
 	if found, err := st.Query(ctx, nil, nostr.Filter{}, 10, 0); len(found) != 1 || err != nil {

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/internal/varint"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -124,117 +124,13 @@ func firstD(tags nostr.Tags) string {
 	return ""
 }
 
-// logRecord is the head of a record of the log.
-type logRecord struct {
-	archived      bool
-	payloadErased bool  // the record has no payload: the event was deleted, or is expired mail
-	expired       bool  // the event had expired at its arrival
-	forward       bool  // queued for other relays
-	firstOfWrite  bool  // first record of its write: if it is in the log, all records before it were durable
-	receivedAt    int64 // Unix time in milliseconds
-	source        mostro.Source
-	id, pubkey    [32]byte
-	kind          int
-	createdAt     int64
-	expiration    int64  // Unix time in seconds of NIP-40 or of the end of a mail's life; 0 if none
-	previous      uint64 // seq of the earlier arrival of the same address; 0 if none
-}
-
-const (
-	flagArchived = 1 << iota
-	flagNoPayload
-	flagExpired
-	flagForward
-	flagFirst
-)
-
-// encode appends the encoding of the head to b.
-func (r logRecord) encode(b []byte) []byte {
-	var flags byte
-	for _, f := range [...]struct {
-		is  bool
-		bit byte
-	}{{r.archived, flagArchived}, {r.payloadErased, flagNoPayload}, {r.expired, flagExpired}, {r.forward, flagForward}, {r.firstOfWrite, flagFirst}} {
-		if f.is {
-			flags |= f.bit
-		}
-	}
-	b = append(b, flags, byte(r.source.Road))
-	b = append(b, r.id[:]...)
-	b = append(b, r.pubkey[:]...)
-	b = binary.AppendVarint(b, r.receivedAt)
-	b = binary.AppendUvarint(b, uint64(r.kind))
-	b = binary.AppendVarint(b, r.createdAt)
-	b = binary.AppendVarint(b, r.expiration)
-	b = binary.AppendUvarint(b, r.previous)
-	b = binary.AppendUvarint(b, uint64(len(r.source.Relay)))
-	return append(b, r.source.Relay...)
-}
-
 var errCorrupt = errors.New("the record is malformed")
-
-// reader decodes values from the front of b. If a value is malformed, bad is set and
-// stays set.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.bad = true
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		r.bad = true
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) bytes(n uint64) []byte {
-	if uint64(len(r.b)) < n {
-		r.bad = true
-		return make([]byte, min(n, 64))
-	}
-	v := r.b[:n]
-	r.b = r.b[n:]
-	return v
-}
-
-func decodeHead(b []byte) (r logRecord, err error) {
-	in := reader{b: b}
-	head := in.bytes(2)
-	is := func(bit byte) bool { return head[0]&bit != 0 }
-	r = logRecord{archived: is(flagArchived), payloadErased: is(flagNoPayload), expired: is(flagExpired), forward: is(flagForward), firstOfWrite: is(flagFirst)}
-	r.source.Road = mostro.Road(head[1])
-	copy(r.id[:], in.bytes(32))
-	copy(r.pubkey[:], in.bytes(32))
-	r.receivedAt = in.varint()
-	r.kind = int(in.uvarint())
-	r.createdAt = in.varint()
-	r.expiration = in.varint()
-	r.previous = in.uvarint()
-	r.source.Relay = string(in.bytes(in.uvarint()))
-	if in.bad || len(in.b) != 0 {
-		return logRecord{}, errCorrupt
-	}
-	return r, nil
-}
 
 // indexEntry holds all that the live index needs of a served event. Open loads the live
 // index from index entries and parses no payload.
 type indexEntry struct {
 	seq        uint64
-	chain      uint64 // seq of the newest arrival of the same address; logRecord.previous leads to the others
+	chain      uint64 // seq of the newest arrival of the same address; the previous of its record leads to the others
 	id, pubkey [32]byte
 	kind       int
 	createdAt  int64
@@ -264,30 +160,30 @@ func (r indexEntry) encode() []byte {
 }
 
 func decodeIndexEntry(b []byte) (indexEntry, error) {
-	in := reader{b: b}
+	in := varint.Reader{Rest: b}
 	var r indexEntry
-	copy(r.id[:], in.bytes(32))
-	copy(r.pubkey[:], in.bytes(32))
-	r.seq = in.uvarint()
-	r.chain = in.uvarint()
-	r.kind = int(in.uvarint())
-	r.createdAt = in.varint()
-	r.expiration = in.varint()
-	n := in.uvarint()
-	if in.bad || n > uint64(len(in.b)) {
+	copy(r.id[:], in.Bytes(32))
+	copy(r.pubkey[:], in.Bytes(32))
+	r.seq = in.Uvarint()
+	r.chain = in.Uvarint()
+	r.kind = int(in.Uvarint())
+	r.createdAt = in.Varint()
+	r.expiration = in.Varint()
+	n := in.Uvarint()
+	if in.Bad || n > uint64(len(in.Rest)) {
 		return indexEntry{}, errCorrupt
 	}
 	r.tags = make([]string, 0, n)
-	text := string(in.b) // the tags are substrings of one string
+	text := string(in.Rest) // the tags are substrings of one string
 	for range n {
-		length := in.uvarint()
-		from := len(text) - len(in.b)
-		if in.bytes(length); in.bad {
+		length := in.Uvarint()
+		from := len(text) - len(in.Rest)
+		if in.Bytes(length); in.Bad {
 			break
 		}
-		r.tags = append(r.tags, text[from:len(text)-len(in.b)])
+		r.tags = append(r.tags, text[from:len(text)-len(in.Rest)])
 	}
-	if in.bad || len(in.b) != 0 {
+	if in.Bad || len(in.Rest) != 0 {
 		return indexEntry{}, errCorrupt
 	}
 	return r, nil

@@ -49,8 +49,13 @@ func TestMemoryOfLiveOrders(t *testing.T) {
 		return float64(m.HeapAlloc)
 	}
 	t.Run("Appended", func(t *testing.T) {
+		log, _, err := openRecordLog(t.TempDir(), 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer log.close()
 		before := alive()
-		g := &commitGroup{st: &Store{live: newLive(0), log: &recordLog{files: []*logFile{{first: 1}}}}}
+		g := &commitGroup{st: &Store{live: newLive(0), log: log}}
 		started := time.Now()
 		seq, slowest := uint64(0), time.Duration(0)
 		for v := range versions {

@@ -37,7 +37,10 @@ func (st *Store) logBytes() (live, archived, erased int64) {
 	st.live.mu.RLock()
 	live = st.live.recordBytes
 	st.live.mu.RUnlock()
-	all, erased := st.log.sizes()
+	all := int64(0)
+	for _, f := range st.log.sizes() {
+		all, erased = all+f.Bytes, erased+f.ErasedBytes
+	}
 	return live, max(all-live-erased, 0), erased
 }
 

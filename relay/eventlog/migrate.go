@@ -78,22 +78,11 @@ func (st *Store) migrateLog(dir string) error {
 // splitRecordV1 splits a value of schema 1 into head and payload. The head had the
 // encoding of today, without its length.
 func splitRecordV1(v []byte) (logRecord, []byte, error) {
-	in := reader{b: v}
-	in.bytes(2 + 32 + 32)
-	in.varint()
-	in.uvarint()
-	in.varint()
-	in.varint()
-	in.uvarint()
-	in.bytes(in.uvarint())
-	if in.bad {
-		return logRecord{}, nil, errCorrupt
-	}
-	r, err := decodeHead(v[:len(v)-len(in.b)])
-	if err == nil && r.payloadErased != (len(in.b) == 0) {
+	r, body, err := splitHead(v)
+	if err == nil && r.payloadErased != (len(body) == 0) {
 		err = errCorrupt
 	}
-	return r, in.b, err
+	return r, body, err
 }
 
 // dropLogV1 deletes the log of schema 1 from Badger after migrateLog has written the

@@ -200,6 +200,10 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, d
 	return batch, last, damaged, err
 }
 
+// IsDamage reports whether err says that the disk returned other bytes than the store
+// had written.
+func IsDamage(err error) bool { return isDamage(err) }
+
 // reportDamage counts and logs a damaged entry, once per entry.
 func (st *Store) reportDamage(seq uint64, err error) {
 	const maxReported = 10_000

@@ -70,6 +70,10 @@ const (
 
 var crcTable = crc32.MakeTable(crc32.Castagnoli)
 
+// errDamagedLog is returned if records up to applied are damaged or missing. Its text is
+// a sentence for the operator.
+var errDamagedLog = errors.New("the log is damaged: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
+
 // errDamagedRecord says that a record cannot be read, because the disk returned other
 // bytes than the store had written.
 var errDamagedRecord = errors.New("the record is damaged")
@@ -121,9 +125,11 @@ func isScrubbed(body []byte) bool {
 	return len(body) > 0 && bytes.Count(body, []byte{scrubByte}) == len(body)
 }
 
-// IsDamage reports whether err says that the disk returned other bytes than the store
-// had written.
-func IsDamage(err error) bool { return errors.Is(err, errDamagedRecord) || errors.Is(err, errCorrupt) }
+// isDamage reports whether err says that the disk returned other bytes than the log had
+// written.
+func isDamage(err error) bool {
+	return errors.Is(err, errDamagedRecord) || errors.Is(err, errMalformed)
+}
 
 // splitRecord splits b after the head of its first record. The head is verified by its
 // checksum, the payload is not. ok is false if b does not begin with a complete record.
@@ -140,7 +146,7 @@ func splitRecord(b []byte) (head, rest []byte, ok bool) {
 
 // openRecordLog opens or creates the files of dir. A partial record behind record
 // applied, which a crash has left, is truncated; cut is its length in bytes. If a
-// record up to applied is missing, openRecordLog returns ErrDamaged. A file is full at
+// record up to applied is missing, openRecordLog returns errDamagedLog. A file is full at
 // limit bytes; if limit is 0, at logFileBytes.
 func openRecordLog(dir string, applied uint64, limit int64) (l *recordLog, cut int64, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -162,7 +168,7 @@ func openRecordLog(dir string, applied uint64, limit int64) (l *recordLog, cut i
 	next := uint64(1)
 	for i, first := range firsts {
 		if first != next {
-			return l, 0, fmt.Errorf("%s: entries %d to %d are missing: %w", dir, next, first-1, ErrDamaged)
+			return l, 0, fmt.Errorf("%s: entries %d to %d are missing: %w", dir, next, first-1, errDamagedLog)
 		}
 		last := i == len(firsts)-1
 		f, torn, err := l.openFile(first, applied, last)
@@ -177,7 +183,7 @@ func openRecordLog(dir string, applied uint64, limit int64) (l *recordLog, cut i
 		next = first + uint64(len(f.offsets))
 	}
 	if l.head() < applied {
-		return l, 0, fmt.Errorf("%s: entries %d to %d are missing: %w", dir, l.head()+1, applied, ErrDamaged)
+		return l, 0, fmt.Errorf("%s: entries %d to %d are missing: %w", dir, l.head()+1, applied, errDamagedLog)
 	}
 	if len(l.files) == 0 {
 		return l, cut, l.create(1)
@@ -246,7 +252,7 @@ func (l *recordLog) openFile(first, applied uint64, last bool) (_ *logFile, cut 
 			f.Close()
 			return nil, info.Size(), os.Remove(path)
 		}
-		return nil, 0, fmt.Errorf("%s: the file header is damaged: %w", path, ErrDamaged)
+		return nil, 0, fmt.Errorf("%s: the file header is damaged: %w", path, errDamagedLog)
 	}
 	if !sound {
 		l.badHeaders = append(l.badHeaders, path)
@@ -268,7 +274,7 @@ func (l *recordLog) openFile(first, applied uint64, last bool) (_ *logFile, cut 
 		return lf, 0, nil
 	}
 	if !last || lf.first+uint64(len(lf.offsets)) <= applied {
-		return nil, 0, fmt.Errorf("%s: entry %d: %w", path, lf.first+uint64(len(lf.offsets)), ErrDamaged)
+		return nil, 0, fmt.Errorf("%s: entry %d: %w", path, lf.first+uint64(len(lf.offsets)), errDamagedLog)
 	}
 	cut, lf.size = lf.size-whole, whole
 	if err := f.Truncate(whole); err != nil {
@@ -282,7 +288,7 @@ func (l *recordLog) openFile(first, applied uint64, last bool) (_ *logFile, cut 
 // in a file that is not the last, scan skips the record. Behind applied a crash may
 // have torn the last write, so scan verifies payloads there too: a torn record ends the
 // file. If a damaged record was durable before a later write began, scan returns
-// ErrDamaged.
+// errDamagedLog.
 func (lf *logFile) scan(applied uint64, last bool) (whole int64, damaged []uint64, err error) {
 	buf := make([]byte, 1<<20)
 	whole = int64(logFileHead)
@@ -324,7 +330,7 @@ func (lf *logFile) scan(applied uint64, last bool) (whole int64, damaged []uint6
 		}
 		if seq > applied && last {
 			if laterWriteFollows(rest) {
-				return 0, nil, fmt.Errorf("entry %d is damaged, and a later write follows: %w", seq, ErrDamaged)
+				return 0, nil, fmt.Errorf("entry %d is damaged, and a later write follows: %w", seq, errDamagedLog)
 			}
 			return whole, damaged, nil
 		}
@@ -333,7 +339,7 @@ func (lf *logFile) scan(applied uint64, last bool) (whole int64, damaged []uint6
 			next = len(rest) // the last applied record with a damaged head; otherwise the end of the record is missing
 		}
 		if next < 0 {
-			return 0, nil, fmt.Errorf("entry %d: %w", seq, ErrDamaged)
+			return 0, nil, fmt.Errorf("entry %d: %w", seq, errDamagedLog)
 		}
 		lf.offsets, damaged = append(lf.offsets, uint32(whole)), append(damaged, seq)
 		whole += int64(next)
@@ -594,14 +600,44 @@ func (l *recordLog) recordBytes(seq uint64) int64 {
 	return end - int64(at[0])
 }
 
-// sizes returns the length of all files, and of the scrubbed payloads in them.
-func (l *recordLog) sizes() (all, erased int64) {
+// FileSize describes one file of the log.
+type FileSize struct {
+	First       uint64 // seq of its first record
+	Records     int
+	Bytes       int64
+	ErasedBytes int64 // bytes of scrubbed payloads
+}
+
+// sizes returns the files of the log, ascending.
+func (l *recordLog) sizes() []FileSize {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
+	list := make([]FileSize, 0, len(l.files))
 	for _, lf := range l.files {
-		all, erased = all+lf.size, erased+lf.erasedBytes
+		list = append(list, FileSize{lf.first, len(lf.offsets), lf.size, lf.erasedBytes})
 	}
-	return all, erased
+	return list
+}
+
+// setErasedBytes sets the number of erased bytes of the file that begins with a record.
+// Scrub adds to the number. It returns false if there is no such file or if the file is
+// shorter. Only Open of the store and the committer call setErasedBytes.
+func (l *recordLog) setErasedBytes(first uint64, n int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lf := l.fileOf(first)
+	if lf.first != first || n > lf.size {
+		return false
+	}
+	lf.erasedBytes = n
+	return true
+}
+
+// erasedBytes returns the number of erased bytes of the file that holds a record.
+func (l *recordLog) erasedBytes(seq uint64) int64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.fileOf(seq).erasedBytes
 }
 
 // errNoRecord says that the log has no record of a seq.
@@ -610,7 +646,7 @@ var errNoRecord = errors.New("no such entry")
 // read reads one record. The caller owns body, which is nil if the payload is erased.
 func (l *recordLog) read(seq uint64) (r logRecord, body []byte, err error) {
 	r, body, err = l.readOnce(seq)
-	if IsDamage(err) {
+	if isDamage(err) {
 		l.scrubMu.RLock() // the payload may have been scrubbed while it was read
 		r, body, err = l.readOnce(seq)
 		l.scrubMu.RUnlock()
@@ -721,8 +757,9 @@ func (l *recordLog) each(after, last uint64, fn func(seq uint64, r logRecord, bo
 }
 
 // scrub overwrites the payloads of records and syncs the files. erasedBytes of each
-// changed file grows; the changed files are returned.
-func (l *recordLog) scrub(seqs []uint64) (touched []*logFile, err error) {
+// changed file grows; firsts are the seqs of the first records of the changed files.
+func (l *recordLog) scrub(seqs []uint64) (firsts []uint64, err error) {
+	var touched []*logFile
 	for _, seq := range seqs {
 		f, at, end := l.span(seq, seq)
 		if len(at) == 0 {
@@ -758,8 +795,9 @@ func (l *recordLog) scrub(seqs []uint64) (touched []*logFile, err error) {
 		if err := syncData(lf.f); err != nil {
 			return nil, err
 		}
+		firsts = append(firsts, lf.first)
 	}
-	return touched, nil
+	return firsts, nil
 }
 
 // fileOf returns the file that holds a record. If seq is before the first record,
@@ -772,14 +810,15 @@ func (l *recordLog) fileOf(seq uint64) *logFile {
 	return l.files[max(i, 0)]
 }
 
-// needsCompaction reports whether more than half of a full file is erased.
-func (l *recordLog) needsCompaction(lf *logFile) bool {
-	return !lf.noCompaction && lf.erasedBytes > lf.size/2 && lf != l.files[len(l.files)-1]
-}
-
-// compact rewrites a full file without its erased payloads. The new file replaces the
-// old one by a rename, so that a crash leaves one of the two complete.
-func (l *recordLog) compact(lf *logFile) error {
+// compact rewrites the file that holds a record without its erased payloads, if the file
+// is full and more than half of the file is erased. The new file replaces the old one by
+// a rename, so that a crash leaves one of the two complete. Only the committer calls
+// compact.
+func (l *recordLog) compact(of uint64) error {
+	lf := l.fileOf(of)
+	if lf.noCompaction || lf.erasedBytes <= lf.size/2 || lf == l.files[len(l.files)-1] {
+		return nil
+	}
 	buf := make([]byte, logFileHead, max(lf.size-lf.erasedBytes, 0)+int64(logFileHead)) // after a crash erasedBytes may be too large
 	copy(buf, logMagic)
 	binary.BigEndian.PutUint64(buf[len(logMagic):], lf.first)
@@ -790,7 +829,7 @@ func (l *recordLog) compact(lf *logFile) error {
 		buf = appendRecord(buf, r, body) // body is nil if the payload is erased
 		return err
 	})
-	if IsDamage(err) {
+	if isDamage(err) {
 		lf.noCompaction = true // a rewritten file would hide the damage
 		return nil
 	}

@@ -114,7 +114,7 @@ var (
 	ErrNewerSchema = errors.New("the data was written by a newer version of mostrodex: upgrade, or use another --data directory")
 	ErrLocked      = errors.New("the data directory is in use by another mostrodex process: stop it, or use another --data directory")
 	ErrReadOnly    = errors.New("the data directory is not writable: correct its permissions, or use another --data directory")
-	ErrDamaged     = errors.New("the log is damaged: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
+	ErrDamaged     = errDamagedLog
 	ErrIndex       = errors.New("the index is damaged and cannot be rebuilt from the log: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
 	ErrFull        = diskspace.ErrFull // the store refuses new events; reads continue
 	ErrClosed      = errors.New("the store is closed")
