@@ -256,7 +256,7 @@ func TestSchema1(t *testing.T) {
 		want := queryIDs(t, st, nostr.Filter{}, 1000)
 		var rows []keyWrite
 		err := st.log.each(0, st.Head(), func(seq uint64, r logRecord, body []byte, err error) error {
-			rows = append(rows, keyWrite{seqKey(spaceLogV1, seq), append(r.encode(nil), body...)})
+			rows = append(rows, keyWrite{seqKey(spaceLogV1, seq), appendRecord(nil, r, body)[16:]})
 			return err
 		})
 		if err != nil {

@@ -1,8 +1,10 @@
 package eventlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"hash/crc32"
 
 	"github.com/mostrodex/mostrodex/internal/varint"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -89,4 +91,90 @@ func splitHead(b []byte) (r logRecord, rest []byte, err error) {
 		return logRecord{}, nil, errMalformed
 	}
 	return r, in.Rest, nil
+}
+
+// errDamagedRecord says that a record cannot be read, because the disk returned other
+// bytes than the store had written.
+var errDamagedRecord = errors.New("the record is damaged")
+
+// appendRecord appends the encoding of one record to dst.
+func appendRecord(dst []byte, r logRecord, body []byte) []byte {
+	from := len(dst)
+	dst = append(dst, make([]byte, recordHeader)...)
+	dst = r.encode(dst)
+	head := dst[from:]
+	binary.LittleEndian.PutUint32(head, uint32(len(head)-recordHeader))
+	binary.LittleEndian.PutUint32(head[4:], uint32(len(body)))
+	binary.LittleEndian.PutUint32(head[8:], crc32.Checksum(body, crcTable))
+	binary.LittleEndian.PutUint32(head[12:], headChecksum(head))
+	return append(dst, body...)
+}
+
+// headChecksum returns the checksum of a record's head and of the twelve bytes before
+// the head.
+func headChecksum(head []byte) uint32 {
+	return crc32.Update(crc32.Checksum(head[:12], crcTable), crcTable, head[recordHeader:])
+}
+
+// parseRecord decodes the record at the beginning of b. The body is a slice of b, or
+// nil if the payload is erased.
+func parseRecord(b []byte) (r logRecord, body []byte, err error) {
+	head, rest, ok := splitRecord(b)
+	if !ok {
+		return r, nil, errDamagedRecord
+	}
+	if r, err = decodeHead(head[recordHeader:]); err != nil {
+		return r, nil, err
+	}
+	body = rest[:binary.LittleEndian.Uint32(head[4:])]
+	switch {
+	case r.payloadErased:
+		return r, nil, nil
+	case crc32.Checksum(body, crcTable) == binary.LittleEndian.Uint32(head[8:]):
+		return r, body, nil
+	case isScrubbed(body):
+		r.payloadErased = true
+		return r, nil, nil
+	}
+	return r, nil, errDamagedRecord
+}
+
+// isScrubbed reports whether every byte of a payload was overwritten.
+func isScrubbed(body []byte) bool {
+	return len(body) > 0 && bytes.Count(body, []byte{scrubByte}) == len(body)
+}
+
+// isDamage reports whether err says that the disk returned other bytes than the log had
+// written.
+func isDamage(err error) bool {
+	return errors.Is(err, errDamagedRecord) || errors.Is(err, errMalformed)
+}
+
+// splitRecord splits b after the head of its first record. The head is verified by its
+// checksum, the payload is not. ok is false if b does not begin with a complete record.
+func splitRecord(b []byte) (head, rest []byte, ok bool) {
+	if len(b) < recordHeader {
+		return nil, nil, false
+	}
+	h, n := uint64(binary.LittleEndian.Uint32(b)), uint64(binary.LittleEndian.Uint32(b[4:]))
+	if uint64(len(b)) < recordHeader+h+n || headChecksum(b[:recordHeader+h]) != binary.LittleEndian.Uint32(b[12:]) {
+		return nil, nil, false
+	}
+	return b[:recordHeader+h], b[recordHeader+h:], true
+}
+
+// parseHead decodes the head of the record at the beginning of b. The payload may be
+// incomplete.
+func parseHead(b []byte) (r logRecord, err error) {
+	if len(b) < recordHeader {
+		return r, errDamagedRecord
+	}
+	h := int64(binary.LittleEndian.Uint32(b))
+	if int64(len(b)) < recordHeader+h || headChecksum(b[:recordHeader+h]) != binary.LittleEndian.Uint32(b[12:]) {
+		return r, errDamagedRecord
+	}
+	if r, err = decodeHead(b[recordHeader : recordHeader+h]); err == nil && int64(len(b)) > recordHeader+h && b[recordHeader+h] == scrubByte {
+		r.payloadErased = true
+	}
+	return r, err
 }

@@ -185,7 +185,7 @@ func TestRecordLogAfterACrash(t *testing.T) {
 		if err := os.WriteFile(path, whole[:at], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := openRecordLog(dir, applied, 1<<20); !errors.Is(err, ErrDamaged) {
+		if _, _, err := openRecordLog(dir, applied, 1<<20); !errors.Is(err, errDamagedLog) {
 			t.Fatalf("cut at %d: %v", at, err)
 		}
 	}
@@ -306,8 +306,8 @@ func TestRecordLogKeepsAFileWithoutItsHead(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := openRecordLog(dir, applied, 10_000); !errors.Is(err, ErrDamaged) {
-		t.Errorf("Open: %v, want ErrDamaged", err)
+	if _, _, err := openRecordLog(dir, applied, 10_000); !errors.Is(err, errDamagedLog) {
+		t.Errorf("Open: %v, want errDamagedLog", err)
 	}
 	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, b) {
 		t.Errorf("%d bytes after Open, want %d, %v", len(now), len(b), err)
