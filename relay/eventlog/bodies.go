@@ -107,7 +107,7 @@ type missingBody struct {
 func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]Found, error) {
 	gone := false
 	for _, m := range missing {
-		_, body, err := st.log.read(found[m.index].Seq)
+		_, body, err := st.log.Read(found[m.index].Seq)
 		if IsDamage(err) {
 			st.reportDamage(found[m.index].Seq, err)
 			body, err = nil, nil
@@ -161,7 +161,7 @@ func (st *Store) Bodies(dst []Found, hits []Hit) ([]Found, int, error) {
 			}
 		}
 		if body == nil {
-			if size += st.log.recordBytes(h.Seq); size > bodyBytesAtOnce && n > 0 {
+			if size += st.log.RecordBytes(h.Seq); size > bodyBytesAtOnce && n > 0 {
 				break
 			}
 			missing = append(missing, missingBody{len(dst), h.Entry})

@@ -74,11 +74,11 @@ type checker struct {
 
 func (c *checker) logRecords(ctx context.Context, txn *badger.Txn, progress func(done, total uint64)) error {
 	head := c.st.Head()
-	for _, path := range c.st.log.badHeaders {
+	for _, path := range c.st.log.BadHeaders {
 		c.report.problem("%s: the file header is damaged", path)
 	}
 	next := uint64(1)
-	err := c.st.log.each(0, head, func(seq uint64, r logRecord, body []byte, err error) error {
+	err := c.st.log.Each(0, head, func(seq uint64, r Record, body []byte, err error) error {
 		next = seq + 1
 		c.report.Entries++
 		if err != nil {
@@ -105,27 +105,27 @@ func (c *checker) logRecords(ctx context.Context, txn *badger.Txn, progress func
 }
 
 // record checks one record and computes the index entry that must exist for it.
-func (c *checker) record(txn *badger.Txn, seq uint64, r logRecord, body []byte) error {
-	item, err := txn.Get(idKey(r.id))
+func (c *checker) record(txn *badger.Txn, seq uint64, r Record, body []byte) error {
+	item, err := txn.Get(idKey(r.ID))
 	switch {
 	case errors.Is(err, badger.ErrKeyNotFound):
-		c.report.problem("entry %d: its id %x is not indexed", seq, r.id)
+		c.report.problem("entry %d: its id %x is not indexed", seq, r.ID)
 	case err != nil:
 		return err
 	default:
 		if err := item.Value(func(v []byte) error {
 			if len(v) != 8 || binary.BigEndian.Uint64(v) != seq {
-				c.report.problem("entry %d: its id %x is indexed as %x", seq, r.id, v)
+				c.report.problem("entry %d: its id %x is indexed as %x", seq, r.ID, v)
 			}
 			return nil
 		}); err != nil {
 			return err
 		}
 	}
-	if r.previous >= seq {
-		c.report.problem("entry %d: its previous version %d is not before it", seq, r.previous)
+	if r.Previous >= seq {
+		c.report.problem("entry %d: its previous version %d is not before it", seq, r.Previous)
 	}
-	if r.payloadErased {
+	if r.PayloadErased {
 		return c.accounted(txn, seq, r)
 	}
 	c.report.Bodies++
@@ -136,7 +136,7 @@ func (c *checker) record(txn *badger.Txn, seq uint64, r logRecord, body []byte) 
 	}
 	id, _ := hex32.Parse(evt.ID)
 	pubkey, _ := hex32.Parse(evt.PubKey)
-	if !evt.CheckID() || id != r.id || pubkey != r.pubkey || evt.Kind != r.kind || int64(evt.CreatedAt) != r.createdAt {
+	if !evt.CheckID() || id != r.ID || pubkey != r.PubKey || evt.Kind != r.Kind || int64(evt.CreatedAt) != r.CreatedAt {
 		c.report.problem("entry %d: head and payload belong to different events", seq)
 		return nil
 	}
@@ -145,14 +145,14 @@ func (c *checker) record(txn *badger.Txn, seq uint64, r logRecord, body []byte) 
 			c.report.problem("entry %d: its signature does not verify", seq)
 		}
 	}
-	ie := &indexEntry{seq: seq, id: id, pubkey: pubkey, kind: r.kind, createdAt: r.createdAt, expiration: r.expiration, tags: tagKeys(evt.Tags)}
+	ie := &indexEntry{seq: seq, id: id, pubkey: pubkey, kind: r.Kind, createdAt: r.CreatedAt, expiration: r.Expiration, tags: tagKeys(evt.Tags)}
 	addr, ok := addressOf(evt, pubkey)
 	switch {
 	case ok:
 		if have := c.best[addr]; have == nil || newer(ie, have) {
 			c.best[addr] = ie
 		}
-	case !r.archived && !c.over(ie):
+	case !r.Archived && !c.over(ie):
 		c.regular[seq] = ie
 	}
 	return nil
@@ -161,11 +161,11 @@ func (c *checker) record(txn *badger.Txn, seq uint64, r logRecord, body []byte) 
 // accounted checks that a tombstone, or the end of a mail's life, accounts for an
 // erased payload. The d of an erased event is unknown, so a tombstone of any address
 // with the same kind and key is accepted.
-func (c *checker) accounted(txn *badger.Txn, seq uint64, r logRecord) error {
-	if mostro.IsMail(r.kind) && (r.expired || r.expiration > 0 && r.expiration <= c.st.now().Unix()) {
+func (c *checker) accounted(txn *badger.Txn, seq uint64, r Record) error {
+	if mostro.IsMail(r.Kind) && (r.Expired || r.Expiration > 0 && r.Expiration <= c.st.now().Unix()) {
 		return nil
 	}
-	if _, err := txn.Get(tombIDKey(r.id, r.pubkey)); !errors.Is(err, badger.ErrKeyNotFound) {
+	if _, err := txn.Get(tombIDKey(r.ID, r.PubKey)); !errors.Is(err, badger.ErrKeyNotFound) {
 		return err
 	}
 	if c.tombs == nil {
@@ -185,8 +185,8 @@ func (c *checker) accounted(txn *badger.Txn, seq uint64, r logRecord) error {
 			}
 		}
 	}
-	of := makeAddress(r.kind, r.pubkey, "")[:2+32]
-	if until, ok := c.tombs[of]; !ok || r.createdAt > until {
+	of := makeAddress(r.Kind, r.PubKey, "")[:2+32]
+	if until, ok := c.tombs[of]; !ok || r.CreatedAt > until {
 		c.report.problem("entry %d: its payload is erased, and no deletion or expiry accounts for that", seq)
 	}
 	return nil
@@ -272,7 +272,7 @@ func (c *checker) index() {
 	recordBytes := int64(0)
 	for n := range l.entries.Len() {
 		if s := l.entries.At(n); s.used {
-			recordBytes += c.st.log.recordBytes(s.seq)
+			recordBytes += c.st.log.RecordBytes(s.seq)
 		}
 	}
 	if l.recordBytes != recordBytes {

@@ -19,12 +19,12 @@ import (
 func TestCheckFinds(t *testing.T) {
 	for name, harm := range map[string]func(*Store){
 		"MissingBody": func(st *Store) {
-			if _, err := st.log.scrub([]uint64{2}); err != nil {
+			if _, err := st.log.Scrub([]uint64{2}); err != nil {
 				panic(err)
 			}
 		},
 		"ErasedByNobody": func(st *Store) {
-			mustHarm(st.log.scrub([]uint64{3}))
+			mustHarm(st.log.Scrub([]uint64{3}))
 		},
 		"ErasedByte": func(st *Store) {
 			f, _, end := recordOnDisk(st, 3)

@@ -79,7 +79,7 @@ func (c *checker) erasedBytes(key, value []byte) {
 		return
 	}
 	first, erased := binary.BigEndian.Uint64(key[1:]), int64(binary.BigEndian.Uint64(value))
-	if !slices.ContainsFunc(c.st.log.sizes(), func(f FileSize) bool { return f.First == first && 0 <= erased && erased <= f.Bytes }) {
+	if !slices.ContainsFunc(c.st.log.Sizes(), func(f FileSize) bool { return f.First == first && 0 <= erased && erased <= f.Bytes }) {
 		c.report.problem("%d erased bytes are recorded for the log file of entry %d, which does not exist or is shorter", erased, first)
 	}
 }
@@ -156,15 +156,15 @@ func (c *checker) proof(key []byte) error {
 		return nil
 	}
 	a, b := binary.BigEndian.Uint64(key[1:]), binary.BigEndian.Uint64(key[9:])
-	first, body1, err1 := c.st.log.read(a)
-	second, body2, err2 := c.st.log.read(b)
+	first, body1, err1 := c.st.log.Read(a)
+	second, body2, err2 := c.st.log.Read(b)
 	for _, err := range []error{err1, err2} {
-		if err != nil && !errors.Is(err, errNoRecord) && !IsDamage(err) {
+		if err != nil && !errors.Is(err, ErrNoRecord) && !IsDamage(err) {
 			return err
 		}
 	}
-	if err := errors.Join(err1, err2); err != nil || a >= b || first.id == second.id || first.pubkey != second.pubkey ||
-		first.kind != second.kind || first.createdAt != second.createdAt {
+	if err := errors.Join(err1, err2); err != nil || a >= b || first.ID == second.ID || first.PubKey != second.PubKey ||
+		first.Kind != second.Kind || first.CreatedAt != second.CreatedAt {
 		c.report.problem("entries %d and %d prove no equivocation", a, b)
 		return nil
 	}
@@ -176,8 +176,8 @@ func (c *checker) proof(key []byte) error {
 	if errors.Join(err1, err2) != nil {
 		return nil // reported with the record
 	}
-	addr1, _ := addressOf(evt1, first.pubkey)
-	addr2, _ := addressOf(evt2, second.pubkey)
+	addr1, _ := addressOf(evt1, first.PubKey)
+	addr2, _ := addressOf(evt2, second.PubKey)
 	if addr1 != addr2 || addr1 == "" {
 		c.report.problem("entries %d and %d have different addresses and prove no equivocation", a, b)
 	}

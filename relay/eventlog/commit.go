@@ -240,7 +240,7 @@ func (st *Store) commit(group []*Enqueued) {
 		return
 	}
 	err := st.makeRoom(group)
-	g := &commitGroup{st: st, now: st.now(), seq: st.head.Load(), base: st.log.head(),
+	g := &commitGroup{st: st, now: st.now(), seq: st.head.Load(), base: st.log.Head(),
 		newest: make(map[address]*addressState, len(group)), ids: make(map[[32]byte]uint64, len(group)), buf: st.buf[:0]}
 	for _, p := range group {
 		if err == nil {
@@ -292,7 +292,7 @@ func (st *Store) refuseFull(group []*Enqueued) []*Enqueued {
 	for _, p := range group {
 		size += int64(writeBytes(p.JSON))
 	}
-	if err := st.log.reserveSpace(size); err != nil && !st.space.Full() {
+	if err := st.log.ReserveSpace(size); err != nil && !st.space.Full() {
 		st.space.MarkFull("err", err)
 	}
 	if !st.space.Full() {
@@ -349,10 +349,10 @@ type commitGroup struct {
 	flushNow bool             // flush derived keys before the group is answered
 	replay   bool             // the records are already in the log
 
-	base    uint64      // seq before the first of records
-	records []logRecord // heads of the records to be written
-	buf     []byte      // encoding of records, with payloads
-	sizes   []int       // length of each record in buf
+	base    uint64   // seq before the first of records
+	records []Record // heads of the records to be written
+	buf     []byte   // encoding of records, with payloads
+	sizes   []int    // length of each record in buf
 }
 
 var errOverQuota = errors.New("over quota")
@@ -382,13 +382,13 @@ func (g *commitGroup) set(key, value []byte) error {
 
 // stage adds a record to the group. During a replay the record is already in the log,
 // and stage does nothing.
-func (g *commitGroup) stage(r logRecord, body []byte) {
+func (g *commitGroup) stage(r Record, body []byte) {
 	if g.replay {
 		return
 	}
 	from := len(g.buf)
-	r.firstOfWrite = len(g.records) == 0
-	g.buf = appendRecord(g.buf, r, body)
+	r.FirstOfWrite = len(g.records) == 0
+	g.buf = AppendRecord(g.buf, r, body)
 	g.sizes = append(g.sizes, len(g.buf)-from)
 	g.records = append(g.records, r)
 }
@@ -398,7 +398,7 @@ func (g *commitGroup) write() error {
 	if len(g.records) == 0 {
 		return nil
 	}
-	err := g.st.log.append(g.buf, g.sizes)
+	err := g.st.log.Append(g.buf, g.sizes)
 	g.base += uint64(len(g.records))
 	g.buf, g.sizes, g.records = g.buf[:0], g.sizes[:0], g.records[:0]
 	return err
@@ -406,11 +406,11 @@ func (g *commitGroup) write() error {
 
 // record returns the head of a record of the log or of this group. ok is false if the
 // record is damaged.
-func (g *commitGroup) record(seq uint64) (r logRecord, ok bool, err error) {
+func (g *commitGroup) record(seq uint64) (r Record, ok bool, err error) {
 	if seq > g.base && seq-g.base <= uint64(len(g.records)) {
 		return g.records[seq-g.base-1], true, nil
 	}
-	r, err = g.st.log.readHead(seq)
+	r, err = g.st.log.ReadHead(seq)
 	if IsDamage(err) {
 		g.st.reportDamage(seq, err)
 		return r, false, nil
@@ -437,20 +437,20 @@ func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 	g.seq++
 	ie := indexEntry{seq: g.seq, chain: g.seq, id: id, pubkey: pubkey, kind: evt.Kind,
 		createdAt: int64(evt.CreatedAt), expiration: effectiveExpiration(p), tags: tagKeys(evt.Tags)}
-	r := logRecord{receivedAt: p.ReceivedAt.UnixMilli(), source: p.Source, id: id, pubkey: pubkey, kind: evt.Kind,
-		createdAt: ie.createdAt, expiration: ie.expiration}
-	r.expired = p.expired || !g.replay && !p.Restored && ie.expiration > 0 && ie.expiration <= g.now.Unix()
-	r.archived = r.expired
-	r.payloadErased = r.expired && mostro.IsMail(evt.Kind)
+	r := Record{ReceivedAt: p.ReceivedAt.UnixMilli(), Source: p.Source, ID: id, PubKey: pubkey, Kind: evt.Kind,
+		CreatedAt: ie.createdAt, Expiration: ie.expiration}
+	r.Expired = p.expired || !g.replay && !p.Restored && ie.expiration > 0 && ie.expiration <= g.now.Unix()
+	r.Archived = r.Expired
+	r.PayloadErased = r.Expired && mostro.IsMail(evt.Kind)
 	body := p.JSON
-	if r.payloadErased {
+	if r.PayloadErased {
 		body = nil
 	}
-	if p.IsDeletion() && !r.expired {
+	if p.IsDeletion() && !r.Expired {
 		// The derived keys of a deletion may take several transactions. The request is
 		// in the log before the first transaction, so that Open finishes the deletion
 		// after a crash.
-		r.forward = p.Forward
+		r.Forward = p.Forward
 		g.stage(r, body)
 		walked := g.walked
 		if err := g.delete(evt, pubkey); err != nil {
@@ -462,7 +462,7 @@ func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 	switch {
 	case hasAddr:
 		err = g.appendVersion(evt, addr, &ie, &r, p.JSON, p.Quota)
-	case !r.expired:
+	case !r.Expired:
 		g.changes = append(g.changes, change{add: &ie, body: p.JSON})
 		err = g.set(seqKey(spaceRegular, g.seq), ie.encode())
 	}
@@ -471,8 +471,8 @@ func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 		return 0, OverQuota, nil
 	}
 	if err == nil {
-		r.forward = p.Forward && !r.archived
-		if r.forward {
+		r.Forward = p.Forward && !r.Archived
+		if r.Forward {
 			err = g.set(forwardKey(g.seq), []byte{})
 		}
 	}
@@ -482,17 +482,17 @@ func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	if !p.IsDeletion() || r.expired {
+	if !p.IsDeletion() || r.Expired {
 		g.stage(r, body)
 	}
 	g.ids[id] = g.seq
 	e := recent{body: p.JSON, entry: mostro.Entry{Seq: g.seq, Event: evt,
-		ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: p.Source, Archived: r.archived}.Shared()}
-	if r.payloadErased {
+		ReceivedAt: time.UnixMilli(r.ReceivedAt).UTC(), Source: p.Source, Archived: r.Archived}.Shared()}
+	if r.PayloadErased {
 		e = recent{entry: mostro.Entry{Seq: g.seq}} // moves the head, but holds no event
 	}
 	g.entries = append(g.entries, e)
-	if r.archived {
+	if r.Archived {
 		return g.seq, Archived, nil
 	}
 	return g.seq, Added, nil
@@ -500,23 +500,23 @@ func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 
 // appendVersion decides whether a version of an address is the newest: the greatest
 // created_at wins, of equal times the lowest id (NIP-01).
-func (g *commitGroup) appendVersion(evt *nostr.Event, addr address, ie *indexEntry, r *logRecord, body []byte, quota LiveQuotas) error {
+func (g *commitGroup) appendVersion(evt *nostr.Event, addr address, ie *indexEntry, r *Record, body []byte, quota LiveQuotas) error {
 	now, err := g.addressState(evt, addr, ie.pubkey)
 	if err != nil {
 		return err
 	}
-	if now.space != spaceNewest && !r.expired && g.overQuota(quota, ie) {
+	if now.space != spaceNewest && !r.Expired && g.overQuota(quota, ie) {
 		return errOverQuota
 	}
 	if now.space != 0 {
-		r.previous = now.entry.chain
+		r.Previous = now.entry.chain
 		if ie.createdAt <= now.entry.createdAt {
 			if err := g.keepProof(ie, now.entry.chain); err != nil {
 				return err
 			}
 		}
 		if !newer(ie, &now.entry) {
-			r.archived = true
+			r.Archived = true
 			now.entry.chain = ie.seq
 			if now.space == spaceNewest {
 				g.changes = append(g.changes, change{chainOf: now.entry.id, chain: ie.seq})
@@ -529,7 +529,7 @@ func (g *commitGroup) appendVersion(evt *nostr.Event, addr address, ie *indexEnt
 		c.remove = now.entry.id
 	}
 	space := byte(spaceNewest)
-	if r.expired {
+	if r.Expired {
 		space = spaceHidden
 	} else {
 		c.add, c.body = ie, body
@@ -615,12 +615,12 @@ func (g *commitGroup) apply() {
 	for _, c := range g.changes {
 		if c.remove != ([32]byte{}) {
 			if n, ok := l.entries.find(c.remove); ok {
-				l.recordBytes -= cmp.Or(c.removed, g.st.log.recordBytes(l.entries.At(n).seq))
+				l.recordBytes -= cmp.Or(c.removed, g.st.log.RecordBytes(l.entries.At(n).seq))
 				l.remove(n)
 			}
 		}
 		if c.add != nil {
-			l.recordBytes += g.st.log.recordBytes(c.add.seq)
+			l.recordBytes += g.st.log.RecordBytes(c.add.seq)
 			l.add(*c.add, c.body)
 		}
 		if c.chainOf != ([32]byte{}) {

@@ -121,9 +121,9 @@ func (g *commitGroup) deleteID(id, pubkey [32]byte) error {
 		if !served {
 			return nil // the author is unknown
 		}
-		r = logRecord{id: ie.id, pubkey: ie.pubkey, kind: ie.kind, createdAt: ie.createdAt}
+		r = Record{ID: ie.id, PubKey: ie.pubkey, Kind: ie.kind, CreatedAt: ie.createdAt}
 	}
-	if r.pubkey != pubkey || r.kind == mostro.KindDeletion {
+	if r.PubKey != pubkey || r.Kind == mostro.KindDeletion {
 		return nil
 	}
 	return g.eraseEvent(seq, r)
@@ -219,14 +219,14 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 	walked := g.walked
 	var left []versionLeft
 	bottom := uint64(0) // seq up to which all versions are erased
-	look := func(seq uint64, r logRecord) error {
+	look := func(seq uint64, r Record) error {
 		switch {
-		case r.createdAt <= until:
+		case r.CreatedAt <= until:
 			if err := g.eraseEvent(seq, r); err != nil {
 				return err
 			}
-		case !r.payloadErased && !g.isErased(seq):
-			left, bottom = append(left, versionLeft{seq, r.createdAt}), 0
+		case !r.PayloadErased && !g.isErased(seq):
+			left, bottom = append(left, versionLeft{seq, r.CreatedAt}), 0
 			return nil
 		}
 		bottom = cmp.Or(bottom, seq)
@@ -244,7 +244,7 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 		if err := look(seq, r); err != nil {
 			return err
 		}
-		seq = r.previous
+		seq = r.Previous
 	}
 	if len(left) == 0 {
 		left = past.left[:0] // in place: the write index is behind the read index
@@ -300,18 +300,18 @@ func (g *commitGroup) erasedUpTo(addr address) (seq uint64, err error) {
 
 // eraseEvent schedules the scrub of a payload and removes the event from the live
 // index. The head of the record stays in the log.
-func (g *commitGroup) eraseEvent(seq uint64, r logRecord) error {
+func (g *commitGroup) eraseEvent(seq uint64, r Record) error {
 	if g.isErased(seq) {
 		return nil
 	}
-	if r.payloadErased {
-		ie, _, live := g.st.live.entryOf(r.id)
+	if r.PayloadErased {
+		ie, _, live := g.st.live.entryOf(r.ID)
 		if !live || ie.seq != seq {
 			return nil
 		}
 		// A scrub follows a durable commit that hid the entry; that commit is lost. The
 		// loss is harmless for mail, which leaves no facts.
-		if !mostro.IsMail(r.kind) {
+		if !mostro.IsMail(r.Kind) {
 			return fmt.Errorf("entry %d is erased, but the index serves it: %w", seq, ErrIndex)
 		}
 	}
@@ -328,12 +328,12 @@ func (g *commitGroup) eraseEvent(seq uint64, r logRecord) error {
 	if err := errors.Join(g.keepFact(seq), g.requestScrub(seq)); err != nil {
 		return err
 	}
-	ie, addr, ok := g.st.live.entryOf(r.id)
+	ie, addr, ok := g.st.live.entryOf(r.ID)
 	if !ok || ie.seq != seq {
 		return nil // the event is not live
 	}
 	// A compaction may shorten the record before the change is applied.
-	g.changes = append(g.changes, change{remove: r.id, removed: g.st.log.recordBytes(seq)})
+	g.changes = append(g.changes, change{remove: r.ID, removed: g.st.log.RecordBytes(seq)})
 	if addr == "" {
 		return g.st.del(seqKey(spaceRegular, seq))
 	}
@@ -414,7 +414,7 @@ func (st *Store) movePart(part []expiry) error {
 		if err != nil {
 			return err
 		}
-		g.changes = append(g.changes, change{remove: ie.id, removed: st.log.recordBytes(ie.seq)})
+		g.changes = append(g.changes, change{remove: ie.id, removed: st.log.RecordBytes(ie.seq)})
 	}
 	if err := st.flush(); err != nil {
 		return err

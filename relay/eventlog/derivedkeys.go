@@ -157,11 +157,11 @@ func (g *commitGroup) keepProof(ie *indexEntry, chain uint64) error {
 		if err != nil || !ok {
 			return err
 		}
-		if r.createdAt == ie.createdAt && r.id != ie.id {
+		if r.CreatedAt == ie.createdAt && r.ID != ie.id {
 			g.flushNow = true // the caller of Append may ask for the proof at once
 			return g.set(proofKey(chain, ie.seq), []byte{1})
 		}
-		chain = r.previous
+		chain = r.Previous
 	}
 	return nil
 }
@@ -227,10 +227,10 @@ func forwardKey(seq uint64) []byte {
 
 // recordAt returns the record with a seq and its body. The body is nil if the payload
 // is erased.
-func (st *Store) recordAt(seq uint64) (r logRecord, body []byte, err error) {
-	r, body, err = st.log.read(seq)
+func (st *Store) recordAt(seq uint64) (r Record, body []byte, err error) {
+	r, body, err = st.log.Read(seq)
 	switch {
-	case errors.Is(err, errNoRecord):
+	case errors.Is(err, ErrNoRecord):
 		err = mostro.ErrNotFound
 	case IsDamage(err):
 		st.reportDamage(seq, err)

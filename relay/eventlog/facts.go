@@ -110,15 +110,15 @@ func (st *Store) factsAfter(after, last uint64) (list []mostro.Entry, err error)
 			if err := it.Item().Value(func(v []byte) error { return json.Unmarshal(v, &tags) }); err != nil {
 				return fmt.Errorf("the facts of entry %d: %w", seq, err)
 			}
-			r, _, err := st.log.read(seq)
-			if errors.Is(err, errNoRecord) || IsDamage(err) {
+			r, _, err := st.log.Read(seq)
+			if errors.Is(err, ErrNoRecord) || IsDamage(err) {
 				continue // behind the end of a truncated log, or reported by other readers
 			}
 			if err != nil {
 				return fmt.Errorf("entry %d: %w", seq, err)
 			}
-			list = append(list, mostro.Entry{Seq: seq, ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: r.source, Archived: r.archived, Erased: true,
-				Event: &nostr.Event{ID: hex.EncodeToString(r.id[:]), PubKey: hex.EncodeToString(r.pubkey[:]), Kind: r.kind, CreatedAt: nostr.Timestamp(r.createdAt), Tags: tags}})
+			list = append(list, mostro.Entry{Seq: seq, ReceivedAt: time.UnixMilli(r.ReceivedAt).UTC(), Source: r.Source, Archived: r.Archived, Erased: true,
+				Event: &nostr.Event{ID: hex.EncodeToString(r.ID[:]), PubKey: hex.EncodeToString(r.PubKey[:]), Kind: r.Kind, CreatedAt: nostr.Timestamp(r.CreatedAt), Tags: tags}})
 		}
 		return nil
 	})
@@ -133,7 +133,7 @@ func (c *checker) fact(key, value []byte, head uint64) {
 		return
 	}
 	seq := binary.BigEndian.Uint64(key[1:])
-	if _, body, err := c.st.log.read(seq); seq == 0 || seq > head || err != nil || body != nil {
+	if _, body, err := c.st.log.Read(seq); seq == 0 || seq > head || err != nil || body != nil {
 		c.report.problem("facts exist for entry %d, which was not erased", seq)
 	}
 }

@@ -64,13 +64,13 @@ func (st *Store) makeRoom(group []*Enqueued) error {
 	}
 	// A deletion may be committed in parts. It reads the live index, which must contain
 	// all records logged before the deletion.
-	if st.txnBytes+size > st.txnRoom || st.log.full() || group[0].IsDeletion() {
+	if st.txnBytes+size > st.txnRoom || st.log.Full() || group[0].IsDeletion() {
 		if err := st.flush(); err != nil {
 			return err
 		}
 	}
-	if st.log.full() {
-		return st.log.roll()
+	if st.log.Full() {
+		return st.log.Roll()
 	}
 	return nil
 }
@@ -116,7 +116,7 @@ func (st *Store) flushPart() error {
 	}
 	seqs := st.toScrub
 	st.toScrub = nil
-	firsts, err := st.log.scrub(seqs)
+	firsts, err := st.log.Scrub(seqs)
 	if err != nil {
 		return err
 	}
@@ -126,10 +126,10 @@ func (st *Store) flushPart() error {
 		}
 	}
 	for _, first := range firsts {
-		if err := st.log.compact(first); err != nil {
+		if err := st.log.Compact(first); err != nil {
 			return err
 		}
-		if err := st.set(seqKey(spaceErasedBytes, first), binary.BigEndian.AppendUint64(nil, uint64(st.log.erasedBytes(first)))); err != nil {
+		if err := st.set(seqKey(spaceErasedBytes, first), binary.BigEndian.AppendUint64(nil, uint64(st.log.ErasedBytes(first)))); err != nil {
 			return err
 		}
 	}
@@ -143,7 +143,7 @@ func (st *Store) loadErasedBytes() error {
 	err := st.eachKey([]byte{spaceErasedBytes}, []byte{spaceErasedBytes}, func(key, value []byte) bool {
 		if len(key) == 9 && len(value) == 8 {
 			first, erased := binary.BigEndian.Uint64(key[1:]), int64(binary.BigEndian.Uint64(value))
-			if !st.log.setErasedBytes(first, erased) {
+			if !st.log.SetErasedBytes(first, erased) {
 				stale = append(stale, key)
 			}
 		}
@@ -220,14 +220,14 @@ func (st *Store) finishScrubs() error {
 	if err != nil || len(seqs) == 0 {
 		return err
 	}
-	firsts, err := st.log.scrub(seqs)
+	firsts, err := st.log.Scrub(seqs)
 	if err != nil {
 		return err
 	}
 	batch := st.db.NewWriteBatch()
 	defer batch.Cancel()
 	for _, first := range firsts {
-		if err := batch.Set(seqKey(spaceErasedBytes, first), binary.BigEndian.AppendUint64(nil, uint64(st.log.erasedBytes(first)))); err != nil {
+		if err := batch.Set(seqKey(spaceErasedBytes, first), binary.BigEndian.AppendUint64(nil, uint64(st.log.ErasedBytes(first)))); err != nil {
 			return err
 		}
 	}
@@ -241,7 +241,7 @@ func (st *Store) finishScrubs() error {
 
 // replay writes the derived keys of the records behind applied.
 func (st *Store) replay(applied uint64) error {
-	head := st.log.head()
+	head := st.log.Head()
 	group, size := make([]*Enqueued, 0, maxGroup), 0
 	again := func() error {
 		if len(group) == 0 {
@@ -270,25 +270,25 @@ func (st *Store) replay(applied uint64) error {
 		group, size = group[:0], 0
 		return err
 	}
-	err := st.log.each(applied, head, func(seq uint64, r logRecord, body []byte, err error) error {
+	err := st.log.Each(applied, head, func(seq uint64, r Record, body []byte, err error) error {
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", seq, err)
 		}
-		p := &Enqueued{seq: seq, expired: r.expired, Arrival: Arrival{
-			ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: r.source, Forward: r.forward}}
-		if r.payloadErased && !mostro.IsMail(r.kind) {
+		p := &Enqueued{seq: seq, expired: r.Expired, Arrival: Arrival{
+			ReceivedAt: time.UnixMilli(r.ReceivedAt).UTC(), Source: r.Source, Forward: r.Forward}}
+		if r.PayloadErased && !mostro.IsMail(r.Kind) {
 			// A payload is scrubbed only after the derived keys of its deletion are
 			// committed, so these keys are lost.
 			return fmt.Errorf("entry %d is erased, and the derived keys of its deletion are missing: %w", seq, ErrDamaged)
 		}
-		if r.payloadErased {
+		if r.PayloadErased {
 			// Erased mail, and mail that was expired at its arrival, leaves only its id
 			// and, if it was deleted, the effects of the deletion.
 			if err := again(); err != nil {
 				return err
 			}
 			st.appliedSeq = seq
-			return st.set(idKey(r.id), binary.BigEndian.AppendUint64(nil, seq))
+			return st.set(idKey(r.ID), binary.BigEndian.AppendUint64(nil, seq))
 		}
 		p.JSON = bytes.Clone(body)
 		if p.Event, err = ParseBody(p.JSON); err != nil {

@@ -255,8 +255,8 @@ func TestSchema1(t *testing.T) {
 		}
 		want := queryIDs(t, st, nostr.Filter{}, 1000)
 		var rows []keyWrite
-		err := st.log.each(0, st.Head(), func(seq uint64, r logRecord, body []byte, err error) error {
-			rows = append(rows, keyWrite{seqKey(spaceLogV1, seq), appendRecord(nil, r, body)[16:]})
+		err := st.log.Each(0, st.Head(), func(seq uint64, r Record, body []byte, err error) error {
+			rows = append(rows, keyWrite{seqKey(spaceLogV1, seq), AppendRecord(nil, r, body)[16:]})
 			return err
 		})
 		if err != nil {
@@ -324,7 +324,7 @@ func TestCrashAfterACompaction(t *testing.T) {
 		}
 		mustAppend(t, st, testkit.Unsigned(1, 5, at, "", request...))
 	}
-	n := st.log.sizes()[0].Records
+	n := st.log.Sizes()[0].Records
 	if n > 50 {
 		t.Fatal("one file: the test does not apply")
 	}
@@ -332,10 +332,10 @@ func TestCrashAfterACompaction(t *testing.T) {
 	if err := st.writeKeys(context.Background()); err != nil { // commits the erased bytes
 		t.Fatal(err)
 	}
-	before := st.log.sizes()[0].Bytes
+	before := st.log.Sizes()[0].Bytes
 	remove(1001, ids[n*4/10:n-1])
-	if st.log.sizes()[0].Bytes > before*3/10 {
-		t.Fatalf("%d bytes of %d are left: the file was not compacted", st.log.sizes()[0].Bytes, before)
+	if st.log.Sizes()[0].Bytes > before*3/10 {
+		t.Fatalf("%d bytes of %d are left: the file was not compacted", st.log.Sizes()[0].Bytes, before)
 	}
 	crash(t, st)
 	st = open()
@@ -376,7 +376,7 @@ func TestErasedIsCounted(t *testing.T) {
 		}
 		for range 2 {
 			st = mustOpenStore(t, dir, clock)
-			if got := st.log.sizes()[0].ErasedBytes; got != int64(len(mostro.EncodeEvent(evt))) {
+			if got := st.log.Sizes()[0].ErasedBytes; got != int64(len(mostro.EncodeEvent(evt))) {
 				t.Errorf("%s: %d erased bytes are recorded, want %d", how, got, len(mostro.EncodeEvent(evt)))
 			}
 			mustCheck(t, st)

@@ -128,7 +128,7 @@ func (st *Store) SweepForwards(ctx context.Context, before time.Time) error {
 			if err != nil && !IsDamage(err) {
 				return err
 			} // a damaged record has receivedAt 0 and leaves the queue
-			if r.receivedAt >= before.UnixMilli() || len(writes) > sweepKeys {
+			if r.ReceivedAt >= before.UnixMilli() || len(writes) > sweepKeys {
 				break
 			}
 			writes = append(writes, keyWrite{key: forwardKey(seq)})

@@ -134,8 +134,8 @@ func indexCases(t *testing.T) (cases []indexCase) {
 				t.Fatal(err)
 			}
 			testkit.Eventually(t, "expired mail is erased", func() bool {
-				r, _, err := st.log.read(first)
-				return err == nil && r.payloadErased
+				r, _, err := st.log.Read(first)
+				return err == nil && r.PayloadErased
 			})
 			fill(1)
 			if err := st.writeKeys(context.Background(), keyWrite{cursorKey("wss://x", "f"), []byte("{}")}); err != nil {

@@ -85,8 +85,8 @@ func TestNoDescriptorIsWaitedOut(t *testing.T) {
 	for i := range 30 {
 		mustAppend(t, st, testkit.Unsigned(1, 1, int64(i), ""))
 	}
-	if len(st.log.sizes()) < 5 {
-		t.Errorf("%d files: the test does not apply", len(st.log.sizes()))
+	if len(st.log.Sizes()) < 5 {
+		t.Errorf("%d files: the test does not apply", len(st.log.Sizes()))
 	}
 	if err := st.Close(); err != nil {
 		t.Error(err)

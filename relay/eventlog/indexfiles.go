@@ -51,13 +51,13 @@ func (st *Store) checkIndexFiles(dir string) error {
 // mayRebuild returns an error if the index holds data that the log has lost: the
 // addresses and the facts of erased events. Mail has neither.
 func (st *Store) mayRebuild(logDir string) error {
-	log, _, err := openRecordLog(logDir, 0, st.cfg.logFileBytes)
+	log, _, err := OpenLog(logDir, 0, st.cfg.logFileBytes)
 	if err != nil {
 		return err
 	}
-	defer log.close()
-	return log.each(0, log.head(), func(seq uint64, r logRecord, _ []byte, err error) error {
-		if err == nil && r.payloadErased && !mostro.IsMail(r.kind) {
+	defer log.Close()
+	return log.Each(0, log.Head(), func(seq uint64, r Record, _ []byte, err error) error {
+		if err == nil && r.PayloadErased && !mostro.IsMail(r.Kind) {
 			err = errors.New("its payload is erased")
 		}
 		if err != nil {
@@ -78,7 +78,7 @@ func setAside(dir string) error {
 		if err := os.WriteFile(mark, nil, 0o600); err != nil {
 			return err
 		}
-		if err := syncDir(dir); err != nil {
+		if err := SyncDir(dir); err != nil {
 			return err
 		}
 	}
@@ -96,10 +96,10 @@ func setAside(dir string) error {
 			}
 		}
 	}
-	if err := syncDir(dir); err != nil {
+	if err := SyncDir(dir); err != nil {
 		return err
 	}
-	return errors.Join(os.Remove(mark), syncDir(dir))
+	return errors.Join(os.Remove(mark), SyncDir(dir))
 }
 
 // isBadgers reports whether a file in the store's directory belongs to Badger.

@@ -49,11 +49,11 @@ func TestMemoryOfLiveOrders(t *testing.T) {
 		return float64(m.HeapAlloc)
 	}
 	t.Run("Appended", func(t *testing.T) {
-		log, _, err := openRecordLog(t.TempDir(), 0, 0)
+		log, _, err := OpenLog(t.TempDir(), 0, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer log.close()
+		defer log.Close()
 		before := alive()
 		g := &commitGroup{st: &Store{live: newLive(0), log: log}}
 		started := time.Now()

@@ -38,7 +38,7 @@ func (st *Store) logBytes() (live, archived, erased int64) {
 	live = st.live.recordBytes
 	st.live.mu.RUnlock()
 	all := int64(0)
-	for _, f := range st.log.sizes() {
+	for _, f := range st.log.Sizes() {
 		all, erased = all+f.Bytes, erased+f.ErasedBytes
 	}
 	return live, max(all-live-erased, 0), erased

@@ -18,18 +18,18 @@ func (st *Store) migrateLog(dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	log, _, err := openRecordLog(dir, 0, st.cfg.logFileBytes)
+	log, _, err := OpenLog(dir, 0, st.cfg.logFileBytes)
 	if err != nil {
 		return err
 	}
-	defer log.close()
+	defer log.Close()
 	var buf []byte
 	var sizes []int
 	write := func() error {
-		err := log.append(buf, sizes)
+		err := log.Append(buf, sizes)
 		buf, sizes = buf[:0], sizes[:0]
-		if err == nil && log.full() {
-			err = log.roll()
+		if err == nil && log.Full() {
+			err = log.Roll()
 		}
 		return err
 	}
@@ -44,7 +44,7 @@ func (st *Store) migrateLog(dir string) error {
 			err := it.Item().Value(func(v []byte) error {
 				r, body, err := splitRecordV1(v)
 				from := len(buf)
-				buf = appendRecord(buf, r, body)
+				buf = AppendRecord(buf, r, body)
 				sizes = append(sizes, len(buf)-from)
 				return err
 			})
@@ -77,9 +77,9 @@ func (st *Store) migrateLog(dir string) error {
 
 // splitRecordV1 splits a value of schema 1 into head and payload. The head had the
 // encoding of today, without its length.
-func splitRecordV1(v []byte) (logRecord, []byte, error) {
-	r, body, err := splitHead(v)
-	if err == nil && r.payloadErased != (len(body) == 0) {
+func splitRecordV1(v []byte) (Record, []byte, error) {
+	r, body, err := SplitHead(v)
+	if err == nil && r.PayloadErased != (len(body) == 0) {
 		err = errCorrupt
 	}
 	return r, body, err

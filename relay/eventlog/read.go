@@ -175,7 +175,7 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, d
 		return batch, last, 0, nil
 	}
 	st.headMu.Unlock()
-	err = st.log.each(after, last, func(seq uint64, r logRecord, body []byte, err error) error {
+	err = st.log.Each(after, last, func(seq uint64, r Record, body []byte, err error) error {
 		if IsDamage(err) {
 			st.reportDamage(seq, err)
 			damaged++
@@ -184,7 +184,7 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, d
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", seq, err)
 		}
-		if body == nil || mostro.IsMail(r.kind) && r.expiration <= st.now().Unix() {
+		if body == nil || mostro.IsMail(r.Kind) && r.Expiration <= st.now().Unix() {
 			return nil // erased, or expired mail that is erased soon
 		}
 		body = bytes.Clone(body)
@@ -193,7 +193,7 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, d
 			return fmt.Errorf("entry %d: %w", seq, err)
 		}
 		batch = append(batch, recent{body: body, entry: mostro.Entry{
-			Seq: seq, Event: evt, ReceivedAt: time.UnixMilli(r.receivedAt).UTC(), Source: r.source, Archived: r.archived,
+			Seq: seq, Event: evt, ReceivedAt: time.UnixMilli(r.ReceivedAt).UTC(), Source: r.Source, Archived: r.Archived,
 		}})
 		return nil
 	})
@@ -202,7 +202,7 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, d
 
 // IsDamage reports whether err says that the disk returned other bytes than the store
 // had written.
-func IsDamage(err error) bool { return isDamage(err) }
+func IsDamage(err error) bool { return IsDamaged(err) }
 
 // reportDamage counts and logs a damaged entry, once per entry.
 func (st *Store) reportDamage(seq uint64, err error) {

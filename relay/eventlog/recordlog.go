@@ -19,7 +19,7 @@ import (
 	"github.com/mostrodex/mostrodex/internal/diskspace"
 )
 
-// recordLog is the log on disk: records in append-only files. The offsets of all
+// Log is the log on disk: records in append-only files. The offsets of all
 // records are in memory, four bytes per record. Badger holds keys that are derived from
 // the records and can be rebuilt from them.
 //
@@ -35,7 +35,7 @@ import (
 // The code calls the payload body. The payload of a record is the only part of a file
 // that changes: scrub overwrites each byte with scrubByte, which never occurs in UTF-8.
 // If a crash interrupts scrub, Open finishes the work.
-type recordLog struct {
+type Log struct {
 	dir   string
 	mu    sync.RWMutex // guards files and their fields; the bytes of records do not change
 	files []*logFile   // sorted by first; never empty
@@ -45,8 +45,8 @@ type recordLog struct {
 	// not reported as damage.
 	scrubMu    sync.RWMutex
 	reserved   int64    // end of the disk space reserved for the last file; owned by the committer
-	damaged    []uint64 // seqs of records whose heads were damaged when the log was opened
-	badHeaders []string // paths of files whose headers were damaged
+	Damaged    []uint64 // seqs of records whose heads were damaged when the log was opened
+	BadHeaders []string // paths of files whose headers were damaged
 }
 
 type logFile struct {
@@ -69,25 +69,25 @@ const (
 
 var crcTable = crc32.MakeTable(crc32.Castagnoli)
 
-// errDamagedLog is returned if records up to applied are damaged or missing. Its text is
+// ErrDamagedLog is returned if records up to applied are damaged or missing. Its text is
 // a sentence for the operator.
-var errDamagedLog = errors.New("the log is damaged: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
+var ErrDamagedLog = errors.New("the log is damaged: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
 
-// openRecordLog opens or creates the files of dir. A partial record behind record
+// OpenLog opens or creates the files of dir. A partial record behind record
 // applied, which a crash has left, is truncated; cut is its length in bytes. If a
 // record up to applied is missing, openRecordLog returns errDamagedLog. A file is full at
 // limit bytes; if limit is 0, at logFileBytes.
-func openRecordLog(dir string, applied uint64, limit int64) (l *recordLog, cut int64, err error) {
+func OpenLog(dir string, applied uint64, limit int64) (l *Log, cut int64, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, 0, err
 	}
-	if err := syncDir(filepath.Dir(dir)); err != nil {
+	if err := SyncDir(filepath.Dir(dir)); err != nil {
 		return nil, 0, err
 	}
-	l = &recordLog{dir: dir, limit: cmp.Or(limit, logFileBytes)}
+	l = &Log{dir: dir, limit: cmp.Or(limit, logFileBytes)}
 	defer func() {
 		if err != nil {
-			l.close()
+			l.Close()
 		}
 	}()
 	firsts, err := fileFirsts(dir)
@@ -97,7 +97,7 @@ func openRecordLog(dir string, applied uint64, limit int64) (l *recordLog, cut i
 	next := uint64(1)
 	for i, first := range firsts {
 		if first != next {
-			return l, 0, fmt.Errorf("%s: entries %d to %d are missing: %w", dir, next, first-1, errDamagedLog)
+			return l, 0, fmt.Errorf("%s: entries %d to %d are missing: %w", dir, next, first-1, ErrDamagedLog)
 		}
 		last := i == len(firsts)-1
 		f, torn, err := l.openFile(first, applied, last)
@@ -111,8 +111,8 @@ func openRecordLog(dir string, applied uint64, limit int64) (l *recordLog, cut i
 		l.files = append(l.files, f)
 		next = first + uint64(len(f.offsets))
 	}
-	if l.head() < applied {
-		return l, 0, fmt.Errorf("%s: entries %d to %d are missing: %w", dir, l.head()+1, applied, errDamagedLog)
+	if l.Head() < applied {
+		return l, 0, fmt.Errorf("%s: entries %d to %d are missing: %w", dir, l.Head()+1, applied, ErrDamagedLog)
 	}
 	if len(l.files) == 0 {
 		return l, cut, l.create(1)
@@ -147,7 +147,7 @@ func fileFirsts(dir string) (firsts []uint64, err error) {
 	return firsts, nil
 }
 
-func (l *recordLog) path(first uint64, suffix string) string {
+func (l *Log) path(first uint64, suffix string) string {
 	return filepath.Join(l.dir, fmt.Sprintf("%020d%s", first, suffix))
 }
 
@@ -155,7 +155,7 @@ func (l *recordLog) path(first uint64, suffix string) string {
 // end with a partial record. The complete records of the last file are synced here: a
 // killed process may have left records that are not durable yet, and the derived keys
 // must not be ahead of the log.
-func (l *recordLog) openFile(first, applied uint64, last bool) (_ *logFile, cut int64, err error) {
+func (l *Log) openFile(first, applied uint64, last bool) (_ *logFile, cut int64, err error) {
 	path := l.path(first, ".log")
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -181,17 +181,17 @@ func (l *recordLog) openFile(first, applied uint64, last bool) (_ *logFile, cut 
 			f.Close()
 			return nil, info.Size(), os.Remove(path)
 		}
-		return nil, 0, fmt.Errorf("%s: the file header is damaged: %w", path, errDamagedLog)
+		return nil, 0, fmt.Errorf("%s: the file header is damaged: %w", path, ErrDamagedLog)
 	}
 	if !sound {
-		l.badHeaders = append(l.badHeaders, path)
+		l.BadHeaders = append(l.BadHeaders, path)
 	}
 	lf := &logFile{f: f, first: first, size: info.Size()}
 	if !last && l.readOffsets(lf) {
 		return lf, 0, nil
 	}
 	whole, damaged, err := lf.scan(applied, last)
-	l.damaged = append(l.damaged, damaged...)
+	l.Damaged = append(l.Damaged, damaged...)
 	if err != nil {
 		return nil, 0, fmt.Errorf("%s: %w", path, err)
 	}
@@ -203,7 +203,7 @@ func (l *recordLog) openFile(first, applied uint64, last bool) (_ *logFile, cut 
 		return lf, 0, nil
 	}
 	if !last || lf.first+uint64(len(lf.offsets)) <= applied {
-		return nil, 0, fmt.Errorf("%s: entry %d: %w", path, lf.first+uint64(len(lf.offsets)), errDamagedLog)
+		return nil, 0, fmt.Errorf("%s: entry %d: %w", path, lf.first+uint64(len(lf.offsets)), ErrDamagedLog)
 	}
 	cut, lf.size = lf.size-whole, whole
 	if err := f.Truncate(whole); err != nil {
@@ -259,7 +259,7 @@ func (lf *logFile) scan(applied uint64, last bool) (whole int64, damaged []uint6
 		}
 		if seq > applied && last {
 			if laterWriteFollows(rest) {
-				return 0, nil, fmt.Errorf("entry %d is damaged, and a later write follows: %w", seq, errDamagedLog)
+				return 0, nil, fmt.Errorf("entry %d is damaged, and a later write follows: %w", seq, ErrDamagedLog)
 			}
 			return whole, damaged, nil
 		}
@@ -268,7 +268,7 @@ func (lf *logFile) scan(applied uint64, last bool) (whole int64, damaged []uint6
 			next = len(rest) // the last applied record with a damaged head; otherwise the end of the record is missing
 		}
 		if next < 0 {
-			return 0, nil, fmt.Errorf("entry %d: %w", seq, errDamagedLog)
+			return 0, nil, fmt.Errorf("entry %d: %w", seq, ErrDamagedLog)
 		}
 		lf.offsets, damaged = append(lf.offsets, uint32(whole)), append(damaged, seq)
 		whole += int64(next)
@@ -334,7 +334,7 @@ func laterWriteFollows(b []byte) bool {
 			if !ok {
 				break
 			}
-			if r, err := decodeHead(head[recordHeader:]); err == nil && r.firstOfWrite {
+			if r, err := decodeHead(head[recordHeader:]); err == nil && r.FirstOfWrite {
 				return true
 			}
 			b = rest[binary.LittleEndian.Uint32(head[4:]):]
@@ -347,7 +347,7 @@ const maxRecordBytes = 64 << 20
 
 // readOffsets reads the offsets of a full file from the cache file beside it. It
 // returns false if the cache is missing or does not match the file.
-func (l *recordLog) readOffsets(lf *logFile) bool {
+func (l *Log) readOffsets(lf *logFile) bool {
 	b, err := os.ReadFile(l.path(lf.first, ".at"))
 	if err != nil || len(b) < 12 || len(b)%4 != 0 {
 		return false
@@ -365,7 +365,7 @@ func (l *recordLog) readOffsets(lf *logFile) bool {
 
 // writeOffsets writes the offsets of a full file to a cache file beside it, so that
 // Open need not scan the file. Errors are ignored: if the cache is missing, Open scans.
-func (l *recordLog) writeOffsets(lf *logFile) {
+func (l *Log) writeOffsets(lf *logFile) {
 	b := make([]byte, 0, 4*len(lf.offsets)+12)
 	for _, at := range lf.offsets {
 		b = binary.LittleEndian.AppendUint32(b, at)
@@ -376,7 +376,7 @@ func (l *recordLog) writeOffsets(lf *logFile) {
 }
 
 // create creates the file whose first record is first.
-func (l *recordLog) create(first uint64) error {
+func (l *Log) create(first uint64) error {
 	f, err := createFile(l.path(first, ".log"))
 	if err != nil {
 		return err
@@ -385,7 +385,7 @@ func (l *recordLog) create(first uint64) error {
 	if _, err := f.WriteAt(head, 0); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	if err := errors.Join(f.Sync(), syncDir(l.dir)); err != nil {
+	if err := errors.Join(f.Sync(), SyncDir(l.dir)); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	l.mu.Lock()
@@ -416,7 +416,7 @@ func whileNoDescriptor(open func() error) error {
 	}
 }
 
-func syncDir(dir string) error {
+func SyncDir(dir string) error {
 	var d *os.File
 	err := whileNoDescriptor(func() (err error) {
 		d, err = os.Open(dir)
@@ -428,7 +428,7 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func (l *recordLog) close() error {
+func (l *Log) Close() error {
 	var errs []error
 	for _, lf := range l.files {
 		errs = append(errs, lf.f.Close())
@@ -436,8 +436,8 @@ func (l *recordLog) close() error {
 	return errors.Join(errs...)
 }
 
-// head returns the seq of the last record, or 0 if the log is empty.
-func (l *recordLog) head() uint64 {
+// Head returns the seq of the last record, or 0 if the log is empty.
+func (l *Log) Head() uint64 {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if len(l.files) == 0 {
@@ -447,20 +447,20 @@ func (l *recordLog) head() uint64 {
 	return lf.first + uint64(len(lf.offsets)) - 1
 }
 
-// full reports whether the next records belong into a new file.
-func (l *recordLog) full() bool { return l.files[len(l.files)-1].size >= l.limit }
+// Full reports whether the next records belong into a new file.
+func (l *Log) Full() bool { return l.files[len(l.files)-1].size >= l.limit }
 
-// roll creates the next file.
-func (l *recordLog) roll() error {
+// Roll creates the next file.
+func (l *Log) Roll() error {
 	l.writeOffsets(l.files[len(l.files)-1])
-	return l.create(l.head() + 1)
+	return l.create(l.Head() + 1)
 }
 
-// append writes encoded records at the end of the log. sizes holds the length of each
+// Append writes encoded records at the end of the log. sizes holds the length of each
 // record. The records are durable if append returns nil. Only the committer calls
 // append, and never again after an error: Open truncates the partial record that the
 // error may have left.
-func (l *recordLog) append(records []byte, sizes []int) error {
+func (l *Log) Append(records []byte, sizes []int) error {
 	lf := l.files[len(l.files)-1]
 	if lf.size+int64(len(records)) > 1<<32-1 {
 		return fmt.Errorf("%s would exceed 4 GiB", lf.f.Name())
@@ -483,8 +483,8 @@ func (l *recordLog) append(records []byte, sizes []int) error {
 // logAhead is the number of bytes by which the last file is reserved ahead of use.
 const logAhead = 4 << 20
 
-// reserveSpace reserves n bytes behind the end of the last file.
-func (l *recordLog) reserveSpace(n int64) error {
+// ReserveSpace reserves n bytes behind the end of the last file.
+func (l *Log) ReserveSpace(n int64) error {
 	lf := l.files[len(l.files)-1]
 	if lf.size+n <= l.reserved {
 		return nil
@@ -504,7 +504,7 @@ func (l *recordLog) reserveSpace(n int64) error {
 
 // span returns the offsets of the records from seq to last, as far as they are in the
 // same file, and the end of the last of them.
-func (l *recordLog) span(seq, last uint64) (f *os.File, at []uint32, end int64) {
+func (l *Log) span(seq, last uint64) (f *os.File, at []uint32, end int64) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	lf := l.fileOf(seq)
@@ -519,9 +519,9 @@ func (l *recordLog) span(seq, last uint64) (f *os.File, at []uint32, end int64) 
 	return lf.f, lf.offsets[seq-lf.first : to], end
 }
 
-// recordBytes returns the length of a record with its payload, or 0 if there is no such
+// RecordBytes returns the length of a record with its payload, or 0 if there is no such
 // record.
-func (l *recordLog) recordBytes(seq uint64) int64 {
+func (l *Log) RecordBytes(seq uint64) int64 {
 	_, at, end := l.span(seq, seq)
 	if len(at) == 0 {
 		return 0
@@ -537,8 +537,8 @@ type FileSize struct {
 	ErasedBytes int64 // bytes of scrubbed payloads
 }
 
-// sizes returns the files of the log, ascending.
-func (l *recordLog) sizes() []FileSize {
+// Sizes returns the files of the log, ascending.
+func (l *Log) Sizes() []FileSize {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	list := make([]FileSize, 0, len(l.files))
@@ -548,10 +548,10 @@ func (l *recordLog) sizes() []FileSize {
 	return list
 }
 
-// setErasedBytes sets the number of erased bytes of the file that begins with a record.
+// SetErasedBytes sets the number of erased bytes of the file that begins with a record.
 // Scrub adds to the number. It returns false if there is no such file or if the file is
 // shorter. Only Open of the store and the committer call setErasedBytes.
-func (l *recordLog) setErasedBytes(first uint64, n int64) bool {
+func (l *Log) SetErasedBytes(first uint64, n int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lf := l.fileOf(first)
@@ -562,20 +562,20 @@ func (l *recordLog) setErasedBytes(first uint64, n int64) bool {
 	return true
 }
 
-// erasedBytes returns the number of erased bytes of the file that holds a record.
-func (l *recordLog) erasedBytes(seq uint64) int64 {
+// ErasedBytes returns the number of erased bytes of the file that holds a record.
+func (l *Log) ErasedBytes(seq uint64) int64 {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.fileOf(seq).erasedBytes
 }
 
-// errNoRecord says that the log has no record of a seq.
-var errNoRecord = errors.New("no such entry")
+// ErrNoRecord says that the log has no record of a seq.
+var ErrNoRecord = errors.New("no such entry")
 
-// read reads one record. The caller owns body, which is nil if the payload is erased.
-func (l *recordLog) read(seq uint64) (r logRecord, body []byte, err error) {
+// Read reads one record. The caller owns body, which is nil if the payload is erased.
+func (l *Log) Read(seq uint64) (r Record, body []byte, err error) {
 	r, body, err = l.readOnce(seq)
-	if isDamage(err) {
+	if IsDamaged(err) {
 		l.scrubMu.RLock() // the payload may have been scrubbed while it was read
 		r, body, err = l.readOnce(seq)
 		l.scrubMu.RUnlock()
@@ -586,10 +586,10 @@ func (l *recordLog) read(seq uint64) (r logRecord, body []byte, err error) {
 	return r, body, err
 }
 
-func (l *recordLog) readOnce(seq uint64) (r logRecord, body []byte, err error) {
+func (l *Log) readOnce(seq uint64) (r Record, body []byte, err error) {
 	f, at, end := l.span(seq, seq)
 	if len(at) == 0 {
-		return r, nil, errNoRecord
+		return r, nil, ErrNoRecord
 	}
 	b := make([]byte, end-int64(at[0]))
 	if _, err := f.ReadAt(b, int64(at[0])); err != nil {
@@ -604,17 +604,17 @@ func readError(err error) error {
 	if errors.Is(err, os.ErrClosed) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", errDamagedRecord, err)
+	return fmt.Errorf("%w: %w", ErrDamagedRecord, err)
 }
 
 // headReadBytes is the number of bytes that readHead reads first. Most heads are half
 // as long.
 const headReadBytes = 512
 
-// readHead reads the head of one record. payloadErased is set if the first byte of the
+// ReadHead reads the head of one record. payloadErased is set if the first byte of the
 // payload is scrubByte, because no event begins with that byte.
-func (l *recordLog) readHead(seq uint64) (r logRecord, err error) {
-	err = errNoRecord
+func (l *Log) ReadHead(seq uint64) (r Record, err error) {
+	err = ErrNoRecord
 	if f, at, end := l.span(seq, seq); len(at) > 0 {
 		size := end - int64(at[0])
 		b := make([]byte, min(size, headReadBytes))
@@ -634,10 +634,10 @@ func (l *recordLog) readHead(seq uint64) (r logRecord, err error) {
 	return r, err
 }
 
-// each calls fn for the records after one seq up to and including last, ascending. If a
+// Each calls fn for the records after one seq up to and including last, ascending. If a
 // record cannot be read, fn is called with the error. The body is valid until fn
 // returns.
-func (l *recordLog) each(after, last uint64, fn func(seq uint64, r logRecord, body []byte, err error) error) error {
+func (l *Log) Each(after, last uint64, fn func(seq uint64, r Record, body []byte, err error) error) error {
 	const atOnce = 256 // bounds the memory of one read
 	var buf []byte
 	for after < last {
@@ -659,7 +659,7 @@ func (l *recordLog) each(after, last uint64, fn func(seq uint64, r logRecord, bo
 			after++
 			r, body, err := parseRecord(buf[int64(at[i])-from : to-from])
 			if err != nil || unread != nil {
-				r, body, err = l.read(after) // read again, alone and not while the payload is scrubbed
+				r, body, err = l.Read(after) // read again, alone and not while the payload is scrubbed
 			}
 			if err := fn(after, r, body, err); err != nil {
 				return err
@@ -669,14 +669,14 @@ func (l *recordLog) each(after, last uint64, fn func(seq uint64, r logRecord, bo
 	return nil
 }
 
-// scrub overwrites the payloads of records and syncs the files. erasedBytes of each
+// Scrub overwrites the payloads of records and syncs the files. erasedBytes of each
 // changed file grows; firsts are the seqs of the first records of the changed files.
-func (l *recordLog) scrub(seqs []uint64) (firsts []uint64, err error) {
+func (l *Log) Scrub(seqs []uint64) (firsts []uint64, err error) {
 	var touched []*logFile
 	for _, seq := range seqs {
 		f, at, end := l.span(seq, seq)
 		if len(at) == 0 {
-			return nil, fmt.Errorf("scrub entry %d: %w", seq, errNoRecord)
+			return nil, fmt.Errorf("scrub entry %d: %w", seq, ErrNoRecord)
 		}
 		b := make([]byte, end-int64(at[0]))
 		if _, err := f.ReadAt(b, int64(at[0])); err != nil {
@@ -715,7 +715,7 @@ func (l *recordLog) scrub(seqs []uint64) (firsts []uint64, err error) {
 
 // fileOf returns the file that holds a record. If seq is before the first record,
 // fileOf returns the first file. The caller holds mu or is the committer.
-func (l *recordLog) fileOf(seq uint64) *logFile {
+func (l *Log) fileOf(seq uint64) *logFile {
 	i, found := slices.BinarySearchFunc(l.files, seq, func(lf *logFile, seq uint64) int { return cmp.Compare(lf.first, seq) })
 	if !found {
 		i--
@@ -723,11 +723,11 @@ func (l *recordLog) fileOf(seq uint64) *logFile {
 	return l.files[max(i, 0)]
 }
 
-// compact rewrites the file that holds a record without its erased payloads, if the file
+// Compact rewrites the file that holds a record without its erased payloads, if the file
 // is full and more than half of the file is erased. The new file replaces the old one by
 // a rename, so that a crash leaves one of the two complete. Only the committer calls
 // compact.
-func (l *recordLog) compact(of uint64) error {
+func (l *Log) Compact(of uint64) error {
 	lf := l.fileOf(of)
 	if lf.noCompaction || lf.erasedBytes <= lf.size/2 || lf == l.files[len(l.files)-1] {
 		return nil
@@ -737,12 +737,12 @@ func (l *recordLog) compact(of uint64) error {
 	binary.BigEndian.PutUint64(buf[len(logMagic):], lf.first)
 	last := lf.first + uint64(len(lf.offsets)) - 1
 	at := make([]uint32, 0, len(lf.offsets))
-	err := l.each(lf.first-1, last, func(seq uint64, r logRecord, body []byte, err error) error {
+	err := l.Each(lf.first-1, last, func(seq uint64, r Record, body []byte, err error) error {
 		at = append(at, uint32(len(buf)))
-		buf = appendRecord(buf, r, body) // body is nil if the payload is erased
+		buf = AppendRecord(buf, r, body) // body is nil if the payload is erased
 		return err
 	})
-	if isDamage(err) {
+	if IsDamaged(err) {
 		lf.noCompaction = true // a rewritten file would hide the damage
 		return nil
 	}
@@ -756,7 +756,7 @@ func (l *recordLog) compact(of uint64) error {
 	}
 	_, err = f.Write(buf)
 	if err = errors.Join(err, f.Sync()); err == nil {
-		err = errors.Join(os.Rename(path+".new", path), syncDir(l.dir))
+		err = errors.Join(os.Rename(path+".new", path), SyncDir(l.dir))
 	}
 	if err != nil {
 		return errors.Join(err, f.Close())

@@ -16,40 +16,40 @@ import (
 )
 
 // testRecord returns a record with a payload of n bytes.
-func testRecord(seq uint64, n int) (logRecord, []byte) {
-	r := logRecord{receivedAt: 1, kind: 1, createdAt: int64(seq), source: mostro.Source{Road: mostro.RoadImport, Relay: "wss://relay.example"}}
-	binary.BigEndian.PutUint64(r.id[:], seq)
+func testRecord(seq uint64, n int) (Record, []byte) {
+	r := Record{ReceivedAt: 1, Kind: 1, CreatedAt: int64(seq), Source: mostro.Source{Road: mostro.RoadImport, Relay: "wss://relay.example"}}
+	binary.BigEndian.PutUint64(r.ID[:], seq)
 	return r, bytes.Repeat([]byte{'a' + byte(seq%26)}, n)
 }
 
-func mustOpenRecordLog(t *testing.T, dir string, applied uint64, limit int64) *recordLog {
+func mustOpenRecordLog(t *testing.T, dir string, applied uint64, limit int64) *Log {
 	t.Helper()
-	l, _, err := openRecordLog(dir, applied, limit)
+	l, _, err := OpenLog(dir, applied, limit)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.close() })
+	t.Cleanup(func() { l.Close() })
 	return l
 }
 
 // grow appends groups of records until head, with payloads of up to 3,000 bytes.
-func grow(t *testing.T, l *recordLog, r *rand.Rand, head uint64) {
+func grow(t *testing.T, l *Log, r *rand.Rand, head uint64) {
 	t.Helper()
-	for l.head() < head {
-		if l.full() {
-			if err := l.roll(); err != nil {
+	for l.Head() < head {
+		if l.Full() {
+			if err := l.Roll(); err != nil {
 				t.Fatal(err)
 			}
 		}
 		var buf []byte
 		var sizes []int
-		for seq := l.head() + 1; seq <= min(head, l.head()+1+uint64(r.IntN(5))); seq++ {
+		for seq := l.Head() + 1; seq <= min(head, l.Head()+1+uint64(r.IntN(5))); seq++ {
 			from := len(buf)
 			rw, body := testRecord(seq, r.IntN(3000))
-			buf = appendRecord(buf, rw, body)
+			buf = AppendRecord(buf, rw, body)
 			sizes = append(sizes, len(buf)-from)
 		}
-		if err := l.append(buf, sizes); err != nil {
+		if err := l.Append(buf, sizes); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -57,25 +57,25 @@ func grow(t *testing.T, l *recordLog, r *rand.Rand, head uint64) {
 
 // mustHold checks that the log holds the records 1 to head, those of gone without
 // payloads.
-func mustHold(t *testing.T, l *recordLog, head uint64, gone ...uint64) {
+func mustHold(t *testing.T, l *Log, head uint64, gone ...uint64) {
 	t.Helper()
-	if l.head() != head {
-		t.Fatalf("the log ends at %d, want %d", l.head(), head)
+	if l.Head() != head {
+		t.Fatalf("the log ends at %d, want %d", l.Head(), head)
 	}
 	next := uint64(1)
-	see := func(seq uint64, r logRecord, body []byte, err error) error {
+	see := func(seq uint64, r Record, body []byte, err error) error {
 		_, want := testRecord(seq, len(body))
 		switch {
 		case err != nil:
 			return err
-		case binary.BigEndian.Uint64(r.id[:]) != seq || r.source.Relay != "wss://relay.example":
+		case binary.BigEndian.Uint64(r.ID[:]) != seq || r.Source.Relay != "wss://relay.example":
 			return fmt.Errorf("record %d is %+v", seq, r)
-		case slices.Contains(gone, seq) != (body == nil) || r.payloadErased != (body == nil) || !bytes.Equal(body, want):
-			return fmt.Errorf("the payload of %d is %.20q, erased %v", seq, body, r.payloadErased)
+		case slices.Contains(gone, seq) != (body == nil) || r.PayloadErased != (body == nil) || !bytes.Equal(body, want):
+			return fmt.Errorf("the payload of %d is %.20q, erased %v", seq, body, r.PayloadErased)
 		}
 		return nil
 	}
-	err := l.each(0, head, func(seq uint64, r logRecord, body []byte, err error) error {
+	err := l.Each(0, head, func(seq uint64, r Record, body []byte, err error) error {
 		if seq != next {
 			return fmt.Errorf("record %d is read, want %d", seq, next)
 		}
@@ -83,7 +83,7 @@ func mustHold(t *testing.T, l *recordLog, head uint64, gone ...uint64) {
 		if err := see(seq, r, body, err); err != nil {
 			return err
 		}
-		r, body, err = l.read(seq)
+		r, body, err = l.Read(seq)
 		return see(seq, r, body, err)
 	})
 	if err != nil {
@@ -104,10 +104,10 @@ func TestRecordLogKeepsRecords(t *testing.T) {
 	if len(l.files) < 5 {
 		t.Fatalf("%d files: the test does not apply", len(l.files))
 	}
-	if _, _, err := l.read(201); !errors.Is(err, errNoRecord) {
+	if _, _, err := l.Read(201); !errors.Is(err, ErrNoRecord) {
 		t.Errorf("record 201: %v", err)
 	}
-	l.close()
+	l.Close()
 	places, err := filepath.Glob(filepath.Join(dir, "*.at"))
 	if err != nil || len(places) != len(l.files)-1 {
 		t.Fatalf("%v, %v", places, err)
@@ -130,16 +130,16 @@ func TestRecordLogAfterACrash(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	l := mustOpenRecordLog(t, dir, 0, 1<<20)
 	grow(t, l, r, 20)
-	applied := l.head()
+	applied := l.Head()
 	for seq := applied + 1; seq <= applied+3; seq++ { // three records of some 150 bytes
 		rw, body := testRecord(seq, 20)
-		buf := appendRecord(nil, rw, body)
-		if err := l.append(buf, []int{len(buf)}); err != nil {
+		buf := AppendRecord(nil, rw, body)
+		if err := l.Append(buf, []int{len(buf)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	places, size := slices.Clone(l.files[0].offsets), l.files[0].size
-	l.close()
+	l.Close()
 	path := l.path(1, ".log")
 	whole, err := os.ReadFile(path)
 	if err != nil || int64(len(whole)) != size {
@@ -159,11 +159,11 @@ func TestRecordLogAfterACrash(t *testing.T) {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		l, _, err := openRecordLog(dir, applied, 1<<20)
+		l, _, err := OpenLog(dir, applied, 1<<20)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		defer l.close()
+		defer l.Close()
 		mustHold(t, l, want)
 		grow(t, l, r, want+2)
 		mustHold(t, l, want+2)
@@ -185,7 +185,7 @@ func TestRecordLogAfterACrash(t *testing.T) {
 		if err := os.WriteFile(path, whole[:at], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := openRecordLog(dir, applied, 1<<20); !errors.Is(err, errDamagedLog) {
+		if _, _, err := OpenLog(dir, applied, 1<<20); !errors.Is(err, ErrDamagedLog) {
 			t.Fatalf("cut at %d: %v", at, err)
 		}
 	}
@@ -197,11 +197,11 @@ func TestRecordLogBeginsAgain(t *testing.T) {
 		dir := t.TempDir()
 		l := mustOpenRecordLog(t, dir, 0, 10_000)
 		grow(t, l, rand.New(rand.NewPCG(3, 3)), 12)
-		for !l.full() {
-			grow(t, l, rand.New(rand.NewPCG(4, 4)), l.head()+1)
+		for !l.Full() {
+			grow(t, l, rand.New(rand.NewPCG(4, 4)), l.Head()+1)
 		}
-		end := l.head()
-		l.close()
+		end := l.Head()
+		l.Close()
 		if err := os.WriteFile(l.path(end+1, ".log"), []byte(head), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -226,10 +226,10 @@ func TestRecordLogCompacts(t *testing.T) {
 			gone = append(gone, seq)
 		}
 	}
-	if err := l.compact(first); err != nil || lf.size != before {
+	if err := l.Compact(first); err != nil || lf.size != before {
 		t.Fatalf("a file without erased payloads was compacted: %v", err)
 	}
-	touched, err := l.scrub(gone)
+	touched, err := l.Scrub(gone)
 	if err != nil || !slices.Equal(touched, []uint64{first}) {
 		t.Fatalf("%v, %v", touched, err)
 	}
@@ -238,14 +238,14 @@ func TestRecordLogCompacts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.compact(last); err != nil {
+	if err := l.Compact(last); err != nil {
 		t.Fatal(err)
 	}
 	mustHold(t, l, 100, gone...)
 	if info, err := os.Stat(l.path(first, ".log")); err != nil || info.Size() != lf.size || lf.size > before*6/10 {
 		t.Errorf("%d bytes in the file, %d in memory, %d before, %v", info.Size(), lf.size, before, err)
 	}
-	l.close()
+	l.Close()
 	if err := os.WriteFile(l.path(first, ".at"), places, 0o600); err != nil { // a crash directly after the compaction
 		t.Fatal(err)
 	}
@@ -266,10 +266,10 @@ func TestRecordLogCompacts(t *testing.T) {
 // parsed record is the same after it was encoded and parsed again.
 func FuzzRecord(f *testing.F) {
 	r, body := testRecord(7, 30)
-	whole := appendRecord(nil, r, body)
+	whole := AppendRecord(nil, r, body)
 	f.Add(whole)
 	f.Add(whole[:len(whole)-1])
-	f.Add(appendRecord(nil, logRecord{payloadErased: true, archived: true}, nil))
+	f.Add(AppendRecord(nil, Record{PayloadErased: true, Archived: true}, nil))
 	f.Add(append(bytes.Clone(whole[:len(whole)-30]), bytes.Repeat([]byte{scrubByte}, 30)...))
 	f.Add(make([]byte, 64))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -277,10 +277,10 @@ func FuzzRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if r.payloadErased != (body == nil) && len(body) > 0 || len(body) > len(b) {
+		if r.PayloadErased != (body == nil) && len(body) > 0 || len(body) > len(b) {
 			t.Fatalf("%+v with a payload of %d bytes", r, len(body))
 		}
-		again, body2, err := parseRecord(appendRecord(nil, r, body))
+		again, body2, err := parseRecord(AppendRecord(nil, r, body))
 		if err != nil || again != r || !bytes.Equal(body, body2) {
 			t.Fatalf("%+v, %q is parsed back as %+v, %q: %v", r, body, again, body2, err)
 		}
@@ -297,7 +297,7 @@ func TestRecordLogKeepsAFileWithoutItsHead(t *testing.T) {
 		t.Fatal("the test does not apply")
 	}
 	applied, path := last.first-1, last.f.Name()
-	l.close()
+	l.Close()
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -306,7 +306,7 @@ func TestRecordLogKeepsAFileWithoutItsHead(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := openRecordLog(dir, applied, 10_000); !errors.Is(err, errDamagedLog) {
+	if _, _, err := OpenLog(dir, applied, 10_000); !errors.Is(err, ErrDamagedLog) {
 		t.Errorf("Open: %v, want errDamagedLog", err)
 	}
 	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, b) {
@@ -324,20 +324,20 @@ func TestRecordLogTruncatesForGood(t *testing.T) {
 	for seq := uint64(1); seq <= 2; seq++ {
 		from := len(buf)
 		r, body := testRecord(seq, 30)
-		buf = appendRecord(buf, r, body)
+		buf = AppendRecord(buf, r, body)
 		sizes = append(sizes, len(buf)-from)
 	}
 	torn := bytes.Clone(buf)
 	torn[sizes[0]-1] = 0
-	if err := l.append(torn, sizes); err != nil {
+	if err := l.Append(torn, sizes); err != nil {
 		t.Fatal(err)
 	}
-	l.close()
+	l.Close()
 	l = mustOpenRecordLog(t, dir, 0, 0)
 	mustHold(t, l, 0)
-	if err := l.append(buf[:sizes[0]], sizes[:1]); err != nil {
+	if err := l.Append(buf[:sizes[0]], sizes[:1]); err != nil {
 		t.Fatal(err)
 	}
-	l.close()
+	l.Close()
 	mustHold(t, mustOpenRecordLog(t, dir, 0, 0), 1)
 }

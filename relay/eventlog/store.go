@@ -64,7 +64,7 @@ type Config struct {
 // error of the disk is fatal.
 type Store struct {
 	cfg   Config
-	log   *recordLog
+	log   *Log
 	db    *badger.DB // derived keys
 	live  *live
 	queue chan *Enqueued
@@ -114,7 +114,7 @@ var (
 	ErrNewerSchema = errors.New("the data was written by a newer version of mostrodex: upgrade, or use another --data directory")
 	ErrLocked      = errors.New("the data directory is in use by another mostrodex process: stop it, or use another --data directory")
 	ErrReadOnly    = errors.New("the data directory is not writable: correct its permissions, or use another --data directory")
-	ErrDamaged     = errDamagedLog
+	ErrDamaged     = ErrDamagedLog
 	ErrIndex       = errors.New("the index is damaged and cannot be rebuilt from the log: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
 	ErrFull        = diskspace.ErrFull // the store refuses new events; reads continue
 	ErrClosed      = errors.New("the store is closed")
@@ -174,7 +174,7 @@ func Open(cfg Config) (*Store, error) {
 			st.txn.Discard()
 		}
 		if st.log != nil {
-			st.log.close()
+			st.log.Close()
 		}
 		db.Close()
 		return nil, err
@@ -251,7 +251,7 @@ func makeDir(dir string) error {
 	err := os.MkdirAll(dir, 0o700)
 	for _, parent := range parents {
 		// If a parent is not readable, it belongs to another user and existed before.
-		if syncErr := syncDir(parent); err == nil && !errors.Is(syncErr, fs.ErrPermission) {
+		if syncErr := SyncDir(parent); err == nil && !errors.Is(syncErr, fs.ErrPermission) {
 			err = syncErr
 		}
 	}
@@ -316,7 +316,7 @@ func (st *Store) load(logDir string) error {
 		return err
 	}
 	var cut int64
-	if st.log, cut, err = openRecordLog(logDir, applied, st.cfg.logFileBytes); err != nil {
+	if st.log, cut, err = OpenLog(logDir, applied, st.cfg.logFileBytes); err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
 	if cut > 0 {
@@ -337,7 +337,7 @@ func (st *Store) load(logDir string) error {
 		if err := eachIndexEntry(txn, func(records []indexEntry) {
 			for _, r := range records {
 				bulk.add(r)
-				st.live.recordBytes += st.log.recordBytes(r.seq)
+				st.live.recordBytes += st.log.RecordBytes(r.seq)
 				if loaded++; loaded%50_000 == 0 && st.cfg.Progress != nil {
 					st.cfg.Progress(loaded)
 				}
@@ -356,7 +356,7 @@ func (st *Store) load(logDir string) error {
 		return fmt.Errorf("load the live index: %w", err)
 	}
 	bulk.finish()
-	head := st.log.head()
+	head := st.log.Head()
 	st.ids, st.hidden = newIDFilter(int(head)), newHiddenFilter()
 	st.txn, st.txnRoom = st.db.NewTransaction(true), int(min(st.db.MaxBatchSize(), keyOverhead*st.db.MaxBatchCount())*3/4)
 	st.ring, st.appliedSeq = newRing(head), applied
@@ -372,19 +372,19 @@ func (st *Store) load(logDir string) error {
 // the next record must be indexed with the next seq: this proves that the scan skipped
 // exactly one record.
 func (st *Store) checkDamaged() error {
-	for _, path := range st.log.badHeaders {
+	for _, path := range st.log.BadHeaders {
 		st.logger.Error("log file header damaged: its entries are still read", "file", path)
 	}
-	for _, seq := range st.log.damaged {
-		st.reportDamage(seq, errDamagedRecord)
-		r, err := st.log.readHead(seq + 1)
-		if errors.Is(err, errNoRecord) || IsDamage(err) {
+	for _, seq := range st.log.Damaged {
+		st.reportDamage(seq, ErrDamagedRecord)
+		r, err := st.log.ReadHead(seq + 1)
+		if errors.Is(err, ErrNoRecord) || IsDamage(err) {
 			continue // the last record, or a damaged one that is checked in its own turn
 		}
 		if err != nil {
 			return err
 		}
-		value, err := st.getKey(idKey(r.id))
+		value, err := st.getKey(idKey(r.ID))
 		if err != nil {
 			return err
 		}
@@ -487,7 +487,7 @@ func (st *Store) Close() error {
 		close(st.closing)
 		st.done.Wait()
 		st.txn.Discard()
-		err = errors.Join(st.closeBadger(), st.log.close())
+		err = errors.Join(st.closeBadger(), st.log.Close())
 	})
 	return err
 }
@@ -584,16 +584,16 @@ func (st *Store) Find(_ context.Context, id string) (Found, error) {
 	if !held {
 		return Found{}, mostro.ErrNotFound
 	}
-	r, body, err := st.log.read(seq)
+	r, body, err := st.log.Read(seq)
 	switch {
-	case errors.Is(err, errNoRecord):
+	case errors.Is(err, ErrNoRecord):
 		return Found{}, mostro.ErrNotFound // the record is being appended
 	case IsDamage(err):
 		st.reportDamage(seq, err)
 		return Found{}, fmt.Errorf("%w: %w", mostro.ErrNotFound, err)
 	case err != nil:
 		return Found{}, err
-	case body == nil || mostro.IsMail(r.kind) && r.expiration <= st.now().Unix():
+	case body == nil || mostro.IsMail(r.Kind) && r.Expiration <= st.now().Unix():
 		return Found{}, mostro.ErrNotFound // erased, or expired mail that is erased soon
 	}
 	return Found{Seq: seq, JSON: body}, nil
