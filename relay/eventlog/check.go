@@ -12,6 +12,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 )
 
 // CheckReport is the result of Check.
@@ -78,7 +79,7 @@ func (c *checker) logRecords(ctx context.Context, txn *badger.Txn, progress func
 		c.report.problem("%s: the file header is damaged", path)
 	}
 	next := uint64(1)
-	err := c.st.log.Each(0, head, func(seq uint64, r Record, body []byte, err error) error {
+	err := c.st.log.Each(0, head, func(seq uint64, r recordlog.Record, body []byte, err error) error {
 		next = seq + 1
 		c.report.Entries++
 		if err != nil {
@@ -105,7 +106,7 @@ func (c *checker) logRecords(ctx context.Context, txn *badger.Txn, progress func
 }
 
 // record checks one record and computes the index entry that must exist for it.
-func (c *checker) record(txn *badger.Txn, seq uint64, r Record, body []byte) error {
+func (c *checker) record(txn *badger.Txn, seq uint64, r recordlog.Record, body []byte) error {
 	item, err := txn.Get(idKey(r.ID))
 	switch {
 	case errors.Is(err, badger.ErrKeyNotFound):
@@ -161,7 +162,7 @@ func (c *checker) record(txn *badger.Txn, seq uint64, r Record, body []byte) err
 // accounted checks that a tombstone, or the end of a mail's life, accounts for an
 // erased payload. The d of an erased event is unknown, so a tombstone of any address
 // with the same kind and key is accepted.
-func (c *checker) accounted(txn *badger.Txn, seq uint64, r Record) error {
+func (c *checker) accounted(txn *badger.Txn, seq uint64, r recordlog.Record) error {
 	if mostro.IsMail(r.Kind) && (r.Expired || r.Expiration > 0 && r.Expiration <= c.st.now().Unix()) {
 		return nil
 	}

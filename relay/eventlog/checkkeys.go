@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 )
 
 // otherKeys checks the keys that are not index entries: the number of ids, tombstones,
@@ -79,7 +80,7 @@ func (c *checker) erasedBytes(key, value []byte) {
 		return
 	}
 	first, erased := binary.BigEndian.Uint64(key[1:]), int64(binary.BigEndian.Uint64(value))
-	if !slices.ContainsFunc(c.st.log.Sizes(), func(f FileSize) bool { return f.First == first && 0 <= erased && erased <= f.Bytes }) {
+	if !slices.ContainsFunc(c.st.log.Sizes(), func(f recordlog.FileSize) bool { return f.First == first && 0 <= erased && erased <= f.Bytes }) {
 		c.report.problem("%d erased bytes are recorded for the log file of entry %d, which does not exist or is shorter", erased, first)
 	}
 }
@@ -159,7 +160,7 @@ func (c *checker) proof(key []byte) error {
 	first, body1, err1 := c.st.log.Read(a)
 	second, body2, err2 := c.st.log.Read(b)
 	for _, err := range []error{err1, err2} {
-		if err != nil && !errors.Is(err, ErrNoRecord) && !IsDamage(err) {
+		if err != nil && !errors.Is(err, recordlog.ErrNoRecord) && !IsDamage(err) {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -349,10 +350,10 @@ type commitGroup struct {
 	flushNow bool             // flush derived keys before the group is answered
 	replay   bool             // the records are already in the log
 
-	base    uint64   // seq before the first of records
-	records []Record // heads of the records to be written
-	buf     []byte   // encoding of records, with payloads
-	sizes   []int    // length of each record in buf
+	base    uint64             // seq before the first of records
+	records []recordlog.Record // heads of the records to be written
+	buf     []byte             // encoding of records, with payloads
+	sizes   []int              // length of each record in buf
 }
 
 var errOverQuota = errors.New("over quota")
@@ -382,13 +383,13 @@ func (g *commitGroup) set(key, value []byte) error {
 
 // stage adds a record to the group. During a replay the record is already in the log,
 // and stage does nothing.
-func (g *commitGroup) stage(r Record, body []byte) {
+func (g *commitGroup) stage(r recordlog.Record, body []byte) {
 	if g.replay {
 		return
 	}
 	from := len(g.buf)
 	r.FirstOfWrite = len(g.records) == 0
-	g.buf = AppendRecord(g.buf, r, body)
+	g.buf = recordlog.AppendRecord(g.buf, r, body)
 	g.sizes = append(g.sizes, len(g.buf)-from)
 	g.records = append(g.records, r)
 }
@@ -406,7 +407,7 @@ func (g *commitGroup) write() error {
 
 // record returns the head of a record of the log or of this group. ok is false if the
 // record is damaged.
-func (g *commitGroup) record(seq uint64) (r Record, ok bool, err error) {
+func (g *commitGroup) record(seq uint64) (r recordlog.Record, ok bool, err error) {
 	if seq > g.base && seq-g.base <= uint64(len(g.records)) {
 		return g.records[seq-g.base-1], true, nil
 	}
@@ -437,7 +438,7 @@ func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 	g.seq++
 	ie := indexEntry{seq: g.seq, chain: g.seq, id: id, pubkey: pubkey, kind: evt.Kind,
 		createdAt: int64(evt.CreatedAt), expiration: effectiveExpiration(p), tags: tagKeys(evt.Tags)}
-	r := Record{ReceivedAt: p.ReceivedAt.UnixMilli(), Source: p.Source, ID: id, PubKey: pubkey, Kind: evt.Kind,
+	r := recordlog.Record{ReceivedAt: p.ReceivedAt.UnixMilli(), Source: p.Source, ID: id, PubKey: pubkey, Kind: evt.Kind,
 		CreatedAt: ie.createdAt, Expiration: ie.expiration}
 	r.Expired = p.expired || !g.replay && !p.Restored && ie.expiration > 0 && ie.expiration <= g.now.Unix()
 	r.Archived = r.Expired
@@ -500,7 +501,7 @@ func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 
 // appendVersion decides whether a version of an address is the newest: the greatest
 // created_at wins, of equal times the lowest id (NIP-01).
-func (g *commitGroup) appendVersion(evt *nostr.Event, addr address, ie *indexEntry, r *Record, body []byte, quota LiveQuotas) error {
+func (g *commitGroup) appendVersion(evt *nostr.Event, addr address, ie *indexEntry, r *recordlog.Record, body []byte, quota LiveQuotas) error {
 	now, err := g.addressState(evt, addr, ie.pubkey)
 	if err != nil {
 		return err

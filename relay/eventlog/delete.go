@@ -12,6 +12,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -121,7 +122,7 @@ func (g *commitGroup) deleteID(id, pubkey [32]byte) error {
 		if !served {
 			return nil // the author is unknown
 		}
-		r = Record{ID: ie.id, PubKey: ie.pubkey, Kind: ie.kind, CreatedAt: ie.createdAt}
+		r = recordlog.Record{ID: ie.id, PubKey: ie.pubkey, Kind: ie.kind, CreatedAt: ie.createdAt}
 	}
 	if r.PubKey != pubkey || r.Kind == mostro.KindDeletion {
 		return nil
@@ -219,7 +220,7 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 	walked := g.walked
 	var left []versionLeft
 	bottom := uint64(0) // seq up to which all versions are erased
-	look := func(seq uint64, r Record) error {
+	look := func(seq uint64, r recordlog.Record) error {
 		switch {
 		case r.CreatedAt <= until:
 			if err := g.eraseEvent(seq, r); err != nil {
@@ -300,7 +301,7 @@ func (g *commitGroup) erasedUpTo(addr address) (seq uint64, err error) {
 
 // eraseEvent schedules the scrub of a payload and removes the event from the live
 // index. The head of the record stays in the log.
-func (g *commitGroup) eraseEvent(seq uint64, r Record) error {
+func (g *commitGroup) eraseEvent(seq uint64, r recordlog.Record) error {
 	if g.isErased(seq) {
 		return nil
 	}

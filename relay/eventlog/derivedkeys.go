@@ -9,6 +9,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -227,10 +228,10 @@ func forwardKey(seq uint64) []byte {
 
 // recordAt returns the record with a seq and its body. The body is nil if the payload
 // is erased.
-func (st *Store) recordAt(seq uint64) (r Record, body []byte, err error) {
+func (st *Store) recordAt(seq uint64) (r recordlog.Record, body []byte, err error) {
 	r, body, err = st.log.Read(seq)
 	switch {
-	case errors.Is(err, ErrNoRecord):
+	case errors.Is(err, recordlog.ErrNoRecord):
 		err = mostro.ErrNotFound
 	case IsDamage(err):
 		st.reportDamage(seq, err)

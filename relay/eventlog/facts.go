@@ -12,6 +12,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -111,7 +112,7 @@ func (st *Store) factsAfter(after, last uint64) (list []mostro.Entry, err error)
 				return fmt.Errorf("the facts of entry %d: %w", seq, err)
 			}
 			r, _, err := st.log.Read(seq)
-			if errors.Is(err, ErrNoRecord) || IsDamage(err) {
+			if errors.Is(err, recordlog.ErrNoRecord) || IsDamage(err) {
 				continue // behind the end of a truncated log, or reported by other readers
 			}
 			if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 )
 
 // The log is the source of truth and becomes durable first. Derived keys (ids, index
@@ -270,7 +271,7 @@ func (st *Store) replay(applied uint64) error {
 		group, size = group[:0], 0
 		return err
 	}
-	err := st.log.Each(applied, head, func(seq uint64, r Record, body []byte, err error) error {
+	err := st.log.Each(applied, head, func(seq uint64, r recordlog.Record, body []byte, err error) error {
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", seq, err)
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
@@ -255,8 +256,8 @@ func TestSchema1(t *testing.T) {
 		}
 		want := queryIDs(t, st, nostr.Filter{}, 1000)
 		var rows []keyWrite
-		err := st.log.Each(0, st.Head(), func(seq uint64, r Record, body []byte, err error) error {
-			rows = append(rows, keyWrite{seqKey(spaceLogV1, seq), AppendRecord(nil, r, body)[16:]})
+		err := st.log.Each(0, st.Head(), func(seq uint64, r recordlog.Record, body []byte, err error) error {
+			rows = append(rows, keyWrite{seqKey(spaceLogV1, seq), recordlog.AppendRecord(nil, r, body)[16:]})
 			return err
 		})
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/badgerfiles"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 )
 
 // rebuildMark is a file that says that Badger's files are being set aside. The mark is
@@ -51,12 +52,12 @@ func (st *Store) checkIndexFiles(dir string) error {
 // mayRebuild returns an error if the index holds data that the log has lost: the
 // addresses and the facts of erased events. Mail has neither.
 func (st *Store) mayRebuild(logDir string) error {
-	log, _, err := OpenLog(logDir, 0, st.cfg.logFileBytes)
+	log, _, err := recordlog.Open(logDir, 0, st.cfg.logFileBytes)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	return log.Each(0, log.Head(), func(seq uint64, r Record, _ []byte, err error) error {
+	return log.Each(0, log.Head(), func(seq uint64, r recordlog.Record, _ []byte, err error) error {
 		if err == nil && r.PayloadErased && !mostro.IsMail(r.Kind) {
 			err = errors.New("its payload is erased")
 		}
@@ -78,7 +79,7 @@ func setAside(dir string) error {
 		if err := os.WriteFile(mark, nil, 0o600); err != nil {
 			return err
 		}
-		if err := SyncDir(dir); err != nil {
+		if err := recordlog.SyncDir(dir); err != nil {
 			return err
 		}
 	}
@@ -96,10 +97,10 @@ func setAside(dir string) error {
 			}
 		}
 	}
-	if err := SyncDir(dir); err != nil {
+	if err := recordlog.SyncDir(dir); err != nil {
 		return err
 	}
-	return errors.Join(os.Remove(mark), SyncDir(dir))
+	return errors.Join(os.Remove(mark), recordlog.SyncDir(dir))
 }
 
 // isBadgers reports whether a file in the store's directory belongs to Badger.

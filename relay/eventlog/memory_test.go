@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 )
 
 // book makes the index entries of an order book: version v of order i. Ids are random,
@@ -49,7 +50,7 @@ func TestMemoryOfLiveOrders(t *testing.T) {
 		return float64(m.HeapAlloc)
 	}
 	t.Run("Appended", func(t *testing.T) {
-		log, _, err := OpenLog(t.TempDir(), 0, 0)
+		log, _, err := recordlog.Open(t.TempDir(), 0, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 )
 
 // spaceLogV1 is the keyspace of the log in schema 1: the value was the head of a
@@ -18,7 +19,7 @@ func (st *Store) migrateLog(dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	log, _, err := OpenLog(dir, 0, st.cfg.logFileBytes)
+	log, _, err := recordlog.Open(dir, 0, st.cfg.logFileBytes)
 	if err != nil {
 		return err
 	}
@@ -44,7 +45,7 @@ func (st *Store) migrateLog(dir string) error {
 			err := it.Item().Value(func(v []byte) error {
 				r, body, err := splitRecordV1(v)
 				from := len(buf)
-				buf = AppendRecord(buf, r, body)
+				buf = recordlog.AppendRecord(buf, r, body)
 				sizes = append(sizes, len(buf)-from)
 				return err
 			})
@@ -77,8 +78,8 @@ func (st *Store) migrateLog(dir string) error {
 
 // splitRecordV1 splits a value of schema 1 into head and payload. The head had the
 // encoding of today, without its length.
-func splitRecordV1(v []byte) (Record, []byte, error) {
-	r, body, err := SplitHead(v)
+func splitRecordV1(v []byte) (recordlog.Record, []byte, error) {
+	r, body, err := recordlog.SplitHead(v)
 	if err == nil && r.PayloadErased != (len(body) == 0) {
 		err = errCorrupt
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/jsonscan"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -175,7 +176,7 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, d
 		return batch, last, 0, nil
 	}
 	st.headMu.Unlock()
-	err = st.log.Each(after, last, func(seq uint64, r Record, body []byte, err error) error {
+	err = st.log.Each(after, last, func(seq uint64, r recordlog.Record, body []byte, err error) error {
 		if IsDamage(err) {
 			st.reportDamage(seq, err)
 			damaged++
@@ -202,7 +203,7 @@ func (st *Store) recentAfter(after, head uint64) (batch []recent, last uint64, d
 
 // IsDamage reports whether err says that the disk returned other bytes than the store
 // had written.
-func IsDamage(err error) bool { return IsDamaged(err) }
+func IsDamage(err error) bool { return recordlog.IsDamage(err) }
 
 // reportDamage counts and logs a damaged entry, once per entry.
 func (st *Store) reportDamage(seq uint64, err error) {

@@ -22,6 +22,7 @@ import (
 	"github.com/mostrodex/mostrodex/internal/diskspace"
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/semaphore"
 )
@@ -64,7 +65,7 @@ type Config struct {
 // error of the disk is fatal.
 type Store struct {
 	cfg   Config
-	log   *Log
+	log   *recordlog.Log
 	db    *badger.DB // derived keys
 	live  *live
 	queue chan *Enqueued
@@ -114,7 +115,7 @@ var (
 	ErrNewerSchema = errors.New("the data was written by a newer version of mostrodex: upgrade, or use another --data directory")
 	ErrLocked      = errors.New("the data directory is in use by another mostrodex process: stop it, or use another --data directory")
 	ErrReadOnly    = errors.New("the data directory is not writable: correct its permissions, or use another --data directory")
-	ErrDamaged     = ErrDamagedLog
+	ErrDamaged     = recordlog.ErrDamaged
 	ErrIndex       = errors.New("the index is damaged and cannot be rebuilt from the log: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
 	ErrFull        = diskspace.ErrFull // the store refuses new events; reads continue
 	ErrClosed      = errors.New("the store is closed")
@@ -251,7 +252,7 @@ func makeDir(dir string) error {
 	err := os.MkdirAll(dir, 0o700)
 	for _, parent := range parents {
 		// If a parent is not readable, it belongs to another user and existed before.
-		if syncErr := SyncDir(parent); err == nil && !errors.Is(syncErr, fs.ErrPermission) {
+		if syncErr := recordlog.SyncDir(parent); err == nil && !errors.Is(syncErr, fs.ErrPermission) {
 			err = syncErr
 		}
 	}
@@ -316,7 +317,7 @@ func (st *Store) load(logDir string) error {
 		return err
 	}
 	var cut int64
-	if st.log, cut, err = OpenLog(logDir, applied, st.cfg.logFileBytes); err != nil {
+	if st.log, cut, err = recordlog.Open(logDir, applied, st.cfg.logFileBytes); err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
 	if cut > 0 {
@@ -376,9 +377,9 @@ func (st *Store) checkDamaged() error {
 		st.logger.Error("log file header damaged: its entries are still read", "file", path)
 	}
 	for _, seq := range st.log.Damaged {
-		st.reportDamage(seq, ErrDamagedRecord)
+		st.reportDamage(seq, recordlog.ErrDamagedRecord)
 		r, err := st.log.ReadHead(seq + 1)
-		if errors.Is(err, ErrNoRecord) || IsDamage(err) {
+		if errors.Is(err, recordlog.ErrNoRecord) || IsDamage(err) {
 			continue // the last record, or a damaged one that is checked in its own turn
 		}
 		if err != nil {
@@ -586,7 +587,7 @@ func (st *Store) Find(_ context.Context, id string) (Found, error) {
 	}
 	r, body, err := st.log.Read(seq)
 	switch {
-	case errors.Is(err, ErrNoRecord):
+	case errors.Is(err, recordlog.ErrNoRecord):
 		return Found{}, mostro.ErrNotFound // the record is being appended
 	case IsDamage(err):
 		st.reportDamage(seq, err)

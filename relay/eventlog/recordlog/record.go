@@ -1,4 +1,4 @@
-package eventlog
+package recordlog
 
 import (
 	"bytes"
@@ -144,9 +144,9 @@ func isScrubbed(body []byte) bool {
 	return len(body) > 0 && bytes.Count(body, []byte{scrubByte}) == len(body)
 }
 
-// IsDamaged reports whether err says that the disk returned other bytes than the log had
+// IsDamage reports whether err says that the disk returned other bytes than the log had
 // written.
-func IsDamaged(err error) bool {
+func IsDamage(err error) bool {
 	return errors.Is(err, ErrDamagedRecord) || errors.Is(err, errMalformed)
 }
 

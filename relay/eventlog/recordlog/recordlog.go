@@ -1,4 +1,4 @@
-package eventlog
+package recordlog
 
 import (
 	"cmp"
@@ -69,15 +69,15 @@ const (
 
 var crcTable = crc32.MakeTable(crc32.Castagnoli)
 
-// ErrDamagedLog is returned if records up to applied are damaged or missing. Its text is
+// ErrDamaged is returned if records up to applied are damaged or missing. Its text is
 // a sentence for the operator.
-var ErrDamagedLog = errors.New("the log is damaged: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
+var ErrDamaged = errors.New("the log is damaged: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
 
-// OpenLog opens or creates the files of dir. A partial record behind record
+// Open opens or creates the files of dir. A partial record behind record
 // applied, which a crash has left, is truncated; cut is its length in bytes. If a
 // record up to applied is missing, openRecordLog returns errDamagedLog. A file is full at
 // limit bytes; if limit is 0, at logFileBytes.
-func OpenLog(dir string, applied uint64, limit int64) (l *Log, cut int64, err error) {
+func Open(dir string, applied uint64, limit int64) (l *Log, cut int64, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, 0, err
 	}
@@ -97,7 +97,7 @@ func OpenLog(dir string, applied uint64, limit int64) (l *Log, cut int64, err er
 	next := uint64(1)
 	for i, first := range firsts {
 		if first != next {
-			return l, 0, fmt.Errorf("%s: entries %d to %d are missing: %w", dir, next, first-1, ErrDamagedLog)
+			return l, 0, fmt.Errorf("%s: entries %d to %d are missing: %w", dir, next, first-1, ErrDamaged)
 		}
 		last := i == len(firsts)-1
 		f, torn, err := l.openFile(first, applied, last)
@@ -112,7 +112,7 @@ func OpenLog(dir string, applied uint64, limit int64) (l *Log, cut int64, err er
 		next = first + uint64(len(f.offsets))
 	}
 	if l.Head() < applied {
-		return l, 0, fmt.Errorf("%s: entries %d to %d are missing: %w", dir, l.Head()+1, applied, ErrDamagedLog)
+		return l, 0, fmt.Errorf("%s: entries %d to %d are missing: %w", dir, l.Head()+1, applied, ErrDamaged)
 	}
 	if len(l.files) == 0 {
 		return l, cut, l.create(1)
@@ -181,7 +181,7 @@ func (l *Log) openFile(first, applied uint64, last bool) (_ *logFile, cut int64,
 			f.Close()
 			return nil, info.Size(), os.Remove(path)
 		}
-		return nil, 0, fmt.Errorf("%s: the file header is damaged: %w", path, ErrDamagedLog)
+		return nil, 0, fmt.Errorf("%s: the file header is damaged: %w", path, ErrDamaged)
 	}
 	if !sound {
 		l.BadHeaders = append(l.BadHeaders, path)
@@ -203,7 +203,7 @@ func (l *Log) openFile(first, applied uint64, last bool) (_ *logFile, cut int64,
 		return lf, 0, nil
 	}
 	if !last || lf.first+uint64(len(lf.offsets)) <= applied {
-		return nil, 0, fmt.Errorf("%s: entry %d: %w", path, lf.first+uint64(len(lf.offsets)), ErrDamagedLog)
+		return nil, 0, fmt.Errorf("%s: entry %d: %w", path, lf.first+uint64(len(lf.offsets)), ErrDamaged)
 	}
 	cut, lf.size = lf.size-whole, whole
 	if err := f.Truncate(whole); err != nil {
@@ -259,7 +259,7 @@ func (lf *logFile) scan(applied uint64, last bool) (whole int64, damaged []uint6
 		}
 		if seq > applied && last {
 			if laterWriteFollows(rest) {
-				return 0, nil, fmt.Errorf("entry %d is damaged, and a later write follows: %w", seq, ErrDamagedLog)
+				return 0, nil, fmt.Errorf("entry %d is damaged, and a later write follows: %w", seq, ErrDamaged)
 			}
 			return whole, damaged, nil
 		}
@@ -268,7 +268,7 @@ func (lf *logFile) scan(applied uint64, last bool) (whole int64, damaged []uint6
 			next = len(rest) // the last applied record with a damaged head; otherwise the end of the record is missing
 		}
 		if next < 0 {
-			return 0, nil, fmt.Errorf("entry %d: %w", seq, ErrDamagedLog)
+			return 0, nil, fmt.Errorf("entry %d: %w", seq, ErrDamaged)
 		}
 		lf.offsets, damaged = append(lf.offsets, uint32(whole)), append(damaged, seq)
 		whole += int64(next)
@@ -575,7 +575,7 @@ var ErrNoRecord = errors.New("no such entry")
 // Read reads one record. The caller owns body, which is nil if the payload is erased.
 func (l *Log) Read(seq uint64) (r Record, body []byte, err error) {
 	r, body, err = l.readOnce(seq)
-	if IsDamaged(err) {
+	if IsDamage(err) {
 		l.scrubMu.RLock() // the payload may have been scrubbed while it was read
 		r, body, err = l.readOnce(seq)
 		l.scrubMu.RUnlock()
@@ -742,7 +742,7 @@ func (l *Log) Compact(of uint64) error {
 		buf = AppendRecord(buf, r, body) // body is nil if the payload is erased
 		return err
 	})
-	if IsDamaged(err) {
+	if IsDamage(err) {
 		lf.noCompaction = true // a rewritten file would hide the damage
 		return nil
 	}

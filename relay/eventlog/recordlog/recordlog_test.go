@@ -1,4 +1,4 @@
-package eventlog
+package recordlog
 
 import (
 	"bytes"
@@ -24,7 +24,7 @@ func testRecord(seq uint64, n int) (Record, []byte) {
 
 func mustOpenRecordLog(t *testing.T, dir string, applied uint64, limit int64) *Log {
 	t.Helper()
-	l, _, err := OpenLog(dir, applied, limit)
+	l, _, err := Open(dir, applied, limit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestRecordLogAfterACrash(t *testing.T) {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		l, _, err := OpenLog(dir, applied, 1<<20)
+		l, _, err := Open(dir, applied, 1<<20)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -185,7 +185,7 @@ func TestRecordLogAfterACrash(t *testing.T) {
 		if err := os.WriteFile(path, whole[:at], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := OpenLog(dir, applied, 1<<20); !errors.Is(err, ErrDamagedLog) {
+		if _, _, err := Open(dir, applied, 1<<20); !errors.Is(err, ErrDamaged) {
 			t.Fatalf("cut at %d: %v", at, err)
 		}
 	}
@@ -306,7 +306,7 @@ func TestRecordLogKeepsAFileWithoutItsHead(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := OpenLog(dir, applied, 10_000); !errors.Is(err, ErrDamagedLog) {
+	if _, _, err := Open(dir, applied, 10_000); !errors.Is(err, ErrDamaged) {
 		t.Errorf("Open: %v, want errDamagedLog", err)
 	}
 	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, b) {
