@@ -1,3 +1,12 @@
+// Package recordlog stores numbered records in append-only files.
+//
+// A Log has one writer, the committer of the event log, and any number of readers. If
+// Append returned nil, the records survive a crash. Open truncates the partial record
+// that a crash leaves at the end, and reports all other damage. Scrub overwrites the
+// payloads of records and leaves their heads. The package does not interpret payloads
+// and knows no index but the offsets of the records.
+//
+// FORMAT.md in the directory above describes the files byte by byte.
 package recordlog
 
 import (
@@ -19,9 +28,8 @@ import (
 	"github.com/mostrodex/mostrodex/internal/diskspace"
 )
 
-// Log is the log on disk: records in append-only files. The offsets of all
-// records are in memory, four bytes per record. Badger holds keys that are derived from
-// the records and can be rebuilt from them.
+// Log is the log on disk: records in append-only files. The offsets of all records are
+// in memory, four bytes per record.
 //
 // The name of a file is the seq of its first record. A file begins with logMagic and
 // that seq. Then, for each record, little-endian:
@@ -30,11 +38,11 @@ import (
 //	4  bytes of payload
 //	4  CRC-32C of the payload
 //	4  CRC-32C of these twelve bytes and the head
-//	   head (logRecord.encode), payload (the event's JSON, sent unchanged)
+//	   head (Record.encode), payload (the event's JSON, sent unchanged)
 //
 // The code calls the payload body. The payload of a record is the only part of a file
-// that changes: scrub overwrites each byte with scrubByte, which never occurs in UTF-8.
-// If a crash interrupts scrub, Open finishes the work.
+// that changes: Scrub overwrites each byte with scrubByte, which never occurs in UTF-8.
+// If a crash interrupts Scrub, the caller repeats it after Open.
 type Log struct {
 	dir   string
 	mu    sync.RWMutex // guards files and their fields; the bytes of records do not change
@@ -73,10 +81,10 @@ var crcTable = crc32.MakeTable(crc32.Castagnoli)
 // a sentence for the operator.
 var ErrDamaged = errors.New("the log is damaged: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
 
-// Open opens or creates the files of dir. A partial record behind record
-// applied, which a crash has left, is truncated; cut is its length in bytes. If a
-// record up to applied is missing, openRecordLog returns errDamagedLog. A file is full at
-// limit bytes; if limit is 0, at logFileBytes.
+// Open opens or creates the files of dir. A partial record behind record applied, which
+// a crash has left, is truncated; cut is its length in bytes. If a record up to applied
+// is missing, Open returns ErrDamaged. A file is full at limit bytes; if limit is 0, at
+// logFileBytes.
 func Open(dir string, applied uint64, limit int64) (l *Log, cut int64, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, 0, err
@@ -217,7 +225,7 @@ func (l *Log) openFile(first, applied uint64, last bool) (_ *logFile, cut int64,
 // in a file that is not the last, scan skips the record. Behind applied a crash may
 // have torn the last write, so scan verifies payloads there too: a torn record ends the
 // file. If a damaged record was durable before a later write began, scan returns
-// errDamagedLog.
+// ErrDamaged.
 func (lf *logFile) scan(applied uint64, last bool) (whole int64, damaged []uint64, err error) {
 	buf := make([]byte, 1<<20)
 	whole = int64(logFileHead)
@@ -457,8 +465,8 @@ func (l *Log) Roll() error {
 }
 
 // Append writes encoded records at the end of the log. sizes holds the length of each
-// record. The records are durable if append returns nil. Only the committer calls
-// append, and never again after an error: Open truncates the partial record that the
+// record. The records are durable if Append returns nil. Only the committer calls
+// Append, and never again after an error: Open truncates the partial record that the
 // error may have left.
 func (l *Log) Append(records []byte, sizes []int) error {
 	lf := l.files[len(l.files)-1]
@@ -550,7 +558,7 @@ func (l *Log) Sizes() []FileSize {
 
 // SetErasedBytes sets the number of erased bytes of the file that begins with a record.
 // Scrub adds to the number. It returns false if there is no such file or if the file is
-// shorter. Only Open of the store and the committer call setErasedBytes.
+// shorter. Only Open of the store and the committer call SetErasedBytes.
 func (l *Log) SetErasedBytes(first uint64, n int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -598,7 +606,7 @@ func (l *Log) readOnce(seq uint64) (r Record, body []byte, err error) {
 	return parseRecord(b)
 }
 
-// readError turns a read error into errDamagedRecord: the disk cannot read the record,
+// readError turns a read error into ErrDamagedRecord: the disk cannot read the record,
 // or the file has become shorter. os.ErrClosed is returned unchanged.
 func readError(err error) error {
 	if errors.Is(err, os.ErrClosed) {
@@ -607,7 +615,7 @@ func readError(err error) error {
 	return fmt.Errorf("%w: %w", ErrDamagedRecord, err)
 }
 
-// headReadBytes is the number of bytes that readHead reads first. Most heads are half
+// headReadBytes is the number of bytes that ReadHead reads first. Most heads are half
 // as long.
 const headReadBytes = 512
 
@@ -726,7 +734,7 @@ func (l *Log) fileOf(seq uint64) *logFile {
 // Compact rewrites the file that holds a record without its erased payloads, if the file
 // is full and more than half of the file is erased. The new file replaces the old one by
 // a rename, so that a crash leaves one of the two complete. Only the committer calls
-// compact.
+// Compact.
 func (l *Log) Compact(of uint64) error {
 	lf := l.fileOf(of)
 	if lf.noCompaction || lf.erasedBytes <= lf.size/2 || lf == l.files[len(l.files)-1] {
