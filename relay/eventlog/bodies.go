@@ -104,12 +104,12 @@ type missingBody struct {
 
 // loadBodies reads the missing payloads of an answer and caches them. It removes events
 // from found[from:] that were deleted meanwhile or whose records are damaged.
-func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]Found, error) {
+func (q *queries) loadBodies(found []Found, from int, missing []missingBody) ([]Found, error) {
 	gone := false
 	for _, m := range missing {
-		_, body, err := st.log.Read(found[m.index].Seq)
+		_, body, err := q.log.Read(found[m.index].Seq)
 		if IsDamage(err) {
-			st.reportDamage(found[m.index].Seq, err)
+			q.damage.report(found[m.index].Seq, err)
 			body, err = nil, nil
 		}
 		if err != nil {
@@ -118,7 +118,7 @@ func (st *Store) loadBodies(found []Found, from int, missing []missingBody) ([]F
 		found[m.index].JSON = body
 		gone = gone || body == nil
 	}
-	l := st.live
+	l := q.live
 	l.mu.Lock()
 	for _, m := range missing {
 		f := &found[m.index]
@@ -146,8 +146,8 @@ const (
 // Bodies appends to dst the payloads of the first hits, within the bounds, and returns
 // the number of hits that it has consumed. Events that were deleted meanwhile or whose
 // records are damaged are left out.
-func (st *Store) Bodies(dst []Found, hits []Hit) ([]Found, int, error) {
-	l, first := st.live, len(dst)
+func (q *queries) Bodies(dst []Found, hits []Hit) ([]Found, int, error) {
+	l, first := q.live, len(dst)
 	var missing []missingBody
 	n := 0
 	size := int64(0)
@@ -161,7 +161,7 @@ func (st *Store) Bodies(dst []Found, hits []Hit) ([]Found, int, error) {
 			}
 		}
 		if body == nil {
-			if size += st.log.RecordBytes(h.Seq); size > bodyBytesAtOnce && n > 0 {
+			if size += q.log.RecordBytes(h.Seq); size > bodyBytesAtOnce && n > 0 {
 				break
 			}
 			missing = append(missing, missingBody{len(dst), h.Entry})
@@ -172,14 +172,14 @@ func (st *Store) Bodies(dst []Found, hits []Hit) ([]Found, int, error) {
 	if missing == nil {
 		return dst, n, nil
 	}
-	dst, err := st.loadBodies(dst, first, missing)
+	dst, err := q.loadBodies(dst, first, missing)
 	return dst, n, err
 }
 
 // SortNewest sorts hits in NIP-01 order: newest first, then lowest id. If the live
 // entry of a hit was reused meanwhile, hits of the same second are ordered by arrival.
-func (st *Store) SortNewest(hits []Hit) {
-	l := st.live
+func (q *queries) SortNewest(hits []Hit) {
+	l := q.live
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	slices.SortFunc(hits, func(a, b Hit) int {
@@ -199,8 +199,8 @@ const typicalBody = 1 << 10
 
 // warmBodies reads the newest payloads into memory after Open. It reads the oldest of
 // them first, so that the newest are evicted last.
-func (st *Store) warmBodies() {
-	l := st.live
+func (q *queries) warmBodies() {
+	l := q.live
 	var newest []missingBody
 	l.mu.RLock()
 	c := condition{until: maxTime}
@@ -226,11 +226,11 @@ func (st *Store) warmBodies() {
 			}
 		}
 		l.mu.RUnlock()
-		if _, err = st.loadBodies(found, 0, missing); !st.idleAfter(began) {
+		if _, err = q.loadBodies(found, 0, missing); !q.pace.idleAfter(began) {
 			return
 		}
 	}
 	if err != nil { // queries read the payloads that they need
-		st.logger.Warn("warm-up failed: payloads are read from disk when they are needed", "err", err)
+		q.logger.Warn("warm-up failed: payloads are read from disk when they are needed", "err", err)
 	}
 }

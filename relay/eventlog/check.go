@@ -41,13 +41,13 @@ func (st *Store) Check(ctx context.Context, signatures bool, progress func(done,
 	// The derived keys of all records must be committed and all scrubs recorded before
 	// the comparison. The second flush records the scrubs of the first.
 	for range 2 {
-		if err := st.writeKeys(ctx); err != nil {
+		if err := st.queue.writeKeys(ctx); err != nil {
 			return CheckReport{}, fmt.Errorf("check the log: %w", err)
 		}
 	}
 	c := &checker{st: st, best: make(map[address]*indexEntry), regular: make(map[uint64]*indexEntry), signatures: signatures}
 	st.live.expire(st.now().Unix())
-	err := st.db.View(func(txn *badger.Txn) error {
+	err := st.keys.db.View(func(txn *badger.Txn) error {
 		if err := c.logRecords(ctx, txn, progress); err != nil {
 			return err
 		}

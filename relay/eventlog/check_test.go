@@ -33,7 +33,7 @@ func TestCheckFinds(t *testing.T) {
 		},
 		"GarbledBody":   func(st *Store) { damageRecord(st, 2, -1) },
 		"GarbledHead":   func(st *Store) { damageRecord(st, 2, 16+3) },
-		"MissingRow":    func(st *Store) { st.head.Add(1) },
+		"MissingRow":    func(st *Store) { st.recent.head.Add(1) },
 		"NotFollowed":   func(st *Store) { harmSet(st, keyApplied, seqKey(0, 1)[1:]) },
 		"NotErased":     func(st *Store) { harmSet(st, seqKey(spaceScrub, 2), []byte{}) },
 		"MissingID":     func(st *Store) { id, _ := hex32.Parse(testkit.Unsigned(1, 1, 1, "").ID); harmDelete(st, idKey(id)) },
@@ -137,14 +137,14 @@ func recordOffsets(raw []byte) (at []int) {
 }
 
 func harmSet(st *Store, key, value []byte) {
-	txn := st.db.NewTransaction(true)
+	txn := st.keys.db.NewTransaction(true)
 	if err := errors.Join(txn.Set(key, value), txn.Commit()); err != nil {
 		panic(err)
 	}
 }
 
 func harmDelete(st *Store, key []byte) {
-	txn := st.db.NewTransaction(true)
+	txn := st.keys.db.NewTransaction(true)
 	if err := errors.Join(txn.Delete(key), txn.Commit()); err != nil {
 		panic(err)
 	}

@@ -40,7 +40,7 @@ type Enqueued struct {
 	Arrival // Event is nil if only keys are written
 	writes  []keyWrite
 	expired bool // a replayed or restored event had expired, or was archived, at its arrival
-	st      *Store
+	queue   *arrivalQueue
 	done    chan struct{}
 	seq     uint64
 	out     Outcome
@@ -62,10 +62,12 @@ func (p *Enqueued) Wait(ctx context.Context) (uint64, Outcome, error) {
 func (p *Enqueued) answer(seq uint64, out Outcome, err error) {
 	p.seq, p.out, p.err = seq, out, err
 	if p.IsDeletion() {
-		p.st.deleting.Release(DeletionWeight(p.Event))
+		p.queue.deleting.Release(DeletionWeight(p.Event))
 	}
 	close(p.done)
 }
+
+func (p *Enqueued) IsDeletion() bool { return p.Event != nil && p.Event.Kind == mostro.KindDeletion }
 
 // maxDeleting bounds the events and addresses that the deletion requests in the queue
 // name together. An append behind these requests waits for all of them.
@@ -94,42 +96,7 @@ func (st *Store) Enqueue(ctx context.Context, a Arrival) (Pending, error) {
 	if a.JSON == nil {
 		a.JSON = mostro.EncodeEvent(a.Event)
 	}
-	return st.hand(ctx, &Enqueued{Arrival: a, expired: a.Restored && a.Archived, st: st, done: make(chan struct{})})
-}
-
-// hand puts p into the committer's queue.
-func (st *Store) hand(ctx context.Context, p *Enqueued) (Pending, error) {
-	st.headMu.Lock()
-	closed := st.closed
-	if !closed {
-		st.enqueuing.Add(1)
-	}
-	st.headMu.Unlock()
-	if closed {
-		return nil, ErrClosed
-	}
-	defer st.enqueuing.Done()
-	if st.refuses(p) {
-		return nil, ErrFull
-	}
-	if p.IsDeletion() {
-		if err := st.deleting.Acquire(ctx, DeletionWeight(p.Event)); err != nil {
-			return nil, err
-		}
-	}
-	var err error
-	select {
-	case st.queue <- p:
-		return p, nil
-	case <-st.dead:
-		err = st.fatal
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	if p.IsDeletion() {
-		st.deleting.Release(DeletionWeight(p.Event))
-	}
-	return nil, err
+	return st.queue.put(ctx, &Enqueued{Arrival: a, expired: a.Restored && a.Archived, done: make(chan struct{})})
 }
 
 // Append calls Enqueue and waits for the result.
@@ -140,6 +107,9 @@ func (st *Store) Append(ctx context.Context, a Arrival) (uint64, Outcome, error)
 	}
 	return p.Wait(ctx)
 }
+
+// Settle returns once everything that was enqueued before the call is committed.
+func (st *Store) Settle(ctx context.Context) error { return st.queue.writeKeys(ctx) }
 
 // storable returns an error if the store cannot represent the event. Admission refuses
 // such events earlier, with a better reason.
@@ -166,40 +136,57 @@ func storable(evt *nostr.Event) error {
 	return nil
 }
 
-// commitLoop is the goroutine of the committer: the only writer of the files and of the
-// live index.
-func (st *Store) commitLoop() {
+// committer is the only writer of the log, of the derived keys and of the live index. Its
+// fields are owned by one goroutine, which calls run. Before that goroutine begins, Open
+// owns the fields.
+type committer struct {
+	*parts
+	walks walks  // results of earlier deletion requests
+	buf   []byte // buffer for the records of a group
+}
+
+// flush commits the derived keys, unless the store is in doubt.
+func (c *committer) flush() error {
+	if c.failure.get() != nil {
+		return nil
+	}
+	return c.keys.flush()
+}
+
+// run is the goroutine of the committer. It returns when the store closes and the queue
+// is empty.
+func (c *committer) run() {
 	group := make([]*Enqueued, 0, maxGroup)
 	var held *Enqueued       // taken from the queue, for the next group
 	var due <-chan time.Time // time of the next flush of derived keys
 	for {
 		switch {
-		case st.txnBytes == 0:
+		case c.keys.size == 0:
 			due = nil
 		case due == nil:
-			due = time.After(st.cfg.flushAfter)
+			due = time.After(c.cfg.flushAfter)
 		}
 		if held == nil {
 			var err error
 			select {
-			case held = <-st.queue:
+			case held = <-c.queue.ch:
 			case <-due:
-				due, err = nil, st.flush()
-			case <-st.sweep:
-				err = st.moveHidden()
-			case <-st.closing:
+				due, err = nil, c.flush()
+			case <-c.sweep:
+				err = c.moveHidden()
+			case <-c.closing:
 				// No goroutine can enqueue any more. Commit the rest of the queue.
 				select {
-				case held = <-st.queue:
+				case held = <-c.queue.ch:
 				default:
-					if err := st.flush(); err != nil {
-						st.fail(err)
+					if err := c.flush(); err != nil {
+						c.failure.fail(err)
 					}
 					return
 				}
 			}
 			if err != nil {
-				st.fail(err)
+				c.failure.fail(err)
 			}
 			if held == nil {
 				continue
@@ -212,7 +199,7 @@ func (st *Store) commitLoop() {
 	gather:
 		for len(group) < maxGroup && size < maxGroupBytes {
 			select {
-			case p := <-st.queue:
+			case p := <-c.queue.ch:
 				// Deletions read back into the store, so they form groups of their own.
 				if p.IsDeletion() != deletions {
 					held = p
@@ -228,21 +215,21 @@ func (st *Store) commitLoop() {
 				break gather
 			}
 		}
-		st.commit(group)
+		c.commit(group)
 	}
 }
 
 // commit appends a group to the log with one sync, then makes the group visible, then
 // answers the callers. Derived keys are committed later (flush).
-func (st *Store) commit(group []*Enqueued) {
+func (c *committer) commit(group []*Enqueued) {
 	start := time.Now()
-	st.space.MeasureWhileWriting()
-	if group = st.refuseFull(group); len(group) == 0 {
+	c.space.MeasureWhileWriting()
+	if group = c.refuseFull(group); len(group) == 0 {
 		return
 	}
-	err := st.makeRoom(group)
-	g := &commitGroup{st: st, now: st.now(), seq: st.head.Load(), base: st.log.Head(),
-		newest: make(map[address]*addressState, len(group)), ids: make(map[[32]byte]uint64, len(group)), buf: st.buf[:0]}
+	err := c.makeRoom(group)
+	g := &commitGroup{c: c, now: c.now(), seq: c.recent.head.Load(), base: c.log.Head(),
+		newest: make(map[address]*addressState, len(group)), ids: make(map[[32]byte]uint64, len(group)), buf: c.buf[:0]}
 	for _, p := range group {
 		if err == nil {
 			err = g.ensureRoom()
@@ -252,7 +239,7 @@ func (st *Store) commit(group []*Enqueued) {
 		}
 		if p.Event == nil {
 			g.flushNow = true // the writer of keys reads the keys at once
-			err = g.writeKeys(p.writes)
+			err = c.keys.write(p.writes)
 			continue
 		}
 		g.flushNow = g.flushNow || p.Forward || p.IsDeletion()
@@ -261,26 +248,26 @@ func (st *Store) commit(group []*Enqueued) {
 	if err == nil {
 		err = g.write()
 	}
-	st.buf, st.appliedSeq = g.buf[:0], g.seq
-	st.uncommitted.add(g.ids)
+	c.buf, c.keys.applied = g.buf[:0], g.seq
+	c.keys.uncommitted.add(g.ids)
 	if err == nil && g.flushNow {
-		err = st.flush()
+		err = c.flush()
 	}
 	if err == nil {
-		err = st.updateMemory(g)
+		err = c.updateMemory(g)
 	}
 	if err != nil {
-		st.fail(err)
+		c.failure.fail(err)
 		for _, p := range group {
-			p.answer(0, 0, st.fatal)
+			p.answer(0, 0, c.failure.err)
 		}
 		return
 	}
-	st.publish(g.entries)
-	st.metrics.committed(len(group), time.Since(start))
+	c.recent.publish(g.entries, !c.cfg.Bulk) // no reader keeps up with an import; readers use the disk
+	c.metrics.committed(len(group), time.Since(start))
 	for _, p := range group {
 		if p.Event != nil {
-			st.metrics.appended(p.out)
+			c.metrics.appended(p.out)
 		}
 		p.answer(p.seq, p.out, nil)
 	}
@@ -288,20 +275,20 @@ func (st *Store) commit(group []*Enqueued) {
 
 // refuseFull answers ErrFull to the arrivals of a group that find no disk space, and
 // returns the others.
-func (st *Store) refuseFull(group []*Enqueued) []*Enqueued {
+func (c *committer) refuseFull(group []*Enqueued) []*Enqueued {
 	size := int64(0)
 	for _, p := range group {
 		size += int64(writeBytes(p.JSON))
 	}
-	if err := st.log.ReserveSpace(size); err != nil && !st.space.Full() {
-		st.space.MarkFull("err", err)
+	if err := c.log.ReserveSpace(size); err != nil && !c.space.Full() {
+		c.space.MarkFull("err", err)
 	}
-	if !st.space.Full() {
+	if !c.space.Full() {
 		return group
 	}
 	kept := group[:0]
 	for _, p := range group {
-		if st.refuses(p) {
+		if c.queue.refuses(p) {
 			p.answer(0, 0, ErrFull)
 		} else {
 			kept = append(kept, p)
@@ -310,33 +297,20 @@ func (st *Store) refuseFull(group []*Enqueued) []*Enqueued {
 	return kept
 }
 
-// refuses reports whether an arrival is refused because the disk is full. Events of
-// this program may use the reserve. A cursor is refused too, so that it does not pass
-// events that were refused.
-func (st *Store) refuses(p *Enqueued) bool {
-	if !st.space.Full() {
-		return false
-	}
-	if p.Event == nil {
-		return len(p.writes) > 0 && p.writes[0].key[0] == spaceCursor
-	}
-	return p.Source.Road != mostro.RoadSelf
-}
-
 // updateMemory applies a logged group to the live index and to the filters.
-func (st *Store) updateMemory(g *commitGroup) error {
+func (c *committer) updateMemory(g *commitGroup) error {
 	g.apply()
-	st.forget(g.erased)
+	c.recent.forget(g.erased)
 	for id := range g.ids {
-		st.ids.add(id[:])
+		c.keys.ids.add(id[:])
 	}
-	return st.growFilters()
+	return c.growFilters()
 }
 
 // commitGroup is one group commit in progress. A decision about an event sees the
 // earlier events of the group. The live index changes only after the write to the log.
 type commitGroup struct {
-	st       *Store
+	c        *committer
 	now      time.Time
 	seq      uint64 // last assigned seq
 	newest   map[address]*addressState
@@ -374,13 +348,6 @@ type change struct {
 	chain   uint64
 }
 
-func (g *commitGroup) set(key, value []byte) error {
-	if key[0] == spaceHidden {
-		g.st.hidden.add(key[1:]) // added before the commit: a false "maybe" does no harm
-	}
-	return g.st.set(key, value)
-}
-
 // stage adds a record to the group. During a replay the record is already in the log,
 // and stage does nothing.
 func (g *commitGroup) stage(r recordlog.Record, body []byte) {
@@ -399,7 +366,7 @@ func (g *commitGroup) write() error {
 	if len(g.records) == 0 {
 		return nil
 	}
-	err := g.st.log.Append(g.buf, g.sizes)
+	err := g.c.log.Append(g.buf, g.sizes)
 	g.base += uint64(len(g.records))
 	g.buf, g.sizes, g.records = g.buf[:0], g.sizes[:0], g.records[:0]
 	return err
@@ -411,9 +378,9 @@ func (g *commitGroup) record(seq uint64) (r recordlog.Record, ok bool, err error
 	if seq > g.base && seq-g.base <= uint64(len(g.records)) {
 		return g.records[seq-g.base-1], true, nil
 	}
-	r, err = g.st.log.ReadHead(seq)
+	r, err = g.c.log.ReadHead(seq)
 	if IsDamage(err) {
-		g.st.reportDamage(seq, err)
+		g.c.damage.report(seq, err)
 		return r, false, nil
 	}
 	return r, err == nil, err
@@ -465,7 +432,7 @@ func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 		err = g.appendVersion(evt, addr, &ie, &r, p.JSON, p.Quota)
 	case !r.Expired:
 		g.changes = append(g.changes, change{add: &ie, body: p.JSON})
-		err = g.set(seqKey(spaceRegular, g.seq), ie.encode())
+		err = g.c.keys.set(seqKey(spaceRegular, g.seq), ie.encode())
 	}
 	if errors.Is(err, errOverQuota) {
 		g.seq-- // the seq is free again: the event was not appended
@@ -474,11 +441,11 @@ func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 	if err == nil {
 		r.Forward = p.Forward && !r.Archived
 		if r.Forward {
-			err = g.set(forwardKey(g.seq), []byte{})
+			err = g.c.keys.set(forwardKey(g.seq), []byte{})
 		}
 	}
 	if err == nil {
-		err = g.set(idKey(id), binary.BigEndian.AppendUint64(nil, g.seq))
+		err = g.c.keys.set(idKey(id), binary.BigEndian.AppendUint64(nil, g.seq))
 	}
 	if err != nil {
 		return 0, 0, err
@@ -522,7 +489,7 @@ func (g *commitGroup) appendVersion(evt *nostr.Event, addr address, ie *indexEnt
 			if now.space == spaceNewest {
 				g.changes = append(g.changes, change{chainOf: now.entry.id, chain: ie.seq})
 			}
-			return g.set(addressKey(now.space, addr), now.entry.encode())
+			return g.c.keys.set(addressKey(now.space, addr), now.entry.encode())
 		}
 	}
 	c := change{}
@@ -537,12 +504,12 @@ func (g *commitGroup) appendVersion(evt *nostr.Event, addr address, ie *indexEnt
 	}
 	g.changes = append(g.changes, c)
 	if now.space != 0 && now.space != space {
-		if err := g.st.del(addressKey(now.space, addr)); err != nil {
+		if err := g.c.keys.del(addressKey(now.space, addr)); err != nil {
 			return err
 		}
 	}
 	*now = addressState{entry: *ie, space: space}
-	return g.set(addressKey(space, addr), ie.encode())
+	return g.c.keys.set(addressKey(space, addr), ie.encode())
 }
 
 func newer(a, b *indexEntry) bool {
@@ -560,14 +527,14 @@ func (g *commitGroup) addressState(evt *nostr.Event, addr address, pubkey [32]by
 	}
 	s := &addressState{}
 	g.newest[addr] = s
-	if ie, ok := g.st.live.entryAt(evt.Kind, pubkey, firstD(evt.Tags)); ok {
+	if ie, ok := g.c.live.entryAt(evt.Kind, pubkey, firstD(evt.Tags)); ok {
 		s.entry, s.space = ie, spaceNewest
 		return s, nil
 	}
-	if !g.st.hidden.mayContain([]byte(addr)) {
+	if !g.c.keys.hidden.mayContain([]byte(addr)) {
 		return s, nil
 	}
-	item, err := g.st.txn.Get(addressKey(spaceHidden, addr))
+	item, err := g.c.keys.txn.Get(addressKey(spaceHidden, addr))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return s, nil
 	}
@@ -584,20 +551,20 @@ func (g *commitGroup) held(id [32]byte) (uint64, bool, error) {
 	if _, ok := g.ids[id]; ok {
 		return 0, true, nil
 	}
-	g.st.live.mu.RLock()
-	n, ok := g.st.live.entries.find(id)
+	g.c.live.mu.RLock()
+	n, ok := g.c.live.entries.find(id)
 	var seq uint64
 	if ok {
-		seq = g.st.live.entries.At(n).seq
+		seq = g.c.live.entries.At(n).seq
 	}
-	g.st.live.mu.RUnlock()
+	g.c.live.mu.RUnlock()
 	if ok {
 		return seq, true, nil
 	}
-	if !g.st.ids.mayContain(id[:]) {
+	if !g.c.keys.ids.mayContain(id[:]) {
 		return 0, false, nil
 	}
-	item, err := g.st.txn.Get(idKey(id))
+	item, err := g.c.keys.txn.Get(idKey(id))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return 0, false, nil
 	}
@@ -609,19 +576,19 @@ func (g *commitGroup) held(id [32]byte) (uint64, bool, error) {
 
 // apply applies the committed changes to the live index.
 func (g *commitGroup) apply() {
-	g.st.tombs.Add(g.tombs)
-	l := g.st.live
+	g.c.keys.tombs.Add(g.tombs)
+	l := g.c.live
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, c := range g.changes {
 		if c.remove != ([32]byte{}) {
 			if n, ok := l.entries.find(c.remove); ok {
-				l.recordBytes -= cmp.Or(c.removed, g.st.log.RecordBytes(l.entries.At(n).seq))
+				l.recordBytes -= cmp.Or(c.removed, g.c.log.RecordBytes(l.entries.At(n).seq))
 				l.remove(n)
 			}
 		}
 		if c.add != nil {
-			l.recordBytes += g.st.log.RecordBytes(c.add.seq)
+			l.recordBytes += g.c.log.RecordBytes(c.add.seq)
 			l.add(*c.add, c.body)
 		}
 		if c.chainOf != ([32]byte{}) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/internal/hex32"
@@ -19,10 +18,10 @@ import (
 // deleted reports whether the author of an arriving event has deleted it before.
 // Deletions are permanent (NIP-09).
 func (g *commitGroup) deleted(evt *nostr.Event, id, pubkey [32]byte, addr address) (bool, error) {
-	if g.st.tombs.Load()+g.tombs == 0 || evt.Kind == mostro.KindDeletion {
+	if g.c.keys.tombs.Load()+g.tombs == 0 || evt.Kind == mostro.KindDeletion {
 		return false, nil
 	}
-	_, err := g.st.txn.Get(tombIDKey(id, pubkey))
+	_, err := g.c.keys.txn.Get(tombIDKey(id, pubkey))
 	if err == nil {
 		return true, nil
 	}
@@ -39,7 +38,7 @@ func (g *commitGroup) deleted(evt *nostr.Event, id, pubkey [32]byte, addr addres
 // addressTomb returns the created_at up to which an address is deleted, or -1 if there
 // is no tombstone.
 func (g *commitGroup) addressTomb(addr address) (int64, error) {
-	item, err := g.st.txn.Get(tombAddressKey(addr))
+	item, err := g.c.keys.txn.Get(tombAddressKey(addr))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return -1, nil
 	}
@@ -105,7 +104,7 @@ func (g *commitGroup) delete(evt *nostr.Event, pubkey [32]byte) error {
 // that names the address hides them.
 func (g *commitGroup) deleteID(id, pubkey [32]byte) error {
 	g.tombs++ // an existing tombstone is counted twice, which is harmless: the counter is only compared with 0
-	if err := g.set(tombIDKey(id, pubkey), binary.BigEndian.AppendUint64(nil, g.seq)); err != nil {
+	if err := g.c.keys.set(tombIDKey(id, pubkey), binary.BigEndian.AppendUint64(nil, g.seq)); err != nil {
 		return err
 	}
 	seq, held, err := g.held(id)
@@ -118,7 +117,7 @@ func (g *commitGroup) deleteID(id, pubkey [32]byte) error {
 		return err
 	}
 	if !ok {
-		ie, _, served := g.st.live.entryOf(id)
+		ie, _, served := g.c.live.entryOf(id)
 		if !served {
 			return nil // the author is unknown
 		}
@@ -205,7 +204,7 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 	if have < 0 {
 		g.tombs++
 	}
-	if err := g.set(tombAddressKey(addr), binary.BigEndian.AppendUint64(nil, uint64(until))); err != nil {
+	if err := g.c.keys.set(tombAddressKey(addr), binary.BigEndian.AppendUint64(nil, uint64(until))); err != nil {
 		return err
 	}
 	now, err := g.addressState(&nostr.Event{Kind: kind, Tags: nostr.Tags{{"d", d}}}, addr, pubkey)
@@ -216,7 +215,7 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 	if err != nil {
 		return err
 	}
-	past, known := g.st.walks.by[addr]
+	past, known := g.c.walks.by[addr]
 	walked := g.walked
 	var left []versionLeft
 	bottom := uint64(0) // seq up to which all versions are erased
@@ -261,7 +260,7 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 			return err
 		}
 		if !ok {
-			g.st.walks.keep(addr, walk{})
+			g.c.walks.keep(addr, walk{})
 			return nil
 		}
 		if err := look(v.seq, r); err != nil {
@@ -272,18 +271,18 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 		bottom = now.entry.chain
 	}
 	if known || g.walked-walked >= minWalk {
-		g.st.walks.keep(addr, walk{now.entry.chain, left})
+		g.c.walks.keep(addr, walk{now.entry.chain, left})
 	}
 	if bottom == 0 {
 		return nil
 	}
-	return g.set(addressKey(spaceChain, addr), binary.BigEndian.AppendUint64(nil, bottom))
+	return g.c.keys.set(addressKey(spaceChain, addr), binary.BigEndian.AppendUint64(nil, bottom))
 }
 
 // erasedUpTo returns the seq up to which all versions of an address are erased, or 0 if
 // there is none.
 func (g *commitGroup) erasedUpTo(addr address) (seq uint64, err error) {
-	item, err := g.st.txn.Get(addressKey(spaceChain, addr))
+	item, err := g.c.keys.txn.Get(addressKey(spaceChain, addr))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return 0, nil
 	}
@@ -306,7 +305,7 @@ func (g *commitGroup) eraseEvent(seq uint64, r recordlog.Record) error {
 		return nil
 	}
 	if r.PayloadErased {
-		ie, _, live := g.st.live.entryOf(r.ID)
+		ie, _, live := g.c.live.entryOf(r.ID)
 		if !live || ie.seq != seq {
 			return nil
 		}
@@ -316,37 +315,37 @@ func (g *commitGroup) eraseEvent(seq uint64, r recordlog.Record) error {
 			return fmt.Errorf("entry %d is erased, but the index serves it: %w", seq, ErrIndex)
 		}
 	}
-	if g.st.txnBytes > g.st.txnRoom/2 {
+	if g.c.keys.half() {
 		// The requests before this one are complete in the transaction.
 		if err := g.write(); err != nil {
 			return err
 		}
-		g.st.appliedSeq = g.seq - 1
-		if err := g.st.flush(); err != nil {
+		g.c.keys.applied = g.seq - 1
+		if err := g.c.flush(); err != nil {
 			return err
 		}
 	}
 	if err := errors.Join(g.keepFact(seq), g.requestScrub(seq)); err != nil {
 		return err
 	}
-	ie, addr, ok := g.st.live.entryOf(r.ID)
+	ie, addr, ok := g.c.live.entryOf(r.ID)
 	if !ok || ie.seq != seq {
 		return nil // the event is not live
 	}
 	// A compaction may shorten the record before the change is applied.
-	g.changes = append(g.changes, change{remove: r.ID, removed: g.st.log.RecordBytes(seq)})
+	g.changes = append(g.changes, change{remove: r.ID, removed: g.c.log.RecordBytes(seq)})
 	if addr == "" {
-		return g.st.del(seqKey(spaceRegular, seq))
+		return g.c.keys.del(seqKey(spaceRegular, seq))
 	}
 	// The entry stays the newest of its address, so that an older version does not
 	// return.
 	if s, ok := g.newest[addr]; ok {
 		s.space = spaceHidden
 	}
-	if err := g.st.del(addressKey(spaceNewest, addr)); err != nil {
+	if err := g.c.keys.del(addressKey(spaceNewest, addr)); err != nil {
 		return err
 	}
-	return g.set(addressKey(spaceHidden, addr), ie.encode())
+	return g.c.keys.set(addressKey(spaceHidden, addr), ie.encode())
 }
 
 func (g *commitGroup) isErased(seq uint64) bool {
@@ -354,33 +353,13 @@ func (g *commitGroup) isErased(seq uint64) bool {
 	return ok
 }
 
-// expiryLoop hides expired events each second, so that memory is released even without
-// queries, and asks the committer to move their index entries.
-func (st *Store) expiryLoop() {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-st.closing:
-			return
-		}
-		st.live.expire(st.now().Unix())
-		select {
-		case st.sweep <- struct{}{}:
-		case <-st.closing:
-			return
-		}
-	}
-}
-
 // moveHidden moves the index entries of expired events out of the keyspaces that Open
 // reads, and scrubs expired mail.
-func (st *Store) moveHidden() error {
-	hidden := st.live.takeHidden()
+func (c *committer) moveHidden() error {
+	hidden := c.live.takeHidden()
 	for len(hidden) > 0 {
 		n := min(len(hidden), maxGroup)
-		if err := st.movePart(hidden[:n]); err != nil {
+		if err := c.movePart(hidden[:n]); err != nil {
 			return fmt.Errorf("move expired index entries: %w", err)
 		}
 		hidden = hidden[n:]
@@ -388,26 +367,26 @@ func (st *Store) moveHidden() error {
 	return nil
 }
 
-func (st *Store) movePart(part []expiry) error {
-	if err := st.flush(); err != nil {
+func (c *committer) movePart(part []expiry) error {
+	if err := c.flush(); err != nil {
 		return err
 	}
-	g := &commitGroup{st: st}
+	g := &commitGroup{c: c}
 	for _, e := range part {
-		ie, addr, ok := st.live.hiddenEntry(e)
+		ie, addr, ok := c.live.hiddenEntry(e)
 		if !ok {
 			continue // replaced or deleted meanwhile
 		}
 		var err error
-		if st.txnBytes > st.txnRoom/2 { // index entries may be large
-			if err = st.flush(); err != nil {
+		if c.keys.half() { // index entries may be large
+			if err = c.flush(); err != nil {
 				return err
 			}
 		}
 		if addr == "" {
-			err = st.del(seqKey(spaceRegular, ie.seq))
-		} else if err = st.del(addressKey(spaceNewest, addr)); err == nil {
-			err = g.set(addressKey(spaceHidden, addr), ie.encode())
+			err = c.keys.del(seqKey(spaceRegular, ie.seq))
+		} else if err = c.keys.del(addressKey(spaceNewest, addr)); err == nil {
+			err = g.c.keys.set(addressKey(spaceHidden, addr), ie.encode())
 		}
 		if err == nil {
 			err = g.scrubMail(&ie)
@@ -415,12 +394,12 @@ func (st *Store) movePart(part []expiry) error {
 		if err != nil {
 			return err
 		}
-		g.changes = append(g.changes, change{remove: ie.id, removed: st.log.RecordBytes(ie.seq)})
+		g.changes = append(g.changes, change{remove: ie.id, removed: c.log.RecordBytes(ie.seq)})
 	}
-	if err := st.flush(); err != nil {
+	if err := c.flush(); err != nil {
 		return err
 	}
 	g.apply()
-	st.forget(g.erased)
+	c.recent.forget(g.erased)
 	return nil
 }

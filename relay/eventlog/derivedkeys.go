@@ -7,89 +7,10 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 	"github.com/nbd-wtf/go-nostr"
 )
-
-// keyWrite writes one key that does not belong to an event: the cursor of an upstream
-// relay or an outcome of forwarding. If value is nil, the key is deleted.
-type keyWrite struct {
-	key, value []byte
-}
-
-func (p *Enqueued) IsDeletion() bool { return p.Event != nil && p.Event.Kind == mostro.KindDeletion }
-
-// enqueueKeys hands key writes to the committer. The keys are committed together with
-// the events that the same goroutine enqueued before, or later, but not earlier. If a
-// crash loses these events, it loses the keys too.
-func (st *Store) enqueueKeys(ctx context.Context, writes ...keyWrite) (Pending, error) {
-	return st.hand(ctx, &Enqueued{writes: writes, st: st, done: make(chan struct{})})
-}
-
-// writeKeys enqueues key writes and waits until they are committed.
-func (st *Store) writeKeys(ctx context.Context, writes ...keyWrite) error {
-	p, err := st.enqueueKeys(ctx, writes...)
-	if err != nil {
-		return err
-	}
-	_, _, err = p.Wait(ctx)
-	return err
-}
-
-// Settle returns once everything that was enqueued before the call is committed.
-func (st *Store) Settle(ctx context.Context) error { return st.writeKeys(ctx) }
-
-func (g *commitGroup) writeKeys(writes []keyWrite) error {
-	for _, w := range writes {
-		var err error
-		if w.value == nil {
-			err = g.st.del(w.key)
-		} else {
-			err = g.set(w.key, w.value)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// getKey returns the value of a key, or nil if the key does not exist.
-func (st *Store) getKey(key []byte) (value []byte, err error) {
-	err = st.db.View(func(txn *badger.Txn) error {
-		item, err := txn.Get(key)
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		value, err = item.ValueCopy(nil)
-		return err
-	})
-	return value, err
-}
-
-// eachKey calls fn for the keys with a prefix, from start on, ascending, until fn
-// returns false. fn owns key and value.
-func (st *Store) eachKey(prefix, start []byte, fn func(key, value []byte) bool) error {
-	return st.db.View(func(txn *badger.Txn) error {
-		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: prefix})
-		defer it.Close()
-		for it.Seek(start); it.Valid(); it.Next() {
-			value, err := it.Item().ValueCopy(nil)
-			if err != nil {
-				return err
-			}
-			if !fn(it.Item().KeyCopy(nil), value) {
-				return nil
-			}
-		}
-		return nil
-	})
-}
 
 // cursorKey returns the key of an upstream relay's cursor for one filter.
 func cursorKey(relay, filter string) []byte {
@@ -113,7 +34,7 @@ func (g *commitGroup) overQuota(q LiveQuotas, ie *indexEntry) bool {
 	if g.claimed == nil {
 		g.claimed = make(map[quotaKey]int)
 	}
-	l := g.st.live
+	l := g.c.live
 	key := quotaKey{kind: ie.kind, pubkey: ie.pubkey}
 	platform := quotaKey{platform: firstTag(ie, 'y')}
 	l.mu.RLock()
@@ -160,7 +81,7 @@ func (g *commitGroup) keepProof(ie *indexEntry, chain uint64) error {
 		}
 		if r.CreatedAt == ie.createdAt && r.ID != ie.id {
 			g.flushNow = true // the caller of Append may ask for the proof at once
-			return g.set(proofKey(chain, ie.seq), []byte{1})
+			return g.c.keys.set(proofKey(chain, ie.seq), []byte{1})
 		}
 		chain = r.Previous
 	}
@@ -181,7 +102,7 @@ type Equivocation struct {
 // first event, until fn returns an error. It returns that error.
 func (st *Store) Equivocations(ctx context.Context, fn func(Equivocation) error) error {
 	var pairs [][2]uint64
-	err := st.eachKey([]byte{spaceProof}, []byte{spaceProof}, func(key, _ []byte) bool {
+	err := st.keys.each([]byte{spaceProof}, []byte{spaceProof}, func(key, _ []byte) bool {
 		if len(key) == 17 {
 			pairs = append(pairs, [2]uint64{binary.BigEndian.Uint64(key[1:]), binary.BigEndian.Uint64(key[9:])})
 		}
@@ -228,13 +149,13 @@ func forwardKey(seq uint64) []byte {
 
 // recordAt returns the record with a seq and its body. The body is nil if the payload
 // is erased.
-func (st *Store) recordAt(seq uint64) (r recordlog.Record, body []byte, err error) {
-	r, body, err = st.log.Read(seq)
+func (p *parts) recordAt(seq uint64) (r recordlog.Record, body []byte, err error) {
+	r, body, err = p.log.Read(seq)
 	switch {
 	case errors.Is(err, recordlog.ErrNoRecord):
 		err = mostro.ErrNotFound
 	case IsDamage(err):
-		st.reportDamage(seq, err)
+		p.damage.report(seq, err)
 	}
 	return r, body, err
 }
@@ -247,7 +168,7 @@ type shunned struct {
 
 // Shun sets the keys and the event ids that queries, counts and reconciliations skip.
 // The caller must not modify the maps afterwards.
-func (st *Store) Shun(keys, ids map[[32]byte]struct{}) { st.live.shun.Store(&shunned{keys, ids}) }
+func (q *queries) Shun(keys, ids map[[32]byte]struct{}) { q.live.shun.Store(&shunned{keys, ids}) }
 
 // shunnedAuthors returns the sorted numbers of the shunned keys that have live events,
 // or nil if there are none. The caller holds mu.

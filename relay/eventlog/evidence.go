@@ -69,8 +69,8 @@ func (a *Witnessed) Restore(to *Arrival) {
 }
 
 // hides reports whether the moderation rules hide an event from the public.
-func (st *Store) hides(evt *nostr.Event) bool {
-	s := st.live.shun.Load()
+func (q *queries) hides(evt *nostr.Event) bool {
+	s := q.live.shun.Load()
 	if s == nil || len(s.keys)+len(s.ids) == 0 {
 		return false
 	}

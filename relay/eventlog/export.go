@@ -104,10 +104,10 @@ func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int
 	return n, err
 }
 
-func (st *Store) isLive(seq uint64, id string) bool {
-	st.live.expire(st.now().Unix())
-	st.live.mu.RLock()
-	defer st.live.mu.RUnlock()
-	n, ok := st.live.entries.find(hex32.OrZero(id))
-	return ok && st.live.entries.At(n).seq == seq && !st.live.entries.At(n).hidden
+func (q *queries) isLive(seq uint64, id string) bool {
+	q.live.expire(q.now().Unix())
+	q.live.mu.RLock()
+	defer q.live.mu.RUnlock()
+	n, ok := q.live.entries.find(hex32.OrZero(id))
+	return ok && q.live.entries.At(n).seq == seq && !q.live.entries.At(n).hidden
 }

@@ -27,7 +27,7 @@ const maxFact = 8 << 10
 // keepFact stores the facts of an event in the transaction that requests its scrub. If
 // the event is no evidence, only the head of its record stays.
 func (g *commitGroup) keepFact(seq uint64) error {
-	_, body, err := g.st.recordAt(seq)
+	_, body, err := g.c.recordAt(seq)
 	if IsDamage(err) {
 		return nil // no facts are left; a reader of the entry reports the damage
 	}
@@ -46,14 +46,14 @@ func (g *commitGroup) keepFact(seq uint64) error {
 	if err != nil || len(fact) > maxFact {
 		return err
 	}
-	return g.set(seqKey(spaceFact, seq), fact)
+	return g.c.keys.set(seqKey(spaceFact, seq), fact)
 }
 
 // ReadEvidence works like Read and also passes each erased event whose facts were kept.
 // Such an entry is marked Erased; its event has the original id, author, kind and
 // dates, only the tags of mostro.FactTags, and neither content nor signature.
 func (st *Store) ReadEvidence(ctx context.Context, after uint64, fn func(mostro.Entry) error) error {
-	head := st.head.Load()
+	head := st.recent.head.Load()
 	for after < head {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -64,7 +64,7 @@ func (st *Store) ReadEvidence(ctx context.Context, after uint64, fn func(mostro.
 		}
 		var facts []mostro.Entry
 		if uint64(len(batch)) < last-after { // some entries are not readable
-			if facts, err = st.factsAfter(after, last); err != nil {
+			if facts, err = st.keys.factsAfter(after, last); err != nil {
 				return err
 			}
 		}
@@ -94,8 +94,8 @@ func (st *Store) ReadEvidence(ctx context.Context, after uint64, fn func(mostro.
 
 // factsAfter returns the erased events with facts after one seq up to another. The
 // facts are committed before the payload is scrubbed.
-func (st *Store) factsAfter(after, last uint64) (list []mostro.Entry, err error) {
-	err = st.db.View(func(txn *badger.Txn) error {
+func (k *derivedKeys) factsAfter(after, last uint64) (list []mostro.Entry, err error) {
+	err = k.db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceFact}})
 		defer it.Close()
 		for it.Seek(seqKey(spaceFact, after+1)); it.Valid(); it.Next() {
@@ -111,7 +111,7 @@ func (st *Store) factsAfter(after, last uint64) (list []mostro.Entry, err error)
 			if err := it.Item().Value(func(v []byte) error { return json.Unmarshal(v, &tags) }); err != nil {
 				return fmt.Errorf("the facts of entry %d: %w", seq, err)
 			}
-			r, _, err := st.log.Read(seq)
+			r, _, err := k.log.Read(seq)
 			if errors.Is(err, recordlog.ErrNoRecord) || IsDamage(err) {
 				continue // behind the end of a truncated log, or reported by other readers
 			}

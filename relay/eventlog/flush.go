@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -26,15 +27,65 @@ const (
 	bulkFlushAfter = time.Second
 )
 
-// set and del write to the open transaction. Only the committer calls these methods.
-func (st *Store) set(key, value []byte) error {
-	st.txnBytes += len(key) + len(value) + keyOverhead
-	return st.txn.Set(key, value)
+// derivedKeys holds the keys of Badger and the transaction that is not committed yet.
+type derivedKeys struct {
+	db          *badger.DB
+	log         *recordlog.Log // payloads are scrubbed after the commit of their requests
+	committed   func() error   // Config.committed
+	ids         *seenFilter    // filter of the ids in the log
+	hidden      *seenFilter    // filter of the addresses whose newest version is not served
+	tombs       atomic.Int64   // number of tombstones; if 0, lookups are skipped
+	uncommitted uncommittedIDs
+
+	// The following fields are owned by the committer.
+	txn     *badger.Txn // keys that are not committed yet
+	size    int         // size of txn in bytes; 0 if txn is empty
+	room    int         // limit of size
+	applied uint64      // last seq whose derived keys are in txn or committed
+	toScrub []uint64    // seqs whose payloads are scrubbed after the commit of txn
 }
 
-func (st *Store) del(key []byte) error {
-	st.txnBytes += len(key) + keyOverhead
-	return st.txn.Delete(key)
+func newDerivedKeys(db *badger.DB, committed func() error) *derivedKeys {
+	return &derivedKeys{db: db, committed: committed, uncommitted: uncommittedIDs{seq: make(map[[32]byte]uint64)}}
+}
+
+// begin begins the first transaction. The keys up to applied are committed.
+func (k *derivedKeys) begin(applied uint64) {
+	k.txn, k.room = k.db.NewTransaction(true), int(min(k.db.MaxBatchSize(), keyOverhead*k.db.MaxBatchCount())*3/4)
+	k.applied = applied
+}
+
+// half reports whether more than half of the transaction's limit is used.
+func (k *derivedKeys) half() bool { return k.size > k.room/2 }
+
+// set and del write to the open transaction. Only the committer calls set and del.
+func (k *derivedKeys) set(key, value []byte) error {
+	if key[0] == spaceHidden {
+		k.hidden.add(key[1:]) // added before the commit: a false "maybe" does no harm
+	}
+	k.size += len(key) + len(value) + keyOverhead
+	return k.txn.Set(key, value)
+}
+
+func (k *derivedKeys) del(key []byte) error {
+	k.size += len(key) + keyOverhead
+	return k.txn.Delete(key)
+}
+
+// write makes key writes that do not belong to an event.
+func (k *derivedKeys) write(writes []keyWrite) error {
+	for _, w := range writes {
+		var err error
+		if w.value == nil {
+			err = k.del(w.key)
+		} else {
+			err = k.set(w.key, w.value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // keyOverhead is more than Badger's own overhead per key when it computes the size of a
@@ -55,8 +106,8 @@ func derivedBytes(p *Enqueued) int {
 
 // makeRoom flushes the transaction if a group would exceed its limit, and begins a new
 // file of the log if the last file is full.
-func (st *Store) makeRoom(group []*Enqueued) error {
-	if err := st.Err(); err != nil {
+func (c *committer) makeRoom(group []*Enqueued) error {
+	if err := c.failure.get(); err != nil {
 		return err
 	}
 	size := 0
@@ -65,13 +116,13 @@ func (st *Store) makeRoom(group []*Enqueued) error {
 	}
 	// A deletion may be committed in parts. It reads the live index, which must contain
 	// all records logged before the deletion.
-	if st.txnBytes+size > st.txnRoom || st.log.Full() || group[0].IsDeletion() {
-		if err := st.flush(); err != nil {
+	if c.keys.size+size > c.keys.room || c.log.Full() || group[0].IsDeletion() {
+		if err := c.flush(); err != nil {
 			return err
 		}
 	}
-	if st.log.Full() {
-		return st.log.Roll()
+	if c.log.Full() {
+		return c.log.Roll()
 	}
 	return nil
 }
@@ -80,71 +131,106 @@ func (st *Store) makeRoom(group []*Enqueued) error {
 // the group may have grown the transaction by more than their own length: a large index
 // entry is written again for every older version of its address.
 func (g *commitGroup) ensureRoom() error {
-	if g.st.txnBytes <= g.st.txnRoom {
+	if g.c.keys.size <= g.c.keys.room {
 		return nil
 	}
 	if err := g.write(); err != nil {
 		return err
 	}
-	g.st.appliedSeq = g.seq
-	return g.st.flush()
+	g.c.keys.applied = g.seq
+	return g.c.flush()
 }
 
-// flush commits the derived keys up to appliedSeq, and keyApplied with them.
-func (st *Store) flush() error {
-	if st.txnBytes == 0 || st.Err() != nil {
+// flush commits the derived keys up to applied, and keyApplied with them.
+func (k *derivedKeys) flush() error {
+	if k.size == 0 {
 		return nil
 	}
-	if err := st.txn.Set(keyApplied, binary.BigEndian.AppendUint64(nil, st.appliedSeq)); err != nil {
+	if err := k.txn.Set(keyApplied, binary.BigEndian.AppendUint64(nil, k.applied)); err != nil {
 		return err
 	}
-	return st.flushPart()
+	return k.flushPart()
 }
 
 // flushPart commits the transaction and then scrubs the payloads that the transaction
 // asks to scrub. The next transaction deletes the requests. If a crash comes in
 // between, Open finishes the scrub.
-func (st *Store) flushPart() error {
-	if err := st.txn.Commit(); err != nil {
-		return fmt.Errorf("write the index in %s: %w", st.db.Opts().Dir, err)
+func (k *derivedKeys) flushPart() error {
+	if err := k.txn.Commit(); err != nil {
+		return fmt.Errorf("write the index in %s: %w", k.db.Opts().Dir, err)
 	}
-	st.txn, st.txnBytes = st.db.NewTransaction(true), 0
-	st.uncommitted.clear()
-	if st.cfg.committed != nil {
-		if err := st.cfg.committed(); err != nil {
+	k.txn, k.size = k.db.NewTransaction(true), 0
+	k.uncommitted.clear()
+	if k.committed != nil {
+		if err := k.committed(); err != nil {
 			return err
 		}
 	}
-	seqs := st.toScrub
-	st.toScrub = nil
-	firsts, err := st.log.Scrub(seqs)
+	seqs := k.toScrub
+	k.toScrub = nil
+	firsts, err := k.log.Scrub(seqs)
 	if err != nil {
 		return err
 	}
 	for _, seq := range seqs {
-		if err := st.del(seqKey(spaceScrub, seq)); err != nil {
+		if err := k.del(seqKey(spaceScrub, seq)); err != nil {
 			return err
 		}
 	}
 	for _, first := range firsts {
-		if err := st.log.Compact(first); err != nil {
+		if err := k.log.Compact(first); err != nil {
 			return err
 		}
-		if err := st.set(seqKey(spaceErasedBytes, first), binary.BigEndian.AppendUint64(nil, uint64(st.log.ErasedBytes(first)))); err != nil {
+		if err := k.set(seqKey(spaceErasedBytes, first), binary.BigEndian.AppendUint64(nil, uint64(k.log.ErasedBytes(first)))); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// get returns the value of a key, or nil if the key does not exist.
+func (k *derivedKeys) get(key []byte) (value []byte, err error) {
+	err = k.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(key)
+		if errors.Is(err, badger.ErrKeyNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		value, err = item.ValueCopy(nil)
+		return err
+	})
+	return value, err
+}
+
+// each calls fn for the keys with a prefix, from start on, ascending, until fn
+// returns false. fn owns key and value.
+func (k *derivedKeys) each(prefix, start []byte, fn func(key, value []byte) bool) error {
+	return k.db.View(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: prefix})
+		defer it.Close()
+		for it.Seek(start); it.Valid(); it.Next() {
+			value, err := it.Item().ValueCopy(nil)
+			if err != nil {
+				return err
+			}
+			if !fn(it.Item().KeyCopy(nil), value) {
+				return nil
+			}
+		}
+		return nil
+	})
+}
+
 // loadErasedBytes sets erasedBytes of the log files from Badger. A value greater than
 // the file was written before a compaction that a crash interrupted, and is deleted.
-func (st *Store) loadErasedBytes() error {
+func (k *derivedKeys) loadErasedBytes() error {
 	var stale [][]byte
-	err := st.eachKey([]byte{spaceErasedBytes}, []byte{spaceErasedBytes}, func(key, value []byte) bool {
+	err := k.each([]byte{spaceErasedBytes}, []byte{spaceErasedBytes}, func(key, value []byte) bool {
 		if len(key) == 9 && len(value) == 8 {
 			first, erased := binary.BigEndian.Uint64(key[1:]), int64(binary.BigEndian.Uint64(value))
-			if !st.log.SetErasedBytes(first, erased) {
+			if !k.log.SetErasedBytes(first, erased) {
 				stale = append(stale, key)
 			}
 		}
@@ -153,7 +239,7 @@ func (st *Store) loadErasedBytes() error {
 	if err != nil || len(stale) == 0 {
 		return err
 	}
-	return st.db.Update(func(txn *badger.Txn) error {
+	return k.db.Update(func(txn *badger.Txn) error {
 		for _, key := range stale {
 			if err := txn.Delete(key); err != nil {
 				return err
@@ -189,14 +275,14 @@ func (f *uncommittedIDs) find(id [32]byte) (uint64, bool) {
 }
 
 // seqOf returns the seq of an id. ok is false if the id is not in the log.
-func (st *Store) seqOf(id [32]byte) (seq uint64, ok bool, err error) {
-	if seq, ok := st.uncommitted.find(id); ok {
+func (k *derivedKeys) seqOf(id [32]byte) (seq uint64, ok bool, err error) {
+	if seq, ok := k.uncommitted.find(id); ok {
 		return seq, true, nil
 	}
-	if !st.ids.mayContain(id[:]) {
+	if !k.ids.mayContain(id[:]) {
 		return 0, false, nil
 	}
-	err = st.db.View(func(txn *badger.Txn) error {
+	err = k.db.View(func(txn *badger.Txn) error {
 		item, err := txn.Get(idKey(id))
 		if err != nil {
 			return err
@@ -210,9 +296,9 @@ func (st *Store) seqOf(id [32]byte) (seq uint64, ok bool, err error) {
 }
 
 // finishScrubs scrubs the payloads whose scrub a crash may have interrupted.
-func (st *Store) finishScrubs() error {
+func (k *derivedKeys) finishScrubs() error {
 	var seqs []uint64
-	err := st.eachKey([]byte{spaceScrub}, []byte{spaceScrub}, func(key, _ []byte) bool {
+	err := k.each([]byte{spaceScrub}, []byte{spaceScrub}, func(key, _ []byte) bool {
 		if len(key) == 9 {
 			seqs = append(seqs, binary.BigEndian.Uint64(key[1:]))
 		}
@@ -221,14 +307,14 @@ func (st *Store) finishScrubs() error {
 	if err != nil || len(seqs) == 0 {
 		return err
 	}
-	firsts, err := st.log.Scrub(seqs)
+	firsts, err := k.log.Scrub(seqs)
 	if err != nil {
 		return err
 	}
-	batch := st.db.NewWriteBatch()
+	batch := k.db.NewWriteBatch()
 	defer batch.Cancel()
 	for _, first := range firsts {
-		if err := batch.Set(seqKey(spaceErasedBytes, first), binary.BigEndian.AppendUint64(nil, uint64(st.log.ErasedBytes(first)))); err != nil {
+		if err := batch.Set(seqKey(spaceErasedBytes, first), binary.BigEndian.AppendUint64(nil, uint64(k.log.ErasedBytes(first)))); err != nil {
 			return err
 		}
 	}
@@ -241,15 +327,15 @@ func (st *Store) finishScrubs() error {
 }
 
 // replay writes the derived keys of the records behind applied.
-func (st *Store) replay(applied uint64) error {
-	head := st.log.Head()
+func (c *committer) replay(applied uint64) error {
+	head := c.log.Head()
 	group, size := make([]*Enqueued, 0, maxGroup), 0
 	again := func() error {
 		if len(group) == 0 {
 			return nil
 		}
-		err := st.makeRoom(group)
-		g := &commitGroup{st: st, replay: true, now: st.now(), seq: group[0].seq - 1, base: head,
+		err := c.makeRoom(group)
+		g := &commitGroup{c: c, replay: true, now: c.now(), seq: group[0].seq - 1, base: head,
 			newest: make(map[address]*addressState), ids: make(map[[32]byte]uint64)}
 		for _, p := range group {
 			if err != nil {
@@ -263,15 +349,15 @@ func (st *Store) replay(applied uint64) error {
 			if seq, _, err = g.append(p); err == nil && seq != p.seq {
 				err = fmt.Errorf("entry %d is in the log twice, or was refused at its arrival", p.seq)
 			}
-			st.appliedSeq = p.seq
+			c.keys.applied = p.seq
 		}
 		if err == nil {
-			err = st.updateMemory(g)
+			err = c.updateMemory(g)
 		}
 		group, size = group[:0], 0
 		return err
 	}
-	err := st.log.Each(applied, head, func(seq uint64, r recordlog.Record, body []byte, err error) error {
+	err := c.log.Each(applied, head, func(seq uint64, r recordlog.Record, body []byte, err error) error {
 		if err != nil {
 			return fmt.Errorf("entry %d: %w", seq, err)
 		}
@@ -288,8 +374,8 @@ func (st *Store) replay(applied uint64) error {
 			if err := again(); err != nil {
 				return err
 			}
-			st.appliedSeq = seq
-			return st.set(idKey(r.ID), binary.BigEndian.AppendUint64(nil, seq))
+			c.keys.applied = seq
+			return c.keys.set(idKey(r.ID), binary.BigEndian.AppendUint64(nil, seq))
 		}
 		p.JSON = bytes.Clone(body)
 		if p.Event, err = ParseBody(p.JSON); err != nil {
@@ -301,8 +387,8 @@ func (st *Store) replay(applied uint64) error {
 			}
 		}
 		group, size = append(group, p), size+writeBytes(p.JSON)
-		if seq%50_000 == 0 && st.cfg.Progress != nil {
-			st.cfg.Progress(int(seq))
+		if seq%50_000 == 0 && c.cfg.Progress != nil {
+			c.cfg.Progress(int(seq))
 		}
 		if p.IsDeletion() {
 			return again()
@@ -313,7 +399,7 @@ func (st *Store) replay(applied uint64) error {
 		err = again()
 	}
 	if err == nil {
-		err = st.flush()
+		err = c.flush()
 	}
 	return err
 }
@@ -321,13 +407,12 @@ func (st *Store) replay(applied uint64) error {
 // requestScrub schedules the scrub of a payload. The scrub follows the commit of the
 // transaction, which holds the request durably.
 func (g *commitGroup) requestScrub(seq uint64) error {
-	st := g.st
-	st.toScrub = append(st.toScrub, seq)
+	g.c.keys.toScrub = append(g.c.keys.toScrub, seq)
 	if g.erased == nil {
 		g.erased = make(map[uint64]struct{})
 	}
 	g.erased[seq] = struct{}{}
-	return g.set(seqKey(spaceScrub, seq), []byte{})
+	return g.c.keys.set(seqKey(spaceScrub, seq), []byte{})
 }
 
 // scrubMail schedules the scrub of expired mail.

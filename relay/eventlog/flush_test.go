@@ -57,7 +57,7 @@ func TestErasingIsFinished(t *testing.T) {
 			st := openToKill(t, dir, clock, &killed)
 			secret := testkit.Unsigned(1, mostro.KindGiftWrap, clock.Now().Unix(), "a secret that nobody is to read again")
 			mustAppend(t, st, secret)
-			if err := st.writeKeys(context.Background()); err != nil {
+			if err := st.queue.writeKeys(context.Background()); err != nil {
 				t.Fatal(err)
 			}
 			killed = true
@@ -104,14 +104,14 @@ func TestManyErasures(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		st.txnRoom = 50_000 // the committer is idle
+		st.keys.room = 50_000 // the committer is idle
 		request := nostr.Tags{}
 		for i := range n {
 			evt := testkit.Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)}, nostr.Tag{"s", strings.Repeat("x", 200)})
 			mustAppend(t, st, evt)
 			request = append(request, nostr.Tag{"e", evt.ID})
 			if i == n-10 { // the derived keys of the last versions are not committed when the request comes
-				if err := st.writeKeys(context.Background()); err != nil {
+				if err := st.queue.writeKeys(context.Background()); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -292,7 +292,7 @@ func TestSchema1(t *testing.T) {
 		}
 		mustCheck(t, st)
 		left := 0
-		if err := st.eachKey([]byte{spaceLogV1}, []byte{spaceLogV1}, func(_, _ []byte) bool { left++; return true }); err != nil || left > 0 {
+		if err := st.keys.each([]byte{spaceLogV1}, []byte{spaceLogV1}, func(_, _ []byte) bool { left++; return true }); err != nil || left > 0 {
 			t.Errorf("%d records of schema 1 are left, %v", left, err)
 		}
 	}
@@ -330,7 +330,7 @@ func TestCrashAfterACompaction(t *testing.T) {
 		t.Fatal("one file: the test does not apply")
 	}
 	remove(1000, ids[:n*4/10])
-	if err := st.writeKeys(context.Background()); err != nil { // commits the erased bytes
+	if err := st.queue.writeKeys(context.Background()); err != nil { // commits the erased bytes
 		t.Fatal(err)
 	}
 	before := st.log.Sizes()[0].Bytes
@@ -360,7 +360,7 @@ func TestErasedIsCounted(t *testing.T) {
 		st := openToKill(t, dir, clock, &killed)
 		evt := testkit.Unsigned(1, 1, 1, strings.Repeat("x", 900))
 		mustAppend(t, st, evt)
-		if err := st.writeKeys(context.Background()); err != nil {
+		if err := st.queue.writeKeys(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		killed = how == "killed before it is erased"
@@ -410,7 +410,7 @@ func TestHeldBeforeItIsFollowed(t *testing.T) {
 		t.Fatal(out)
 	}
 	see("before")
-	if err := st.writeKeys(ctx); err != nil {
+	if err := st.queue.writeKeys(ctx); err != nil {
 		t.Fatal(err)
 	}
 	see("behind")

@@ -146,7 +146,7 @@ func TestDamageBehindTheApplied(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustAppend(t, st, testkit.Unsigned(1, 1, 1, "applied"))
-	if err := st.writeKeys(context.Background()); err != nil {
+	if err := st.queue.writeKeys(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 5 {

@@ -35,13 +35,13 @@ func TestRecentEventsAreBoundedByTheirTags(t *testing.T) {
 		t.Fatal(err)
 	}
 	held := 0
-	st.headMu.Lock()
-	for i := range st.ring.entries {
-		if evt := st.ring.entries[i].entry.Event; evt != nil {
+	st.recent.mu.Lock()
+	for i := range st.recent.ring.entries {
+		if evt := st.recent.ring.entries[i].entry.Event; evt != nil {
 			held += len(evt.Tags)
 		}
 	}
-	st.headMu.Unlock()
+	st.recent.mu.Unlock()
 	if held > 256<<10 || held == 0 {
 		t.Errorf("%d tags of recent events are held", held)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,7 +24,7 @@ const (
 // checkIndexFiles checks Badger's files before Badger opens them. If they are damaged
 // and the index can be rebuilt from the log, checkIndexFiles sets the files aside, and
 // load rebuilds the index. Else it returns ErrIndex.
-func (st *Store) checkIndexFiles(dir string) error {
+func checkIndexFiles(dir string, logFileBytes int64, logger *slog.Logger) error {
 	unlock, err := badgerfiles.Lock(dir)
 	if errors.Is(err, badgerfiles.ErrInUse) {
 		return fmt.Errorf("%s: %w", dir, ErrLocked)
@@ -42,17 +43,17 @@ func (st *Store) checkIndexFiles(dir string) error {
 	if !errors.Is(damage, badgerfiles.ErrFile) && !errors.Is(damage, fs.ErrNotExist) {
 		return fmt.Errorf("check the index: %w", damage)
 	}
-	if err := st.mayRebuild(filepath.Join(dir, "log")); err != nil {
+	if err := mayRebuild(filepath.Join(dir, "log"), logFileBytes); err != nil {
 		return fmt.Errorf("%w: %w: %w", damage, err, ErrIndex)
 	}
-	st.logger.Error("index damaged: it is rebuilt from the log; the damaged files are kept", "err", damage, "kept", filepath.Join(dir, damagedDir))
+	logger.Error("index damaged: it is rebuilt from the log; the damaged files are kept", "err", damage, "kept", filepath.Join(dir, damagedDir))
 	return setAside(dir)
 }
 
 // mayRebuild returns an error if the index holds data that the log has lost: the
 // addresses and the facts of erased events. Mail has neither.
-func (st *Store) mayRebuild(logDir string) error {
-	log, _, err := recordlog.Open(logDir, 0, st.cfg.logFileBytes)
+func mayRebuild(logDir string, logFileBytes int64) error {
+	log, _, err := recordlog.Open(logDir, 0, logFileBytes)
 	if err != nil {
 		return err
 	}

@@ -13,20 +13,20 @@ import (
 )
 
 // LiveOf returns the number of live events of one kind by one key.
-func (st *Store) LiveOf(kind int, key string) int {
-	st.live.mu.RLock()
-	defer st.live.mu.RUnlock()
-	return st.live.liveOfKey(kind, hex32.OrZero(key))
+func (q *queries) LiveOf(kind int, key string) int {
+	q.live.mu.RLock()
+	defer q.live.mu.RUnlock()
+	return q.live.liveOfKey(kind, hex32.OrZero(key))
 }
 
 // LiveKinds returns the number of live events by kind. Kinds without live events are not
 // in the map.
-func (st *Store) LiveKinds() map[int]int {
-	st.live.expire(st.now().Unix())
-	st.live.mu.RLock()
-	defer st.live.mu.RUnlock()
-	by := make(map[int]int, len(st.live.kinds))
-	for kind, p := range st.live.kinds {
+func (q *queries) LiveKinds() map[int]int {
+	q.live.expire(q.now().Unix())
+	q.live.mu.RLock()
+	defer q.live.mu.RUnlock()
+	by := make(map[int]int, len(q.live.kinds))
+	for kind, p := range q.live.kinds {
 		by[int(kind)] = p.n
 	}
 	return by
@@ -36,8 +36,8 @@ func (st *Store) LiveKinds() map[int]int {
 const maxKnown = 4096
 
 // AuthorsOf returns the keys that have live events of a kind, at most maxKnown.
-func (st *Store) AuthorsOf(kind int) (keys []string) {
-	l := st.live
+func (q *queries) AuthorsOf(kind int) (keys []string) {
+	l := q.live
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	for n := range l.authors.list.Len() {
@@ -52,8 +52,8 @@ func (st *Store) AuthorsOf(kind int) (keys []string) {
 }
 
 // ValuesOf returns the values of a tag among live events, at most maxKnown.
-func (st *Store) ValuesOf(tag string) (values []string) {
-	l := st.live
+func (q *queries) ValuesOf(tag string) (values []string) {
+	l := q.live
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	l.tags.each(func(n uint32) bool {
@@ -67,8 +67,8 @@ func (st *Store) ValuesOf(tag string) (values []string) {
 }
 
 // AtMost returns an upper bound of the number of live events that match a filter.
-func (st *Store) AtMost(f nostr.Filter) int {
-	l := st.live
+func (q *queries) AtMost(f nostr.Filter) int {
+	l := q.live
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	c, none, err := l.condition(f, 0)
@@ -80,8 +80,8 @@ func (st *Store) AtMost(f nostr.Filter) int {
 	}
 	p := l.plan(&c, false)
 	n := 0
-	for _, q := range append(p.lists, p.several...) {
-		n += q.before(c.until+1) - q.before(c.since)
+	for _, list := range append(p.lists, p.several...) {
+		n += list.before(c.until+1) - list.before(c.since)
 	}
 	return min(n, l.n)
 }
@@ -90,15 +90,15 @@ func (st *Store) AtMost(f nostr.Filter) int {
 // filter, except mail. The lock is released between parts, so that a list of a million
 // events does not delay appends. An event that is added or removed meanwhile may be in
 // the list or not; the next reconciliation corrects this.
-func (st *Store) LiveItems(ctx context.Context, f nostr.Filter) (items []LiveItem, head uint64, err error) {
+func (q *queries) LiveItems(ctx context.Context, f nostr.Filter) (items []LiveItem, head uint64, err error) {
 	const part = 8192
-	l := st.live
+	l := q.live
 	if l.noPostings {
 		return nil, 0, ErrBulk
 	}
-	l.expire(st.now().Unix())
-	head = st.Head()
-	items = make([]LiveItem, 0, st.AtMost(f))
+	l.expire(q.now().Unix())
+	head = q.recent.head.Load()
+	items = make([]LiveItem, 0, q.AtMost(f))
 	for from := 0; ; from += part {
 		if err := ctx.Err(); err != nil {
 			return nil, 0, err
@@ -149,10 +149,10 @@ func (a *LiveItem) Compare(b *LiveItem) int {
 }
 
 // AuthorsWhere returns the authors of the live events that match a filter.
-func (st *Store) AuthorsWhere(ctx context.Context, f nostr.Filter) (map[[32]byte]bool, error) {
+func (q *queries) AuthorsWhere(ctx context.Context, f nostr.Filter) (map[[32]byte]bool, error) {
 	keys := make(map[[32]byte]bool)
-	err := st.each(ctx, f, 0, math.MaxInt, func(it item) bool {
-		keys[st.live.authors.list.At(st.live.entries.At(it.entry()).author).key] = true
+	err := q.each(ctx, f, 0, math.MaxInt, func(it item) bool {
+		keys[q.live.authors.list.At(q.live.entries.At(it.entry()).author).key] = true
 		return true
 	})
 	return keys, err

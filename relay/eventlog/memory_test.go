@@ -56,7 +56,7 @@ func TestMemoryOfLiveOrders(t *testing.T) {
 		}
 		defer log.Close()
 		before := alive()
-		g := &commitGroup{st: &Store{live: newLive(0), log: log}}
+		g := &commitGroup{c: &committer{parts: &parts{live: newLive(0), log: log, keys: &derivedKeys{}}}}
 		started := time.Now()
 		seq, slowest := uint64(0), time.Duration(0)
 		for v := range versions {
@@ -75,7 +75,7 @@ func TestMemoryOfLiveOrders(t *testing.T) {
 		}
 		took := time.Since(started)
 		t.Logf("%.0f bytes per order, %.2f µs per version with its making, the slowest %v", (alive()-before)/float64(orders), took.Seconds()*1e6/float64(orders*versions), slowest)
-		if n := g.st.live.n; n != orders {
+		if n := g.c.live.n; n != orders {
 			t.Errorf("%d live, want %d", n, orders)
 		}
 		runtime.KeepAlive(g)

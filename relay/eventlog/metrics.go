@@ -33,12 +33,12 @@ func NewMetrics() *Metrics {
 // scrubbed payloads, and the rest, which is replaced and archived records and the heads
 // of erased ones. A scrub that a crash interrupted may be counted twice as erased until
 // its file is compacted.
-func (st *Store) logBytes() (live, archived, erased int64) {
-	st.live.mu.RLock()
-	live = st.live.recordBytes
-	st.live.mu.RUnlock()
+func (p *parts) logBytes() (live, archived, erased int64) {
+	p.live.mu.RLock()
+	live = p.live.recordBytes
+	p.live.mu.RUnlock()
 	all := int64(0)
-	for _, f := range st.log.Sizes() {
+	for _, f := range p.log.Sizes() {
 		all, erased = all+f.Bytes, erased+f.ErasedBytes
 	}
 	return live, max(all-live-erased, 0), erased

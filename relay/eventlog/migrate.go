@@ -15,11 +15,11 @@ const spaceLogV1 = 'l'
 
 // migrateLog writes the log of schema 1 to files and then sets schema 2. After a crash
 // in between, the store has schema 1, and the migration starts again.
-func (st *Store) migrateLog(dir string) error {
+func migrateLog(db *badger.DB, dir string, logFileBytes int64, progress func(loaded int)) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	log, _, err := recordlog.Open(dir, 0, st.cfg.logFileBytes)
+	log, _, err := recordlog.Open(dir, 0, logFileBytes)
 	if err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func (st *Store) migrateLog(dir string) error {
 		return err
 	}
 	next := uint64(1)
-	err = st.db.View(func(txn *badger.Txn) error {
+	err = db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceLogV1}})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
@@ -55,8 +55,8 @@ func (st *Store) migrateLog(dir string) error {
 			if err != nil {
 				return fmt.Errorf("entry %d: %w", next, err)
 			}
-			if next%50_000 == 0 && st.cfg.Progress != nil {
-				st.cfg.Progress(int(next))
+			if next%50_000 == 0 && progress != nil {
+				progress(int(next))
 			}
 			next++
 		}
@@ -68,7 +68,7 @@ func (st *Store) migrateLog(dir string) error {
 	if err != nil {
 		return err
 	}
-	return st.db.Update(func(txn *badger.Txn) error {
+	return db.Update(func(txn *badger.Txn) error {
 		if err := txn.Set(keyApplied, binary.BigEndian.AppendUint64(nil, next-1)); err != nil {
 			return err
 		}
@@ -88,10 +88,10 @@ func splitRecordV1(v []byte) (recordlog.Record, []byte, error) {
 
 // dropLogV1 deletes the log of schema 1 from Badger after migrateLog has written the
 // files.
-func (st *Store) dropLogV1() error {
+func (k *derivedKeys) dropLogV1() error {
 	left := false
-	if err := st.eachKey([]byte{spaceLogV1}, []byte{spaceLogV1}, func(_, _ []byte) bool { left = true; return false }); err != nil || !left {
+	if err := k.each([]byte{spaceLogV1}, []byte{spaceLogV1}, func(_, _ []byte) bool { left = true; return false }); err != nil || !left {
 		return err
 	}
-	return st.db.DropPrefix([]byte{spaceLogV1})
+	return k.db.DropPrefix([]byte{spaceLogV1})
 }

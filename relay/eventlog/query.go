@@ -506,17 +506,21 @@ func (l *live) byIDs(f nostr.Filter, c *condition) []item {
 	return slices.Compact(items)
 }
 
+// queries answers filters from the live index. Its methods change only the payload cache
+// and the shunned keys. It has no fields of its own.
+type queries struct{ *parts }
+
 // Query appends to dst the live events that match f and were appended at or before seq
 // upTo (0 means the head), in NIP-01 order, at most limit of them. f.Limit and f.Search
 // are ignored. If the store cannot answer the filter, Query returns ErrFilter.
 //
 // The lock is released between parts of a long walk. An event that is replaced
 // meanwhile is left out; its new version has a seq greater than upTo.
-func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit int, upTo uint64) ([]Found, error) {
-	l := st.live
+func (q *queries) Query(ctx context.Context, dst []Found, f nostr.Filter, limit int, upTo uint64) ([]Found, error) {
+	l := q.live
 	first := len(dst)
 	var missing []missingBody
-	err := st.each(ctx, f, upTo, limit, func(it item) bool {
+	err := q.each(ctx, f, upTo, limit, func(it item) bool {
 		s := l.entries.At(it.entry())
 		body := l.body(s)
 		if body == nil {
@@ -529,7 +533,7 @@ func (st *Store) Query(ctx context.Context, dst []Found, f nostr.Filter, limit i
 		return dst[:first], err
 	}
 	if missing != nil {
-		return st.loadBodies(dst, first, missing)
+		return q.loadBodies(dst, first, missing)
 	}
 	return dst, nil
 }
@@ -542,10 +546,10 @@ type Hit struct {
 }
 
 // Hits returns the same events as Query, without their payloads.
-func (st *Store) Hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int, upTo uint64) ([]Hit, error) {
+func (q *queries) Hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int, upTo uint64) ([]Hit, error) {
 	first := len(dst)
-	err := st.each(ctx, f, upTo, limit, func(it item) bool {
-		s := st.live.entries.At(it.entry())
+	err := q.each(ctx, f, upTo, limit, func(it item) bool {
+		s := q.live.entries.At(it.entry())
 		dst = append(dst, Hit{s.seq, s.createdAt, it.entry()})
 		return len(dst)-first < limit
 	})
@@ -557,12 +561,12 @@ func (st *Store) Hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int,
 
 // each calls take for the matches of a filter until take returns false. The lock is
 // held during the calls.
-func (st *Store) each(ctx context.Context, f nostr.Filter, upTo uint64, limit int, take func(item) bool) error {
-	l := st.live
+func (q *queries) each(ctx context.Context, f nostr.Filter, upTo uint64, limit int, take func(item) bool) error {
+	l := q.live
 	if l.noPostings {
 		return ErrBulk
 	}
-	l.expire(st.now().Unix())
+	l.expire(q.now().Unix())
 	if limit <= 0 {
 		return nil
 	}
@@ -581,7 +585,7 @@ func (st *Store) each(ctx context.Context, f nostr.Filter, upTo uint64, limit in
 			from.is = false
 		default:
 			p := l.plan(&c, false)
-			from, err = l.walkPart(ctx, &c, &p, from, st.cfg.walkedAtOnce, take)
+			from, err = l.walkPart(ctx, &c, &p, from, q.cfg.walkedAtOnce, take)
 		}
 		l.mu.RUnlock()
 		if err != nil || !from.is {
@@ -593,12 +597,12 @@ func (st *Store) each(ctx context.Context, f nostr.Filter, upTo uint64, limit in
 // Count returns the number of live events that match any of the filters. The lock is
 // released between the filters and between parts of a long walk, so the result is exact
 // only if no event is appended meanwhile.
-func (st *Store) Count(ctx context.Context, filters nostr.Filters) (int, error) {
-	l := st.live
+func (q *queries) Count(ctx context.Context, filters nostr.Filters) (int, error) {
+	l := q.live
 	if l.noPostings {
 		return 0, ErrBulk
 	}
-	l.expire(st.now().Unix())
+	l.expire(q.now().Unix())
 	var seen entrySet // used if several filters may match the same event
 	several := len(filters) > 1
 	total := 0
@@ -611,7 +615,7 @@ func (st *Store) Count(ctx context.Context, filters nostr.Filters) (int, error) 
 	for _, f := range filters {
 		for from := (walkPosition{}); ; {
 			var err error
-			if from, err = l.countPart(ctx, f, from, st.cfg.walkedAtOnce, several, &total, count); err != nil {
+			if from, err = l.countPart(ctx, f, from, q.cfg.walkedAtOnce, several, &total, count); err != nil {
 				return 0, err
 			}
 			if !from.is {

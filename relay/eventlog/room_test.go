@@ -23,7 +23,7 @@ func appendAtOnce(t *testing.T, st *Store, arrivals ...Arrival) (outs []Outcome)
 	if _, err := st.Enqueue(ctx, Arrival{Event: testkit.Unsigned(200, 1, 1, ""), ReceivedAt: st.now()}); err != nil {
 		t.Fatal(err)
 	}
-	for len(st.queue) > 0 {
+	for len(st.queue.ch) > 0 {
 		time.Sleep(time.Millisecond)
 	}
 	time.Sleep(5 * time.Millisecond)

@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,7 +23,6 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 	"github.com/nbd-wtf/go-nostr"
-	"golang.org/x/sync/semaphore"
 )
 
 // DefaultDiskReserve is the default number of bytes that stay free on the disk. The
@@ -63,51 +61,40 @@ type Config struct {
 // Store is the log of all accepted events and the index of the live ones. It is one of
 // the two precious stores: every append is synced before it is acknowledged, and an
 // error of the disk is fatal.
+//
+// A store consists of parts. Each part states which lock guards its fields, and which
+// fields the committer owns. The methods of Store open and close the parts (store.go),
+// read the log (read.go) and append to the log (arrival.go). The exported methods of
+// queries, forwards and upstreamCursors are methods of Store too.
 type Store struct {
-	cfg   Config
-	log   *recordlog.Log
-	db    *badger.DB // derived keys
-	live  *live
-	queue chan *Enqueued
-	// deleting holds the total weight of the deletion requests in the queue
-	// (DeletionWeight).
-	deleting    *semaphore.Weighted
-	now         func() time.Time
-	logger      *slog.Logger
-	metrics     *Metrics
-	space       *diskspace.Watch
-	ids         *seenFilter  // filter of the ids in the log
-	hidden      *seenFilter  // filter of the addresses whose newest version is not served
-	tombs       atomic.Int64 // number of tombstones; if 0, lookups are skipped
-	uncommitted uncommittedIDs
-
-	// The following fields are owned by the committer.
-	txn        *badger.Txn // derived keys that are not committed yet
-	txnBytes   int         // size of txn in bytes; 0 if txn is empty
-	txnRoom    int         // limit of txnBytes
-	appliedSeq uint64      // last seq whose derived keys are in txn or committed
-	toScrub    []uint64    // seqs whose payloads are scrubbed after the commit of txn
-	walks      walks       // results of earlier deletion requests
-	buf        []byte
-
-	sweep chan struct{} // the ticker asks the committer to move the index entries of expired events
-
-	headMu    sync.Mutex // guards moved, ring, closed, enqueuing.Add and, for writing, head
-	moved     chan struct{}
-	head      atomic.Uint64
-	ring      ring
-	closed    bool
-	enqueuing sync.WaitGroup
-
-	damagedMu sync.Mutex // guards damaged
-	damaged   map[uint64]struct{}
-
-	fatalOnce sync.Once
-	fatal     error         // set before dead is closed
-	dead      chan struct{} // closed if the store can no longer be trusted
-	closing   chan struct{}
+	*parts
+	*queries
+	*forwards
+	*upstreamCursors
+	committer *committer
 	closeOnce sync.Once
-	done      sync.WaitGroup // counts the store's goroutines
+}
+
+// parts are shared by the readers of a store and by its committer. The fields do not
+// change after Open.
+type parts struct {
+	cfg     Config
+	now     func() time.Time
+	logger  *slog.Logger
+	metrics *Metrics
+	space   *diskspace.Watch
+	damage  *damageReport
+	failure *failure
+	log     *recordlog.Log
+	keys    *derivedKeys
+	live    *live
+	recent  *recentEntries
+	queue   *arrivalQueue
+	pace    *pace
+
+	sweep   chan struct{}  // the ticker asks the committer to move the index entries of expired events
+	closing chan struct{}  // closed by Close after the last put
+	done    sync.WaitGroup // counts the store's goroutines
 }
 
 // Errors of Open. Each text is a complete sentence for the operator.
@@ -127,11 +114,7 @@ var (
 // ErrReadOnly or ErrFull if the directory cannot be used, and ErrDamaged or ErrIndex if
 // acknowledged data is damaged or missing.
 func Open(cfg Config) (*Store, error) {
-	st := &Store{
-		cfg: cfg, now: cfg.Now, logger: cfg.Logger, metrics: cfg.Metrics,
-		queue: make(chan *Enqueued, queueSize), deleting: semaphore.NewWeighted(maxDeleting), moved: make(chan struct{}), sweep: make(chan struct{}),
-		dead: make(chan struct{}), closing: make(chan struct{}), uncommitted: uncommittedIDs{seq: make(map[[32]byte]uint64)},
-	}
+	st := &Store{parts: &parts{cfg: cfg, now: cfg.Now, logger: cfg.Logger, metrics: cfg.Metrics, sweep: make(chan struct{}), closing: make(chan struct{})}}
 	if st.now == nil {
 		st.now = time.Now
 	}
@@ -148,6 +131,9 @@ func Open(cfg Config) (*Store, error) {
 		cfg.BodyCache = -1 // no query reads payloads
 		st.cfg.flushAfter = cmp.Or(cfg.flushAfter, bulkFlushAfter)
 	}
+	st.damage = &damageReport{logger: st.logger, metrics: st.metrics}
+	st.failure = &failure{logger: st.logger, dead: make(chan struct{})}
+	st.pace = &pace{settled: cfg.Settled, closing: st.closing}
 	budget := cfg.BodyCache
 	if budget == 0 {
 		budget = DefaultBodyCache
@@ -159,20 +145,22 @@ func Open(cfg Config) (*Store, error) {
 		return nil, err
 	}
 	st.space = diskspace.New(diskspace.Config{Data: cfg.Dir, Store: dir, Reserve: st.cfg.DiskReserve, Free: cfg.FreeSpace, Logger: st.logger})
+	st.queue = newArrivalQueue(st.space, st.failure)
 	if err := st.space.RoomToOpen(); err != nil {
 		return nil, err
 	}
-	if err := st.checkIndexFiles(dir); err != nil {
+	if err := checkIndexFiles(dir, st.cfg.logFileBytes, st.logger); err != nil {
 		return nil, err
 	}
 	db, err := openBadger(dir, cfg.Bulk)
 	if err != nil {
 		return nil, err
 	}
-	st.db = db
+	st.keys = newDerivedKeys(db, cfg.committed)
+	st.committer, st.queries, st.forwards, st.upstreamCursors = &committer{parts: st.parts}, &queries{st.parts}, &forwards{st.parts}, &upstreamCursors{st.parts}
 	if err := st.load(filepath.Join(dir, "log")); err != nil {
-		if st.txn != nil {
-			st.txn.Discard()
+		if st.keys.txn != nil {
+			st.keys.txn.Discard()
 		}
 		if st.log != nil {
 			st.log.Close()
@@ -183,7 +171,7 @@ func Open(cfg Config) (*Store, error) {
 	st.space.Measure()
 	st.done.Go(func() { st.space.Run(st.closing) })
 	st.done.Go(st.warmUp)
-	st.done.Go(st.commitLoop)
+	st.done.Go(st.committer.run)
 	st.done.Go(st.expiryLoop)
 	return st, nil
 }
@@ -191,39 +179,30 @@ func Open(cfg Config) (*Store, error) {
 // warmUp fills the filters and the payload cache, which make appends and queries
 // faster.
 func (st *Store) warmUp() {
-	if st.cfg.Settled != nil {
+	if st.pace.wait() {
+		st.keys.hidden.fill()
+		st.keys.ids.fill()
+		st.warmBodies()
+	}
+}
+
+// expiryLoop hides expired events each second, so that memory is released even without
+// queries, and asks the committer to move their index entries.
+func (st *Store) expiryLoop() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
 		select {
-		case <-st.cfg.Settled:
+		case <-tick.C:
 		case <-st.closing:
 			return
 		}
-	}
-	st.fill(st.hidden)
-	st.fill(st.ids)
-	st.warmBodies()
-}
-
-// warmUpIdleRatio is the idle time per unit of warm-up work.
-const warmUpIdleRatio = 3
-
-// idleAfter pauses the warm-up in proportion to the time since began, so that other
-// work gets the cores. It returns false if the store closes.
-func (st *Store) idleAfter(began time.Time) bool {
-	if st.cfg.Settled == nil {
+		st.live.expire(st.now().Unix())
 		select {
+		case st.sweep <- struct{}{}:
 		case <-st.closing:
-			return false
-		default:
-			return true
+			return
 		}
-	}
-	timer := time.NewTimer(warmUpIdleRatio * time.Since(began))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-st.closing:
-		return false
 	}
 }
 
@@ -326,14 +305,15 @@ func (st *Store) load(logDir string) error {
 	if err := st.checkDamaged(); err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
-	if err := st.loadErasedBytes(); err != nil {
+	st.keys.log = st.log
+	if err := st.keys.loadErasedBytes(); err != nil {
 		return fmt.Errorf("read the erased bytes: %w", err)
 	}
-	if err := st.finishScrubs(); err != nil {
+	if err := st.keys.finishScrubs(); err != nil {
 		return fmt.Errorf("finish interrupted scrubs: %w", err)
 	}
 	bulk := newBulk(st.live)
-	err = st.db.View(func(txn *badger.Txn) error {
+	err = st.keys.db.View(func(txn *badger.Txn) error {
 		loaded := 0
 		if err := eachIndexEntry(txn, func(records []indexEntry) {
 			for _, r := range records {
@@ -349,7 +329,7 @@ func (st *Store) load(logDir string) error {
 		tombs := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{spaceTomb}})
 		defer tombs.Close()
 		for tombs.Rewind(); tombs.Valid(); tombs.Next() {
-			st.tombs.Add(1)
+			st.keys.tombs.Add(1)
 		}
 		return nil
 	})
@@ -358,14 +338,13 @@ func (st *Store) load(logDir string) error {
 	}
 	bulk.finish()
 	head := st.log.Head()
-	st.ids, st.hidden = newIDFilter(int(head)), newHiddenFilter()
-	st.txn, st.txnRoom = st.db.NewTransaction(true), int(min(st.db.MaxBatchSize(), keyOverhead*st.db.MaxBatchCount())*3/4)
-	st.ring, st.appliedSeq = newRing(head), applied
+	st.keys.ids, st.keys.hidden = newIDFilter(st.keys.db, st.pace, int(head)), newHiddenFilter(st.keys.db, st.pace)
+	st.keys.begin(applied)
+	st.recent = newRecentEntries(head)
 	st.live.expire(st.now().Unix())
-	if err := st.replay(applied); err != nil {
+	if err := st.committer.replay(applied); err != nil {
 		return fmt.Errorf("replay the log: %w", err)
 	}
-	st.head.Store(head)
 	return nil
 }
 
@@ -377,7 +356,7 @@ func (st *Store) checkDamaged() error {
 		st.logger.Error("log file header damaged: its entries are still read", "file", path)
 	}
 	for _, seq := range st.log.Damaged {
-		st.reportDamage(seq, recordlog.ErrDamagedRecord)
+		st.damage.report(seq, recordlog.ErrDamagedRecord)
 		r, err := st.log.ReadHead(seq + 1)
 		if errors.Is(err, recordlog.ErrNoRecord) || IsDamage(err) {
 			continue // the last record, or a damaged one that is checked in its own turn
@@ -385,7 +364,7 @@ func (st *Store) checkDamaged() error {
 		if err != nil {
 			return err
 		}
-		value, err := st.getKey(idKey(r.ID))
+		value, err := st.keys.get(idKey(r.ID))
 		if err != nil {
 			return err
 		}
@@ -436,7 +415,7 @@ func eachIndexEntry(txn *badger.Txn, fn func([]indexEntry)) error {
 // checkSchema returns applied, the last seq that derived keys cover. It migrates a
 // store of an older schema, and returns ErrNewerSchema for a newer one.
 func (st *Store) checkSchema(logDir string) (applied uint64, err error) {
-	version, err := st.getKey(keySchema)
+	version, err := st.keys.get(keySchema)
 	if err == nil && version != nil && len(version) != 4 {
 		err = errCorrupt
 	}
@@ -445,7 +424,7 @@ func (st *Store) checkSchema(logDir string) (applied uint64, err error) {
 	}
 	found := uint32(schemaVersion)
 	if version == nil {
-		err = st.db.Update(func(txn *badger.Txn) error {
+		err = st.keys.db.Update(func(txn *badger.Txn) error {
 			return txn.Set(keySchema, binary.BigEndian.AppendUint32(nil, schemaVersion))
 		})
 	} else {
@@ -457,14 +436,14 @@ func (st *Store) checkSchema(logDir string) (applied uint64, err error) {
 	case found > schemaVersion:
 		return 0, fmt.Errorf("schema %d, this program knows %d: %w", found, schemaVersion, ErrNewerSchema)
 	case found == 1:
-		if err := st.migrateLog(logDir); err != nil {
+		if err := migrateLog(st.keys.db, logDir, st.cfg.logFileBytes, st.cfg.Progress); err != nil {
 			return 0, fmt.Errorf("migrate the log from schema 1 to 2: %w", err)
 		}
 	}
-	if err := st.dropLogV1(); err != nil {
+	if err := st.keys.dropLogV1(); err != nil {
 		return 0, err
 	}
-	value, err := st.getKey(keyApplied)
+	value, err := st.keys.get(keyApplied)
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("read the last applied seq: %w", err)
@@ -481,13 +460,10 @@ func (st *Store) checkSchema(logDir string) (applied uint64, err error) {
 func (st *Store) Close() error {
 	var err error
 	st.closeOnce.Do(func() {
-		st.headMu.Lock()
-		st.closed = true
-		st.headMu.Unlock()
-		st.enqueuing.Wait() // the committer still takes from the queue
+		st.queue.close()
 		close(st.closing)
 		st.done.Wait()
-		st.txn.Discard()
+		st.keys.txn.Discard()
 		err = errors.Join(st.closeBadger(), st.log.Close())
 	})
 	return err
@@ -500,7 +476,7 @@ func (st *Store) closeBadger() error {
 		st.logger.Error("disk full: the index was not closed; the next start finishes the work", "free_mib", free>>20)
 		return nil
 	}
-	return st.db.Close()
+	return st.keys.db.Close()
 }
 
 // GiveUpRoom removes the reserve file if the disk is full. The program calls it before
@@ -513,25 +489,10 @@ func (st *Store) Full() bool { return st.space.Full() }
 
 // Dead returns a channel that is closed if an error of the disk has put the store in
 // doubt. Err returns the error. The process must stop; the next Open repairs the store.
-func (st *Store) Dead() <-chan struct{} { return st.dead }
+func (st *Store) Dead() <-chan struct{} { return st.failure.dead }
 
 // Err returns the fatal error if Dead is closed, else nil.
-func (st *Store) Err() error {
-	select {
-	case <-st.dead:
-		return st.fatal
-	default:
-		return nil
-	}
-}
-
-func (st *Store) fail(err error) {
-	st.fatalOnce.Do(func() {
-		st.fatal = fmt.Errorf("the event log is in doubt: %w", err)
-		st.logger.Error("event log in doubt", "err", err)
-		close(st.dead)
-	})
-}
+func (st *Store) Err() error { return st.failure.get() }
 
 // Has reports whether an event is in the log in any state: live, archived, expired or
 // erased.
@@ -546,55 +507,60 @@ func (st *Store) Has(_ context.Context, id string) (bool, error) {
 	if ok {
 		return true, nil
 	}
-	_, held, err := st.seqOf(key)
+	_, held, err := st.keys.seqOf(key)
 	return held, err
 }
 
 // Served reports whether an event is served and was appended at or before the current
 // head.
-func (st *Store) Served(id string) bool {
-	head := st.head.Load() // read first: during a commit the live index is ahead of the head
-	st.live.mu.RLock()
-	defer st.live.mu.RUnlock()
-	n, ok := st.live.entries.find(hex32.OrZero(id))
-	return ok && st.live.entries.At(n).seq <= head
+func (q *queries) Served(id string) bool {
+	head := q.recent.head.Load() // read first: during a commit the live index is ahead of the head
+	q.live.mu.RLock()
+	defer q.live.mu.RUnlock()
+	n, ok := q.live.entries.find(hex32.OrZero(id))
+	return ok && q.live.entries.At(n).seq <= head
 }
 
-// Find returns the stored event of an id, live or archived. It returns
+// Find returns the stored event of an id, live or archived. It returns mostro.ErrNotFound
+// if the event is missing or its payload is not readable; if the record is damaged, the
+// error says so too.
+func (st *Store) Find(_ context.Context, id string) (Found, error) { return st.find(id) }
+
+// find returns the stored event of an id, live or archived. It returns
 // mostro.ErrNotFound if the event is missing or its payload is not readable; if the
 // record is damaged, the error says so too.
-func (st *Store) Find(_ context.Context, id string) (Found, error) {
+func (p *parts) find(id string) (Found, error) {
 	key, err := hex32.Parse(id)
 	if err != nil {
 		return Found{}, mostro.ErrNotFound
 	}
-	st.live.expire(st.now().Unix())
-	st.live.mu.RLock()
-	if n, ok := st.live.entries.find(key); ok {
-		if s := st.live.entries.At(n); s.body != noBody {
-			f := Found{Seq: s.seq, JSON: st.live.bodies.get(s.body)}
-			st.live.mu.RUnlock()
+	p.live.expire(p.now().Unix())
+	p.live.mu.RLock()
+	if n, ok := p.live.entries.find(key); ok {
+		if s := p.live.entries.At(n); s.body != noBody {
+			f := Found{Seq: s.seq, JSON: p.live.bodies.get(s.body)}
+			p.live.mu.RUnlock()
 			return f, nil
 		}
 	}
-	st.live.mu.RUnlock()
-	seq, held, err := st.seqOf(key)
+	p.live.mu.RUnlock()
+	seq, held, err := p.keys.seqOf(key)
 	if err != nil {
 		return Found{}, err
 	}
 	if !held {
 		return Found{}, mostro.ErrNotFound
 	}
-	r, body, err := st.log.Read(seq)
+	r, body, err := p.log.Read(seq)
 	switch {
 	case errors.Is(err, recordlog.ErrNoRecord):
 		return Found{}, mostro.ErrNotFound // the record is being appended
 	case IsDamage(err):
-		st.reportDamage(seq, err)
+		p.damage.report(seq, err)
 		return Found{}, fmt.Errorf("%w: %w", mostro.ErrNotFound, err)
 	case err != nil:
 		return Found{}, err
-	case body == nil || mostro.IsMail(r.Kind) && r.Expiration <= st.now().Unix():
+	case body == nil || mostro.IsMail(r.Kind) && r.Expiration <= p.now().Unix():
 		return Found{}, mostro.ErrNotFound // erased, or expired mail that is erased soon
 	}
 	return Found{Seq: seq, JSON: body}, nil
@@ -610,9 +576,9 @@ func (st *Store) Event(ctx context.Context, id string) (*nostr.Event, error) {
 }
 
 // Live returns the number of events that are served.
-func (st *Store) Live() int {
-	st.live.expire(st.now().Unix())
-	st.live.mu.RLock()
-	defer st.live.mu.RUnlock()
-	return st.live.n
+func (q *queries) Live() int {
+	q.live.expire(q.now().Unix())
+	q.live.mu.RLock()
+	defer q.live.mu.RUnlock()
+	return q.live.n
 }

@@ -256,7 +256,7 @@ func (w *world) filter() nostr.Filter {
 // derived keys that were committed.
 func crash(t *testing.T, st *Store) {
 	t.Helper()
-	st.fail(errors.New("killed by the test"))
+	st.failure.fail(errors.New("killed by the test"))
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -511,7 +511,7 @@ func TestOpenRefuses(t *testing.T) {
 	t.Run("NewerSchema", func(t *testing.T) {
 		dir := t.TempDir()
 		st := mustOpenStore(t, dir, testkit.NewClock())
-		txn := st.db.NewTransaction(true)
+		txn := st.keys.db.NewTransaction(true)
 		if err := errors.Join(txn.Set(keySchema, []byte{0, 0, 0, schemaVersion + 1}), txn.Commit(), st.Close()); err != nil {
 			t.Fatal(err)
 		}
