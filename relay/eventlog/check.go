@@ -33,21 +33,22 @@ func (r *CheckReport) problem(format string, args ...any) {
 	}
 }
 
-// Check verifies the store: every record, payload, id and index entry; the newest
-// version of every address, computed again from the log; the live index against the
-// index entries; tombstones, cursors, queue, outcomes and proofs. If signatures is set,
-// Check verifies each event's signature too. No event may be appended meanwhile.
-func (st *Store) Check(ctx context.Context, signatures bool, progress func(done, total uint64)) (CheckReport, error) {
+// newChecker returns a checker of a store. No event may be appended while it runs.
+func newChecker(st *Store, signatures bool) *checker {
+	return &checker{st: st, best: make(map[address]*indexEntry), regular: make(map[uint64]*indexEntry), signatures: signatures}
+}
+
+// run carries out Store.Check.
+func (c *checker) run(ctx context.Context, progress func(done, total uint64)) (CheckReport, error) {
 	// The derived keys of all records must be committed and all scrubs recorded before
 	// the comparison. The second flush records the scrubs of the first.
 	for range 2 {
-		if err := st.queue.writeKeys(ctx); err != nil {
+		if err := c.st.queue.writeKeys(ctx); err != nil {
 			return CheckReport{}, fmt.Errorf("check the log: %w", err)
 		}
 	}
-	c := &checker{st: st, best: make(map[address]*indexEntry), regular: make(map[uint64]*indexEntry), signatures: signatures}
-	st.live.expire(st.now().Unix())
-	err := st.keys.db.View(func(txn *badger.Txn) error {
+	c.st.live.expire(c.st.now().Unix())
+	err := c.st.keys.db.View(func(txn *badger.Txn) error {
 		if err := c.logRecords(ctx, txn, progress); err != nil {
 			return err
 		}

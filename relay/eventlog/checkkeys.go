@@ -9,6 +9,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
+	"github.com/nbd-wtf/go-nostr"
 )
 
 // otherKeys checks the keys that are not index entries: the number of ids, tombstones,
@@ -183,4 +184,17 @@ func (c *checker) proof(key []byte) error {
 		c.report.problem("entries %d and %d have different addresses and prove no equivocation", a, b)
 	}
 	return nil
+}
+
+// fact checks the facts of an erased event.
+func (c *checker) fact(key, value []byte, head uint64) {
+	var tags nostr.Tags
+	if len(key) != 9 || json.Unmarshal(value, &tags) != nil {
+		c.report.problem("the facts %x are not readable", key)
+		return
+	}
+	seq := binary.BigEndian.Uint64(key[1:])
+	if _, body, err := c.st.log.Read(seq); seq == 0 || seq > head || err != nil || body != nil {
+		c.report.problem("facts exist for entry %d, which was not erased", seq)
+	}
 }

@@ -1,8 +1,10 @@
 package eventlog
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -402,4 +404,51 @@ func (c *committer) movePart(part []expiry) error {
 	g.apply()
 	c.recent.forget(g.erased)
 	return nil
+}
+
+// requestScrub schedules the scrub of a payload. The scrub follows the commit of the
+// transaction, which holds the request durably.
+func (g *commitGroup) requestScrub(seq uint64) error {
+	g.c.keys.toScrub = append(g.c.keys.toScrub, seq)
+	if g.erased == nil {
+		g.erased = make(map[uint64]struct{})
+	}
+	g.erased[seq] = struct{}{}
+	return g.c.keys.set(seqKey(spaceScrub, seq), []byte{})
+}
+
+// scrubMail schedules the scrub of expired mail.
+func (g *commitGroup) scrubMail(ie *indexEntry) error {
+	if !mostro.IsMail(ie.kind) {
+		return nil
+	}
+	return g.requestScrub(ie.seq)
+}
+
+// maxFact bounds the facts of one event, in bytes.
+const maxFact = 8 << 10
+
+// keepFact stores the facts of an event in the transaction that requests its scrub. If
+// the event is no evidence, only the head of its record stays.
+func (g *commitGroup) keepFact(seq uint64) error {
+	_, body, err := g.c.recordAt(seq)
+	if IsDamage(err) {
+		return nil // no facts are left; a reader of the entry reports the damage
+	}
+	if err != nil || body == nil {
+		return err
+	}
+	evt, err := ParseBody(bytes.Clone(body))
+	if err != nil {
+		return nil // as above: an unreadable payload has no facts
+	}
+	tags, ok := mostro.FactTags(evt)
+	if !ok {
+		return nil
+	}
+	fact, err := json.Marshal(tags)
+	if err != nil || len(fact) > maxFact {
+		return err
+	}
+	return g.c.keys.set(seqKey(spaceFact, seq), fact)
 }

@@ -153,3 +153,8 @@ func (fw *forwards) SweepForwards(ctx context.Context, before time.Time) error {
 		}
 	}
 }
+
+// forwardKey returns the key that queues an own event for other relays.
+func forwardKey(seq uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{spaceForward, 'q'}, seq)
+}

@@ -227,3 +227,29 @@ func tagKeys(tags nostr.Tags) []string {
 func isIndexable(t nostr.Tag) bool { return len(t) >= 2 && len(t[0]) == 1 && isLetter(t[0][0]) }
 
 func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
+
+func proofKey(a, b uint64) []byte {
+	return binary.BigEndian.AppendUint64(seqKey(spaceProof, a), b)
+}
+
+// class is the class of a kind (NIP-01).
+type class uint8
+
+const (
+	regular class = iota
+	replaceable
+	addressable
+	ephemeral
+)
+
+func kindClass(kind int) class {
+	switch {
+	case nostr.IsReplaceableKind(kind):
+		return replaceable
+	case nostr.IsAddressableKind(kind):
+		return addressable
+	case nostr.IsEphemeralKind(kind):
+		return ephemeral
+	}
+	return regular
+}

@@ -290,3 +290,16 @@ func (l *live) remove(n uint32) {
 		l.compactExpiries()
 	}
 }
+
+// liveOfKey returns the number of live events of one kind by one key. The caller holds
+// mu.
+func (l *live) liveOfKey(kind int, pubkey [32]byte) int {
+	author, ok := l.authors.find(pubkey)
+	if !ok {
+		return 0
+	}
+	if served, ok := l.composites[composite{uint32(kind), author, None, None}]; ok {
+		return served.size()
+	}
+	return 0
+}

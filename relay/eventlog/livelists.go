@@ -157,3 +157,29 @@ func (q *queries) AuthorsWhere(ctx context.Context, f nostr.Filter) (map[[32]byt
 	})
 	return keys, err
 }
+
+// Served reports whether an event is served and was appended at or before the current
+// head.
+func (q *queries) Served(id string) bool {
+	head := q.recent.head.Load() // read first: during a commit the live index is ahead of the head
+	q.live.mu.RLock()
+	defer q.live.mu.RUnlock()
+	n, ok := q.live.entries.find(hex32.OrZero(id))
+	return ok && q.live.entries.At(n).seq <= head
+}
+
+// Live returns the number of events that are served.
+func (q *queries) Live() int {
+	q.live.expire(q.now().Unix())
+	q.live.mu.RLock()
+	defer q.live.mu.RUnlock()
+	return q.live.n
+}
+
+func (q *queries) isLive(seq uint64, id string) bool {
+	q.live.expire(q.now().Unix())
+	q.live.mu.RLock()
+	defer q.live.mu.RUnlock()
+	n, ok := q.live.entries.find(hex32.OrZero(id))
+	return ok && q.live.entries.At(n).seq == seq && !q.live.entries.At(n).hidden
+}

@@ -668,3 +668,40 @@ func (s *entrySet) add(n uint32) bool {
 	(*s)[n/64] |= bit
 	return !was
 }
+
+// shunned lists keys and event ids that queries skip. The maps are not modified after
+// Shun.
+type shunned struct {
+	keys, ids map[[32]byte]struct{}
+}
+
+// Shun sets the keys and the event ids that queries, counts and reconciliations skip.
+// The caller must not modify the maps afterwards.
+func (q *queries) Shun(keys, ids map[[32]byte]struct{}) { q.live.shun.Store(&shunned{keys, ids}) }
+
+// shunnedAuthors returns the sorted numbers of the shunned keys that have live events,
+// or nil if there are none. The caller holds mu.
+func (l *live) shunnedAuthors() (list []uint32) {
+	s := l.shun.Load()
+	if s == nil {
+		return nil
+	}
+	for key := range s.keys {
+		if n, ok := l.authors.find(key); ok {
+			list = append(list, n)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// hides reports whether the moderation rules hide an event from the public.
+func (q *queries) hides(evt *nostr.Event) bool {
+	s := q.live.shun.Load()
+	if s == nil || len(s.keys)+len(s.ids) == 0 {
+		return false
+	}
+	_, key := s.keys[hex32.OrZero(evt.PubKey)]
+	_, id := s.ids[hex32.OrZero(evt.ID)]
+	return key || id
+}

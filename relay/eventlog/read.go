@@ -1,13 +1,18 @@
 package eventlog
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 	"unsafe"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/internal/jsonscan"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
@@ -127,3 +132,206 @@ func ParseBody(body []byte) (*nostr.Event, error) {
 }
 
 var bodyTexts = sync.Pool{New: func() any { return new(jsonscan.Scanner) }}
+
+// Equivocation proves that a key signed two versions of one address with the same
+// created_at. First arrived before Second.
+type Equivocation struct {
+	First, Second *nostr.Event
+}
+
+// Equivocations calls fn for every proof whose two events are readable, ordered by the
+// first event, until fn returns an error. It returns that error.
+func (st *Store) Equivocations(ctx context.Context, fn func(Equivocation) error) error {
+	var pairs [][2]uint64
+	err := st.keys.each([]byte{spaceProof}, []byte{spaceProof}, func(key, _ []byte) bool {
+		if len(key) == 17 {
+			pairs = append(pairs, [2]uint64{binary.BigEndian.Uint64(key[1:]), binary.BigEndian.Uint64(key[9:])})
+		}
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("read proofs: %w", err)
+	}
+	for _, p := range pairs {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		first, err := st.eventAt(p[0])
+		if err == nil {
+			var second *nostr.Event
+			if second, err = st.eventAt(p[1]); err == nil {
+				err = fn(Equivocation{first, second})
+			}
+		}
+		if err != nil && !errors.Is(err, mostro.ErrNotFound) && !IsDamage(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// eventAt returns the event with a seq. If the payload is erased, eventAt returns
+// mostro.ErrNotFound.
+func (st *Store) eventAt(seq uint64) (*nostr.Event, error) {
+	_, body, err := st.recordAt(seq)
+	if err != nil {
+		return nil, err
+	}
+	if body == nil {
+		return nil, mostro.ErrNotFound
+	}
+	return ParseBody(body)
+}
+
+// recordAt returns the record with a seq and its body. The body is nil if the payload
+// is erased.
+func (p *parts) recordAt(seq uint64) (r recordlog.Record, body []byte, err error) {
+	r, body, err = p.log.Read(seq)
+	switch {
+	case errors.Is(err, recordlog.ErrNoRecord):
+		err = mostro.ErrNotFound
+	case IsDamage(err):
+		p.damage.report(seq, err)
+	}
+	return r, body, err
+}
+
+// ReadEvidence works like Read and also passes each erased event whose facts were kept.
+// Such an entry is marked Erased; its event has the original id, author, kind and
+// dates, only the tags of mostro.FactTags, and neither content nor signature.
+func (st *Store) ReadEvidence(ctx context.Context, after uint64, fn func(mostro.Entry) error) error {
+	head := st.recent.head.Load()
+	for after < head {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		batch, last, _, err := st.recentAfter(after, head)
+		if err != nil {
+			return err
+		}
+		var facts []mostro.Entry
+		if uint64(len(batch)) < last-after { // some entries are not readable
+			if facts, err = st.keys.factsAfter(after, last); err != nil {
+				return err
+			}
+		}
+		for _, e := range batch {
+			for len(facts) > 0 && facts[0].Seq <= e.entry.Seq {
+				// If an event was erased between the two reads, it is passed once.
+				if facts[0].Seq < e.entry.Seq {
+					if err := fn(facts[0]); err != nil {
+						return err
+					}
+				}
+				facts = facts[1:]
+			}
+			if err := fn(e.entry); err != nil {
+				return err
+			}
+		}
+		for _, e := range facts {
+			if err := fn(e); err != nil {
+				return err
+			}
+		}
+		after = last
+	}
+	return nil
+}
+
+// Has reports whether an event is in the log in any state: live, archived, expired or
+// erased.
+func (st *Store) Has(_ context.Context, id string) (bool, error) {
+	key, err := hex32.Parse(id)
+	if err != nil {
+		return false, nil
+	}
+	st.live.mu.RLock()
+	_, ok := st.live.entries.find(key)
+	st.live.mu.RUnlock()
+	if ok {
+		return true, nil
+	}
+	_, held, err := st.keys.seqOf(key)
+	return held, err
+}
+
+// Find returns the stored event of an id, live or archived. It returns mostro.ErrNotFound
+// if the event is missing or its payload is not readable; if the record is damaged, the
+// error says so too.
+func (st *Store) Find(_ context.Context, id string) (Found, error) { return st.find(id) }
+
+// find returns the stored event of an id, live or archived. It returns
+// mostro.ErrNotFound if the event is missing or its payload is not readable; if the
+// record is damaged, the error says so too.
+func (p *parts) find(id string) (Found, error) {
+	key, err := hex32.Parse(id)
+	if err != nil {
+		return Found{}, mostro.ErrNotFound
+	}
+	p.live.expire(p.now().Unix())
+	p.live.mu.RLock()
+	if n, ok := p.live.entries.find(key); ok {
+		if s := p.live.entries.At(n); s.body != noBody {
+			f := Found{Seq: s.seq, JSON: p.live.bodies.get(s.body)}
+			p.live.mu.RUnlock()
+			return f, nil
+		}
+	}
+	p.live.mu.RUnlock()
+	seq, held, err := p.keys.seqOf(key)
+	if err != nil {
+		return Found{}, err
+	}
+	if !held {
+		return Found{}, mostro.ErrNotFound
+	}
+	r, body, err := p.log.Read(seq)
+	switch {
+	case errors.Is(err, recordlog.ErrNoRecord):
+		return Found{}, mostro.ErrNotFound // the record is being appended
+	case IsDamage(err):
+		p.damage.report(seq, err)
+		return Found{}, fmt.Errorf("%w: %w", mostro.ErrNotFound, err)
+	case err != nil:
+		return Found{}, err
+	case body == nil || mostro.IsMail(r.Kind) && r.Expiration <= p.now().Unix():
+		return Found{}, mostro.ErrNotFound // erased, or expired mail that is erased soon
+	}
+	return Found{Seq: seq, JSON: body}, nil
+}
+
+// Event returns the parsed event of an id. It returns the errors of Find.
+func (st *Store) Event(ctx context.Context, id string) (*nostr.Event, error) {
+	f, err := st.Find(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBody(f.JSON)
+}
+
+// Export writes the readable events of the log as NDJSON, in order of arrival, and
+// returns the number of events. Each line is the stored payload or, if f.Evidence is
+// set, a line of a backup. Mail is never exported. If entries are damaged, Export
+// leaves them out, writes the rest, and returns an error at the end.
+func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int, err error) {
+	bw := bufio.NewWriterSize(w, 1<<16)
+	damaged, err := st.readRaw(ctx, f.After, func(e mostro.Entry, body []byte) error {
+		if !f.wants(e) || f.Public && st.hides(e.Event) || f.Live && !st.isLive(e.Seq, e.Event.ID) {
+			return nil
+		}
+		n++
+		if f.Evidence {
+			return writeEvidence(bw, &e, body)
+		}
+		bw.Write(body) // bw keeps the error until the newline
+		return bw.WriteByte('\n')
+	})
+	if err == nil {
+		err = bw.Flush()
+	}
+	if err == nil && damaged > 0 {
+		err = fmt.Errorf("%d damaged entries of the log were skipped, %d events were written", damaged, n)
+	}
+	return n, err
+}

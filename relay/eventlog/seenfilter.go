@@ -115,18 +115,3 @@ func (f *seenFilter) grow() {
 	f.ready.Store(false)
 	f.resize(f.n)
 }
-
-// growFilters replaces a full filter by a larger one, which is filled in the background.
-func (c *committer) growFilters() error {
-	for _, f := range []*seenFilter{c.keys.ids, c.keys.hidden} {
-		if !f.outgrown() {
-			continue
-		}
-		if err := c.flush(); err != nil { // fill reads only committed keys
-			return err
-		}
-		f.grow()
-		c.done.Go(f.fill)
-	}
-	return nil
-}

@@ -19,10 +19,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/mostrodex/mostrodex/internal/diskspace"
-	"github.com/mostrodex/mostrodex/internal/hex32"
-	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
-	"github.com/nbd-wtf/go-nostr"
 )
 
 // DefaultDiskReserve is the default number of bytes that stay free on the disk. The
@@ -494,91 +491,10 @@ func (st *Store) Dead() <-chan struct{} { return st.failure.dead }
 // Err returns the fatal error if Dead is closed, else nil.
 func (st *Store) Err() error { return st.failure.get() }
 
-// Has reports whether an event is in the log in any state: live, archived, expired or
-// erased.
-func (st *Store) Has(_ context.Context, id string) (bool, error) {
-	key, err := hex32.Parse(id)
-	if err != nil {
-		return false, nil
-	}
-	st.live.mu.RLock()
-	_, ok := st.live.entries.find(key)
-	st.live.mu.RUnlock()
-	if ok {
-		return true, nil
-	}
-	_, held, err := st.keys.seqOf(key)
-	return held, err
-}
-
-// Served reports whether an event is served and was appended at or before the current
-// head.
-func (q *queries) Served(id string) bool {
-	head := q.recent.head.Load() // read first: during a commit the live index is ahead of the head
-	q.live.mu.RLock()
-	defer q.live.mu.RUnlock()
-	n, ok := q.live.entries.find(hex32.OrZero(id))
-	return ok && q.live.entries.At(n).seq <= head
-}
-
-// Find returns the stored event of an id, live or archived. It returns mostro.ErrNotFound
-// if the event is missing or its payload is not readable; if the record is damaged, the
-// error says so too.
-func (st *Store) Find(_ context.Context, id string) (Found, error) { return st.find(id) }
-
-// find returns the stored event of an id, live or archived. It returns
-// mostro.ErrNotFound if the event is missing or its payload is not readable; if the
-// record is damaged, the error says so too.
-func (p *parts) find(id string) (Found, error) {
-	key, err := hex32.Parse(id)
-	if err != nil {
-		return Found{}, mostro.ErrNotFound
-	}
-	p.live.expire(p.now().Unix())
-	p.live.mu.RLock()
-	if n, ok := p.live.entries.find(key); ok {
-		if s := p.live.entries.At(n); s.body != noBody {
-			f := Found{Seq: s.seq, JSON: p.live.bodies.get(s.body)}
-			p.live.mu.RUnlock()
-			return f, nil
-		}
-	}
-	p.live.mu.RUnlock()
-	seq, held, err := p.keys.seqOf(key)
-	if err != nil {
-		return Found{}, err
-	}
-	if !held {
-		return Found{}, mostro.ErrNotFound
-	}
-	r, body, err := p.log.Read(seq)
-	switch {
-	case errors.Is(err, recordlog.ErrNoRecord):
-		return Found{}, mostro.ErrNotFound // the record is being appended
-	case IsDamage(err):
-		p.damage.report(seq, err)
-		return Found{}, fmt.Errorf("%w: %w", mostro.ErrNotFound, err)
-	case err != nil:
-		return Found{}, err
-	case body == nil || mostro.IsMail(r.Kind) && r.Expiration <= p.now().Unix():
-		return Found{}, mostro.ErrNotFound // erased, or expired mail that is erased soon
-	}
-	return Found{Seq: seq, JSON: body}, nil
-}
-
-// Event returns the parsed event of an id. It returns the errors of Find.
-func (st *Store) Event(ctx context.Context, id string) (*nostr.Event, error) {
-	f, err := st.Find(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	return ParseBody(f.JSON)
-}
-
-// Live returns the number of events that are served.
-func (q *queries) Live() int {
-	q.live.expire(q.now().Unix())
-	q.live.mu.RLock()
-	defer q.live.mu.RUnlock()
-	return q.live.n
+// Check verifies the store: every record, payload, id and index entry; the newest
+// version of every address, computed again from the log; the live index against the
+// index entries; tombstones, cursors, queue, outcomes and proofs. If signatures is set,
+// Check verifies each event's signature too. No event may be appended meanwhile.
+func (st *Store) Check(ctx context.Context, signatures bool, progress func(done, total uint64)) (CheckReport, error) {
+	return newChecker(st, signatures).run(ctx, progress)
 }

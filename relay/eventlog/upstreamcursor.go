@@ -47,3 +47,8 @@ func (u *upstreamCursors) EnqueueUpstreamCursor(ctx context.Context, relay, filt
 	_, err = u.queue.putKeys(ctx, keyWrite{cursorKey(relay, filter), b})
 	return err
 }
+
+// cursorKey returns the key of an upstream relay's cursor for one filter.
+func cursorKey(relay, filter string) []byte {
+	return append(append(append([]byte{spaceCursor}, relay...), 0), filter...)
+}
