@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
@@ -179,4 +180,16 @@ func storable(evt *nostr.Event) error {
 		}
 	}
 	return nil
+}
+
+// ExpiredAt reports whether the first expiration tag (NIP-40) is at or before now. It
+// returns false if the tag is missing or not a number.
+func ExpiredAt(tags nostr.Tags, now time.Time) bool {
+	for _, tag := range tags {
+		if len(tag) >= 2 && tag[0] == "expiration" {
+			at, err := strconv.ParseInt(tag[1], 10, 64)
+			return err == nil && at <= now.Unix()
+		}
+	}
+	return false
 }

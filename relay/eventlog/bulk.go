@@ -14,8 +14,10 @@ type bulk struct {
 
 func newBulk(l *live) *bulk { return &bulk{l: l} }
 
-func (b *bulk) add(r indexEntry) {
+// add adds an event whose record has a length in the log.
+func (b *bulk) add(r indexEntry, recordBytes int64) {
 	b.l.fill(r, nil)
+	b.l.recordBytes += recordBytes
 	b.entries++
 }
 

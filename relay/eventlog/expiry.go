@@ -2,10 +2,7 @@ package eventlog
 
 import (
 	"math"
-	"strconv"
-	"time"
-
-	"github.com/nbd-wtf/go-nostr"
+	"sync/atomic"
 )
 
 // expiry is a hidden live entry. seq tells its event from a later event in the same
@@ -14,6 +11,62 @@ type expiry struct {
 	entry uint32
 	seq   uint64
 }
+
+// expiries knows which events expire when, and which have expired. Its fields are guarded
+// by the lock of the live index, except next.
+type expiries struct {
+	entries *liveEntries
+	heap    expiryHeap
+	hidden  []expiry // hidden entries whose index entries the committer has not moved yet
+	// next is the earliest time in heap. A query compares it with the clock without
+	// taking the lock.
+	next atomic.Int64
+}
+
+// add adds the expiration of an entry.
+func (x *expiries) add(n uint32) {
+	x.heap.push(makeItem(x.entries.At(n).expiration, n))
+	x.setNext()
+}
+
+// due removes and returns an entry that has expired at now and is not hidden. ok is
+// false if there is none. An equal expiration of an earlier event in the entry counts
+// too.
+func (x *expiries) due(now int64) (n uint32, ok bool) {
+	for len(x.heap) > 0 && x.heap[0].createdAt() <= now {
+		e := x.heap.pop()
+		if s := x.entries.At(e.entry()); s.used && s.expiration == e.createdAt() && !s.hidden {
+			return e.entry(), true
+		}
+	}
+	x.setNext()
+	return 0, false
+}
+
+// compact reduces the heap to one expiration per event. A live entry may have several
+// equal expirations: versions of an order have the same end, and a new version often
+// reuses the entry of the old one.
+func (x *expiries) compact() {
+	x.heap = x.heap[:0]
+	for n := range x.entries.Len() {
+		if s := x.entries.At(n); s.used && !s.hidden && s.expires() {
+			x.heap = append(x.heap, makeItem(s.expiration, n))
+		}
+	}
+	x.heap.order()
+	x.setNext()
+}
+
+func (x *expiries) setNext() {
+	if len(x.heap) == 0 {
+		x.next.Store(math.MaxInt64)
+	} else {
+		x.next.Store(x.heap[0].createdAt())
+	}
+}
+
+// expires reports whether an entry has an expiration that fits into an item.
+func (e *liveEntry) expires() bool { return e.expiration > 0 && e.expiration <= maxTime }
 
 // expiryHeap is a binary heap of expirations with their live entries. If an event was
 // removed otherwise, its expiration stays in the heap until it is popped or compacted.
@@ -64,82 +117,4 @@ func (h expiryHeap) order() {
 	for i := len(h)/2 - 1; i >= 0; i-- {
 		h.down(i)
 	}
-}
-
-// compactExpiries reduces the heap to one expiration per event. A live entry may have
-// several equal expirations: versions of an order have the same end, and a new version
-// often reuses the entry of the old one.
-func (l *live) compactExpiries() {
-	l.expiries = l.expiries[:0]
-	for n := range l.entries.Len() {
-		if s := l.entries.At(n); s.used && !s.hidden && s.expires() {
-			l.expiries = append(l.expiries, makeItem(s.expiration, n))
-		}
-	}
-	l.expiries.order()
-	l.setNextExpiry()
-}
-
-// expires reports whether an entry has an expiration that fits into an item.
-func (e *liveEntry) expires() bool { return e.expiration > 0 && e.expiration <= maxTime }
-
-// expire hides the events that have expired at now (Unix seconds). It locks mu. If no
-// event has expired, expire costs one atomic load.
-func (l *live) expire(now int64) {
-	if l.nextExpiry.Load() > now {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for len(l.expiries) > 0 && l.expiries[0].createdAt() <= now {
-		if e := l.expiries.pop(); l.current(e) {
-			l.hide(e.entry())
-		}
-	}
-	l.setNextExpiry()
-}
-
-// hide removes an event from all answers. The committer moves its index entry later.
-func (l *live) hide(n uint32) {
-	l.unlink(n)
-	s := l.entries.At(n)
-	s.hidden = true
-	l.uncache(s)
-	l.hidden = append(l.hidden, expiry{n, s.seq})
-}
-
-// current reports whether an expiration applies to the event in its live entry. An
-// equal expiration of an earlier event counts too.
-func (l *live) current(e item) bool {
-	s := l.entries.At(e.entry())
-	return s.used && s.expiration == e.createdAt() && !s.hidden
-}
-
-func (l *live) setNextExpiry() {
-	if len(l.expiries) == 0 {
-		l.nextExpiry.Store(math.MaxInt64)
-	} else {
-		l.nextExpiry.Store(l.expiries[0].createdAt())
-	}
-}
-
-// takeHidden returns the entries hidden since the last call.
-func (l *live) takeHidden() []expiry {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	h := l.hidden
-	l.hidden = nil
-	return h
-}
-
-// ExpiredAt reports whether the first expiration tag (NIP-40) is at or before now. It
-// returns false if the tag is missing or not a number.
-func ExpiredAt(tags nostr.Tags, now time.Time) bool {
-	for _, tag := range tags {
-		if len(tag) >= 2 && tag[0] == "expiration" {
-			at, err := strconv.ParseInt(tag[1], 10, 64)
-			return err == nil && at <= now.Unix()
-		}
-	}
-	return false
 }

@@ -3,12 +3,13 @@ package eventlog
 import (
 	"fmt"
 	"testing"
+	"time"
 )
 
 // TestExpiriesOfEqualTimes replaces orders with equal expirations repeatedly. The
 // entries are reused, and the heap must not keep an expiration per replacement.
 func TestExpiriesOfEqualTimes(t *testing.T) {
-	l := newLive(0)
+	l := newLive(0, time.Now, walkedAtOnce)
 	id := func(i, v int) (id [32]byte) { copy(id[:], fmt.Sprint(i, " ", v)); return id }
 	const orders = 100
 	for v := range 200 {
@@ -20,11 +21,11 @@ func TestExpiriesOfEqualTimes(t *testing.T) {
 			l.add(indexEntry{id: id(i, v), seq: 1, chain: 1, kind: 38383, createdAt: int64(v), expiration: 5000, tags: []string{fmt.Sprint("d", i), "spending"}}, nil)
 		}
 	}
-	if most := 2*orders + 1025; len(l.expiries) > most {
-		t.Errorf("%d expiries of %d events, want at most %d", len(l.expiries), orders, most)
+	if most := 2*orders + 1025; len(l.expiries.heap) > most {
+		t.Errorf("%d expiries of %d events, want at most %d", len(l.expiries.heap), orders, most)
 	}
 	l.expire(5000)
-	if l.n != 0 || len(l.hidden) != orders {
-		t.Errorf("%d events are served and %d hidden, want 0 and %d", l.n, len(l.hidden), orders)
+	if l.n != 0 || len(l.expiries.hidden) != orders {
+		t.Errorf("%d events are served and %d hidden, want 0 and %d", l.n, len(l.expiries.hidden), orders)
 	}
 }

@@ -1,7 +1,6 @@
 package eventlog
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -45,16 +44,6 @@ var errOverQuota = errors.New("over quota")
 type addressState struct {
 	entry indexEntry
 	space byte // spaceNewest or spaceHidden; 0 if the address is free
-}
-
-// change is the effect of a committed event on the live index.
-type change struct {
-	remove  [32]byte // id of the event to remove; zero if none
-	removed int64    // length of the removed record before a scrub; 0 if it is not scrubbed
-	add     *indexEntry
-	body    []byte
-	chainOf [32]byte // id of the entry whose chain is set to chain
-	chain   uint64
 }
 
 // stage adds a record to the group. During a replay the record is already in the log,
@@ -260,13 +249,7 @@ func (g *commitGroup) held(id [32]byte) (uint64, bool, error) {
 	if _, ok := g.ids[id]; ok {
 		return 0, true, nil
 	}
-	g.c.live.mu.RLock()
-	n, ok := g.c.live.entries.find(id)
-	var seq uint64
-	if ok {
-		seq = g.c.live.entries.At(n).seq
-	}
-	g.c.live.mu.RUnlock()
+	seq, _, ok := g.c.live.seqOf(id)
 	if ok {
 		return seq, true, nil
 	}
@@ -286,26 +269,7 @@ func (g *commitGroup) held(id [32]byte) (uint64, bool, error) {
 // apply applies the committed changes to the live index.
 func (g *commitGroup) apply() {
 	g.c.keys.tombs.Add(g.tombs)
-	l := g.c.live
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, c := range g.changes {
-		if c.remove != ([32]byte{}) {
-			if n, ok := l.entries.find(c.remove); ok {
-				l.recordBytes -= cmp.Or(c.removed, g.c.log.RecordBytes(l.entries.At(n).seq))
-				l.remove(n)
-			}
-		}
-		if c.add != nil {
-			l.recordBytes += g.c.log.RecordBytes(c.add.seq)
-			l.add(*c.add, c.body)
-		}
-		if c.chainOf != ([32]byte{}) {
-			if n, ok := l.entries.find(c.chainOf); ok {
-				l.entries.setChain(n, c.chain)
-			}
-		}
-	}
+	g.c.live.apply(g.changes, g.c.log.RecordBytes)
 }
 
 // effectiveExpiration returns the NIP-40 expiration of an event. If mail has none, it
@@ -352,17 +316,9 @@ func (g *commitGroup) overQuota(q LiveQuotas, ie *indexEntry) bool {
 	if g.claimed == nil {
 		g.claimed = make(map[quotaKey]int)
 	}
-	l := g.c.live
 	key := quotaKey{kind: ie.kind, pubkey: ie.pubkey}
 	platform := quotaKey{platform: firstTag(ie, 'y')}
-	l.mu.RLock()
-	ofKey, ofPlatform := l.liveOfKey(ie.kind, ie.pubkey), 0
-	if n, ok := l.tags.find('y', platform.platform); ok {
-		if served, ok := l.tagList(n); ok {
-			ofPlatform = served.size()
-		}
-	}
-	l.mu.RUnlock()
+	ofKey, ofPlatform := g.c.live.counts(ie.kind, ie.pubkey, platform.platform)
 	if q.Key > 0 && ofKey+g.claimed[key] >= q.Key ||
 		q.Platform > 0 && platform.platform != "" && ofPlatform+g.claimed[platform] >= q.Platform {
 		return true

@@ -91,6 +91,22 @@ func addressKey(space byte, a address) []byte {
 	return append(append(make([]byte, 0, 1+len(a)), space), a...)
 }
 
+// address returns the address of the event, or "" if the event is regular.
+func (r *indexEntry) address() address {
+	switch kindClass(r.kind) {
+	case replaceable:
+		return makeAddress(r.kind, r.pubkey, "")
+	case addressable:
+		for _, t := range r.tags {
+			if t[0] == 'd' {
+				return makeAddress(r.kind, r.pubkey, t[1:])
+			}
+		}
+		return makeAddress(r.kind, r.pubkey, "")
+	}
+	return ""
+}
+
 func tombIDKey(id, pubkey [32]byte) []byte {
 	k := append(make([]byte, 0, 66), spaceTomb, 'i')
 	return append(append(k, id[:]...), pubkey[:]...)

@@ -2,9 +2,11 @@ package eventlog
 
 import (
 	"bytes"
+	"cmp"
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // live is the index of served events in memory. Two goroutines write the index, both
@@ -20,7 +22,7 @@ import (
 // the posting several of its kind instead. A plan by composites of s merges that
 // posting and checks its items.
 type live struct {
-	mu         sync.RWMutex
+	mu         sync.RWMutex // guards the following fields and what they point to
 	entries    *liveEntries
 	authors    *authors
 	tags       *tagDict
@@ -30,18 +32,18 @@ type live struct {
 	// noPostings is set if the store answers no queries (Config.Bulk).
 	noPostings bool
 
-	expiries expiryHeap
-	hidden   []expiry // hidden entries whose index entries the committer has not moved yet
-	// nextExpiry is the earliest time in expiries. A query compares it with the clock
-	// without taking the lock.
-	nextExpiry atomic.Int64
-	shun       atomic.Pointer[shunned] // nil if nothing is shunned
-	bodies     bodyCache
-	n          int
+	expiries expiries
+	bodies   bodyCache
+	n        int // number of served events
 	// recordBytes is the length of the records of all entries in the log. Expired events
 	// count until the committer moves their index entries.
 	recordBytes int64
 	numbers     []uint32 // buffer for the tag numbers of the entry being filled
+
+	// The following fields are not guarded by mu.
+	shun         atomic.Pointer[shunned] // nil if nothing is shunned
+	now          func() time.Time        // set by newLive
+	walkedAtOnce int                     // number of items that are read before the lock is released; set by newLive
 }
 
 // composite is the key of a composite posting. A field that does not apply is None. The
@@ -54,14 +56,17 @@ type composite struct {
 
 const None = math.MaxUint32
 
-func newLive(bodyBudget int) *live {
+// newLive returns an empty index with a budget of bytes for payloads.
+func newLive(bodyBudget int, now func() time.Time, walkedAtOnce int) *live {
 	l := &live{
 		entries: newLiveEntries(), authors: newAuthors(), tags: newTagDict(),
 		kinds:      make(map[uint16]*posting),
 		composites: make(map[composite]list), several: make(map[uint16]*posting),
-		bodies: bodyCache{budget: bodyBudget},
+		now: now, walkedAtOnce: walkedAtOnce,
 	}
-	l.nextExpiry.Store(math.MaxInt64)
+	l.bodies = bodyCache{entries: l.entries, budget: bodyBudget}
+	l.expiries.entries = l.entries
+	l.expiries.setNext()
 	return l
 }
 
@@ -105,12 +110,11 @@ func (l *live) fill(r indexEntry, body []byte) uint32 {
 	l.entries.fill(n, s, l.numbers)
 	l.entries.setChain(n, r.chain)
 	if s.expires() {
-		l.expiries.push(makeItem(r.expiration, n))
-		l.setNextExpiry()
+		l.expiries.add(n)
 	}
 	l.n++
 	if body != nil {
-		l.cache(n, body)
+		l.bodies.put(n, body)
 	}
 	return n
 }
@@ -227,6 +231,64 @@ func (l *live) link(n uint32, put func(*posting, item)) {
 	}
 }
 
+// change is the effect of a committed event on the live index.
+type change struct {
+	remove  [32]byte // id of the event to remove; zero if none
+	removed int64    // length of the removed record before a scrub; 0 if it is not scrubbed
+	add     *indexEntry
+	body    []byte
+	chainOf [32]byte // id of the entry whose chain is set to chain
+	chain   uint64
+}
+
+// apply applies changes. recordBytes returns the length of a record.
+func (l *live) apply(changes []change, recordBytes func(seq uint64) int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range changes {
+		c := &changes[i]
+		if c.remove != ([32]byte{}) {
+			if n, ok := l.entries.find(c.remove); ok {
+				l.recordBytes -= cmp.Or(c.removed, recordBytes(l.entries.At(n).seq))
+				l.remove(n)
+			}
+		}
+		if c.add != nil {
+			l.recordBytes += recordBytes(c.add.seq)
+			l.add(*c.add, c.body)
+		}
+		if c.chainOf != ([32]byte{}) {
+			if n, ok := l.entries.find(c.chainOf); ok {
+				l.entries.setChain(n, c.chain)
+			}
+		}
+	}
+}
+
+// seqOf returns the seq of the entry with an id. hidden is set if the event has expired.
+func (l *live) seqOf(id [32]byte) (seq uint64, hidden, ok bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	n, ok := l.entries.find(id)
+	if !ok {
+		return 0, false, false
+	}
+	e := l.entries.At(n)
+	return e.seq, e.hidden, true
+}
+
+// bodyOf returns the event with an id if its payload is in memory.
+func (l *live) bodyOf(id [32]byte) (Found, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	n, ok := l.entries.find(id)
+	if !ok {
+		return Found{}, false
+	}
+	e := l.entries.At(n)
+	return Found{Seq: e.seq, JSON: l.bodies.get(e)}, e.body != noBody
+}
+
 // add adds an event to the index. The caller holds mu.
 func (l *live) add(r indexEntry, body []byte) {
 	l.link(l.fill(r, body), func(p *posting, it item) { p.insert(it, l.less) })
@@ -279,15 +341,15 @@ func (l *live) remove(n uint32) {
 	if !s.hidden {
 		l.unlink(n)
 	}
-	l.uncache(s)
+	l.bodies.drop(s)
 	for _, t := range l.entries.tagsOf(s) {
 		l.tags.release(t)
 	}
 	author := s.author
 	l.entries.clear(n)
 	l.authors.release(author)
-	if len(l.expiries) > 2*l.n+1024 {
-		l.compactExpiries()
+	if len(l.expiries.heap) > 2*l.n+1024 {
+		l.expiries.compact()
 	}
 }
 
@@ -302,4 +364,93 @@ func (l *live) liveOfKey(kind int, pubkey [32]byte) int {
 		return served.size()
 	}
 	return 0
+}
+
+// entryAt returns the index entry of an address from memory, hidden or not.
+func (l *live) entryAt(kind int, pubkey [32]byte, d string) (indexEntry, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	n, ok := l.find(kind, pubkey, d)
+	if !ok {
+		return indexEntry{}, false
+	}
+	return l.indexEntry(n), true
+}
+
+// entryOf returns the index entry of an id from memory, and its address, which is empty
+// for a regular event.
+func (l *live) entryOf(id [32]byte) (indexEntry, address, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	n, ok := l.entries.find(id)
+	if !ok {
+		return indexEntry{}, "", false
+	}
+	ie := l.indexEntry(n)
+	return ie, ie.address(), true
+}
+
+// hiddenEntry returns the index entry and the address of a hidden entry. ok is false if
+// the entry was reused since.
+func (l *live) hiddenEntry(e expiry) (indexEntry, address, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if s := l.entries.At(e.entry); !s.used || s.seq != e.seq || !s.hidden {
+		return indexEntry{}, "", false
+	}
+	ie := l.indexEntry(e.entry)
+	return ie, ie.address(), true
+}
+
+// indexEntry rebuilds the index entry that a live entry was filled from. The caller
+// holds mu.
+func (l *live) indexEntry(n uint32) indexEntry {
+	s := l.entries.At(n)
+	tags := l.entries.tagsOf(s)
+	r := indexEntry{seq: s.seq, chain: l.entries.chain(n), id: s.id, pubkey: l.authors.list.At(s.author).key, kind: int(s.kind),
+		createdAt: s.createdAt, expiration: s.expiration, tags: make([]string, len(tags))}
+	size := 0
+	for _, t := range tags {
+		size += len(l.tags.key(t))
+	}
+	all := make([]byte, 0, size)
+	for _, t := range tags {
+		all = append(all, l.tags.key(t)...)
+	}
+	text := string(all) // the tags are substrings of one string
+	for i, t := range tags {
+		n := len(l.tags.key(t))
+		r.tags[i], text = text[:n], text[n:]
+	}
+	return r
+}
+
+// expire hides the events that have expired at now (Unix seconds). It locks mu. If no
+// event has expired, expire costs one atomic load.
+func (l *live) expire(now int64) {
+	if l.expiries.next.Load() > now {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		n, ok := l.expiries.due(now)
+		if !ok {
+			return
+		}
+		l.unlink(n)
+		s := l.entries.At(n)
+		s.hidden = true
+		l.bodies.drop(s)
+		l.expiries.hidden = append(l.expiries.hidden, expiry{n, s.seq})
+	}
+}
+
+// takeHidden returns the entries hidden since the last call.
+func (l *live) takeHidden() []expiry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.expiries.hidden
+	l.expiries.hidden = nil
+	return h
 }

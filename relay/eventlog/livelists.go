@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -12,32 +13,31 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// LiveOf returns the number of live events of one kind by one key.
-func (q *queries) LiveOf(kind int, key string) int {
-	q.live.mu.RLock()
-	defer q.live.mu.RUnlock()
-	return q.live.liveOfKey(kind, hex32.OrZero(key))
+// liveOf returns the number of live events of one kind by one key.
+func (l *live) liveOf(kind int, key string) int {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.liveOfKey(kind, hex32.OrZero(key))
 }
 
-// LiveKinds returns the number of live events by kind. Kinds without live events are not
+// liveKinds returns the number of live events by kind. Kinds without live events are not
 // in the map.
-func (q *queries) LiveKinds() map[int]int {
-	q.live.expire(q.now().Unix())
-	q.live.mu.RLock()
-	defer q.live.mu.RUnlock()
-	by := make(map[int]int, len(q.live.kinds))
-	for kind, p := range q.live.kinds {
+func (l *live) liveKinds() map[int]int {
+	l.expire(l.now().Unix())
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	by := make(map[int]int, len(l.kinds))
+	for kind, p := range l.kinds {
 		by[int(kind)] = p.n
 	}
 	return by
 }
 
-// maxKnown bounds the lists that AuthorsOf and ValuesOf return.
+// maxKnown bounds the lists that authorsOf and valuesOf return.
 const maxKnown = 4096
 
-// AuthorsOf returns the keys that have live events of a kind, at most maxKnown.
-func (q *queries) AuthorsOf(kind int) (keys []string) {
-	l := q.live
+// authorsOf returns the keys that have live events of a kind, at most maxKnown.
+func (l *live) authorsOf(kind int) (keys []string) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	for n := range l.authors.list.Len() {
@@ -51,9 +51,8 @@ func (q *queries) AuthorsOf(kind int) (keys []string) {
 	return keys
 }
 
-// ValuesOf returns the values of a tag among live events, at most maxKnown.
-func (q *queries) ValuesOf(tag string) (values []string) {
-	l := q.live
+// valuesOf returns the values of a tag among live events, at most maxKnown.
+func (l *live) valuesOf(tag string) (values []string) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	l.tags.each(func(n uint32) bool {
@@ -66,9 +65,8 @@ func (q *queries) ValuesOf(tag string) (values []string) {
 	return values
 }
 
-// AtMost returns an upper bound of the number of live events that match a filter.
-func (q *queries) AtMost(f nostr.Filter) int {
-	l := q.live
+// atMost returns an upper bound of the number of live events that match a filter.
+func (l *live) atMost(f nostr.Filter) int {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	c, none, err := l.condition(f, 0)
@@ -86,33 +84,31 @@ func (q *queries) AtMost(f nostr.Filter) int {
 	return min(n, l.n)
 }
 
-// LiveItems returns the items for a reconciliation: the live events that match a
+// items returns the items for a reconciliation: the live events that match a
 // filter, except mail. The lock is released between parts, so that a list of a million
 // events does not delay appends. An event that is added or removed meanwhile may be in
 // the list or not; the next reconciliation corrects this.
-func (q *queries) LiveItems(ctx context.Context, f nostr.Filter) (items []LiveItem, head uint64, err error) {
+func (l *live) items(ctx context.Context, f nostr.Filter) (items []LiveItem, err error) {
 	const part = 8192
-	l := q.live
 	if l.noPostings {
-		return nil, 0, ErrBulk
+		return nil, ErrBulk
 	}
-	l.expire(q.now().Unix())
-	head = q.recent.head.Load()
-	items = make([]LiveItem, 0, q.AtMost(f))
+	l.expire(l.now().Unix())
+	items = make([]LiveItem, 0, l.atMost(f))
 	for from := 0; ; from += part {
 		if err := ctx.Err(); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		l.mu.RLock()
 		if from >= int(l.entries.Len()) {
 			l.mu.RUnlock()
-			return items, head, nil
+			return items, nil
 		}
 		// The numbers of tags and authors may be reused between two parts.
 		c, none, err := l.condition(f, 0)
 		if err != nil {
 			l.mu.RUnlock()
-			return nil, 0, err
+			return nil, err
 		}
 		var ids map[[32]byte]bool
 		if f.IDs != nil {
@@ -148,38 +144,131 @@ func (a *LiveItem) Compare(b *LiveItem) int {
 	return bytes.Compare(a.ID[:], b.ID[:])
 }
 
-// AuthorsWhere returns the authors of the live events that match a filter.
-func (q *queries) AuthorsWhere(ctx context.Context, f nostr.Filter) (map[[32]byte]bool, error) {
+// authorsWhere returns the authors of the live events that match a filter.
+func (l *live) authorsWhere(ctx context.Context, f nostr.Filter) (map[[32]byte]bool, error) {
 	keys := make(map[[32]byte]bool)
-	err := q.each(ctx, f, 0, math.MaxInt, func(it item) bool {
-		keys[q.live.authors.list.At(q.live.entries.At(it.entry()).author).key] = true
+	err := l.each(ctx, f, 0, math.MaxInt, func(it item) bool {
+		keys[l.authors.list.At(l.entries.At(it.entry()).author).key] = true
 		return true
 	})
 	return keys, err
 }
 
-// Served reports whether an event is served and was appended at or before the current
-// head.
-func (q *queries) Served(id string) bool {
-	head := q.recent.head.Load() // read first: during a commit the live index is ahead of the head
-	q.live.mu.RLock()
-	defer q.live.mu.RUnlock()
-	n, ok := q.live.entries.find(hex32.OrZero(id))
-	return ok && q.live.entries.At(n).seq <= head
+// served returns the number of events that are served.
+func (l *live) served() int {
+	l.expire(l.now().Unix())
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.n
 }
 
-// Live returns the number of events that are served.
-func (q *queries) Live() int {
-	q.live.expire(q.now().Unix())
-	q.live.mu.RLock()
-	defer q.live.mu.RUnlock()
-	return q.live.n
+// counts returns the number of live events of one kind by one key, and of one platform
+// (tag y).
+func (l *live) counts(kind int, pubkey [32]byte, platform string) (ofKey, ofPlatform int) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if n, ok := l.tags.find('y', platform); ok {
+		if served, ok := l.tagList(n); ok {
+			ofPlatform = served.size()
+		}
+	}
+	return l.liveOfKey(kind, pubkey), ofPlatform
 }
 
-func (q *queries) isLive(seq uint64, id string) bool {
-	q.live.expire(q.now().Unix())
-	q.live.mu.RLock()
-	defer q.live.mu.RUnlock()
-	n, ok := q.live.entries.find(hex32.OrZero(id))
-	return ok && q.live.entries.At(n).seq == seq && !q.live.entries.At(n).hidden
+// sizes returns the bytes of the records of all entries in the log, and of the payloads
+// in memory.
+func (l *live) sizes() (records, bodies int64) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.recordBytes, int64(l.bodies.size)
+}
+
+// cacheBodies caches the payloads of an answer that were read from the log, unless their
+// entries were reused meanwhile.
+func (l *live) cacheBodies(found []Found, missing []missingBody) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, m := range missing {
+		f := &found[m.index]
+		if m.entry == None {
+			continue // a full-text hit may be no live event
+		}
+		if s := l.entries.At(m.entry); f.JSON != nil && s.used && s.seq == f.Seq && !s.hidden {
+			l.bodies.put(m.entry, f.JSON)
+		}
+	}
+}
+
+// bodiesOf appends to dst the first hits with their payloads, within the bounds, and
+// returns the number of hits. missing lists the hits whose payloads are not in memory.
+// recordBytes returns the length of a record.
+func (l *live) bodiesOf(dst []Found, hits []Hit, recordBytes func(seq uint64) int64) (_ []Found, n int, missing []missingBody) {
+	size := int64(0)
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for ; n < min(len(hits), BodiesAtOnce); n++ {
+		h := hits[n]
+		var body []byte
+		if h.Entry != None {
+			if s := l.entries.At(h.Entry); s.used && s.seq == h.Seq && !s.hidden {
+				body = l.bodies.get(s)
+			}
+		}
+		if body == nil {
+			if size += recordBytes(h.Seq); size > bodyBytesAtOnce && n > 0 {
+				break
+			}
+			missing = append(missing, missingBody{len(dst), h.Entry})
+		}
+		dst = append(dst, Found{Seq: h.Seq, JSON: body})
+	}
+	return dst, n, missing
+}
+
+// typicalBody is the assumed size of a payload before it is read, in bytes.
+const typicalBody = 1 << 10
+
+// newestEntries returns the newest entries, as many as have room for their payloads.
+func (l *live) newestEntries() (newest []uint32, err error) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	c := condition{until: maxTime}
+	p := l.plan(&c, false)
+	room := l.bodies.budget / typicalBody
+	err = l.walk(context.Background(), &c, &p, func(it item) bool {
+		newest = append(newest, it.entry())
+		return len(newest) < room
+	})
+	return newest, err
+}
+
+// withoutBody returns those of the entries that are served and whose payloads are not in
+// memory.
+func (l *live) withoutBody(entries []uint32) (found []Found, missing []missingBody) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for _, n := range entries {
+		if s := l.entries.At(n); s.used && !s.hidden && s.body == noBody {
+			missing = append(missing, missingBody{len(found), n})
+			found = append(found, Found{Seq: s.seq})
+		}
+	}
+	return found, missing
+}
+
+// sortNewest sorts hits in NIP-01 order: newest first, then lowest id. If the live
+// entry of a hit was reused meanwhile, hits of the same second are ordered by arrival.
+func (l *live) sortNewest(hits []Hit) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	slices.SortFunc(hits, func(a, b Hit) int {
+		if a.At != b.At {
+			return cmp.Compare(b.At, a.At)
+		}
+		s, t := l.entries.At(a.Entry), l.entries.At(b.Entry)
+		if s.seq != a.Seq || t.seq != b.Seq {
+			return cmp.Compare(a.Seq, b.Seq)
+		}
+		return bytes.Compare(s.id[:], t.id[:])
+	})
 }

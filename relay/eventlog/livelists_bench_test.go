@@ -25,7 +25,7 @@ func BenchmarkSnapshot(b *testing.B) {
 			binary.LittleEndian.PutUint64(ie.id[8*j:], r.Uint64())
 		}
 		ie.pubkey[0] = byte(i % 40)
-		bulk.add(ie)
+		bulk.add(ie, 0)
 	}
 	bulk.finish()
 	b.ResetTimer()

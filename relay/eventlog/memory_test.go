@@ -56,7 +56,7 @@ func TestMemoryOfLiveOrders(t *testing.T) {
 		}
 		defer log.Close()
 		before := alive()
-		g := &commitGroup{c: &committer{parts: &parts{live: newLive(0), log: log, keys: &derivedKeys{}}}}
+		g := &commitGroup{c: &committer{parts: &parts{live: newLive(0, time.Now, walkedAtOnce), log: log, keys: &derivedKeys{}}}}
 		started := time.Now()
 		seq, slowest := uint64(0), time.Duration(0)
 		for v := range versions {
@@ -82,11 +82,11 @@ func TestMemoryOfLiveOrders(t *testing.T) {
 	})
 	t.Run("Loaded", func(t *testing.T) {
 		before := alive()
-		l := newLive(0)
+		l := newLive(0, time.Now, walkedAtOnce)
 		started := time.Now()
 		bulk := newBulk(l)
 		for i := range orders {
-			bulk.add(b.record(i, versions-1, uint64(orders*(versions-1)+i+1)))
+			bulk.add(b.record(i, versions-1, uint64(orders*(versions-1)+i+1)), 0)
 		}
 		bulk.finish()
 		bulk = nil

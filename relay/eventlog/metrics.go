@@ -34,9 +34,7 @@ func NewMetrics() *Metrics {
 // of erased ones. A scrub that a crash interrupted may be counted twice as erased until
 // its file is compacted.
 func (p *parts) logBytes() (live, archived, erased int64) {
-	p.live.mu.RLock()
-	live = p.live.recordBytes
-	p.live.mu.RUnlock()
+	live, _ = p.live.sizes()
 	all := int64(0)
 	for _, f := range p.log.Sizes() {
 		all, erased = all+f.Bytes, erased+f.ErasedBytes
@@ -71,9 +69,8 @@ func (m *Metrics) Collectors(st *Store) []prometheus.Collector {
 			Help: "Position of the newest entry of the log."}, func() float64 { return float64(st.Head()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_body_cache_bytes",
 			Help: "Payloads of live events in memory, in bytes."}, func() float64 {
-			st.live.mu.RLock()
-			defer st.live.mu.RUnlock()
-			return float64(st.live.bodies.size)
+			_, bodies := st.live.sizes()
+			return float64(bodies)
 		}),
 	}
 }

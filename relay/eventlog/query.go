@@ -506,38 +506,6 @@ func (l *live) byIDs(f nostr.Filter, c *condition) []item {
 	return slices.Compact(items)
 }
 
-// queries answers filters from the live index. Its methods change only the payload cache
-// and the shunned keys. It has no fields of its own.
-type queries struct{ *parts }
-
-// Query appends to dst the live events that match f and were appended at or before seq
-// upTo (0 means the head), in NIP-01 order, at most limit of them. f.Limit and f.Search
-// are ignored. If the store cannot answer the filter, Query returns ErrFilter.
-//
-// The lock is released between parts of a long walk. An event that is replaced
-// meanwhile is left out; its new version has a seq greater than upTo.
-func (q *queries) Query(ctx context.Context, dst []Found, f nostr.Filter, limit int, upTo uint64) ([]Found, error) {
-	l := q.live
-	first := len(dst)
-	var missing []missingBody
-	err := q.each(ctx, f, upTo, limit, func(it item) bool {
-		s := l.entries.At(it.entry())
-		body := l.body(s)
-		if body == nil {
-			missing = append(missing, missingBody{len(dst), it.entry()})
-		}
-		dst = append(dst, Found{Seq: s.seq, JSON: body})
-		return len(dst)-first < limit
-	})
-	if err != nil {
-		return dst[:first], err
-	}
-	if missing != nil {
-		return q.loadBodies(dst, first, missing)
-	}
-	return dst, nil
-}
-
 // Hit is an event of an answer without its payload.
 type Hit struct {
 	Seq   uint64
@@ -545,11 +513,30 @@ type Hit struct {
 	Entry uint32
 }
 
-// Hits returns the same events as Query, without their payloads.
-func (q *queries) Hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int, upTo uint64) ([]Hit, error) {
+// query appends to dst the first matches of a filter. missing lists those whose payloads
+// are not in memory.
+func (l *live) query(ctx context.Context, dst []Found, f nostr.Filter, limit int, upTo uint64) (_ []Found, missing []missingBody, err error) {
 	first := len(dst)
-	err := q.each(ctx, f, upTo, limit, func(it item) bool {
-		s := q.live.entries.At(it.entry())
+	err = l.each(ctx, f, upTo, limit, func(it item) bool {
+		s := l.entries.At(it.entry())
+		body := l.bodies.get(s)
+		if body == nil {
+			missing = append(missing, missingBody{len(dst), it.entry()})
+		}
+		dst = append(dst, Found{Seq: s.seq, JSON: body})
+		return len(dst)-first < limit
+	})
+	if err != nil {
+		return dst[:first], nil, err
+	}
+	return dst, missing, nil
+}
+
+// hits appends to dst the matches that query returns, without their payloads.
+func (l *live) hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int, upTo uint64) ([]Hit, error) {
+	first := len(dst)
+	err := l.each(ctx, f, upTo, limit, func(it item) bool {
+		s := l.entries.At(it.entry())
 		dst = append(dst, Hit{s.seq, s.createdAt, it.entry()})
 		return len(dst)-first < limit
 	})
@@ -561,12 +548,11 @@ func (q *queries) Hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int
 
 // each calls take for the matches of a filter until take returns false. The lock is
 // held during the calls.
-func (q *queries) each(ctx context.Context, f nostr.Filter, upTo uint64, limit int, take func(item) bool) error {
-	l := q.live
+func (l *live) each(ctx context.Context, f nostr.Filter, upTo uint64, limit int, take func(item) bool) error {
 	if l.noPostings {
 		return ErrBulk
 	}
-	l.expire(q.now().Unix())
+	l.expire(l.now().Unix())
 	if limit <= 0 {
 		return nil
 	}
@@ -585,7 +571,7 @@ func (q *queries) each(ctx context.Context, f nostr.Filter, upTo uint64, limit i
 			from.is = false
 		default:
 			p := l.plan(&c, false)
-			from, err = l.walkPart(ctx, &c, &p, from, q.cfg.walkedAtOnce, take)
+			from, err = l.walkPart(ctx, &c, &p, from, l.walkedAtOnce, take)
 		}
 		l.mu.RUnlock()
 		if err != nil || !from.is {
@@ -594,19 +580,18 @@ func (q *queries) each(ctx context.Context, f nostr.Filter, upTo uint64, limit i
 	}
 }
 
-// Count returns the number of live events that match any of the filters. The lock is
+// count returns the number of live events that match any of the filters. The lock is
 // released between the filters and between parts of a long walk, so the result is exact
 // only if no event is appended meanwhile.
-func (q *queries) Count(ctx context.Context, filters nostr.Filters) (int, error) {
-	l := q.live
+func (l *live) count(ctx context.Context, filters nostr.Filters) (int, error) {
 	if l.noPostings {
 		return 0, ErrBulk
 	}
-	l.expire(q.now().Unix())
+	l.expire(l.now().Unix())
 	var seen entrySet // used if several filters may match the same event
 	several := len(filters) > 1
 	total := 0
-	count := func(it item) bool {
+	one := func(it item) bool {
 		if !several || seen.add(it.entry()) {
 			total++
 		}
@@ -615,7 +600,7 @@ func (q *queries) Count(ctx context.Context, filters nostr.Filters) (int, error)
 	for _, f := range filters {
 		for from := (walkPosition{}); ; {
 			var err error
-			if from, err = l.countPart(ctx, f, from, q.cfg.walkedAtOnce, several, &total, count); err != nil {
+			if from, err = l.countPart(ctx, f, from, l.walkedAtOnce, several, &total, one); err != nil {
 				return 0, err
 			}
 			if !from.is {
@@ -675,9 +660,19 @@ type shunned struct {
 	keys, ids map[[32]byte]struct{}
 }
 
-// Shun sets the keys and the event ids that queries, counts and reconciliations skip.
-// The caller must not modify the maps afterwards.
-func (q *queries) Shun(keys, ids map[[32]byte]struct{}) { q.live.shun.Store(&shunned{keys, ids}) }
+// setShunned sets the keys and ids that queries skip.
+func (l *live) setShunned(keys, ids map[[32]byte]struct{}) { l.shun.Store(&shunned{keys, ids}) }
+
+// hides reports whether the moderation rules hide an event from the public.
+func (l *live) hides(evt *nostr.Event) bool {
+	s := l.shun.Load()
+	if s == nil || len(s.keys)+len(s.ids) == 0 {
+		return false
+	}
+	_, key := s.keys[hex32.OrZero(evt.PubKey)]
+	_, id := s.ids[hex32.OrZero(evt.ID)]
+	return key || id
+}
 
 // shunnedAuthors returns the sorted numbers of the shunned keys that have live events,
 // or nil if there are none. The caller holds mu.
@@ -693,15 +688,4 @@ func (l *live) shunnedAuthors() (list []uint32) {
 	}
 	slices.Sort(list)
 	return list
-}
-
-// hides reports whether the moderation rules hide an event from the public.
-func (q *queries) hides(evt *nostr.Event) bool {
-	s := q.live.shun.Load()
-	if s == nil || len(s.keys)+len(s.ids) == 0 {
-		return false
-	}
-	_, key := s.keys[hex32.OrZero(evt.PubKey)]
-	_, id := s.ids[hex32.OrZero(evt.ID)]
-	return key || id
 }

@@ -246,10 +246,7 @@ func (st *Store) Has(_ context.Context, id string) (bool, error) {
 	if err != nil {
 		return false, nil
 	}
-	st.live.mu.RLock()
-	_, ok := st.live.entries.find(key)
-	st.live.mu.RUnlock()
-	if ok {
+	if _, _, ok := st.live.seqOf(key); ok {
 		return true, nil
 	}
 	_, held, err := st.keys.seqOf(key)
@@ -270,15 +267,9 @@ func (p *parts) find(id string) (Found, error) {
 		return Found{}, mostro.ErrNotFound
 	}
 	p.live.expire(p.now().Unix())
-	p.live.mu.RLock()
-	if n, ok := p.live.entries.find(key); ok {
-		if s := p.live.entries.At(n); s.body != noBody {
-			f := Found{Seq: s.seq, JSON: p.live.bodies.get(s.body)}
-			p.live.mu.RUnlock()
-			return f, nil
-		}
+	if f, ok := p.live.bodyOf(key); ok {
+		return f, nil
 	}
-	p.live.mu.RUnlock()
 	seq, held, err := p.keys.seqOf(key)
 	if err != nil {
 		return Found{}, err
@@ -317,7 +308,7 @@ func (st *Store) Event(ctx context.Context, id string) (*nostr.Event, error) {
 func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int, err error) {
 	bw := bufio.NewWriterSize(w, 1<<16)
 	damaged, err := st.readRaw(ctx, f.After, func(e mostro.Entry, body []byte) error {
-		if !f.wants(e) || f.Public && st.hides(e.Event) || f.Live && !st.isLive(e.Seq, e.Event.ID) {
+		if !f.wants(e) || f.Public && st.live.hides(e.Event) || f.Live && !st.isLive(e.Seq, e.Event.ID) {
 			return nil
 		}
 		n++
@@ -334,4 +325,11 @@ func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int
 		err = fmt.Errorf("%d damaged entries of the log were skipped, %d events were written", damaged, n)
 	}
 	return n, err
+}
+
+// isLive reports whether an entry is the event that is served under an id.
+func (st *Store) isLive(seq uint64, id string) bool {
+	st.live.expire(st.now().Unix())
+	now, hidden, ok := st.live.seqOf(hex32.OrZero(id))
+	return ok && now == seq && !hidden
 }

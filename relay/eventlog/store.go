@@ -135,7 +135,7 @@ func Open(cfg Config) (*Store, error) {
 	if budget == 0 {
 		budget = DefaultBodyCache
 	}
-	st.live = newLive(max(budget, 0))
+	st.live = newLive(max(budget, 0), st.now, st.cfg.walkedAtOnce)
 	st.live.noPostings = cfg.Bulk
 	dir := filepath.Join(cfg.Dir, "events")
 	if err := makeDir(dir); err != nil {
@@ -314,8 +314,7 @@ func (st *Store) load(logDir string) error {
 		loaded := 0
 		if err := eachIndexEntry(txn, func(records []indexEntry) {
 			for _, r := range records {
-				bulk.add(r)
-				st.live.recordBytes += st.log.RecordBytes(r.seq)
+				bulk.add(r, st.log.RecordBytes(r.seq))
 				if loaded++; loaded%50_000 == 0 && st.cfg.Progress != nil {
 					st.cfg.Progress(loaded)
 				}
