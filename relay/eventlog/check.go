@@ -6,8 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
-	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/internal/hex32"
@@ -60,7 +58,7 @@ func (c *checker) run(ctx context.Context, progress func(done, total uint64)) (C
 	if err != nil {
 		return c.report, fmt.Errorf("check the log: %w", err)
 	}
-	c.index()
+	c.report.Live = c.st.live.check(c.live, c.st.log.RecordBytes, c.report.problem)
 	return c.report, nil
 }
 
@@ -215,7 +213,7 @@ func (c *checker) indexEntries(txn *badger.Txn) error {
 				delete(c.regular, ie.seq)
 				if want == nil && !c.over(&ie) {
 					c.report.problem("entry %d must not be served, but has an index entry", ie.seq)
-				} else if want != nil && !sameEntry(&ie, want) {
+				} else if want != nil && !ie.same(want) {
 					c.report.problem("entry %d: its index entry belongs to another event", ie.seq)
 				}
 			} else {
@@ -244,7 +242,7 @@ func (c *checker) indexEntries(txn *badger.Txn) error {
 
 func (c *checker) newest(space byte, addr address, ie *indexEntry) {
 	want := c.best[addr]
-	if ie.address() != addr {
+	if addressOfEntry(ie) != addr {
 		c.report.problem("entry %d: its index entry has the key of another address", ie.seq)
 	}
 	switch {
@@ -252,127 +250,9 @@ func (c *checker) newest(space byte, addr address, ie *indexEntry) {
 		c.report.problem("entry %d is served, but its address has no readable version", ie.seq)
 	case want != nil && newer(want, ie):
 		c.report.problem("entry %d is served, but entry %d is newer", ie.seq, want.seq)
-	case want != nil && want.seq == ie.seq && !sameEntry(ie, want):
+	case want != nil && want.seq == ie.seq && !ie.same(want):
 		c.report.problem("entry %d: its index entry belongs to another event", ie.seq)
 	case want != nil && want.seq == ie.seq && space == spaceHidden && !c.over(ie):
 		c.report.problem("entry %d is hidden, but neither expired nor deleted", ie.seq)
 	}
-}
-
-func sameEntry(a, b *indexEntry) bool {
-	return a.seq == b.seq && a.id == b.id && a.pubkey == b.pubkey && a.kind == b.kind &&
-		a.createdAt == b.createdAt && a.expiration == b.expiration && slices.Equal(a.tags, b.tags)
-}
-
-// index compares the live index with the index entries, and the postings with the live
-// entries.
-func (c *checker) index() {
-	l := c.st.live
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	c.report.Live = l.n
-	recordBytes := int64(0)
-	for n := range l.entries.Len() {
-		if s := l.entries.At(n); s.used {
-			recordBytes += c.st.log.RecordBytes(s.seq)
-		}
-	}
-	if l.recordBytes != recordBytes {
-		c.report.problem("%d bytes of live records are counted, want %d", l.recordBytes, recordBytes)
-	}
-	if l.n != len(c.live) {
-		c.report.problem("%d events are served, want %d", l.n, len(c.live))
-	}
-	for i := range c.live {
-		want := &c.live[i]
-		n, ok := l.entries.find(want.id)
-		if !ok || l.entries.At(n).hidden {
-			c.report.problem("entry %d must be served, but is not in the live index", want.seq)
-			continue
-		}
-		if have := l.indexEntry(n); !sameEntry(&have, want) || have.chain != want.chain || l.entries.At(n).side != sideOf(want.tags) {
-			c.report.problem("entry %d: its live entry belongs to another event", want.seq)
-		}
-		if addr := want.address(); addr != "" {
-			if m, ok := l.find(want.kind, want.pubkey, firstTag(want, 'd')); !ok || m != n {
-				c.report.problem("entry %d: its address is indexed as another live entry", want.seq)
-			}
-		}
-	}
-	if l.noPostings {
-		return
-	}
-	expect := make(map[*posting]int)
-	for n := range l.entries.Len() {
-		s := l.entries.At(n)
-		if !s.used || s.hidden {
-			continue
-		}
-		it := makeItem(s.createdAt, n)
-		within := func(have list, ok bool) {
-			if ok && have.many != nil {
-				expect[have.many]++
-				ok = have.many.holds(it, l.less)
-			} else if ok {
-				ok = have.one == it
-			}
-			if !ok {
-				c.report.problem("entry %d is missing from one of its postings", s.seq)
-			}
-		}
-		byKind, ok := l.kinds[s.kind]
-		within(list{many: byKind}, ok)
-		if s.several {
-			p, ok := l.several[s.kind]
-			within(list{many: p}, ok)
-		}
-		l.eachComposite(s, func(c composite) {
-			have, ok := l.composites[c]
-			within(have, ok)
-		})
-		for _, t := range l.entries.tagsOf(s) {
-			within(l.tagList(t))
-		}
-		if !slices.Contains(l.authors.list.At(s.author).kinds, s.kind) {
-			c.report.problem("entry %d: its kind is missing from the kinds of its author", s.seq)
-		}
-	}
-	for p, n := range expect {
-		if p.n != n {
-			c.report.problem("a posting has the count %d, want %d", p.n, n)
-		}
-		items := 0
-		last, first := item(math.MaxUint64), true
-		for cur := p.newest(maxTime); ; cur.next() {
-			it, ok := cur.item()
-			if !ok {
-				break
-			}
-			if !first && !l.less(it, last) {
-				c.report.problem("a posting is out of order")
-			}
-			last, first = it, false
-			items++
-		}
-		if items != n {
-			c.report.problem("a posting holds %d events, want %d", items, n)
-		}
-	}
-}
-
-func firstTag(r *indexEntry, letter byte) string {
-	for _, t := range r.tags {
-		if t[0] == letter {
-			return t[1:]
-		}
-	}
-	return ""
-}
-
-// holds reports whether an item is in the posting.
-func (p *posting) holds(it item, less order) bool {
-	if p.chunks == nil {
-		return findItem(p.few, it, less) >= 0
-	}
-	return findItem(p.chunks[p.chunkFor(it, less)], it, less) >= 0
 }

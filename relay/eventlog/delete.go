@@ -119,7 +119,7 @@ func (g *commitGroup) deleteID(id, pubkey [32]byte) error {
 		return err
 	}
 	if !ok {
-		ie, _, served := g.c.live.entryOf(id)
+		ie, served := g.c.live.entryOf(id)
 		if !served {
 			return nil // the author is unknown
 		}
@@ -307,7 +307,7 @@ func (g *commitGroup) eraseEvent(seq uint64, r recordlog.Record) error {
 		return nil
 	}
 	if r.PayloadErased {
-		ie, _, live := g.c.live.entryOf(r.ID)
+		ie, live := g.c.live.entryOf(r.ID)
 		if !live || ie.seq != seq {
 			return nil
 		}
@@ -330,10 +330,11 @@ func (g *commitGroup) eraseEvent(seq uint64, r recordlog.Record) error {
 	if err := errors.Join(g.keepFact(seq), g.requestScrub(seq)); err != nil {
 		return err
 	}
-	ie, addr, ok := g.c.live.entryOf(r.ID)
+	ie, ok := g.c.live.entryOf(r.ID)
 	if !ok || ie.seq != seq {
 		return nil // the event is not live
 	}
+	addr := addressOfEntry(&ie)
 	// A compaction may shorten the record before the change is applied.
 	g.changes = append(g.changes, change{remove: r.ID, removed: g.c.log.RecordBytes(seq)})
 	if addr == "" {
@@ -375,10 +376,11 @@ func (c *committer) movePart(part []expiry) error {
 	}
 	g := &commitGroup{c: c}
 	for _, e := range part {
-		ie, addr, ok := c.live.hiddenEntry(e)
+		ie, ok := c.live.hiddenEntry(e)
 		if !ok {
 			continue // replaced or deleted meanwhile
 		}
+		addr := addressOfEntry(&ie)
 		var err error
 		if c.keys.half() { // index entries may be large
 			if err = c.flush(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 
 	"github.com/mostrodex/mostrodex/internal/arena"
+	"github.com/nbd-wtf/go-nostr"
 )
 
 // liveEntry is one live event. It has no pointers, so that the garbage collector does
@@ -144,8 +145,7 @@ func (s *liveEntries) tagsOf(e *liveEntry) []uint32 { return s.tagLists.Get(e.ta
 func (e *liveEntry) address() internedAddress { return internedAddress{e.kind, e.author, e.d} }
 
 func (e *liveEntry) hasAddress() bool {
-	c := kindClass(int(e.kind))
-	return c == replaceable || c == addressable
+	return nostr.IsReplaceableKind(int(e.kind)) || nostr.IsAddressableKind(int(e.kind))
 }
 
 // chain returns the seq of the newest arrival of the entry's address.

@@ -317,7 +317,7 @@ func (g *commitGroup) overQuota(q LiveQuotas, ie *indexEntry) bool {
 		g.claimed = make(map[quotaKey]int)
 	}
 	key := quotaKey{kind: ie.kind, pubkey: ie.pubkey}
-	platform := quotaKey{platform: firstTag(ie, 'y')}
+	platform := quotaKey{platform: ie.firstTag('y')}
 	ofKey, ofPlatform := g.c.live.counts(ie.kind, ie.pubkey, platform.platform)
 	if q.Key > 0 && ofKey+g.claimed[key] >= q.Key ||
 		q.Platform > 0 && platform.platform != "" && ofPlatform+g.claimed[platform] >= q.Platform {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/nbd-wtf/go-nostr"
 )
 
 // live is the index of served events in memory. Two goroutines write the index, both
@@ -95,7 +97,7 @@ func (l *live) fill(r indexEntry, body []byte) uint32 {
 	for _, t := range r.tags {
 		l.numbers = append(l.numbers, l.tags.number(t))
 	}
-	if kindClass(r.kind) == addressable {
+	if nostr.IsAddressableKind(r.kind) {
 		// An addressable event without a d tag has the empty d. An empty d and no d are
 		// the same address.
 		for i, t := range r.tags {
@@ -127,7 +129,7 @@ func (l *live) find(kind int, pubkey [32]byte, d string) (uint32, bool) {
 		return 0, false
 	}
 	a := internedAddress{uint16(kind), author, None}
-	if kindClass(kind) == addressable && d != "" {
+	if nostr.IsAddressableKind(kind) && d != "" {
 		if a.d, ok = l.tags.find('d', d); !ok {
 			return 0, false
 		}
@@ -377,29 +379,26 @@ func (l *live) entryAt(kind int, pubkey [32]byte, d string) (indexEntry, bool) {
 	return l.indexEntry(n), true
 }
 
-// entryOf returns the index entry of an id from memory, and its address, which is empty
-// for a regular event.
-func (l *live) entryOf(id [32]byte) (indexEntry, address, bool) {
+// entryOf returns the index entry of an id from memory, hidden or not.
+func (l *live) entryOf(id [32]byte) (indexEntry, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	n, ok := l.entries.find(id)
 	if !ok {
-		return indexEntry{}, "", false
+		return indexEntry{}, false
 	}
-	ie := l.indexEntry(n)
-	return ie, ie.address(), true
+	return l.indexEntry(n), true
 }
 
-// hiddenEntry returns the index entry and the address of a hidden entry. ok is false if
-// the entry was reused since.
-func (l *live) hiddenEntry(e expiry) (indexEntry, address, bool) {
+// hiddenEntry returns the index entry of a hidden entry. ok is false if the entry was
+// reused since.
+func (l *live) hiddenEntry(e expiry) (indexEntry, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if s := l.entries.At(e.entry); !s.used || s.seq != e.seq || !s.hidden {
-		return indexEntry{}, "", false
+		return indexEntry{}, false
 	}
-	ie := l.indexEntry(e.entry)
-	return ie, ie.address(), true
+	return l.indexEntry(e.entry), true
 }
 
 // indexEntry rebuilds the index entry that a live entry was filled from. The caller

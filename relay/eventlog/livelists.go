@@ -272,3 +272,107 @@ func (l *live) sortNewest(hits []Hit) {
 		return bytes.Compare(s.id[:], t.id[:])
 	})
 }
+
+// check compares the live index with the index entries that it must hold, and the
+// postings with the live entries. It calls problem for each difference, and returns the
+// number of served events. recordBytes returns the length of a record.
+func (l *live) check(entries []indexEntry, recordBytes func(seq uint64) int64, problem func(format string, args ...any)) (served int) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	bytes := int64(0)
+	for n := range l.entries.Len() {
+		if s := l.entries.At(n); s.used {
+			bytes += recordBytes(s.seq)
+		}
+	}
+	if l.recordBytes != bytes {
+		problem("%d bytes of live records are counted, want %d", l.recordBytes, bytes)
+	}
+	if l.n != len(entries) {
+		problem("%d events are served, want %d", l.n, len(entries))
+	}
+	for i := range entries {
+		want := &entries[i]
+		n, ok := l.entries.find(want.id)
+		if !ok || l.entries.At(n).hidden {
+			problem("entry %d must be served, but is not in the live index", want.seq)
+			continue
+		}
+		if have := l.indexEntry(n); !have.same(want) || have.chain != want.chain || l.entries.At(n).side != sideOf(want.tags) {
+			problem("entry %d: its live entry belongs to another event", want.seq)
+		}
+		if l.entries.At(n).hasAddress() {
+			if m, ok := l.find(want.kind, want.pubkey, want.firstTag('d')); !ok || m != n {
+				problem("entry %d: its address is indexed as another live entry", want.seq)
+			}
+		}
+	}
+	if l.noPostings {
+		return l.n
+	}
+	expect := make(map[*posting]int)
+	for n := range l.entries.Len() {
+		s := l.entries.At(n)
+		if !s.used || s.hidden {
+			continue
+		}
+		it := makeItem(s.createdAt, n)
+		within := func(have list, ok bool) {
+			if ok && have.many != nil {
+				expect[have.many]++
+				ok = have.many.holds(it, l.less)
+			} else if ok {
+				ok = have.one == it
+			}
+			if !ok {
+				problem("entry %d is missing from one of its postings", s.seq)
+			}
+		}
+		byKind, ok := l.kinds[s.kind]
+		within(list{many: byKind}, ok)
+		if s.several {
+			p, ok := l.several[s.kind]
+			within(list{many: p}, ok)
+		}
+		l.eachComposite(s, func(c composite) {
+			have, ok := l.composites[c]
+			within(have, ok)
+		})
+		for _, t := range l.entries.tagsOf(s) {
+			within(l.tagList(t))
+		}
+		if !slices.Contains(l.authors.list.At(s.author).kinds, s.kind) {
+			problem("entry %d: its kind is missing from the kinds of its author", s.seq)
+		}
+	}
+	for p, n := range expect {
+		if p.n != n {
+			problem("a posting has the count %d, want %d", p.n, n)
+		}
+		items := 0
+		last, first := item(math.MaxUint64), true
+		for cur := p.newest(maxTime); ; cur.next() {
+			it, ok := cur.item()
+			if !ok {
+				break
+			}
+			if !first && !l.less(it, last) {
+				problem("a posting is out of order")
+			}
+			last, first = it, false
+			items++
+		}
+		if items != n {
+			problem("a posting holds %d events, want %d", items, n)
+		}
+	}
+	return l.n
+}
+
+// holds reports whether an item is in the posting.
+func (p *posting) holds(it item, less order) bool {
+	if p.chunks == nil {
+		return findItem(p.few, it, less) >= 0
+	}
+	return findItem(p.chunks[p.chunkFor(it, less)], it, less) >= 0
+}
