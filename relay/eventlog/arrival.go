@@ -71,13 +71,6 @@ type Pending interface {
 	Wait(ctx context.Context) (seq uint64, out Outcome, err error)
 }
 
-// Found is one stored event of an answer. JSON is the stored payload, which is sent
-// unchanged and must not be modified.
-type Found struct {
-	Seq  uint64
-	JSON []byte
-}
-
 // MailLifetime is the time for which mail without an expiration stays readable.
 const MailLifetime = 30 * 24 * time.Hour
 

@@ -6,12 +6,6 @@ import (
 	"time"
 )
 
-// missingBody is the index of an answer whose payload is not in memory.
-type missingBody struct {
-	index int
-	entry uint32
-}
-
 // loadBodies reads the missing payloads of an answer and caches them. It removes events
 // from found[from:] that were deleted meanwhile or whose records are damaged.
 func (q *queries) loadBodies(found []Found, from int, missing []missingBody) ([]Found, error) {
@@ -35,12 +29,6 @@ func (q *queries) loadBodies(found []Found, from int, missing []missingBody) ([]
 	}
 	return found, nil
 }
-
-// Bounds of the payloads that one answer holds in memory at once.
-const (
-	BodiesAtOnce    = 32
-	bodyBytesAtOnce = 128 << 10
-)
 
 // Bodies appends to dst the payloads of the first hits, within the bounds, and returns
 // the number of hits that it has consumed. Events that were deleted meanwhile or whose

@@ -84,3 +84,15 @@ func (c *bodyCache) compact() {
 	clear(c.queue[len(kept):])
 	c.queue, c.first, c.base = kept, 0, 0
 }
+
+// missingBody is the index of an answer whose payload is not in memory.
+type missingBody struct {
+	index int
+	entry uint32
+}
+
+// Bounds of the payloads that one answer holds in memory at once.
+const (
+	BodiesAtOnce    = 32
+	bodyBytesAtOnce = 128 << 10
+)

@@ -63,10 +63,8 @@ func TestCheckFinds(t *testing.T) {
 		},
 		"ProofOfNothing": func(st *Store) { harmSet(st, proofKey(1, 2), []byte{1}) },
 		"ProofOfItself":  func(st *Store) { harmSet(st, proofKey(2, 2), []byte{1}) },
-		"LostFromIndex":  func(st *Store) { st.live.remove(0) },
-		"LostFromPosting": func(st *Store) {
-			p := st.live.kinds[1]
-			p.few, p.n = nil, 0
+		"LostFromIndex": func(st *Store) {
+			st.live.apply([]change{{remove: hex32.OrZero(testkit.Unsigned(1, 1, 1, "").ID)}}, st.log.RecordBytes)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 // TestExpiriesOfEqualTimes replaces orders with equal expirations repeatedly. The
 // entries are reused, and the heap must not keep an expiration per replacement.
 func TestExpiriesOfEqualTimes(t *testing.T) {
-	l := newLive(0, time.Now, walkedAtOnce)
+	l := newLive(liveConfig{Now: time.Now})
 	id := func(i, v int) (id [32]byte) { copy(id[:], fmt.Sprint(i, " ", v)); return id }
 	const orders = 100
 	for v := range 200 {

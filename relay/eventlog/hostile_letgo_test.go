@@ -4,37 +4,39 @@ import (
 	"context"
 	"sync"
 	"testing"
-	"time"
 
+	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// fullStore returns a store with some orders of a market.
-func fullStore(t *testing.T, orders int) *Store {
-	t.Helper()
+// entryOfEvent returns the index entry of an event.
+func entryOfEvent(evt *nostr.Event, seq uint64) indexEntry {
+	return indexEntry{seq: seq, chain: seq, id: hex32.OrZero(evt.ID), pubkey: hex32.OrZero(evt.PubKey), kind: evt.Kind, createdAt: int64(evt.CreatedAt), tags: tagKeys(evt.Tags)}
+}
+
+// noBytes replaces the lengths of records.
+func noBytes(uint64) int64 { return 0 }
+
+// fullIndex returns an index with some orders of a market.
+func fullIndex(orders int) *live {
 	clock := testkit.NewClock()
-	st, err := Open(Config{Dir: t.TempDir(), Now: clock.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	events := testkit.Market(orders, clock.Now().Unix())
-	for _, evt := range events {
-		if _, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now()}); err != nil {
-			t.Fatal(err)
+	l := newLive(liveConfig{Now: clock.Now})
+	for i, evt := range testkit.Market(orders, clock.Now().Unix()) {
+		e := entryOfEvent(evt, uint64(i+1))
+		c := change{add: &e}
+		if old, ok := l.entryAt(e.kind, e.pubkey, e.firstTag('d')); ok {
+			c.remove = old.id
 		}
+		l.apply([]change{c}, noBytes)
 	}
-	if err := st.Wait(context.Background(), uint64(len(events)-1)); err != nil {
-		t.Fatal(err)
-	}
-	return st
+	return l
 }
 
 // Requests with many filters release the index between filters, so that an append does
 // not wait for all of them.
 func TestManyFiltersReleaseTheIndex(t *testing.T) {
-	st := fullStore(t, 40_000)
-	defer st.Close()
+	l := fullIndex(40_000)
 	var filters nostr.Filters
 	for i := range 100 { // no posting has the size of these results
 		since := nostr.Timestamp(i)
@@ -47,15 +49,15 @@ func TestManyFiltersReleaseTheIndex(t *testing.T) {
 	wg.Go(func() {
 		<-began
 		for ctx.Err() == nil { // the work of the committer for each group
-			if !st.live.mu.TryLock() { // the COUNT holds the lock, and releases it
-				st.live.mu.Lock()
+			if !l.mu.TryLock() { // the COUNT holds the lock, and releases it
+				l.mu.Lock()
 				turns++
 			}
-			st.live.mu.Unlock()
+			l.mu.Unlock()
 		}
 	})
 	close(began)
-	n, err := st.Count(context.Background(), filters)
+	n, err := l.count(context.Background(), filters)
 	cancel()
 	wg.Wait()
 	if err != nil || n < 5000 {

@@ -31,8 +31,6 @@ type live struct {
 	kinds      map[uint16]*posting
 	composites map[composite]list
 	several    map[uint16]*posting
-	// noPostings is set if the store answers no queries (Config.Bulk).
-	noPostings bool
 
 	expiries expiries
 	bodies   bodyCache
@@ -44,8 +42,9 @@ type live struct {
 
 	// The following fields are not guarded by mu.
 	shun         atomic.Pointer[shunned] // nil if nothing is shunned
-	now          func() time.Time        // set by newLive
-	walkedAtOnce int                     // number of items that are read before the lock is released; set by newLive
+	now          func() time.Time        // does not change
+	noPostings   bool                    // set if the index answers no queries; does not change
+	walkedAtOnce int                     // number of items that are read before the lock is released; does not change
 }
 
 // composite is the key of a composite posting. A field that does not apply is None. The
@@ -58,15 +57,23 @@ type composite struct {
 
 const None = math.MaxUint32
 
-// newLive returns an empty index with a budget of bytes for payloads.
-func newLive(bodyBudget int, now func() time.Time, walkedAtOnce int) *live {
+// liveConfig configures an index.
+type liveConfig struct {
+	BodyCache    int              // bytes of payloads in memory
+	NoPostings   bool             // answer no queries, for an import
+	WalkedAtOnce int              // number of items that are read before the lock is released; 0 means walkedAtOnce
+	Now          func() time.Time // required
+}
+
+// newLive returns an empty index.
+func newLive(cfg liveConfig) *live {
 	l := &live{
 		entries: newLiveEntries(), authors: newAuthors(), tags: newTagDict(),
 		kinds:      make(map[uint16]*posting),
 		composites: make(map[composite]list), several: make(map[uint16]*posting),
-		now: now, walkedAtOnce: walkedAtOnce,
+		noPostings: cfg.NoPostings, now: cfg.Now, walkedAtOnce: cmp.Or(cfg.WalkedAtOnce, walkedAtOnce),
 	}
-	l.bodies = bodyCache{entries: l.entries, budget: bodyBudget}
+	l.bodies = bodyCache{entries: l.entries, budget: cfg.BodyCache}
 	l.expiries.entries = l.entries
 	l.expiries.setNext()
 	return l

@@ -91,7 +91,7 @@ func (l *live) atMost(f nostr.Filter) int {
 func (l *live) items(ctx context.Context, f nostr.Filter) (items []LiveItem, err error) {
 	const part = 8192
 	if l.noPostings {
-		return nil, ErrBulk
+		return nil, errBulk
 	}
 	l.expire(l.now().Unix())
 	items = make([]LiveItem, 0, l.atMost(f))

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
-	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 )
 
 // book makes the index entries of an order book: version v of order i. Ids are random,
@@ -50,13 +49,8 @@ func TestMemoryOfLiveOrders(t *testing.T) {
 		return float64(m.HeapAlloc)
 	}
 	t.Run("Appended", func(t *testing.T) {
-		log, _, err := recordlog.Open(t.TempDir(), 0, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer log.Close()
 		before := alive()
-		g := &commitGroup{c: &committer{parts: &parts{live: newLive(0, time.Now, walkedAtOnce), log: log, keys: &derivedKeys{}}}}
+		l, changes := newLive(liveConfig{Now: time.Now}), []change(nil)
 		started := time.Now()
 		seq, slowest := uint64(0), time.Duration(0)
 		for v := range versions {
@@ -67,22 +61,22 @@ func TestMemoryOfLiveOrders(t *testing.T) {
 				if v > 0 {
 					c.remove = b.record(i, v-1, 0).id
 				}
-				g.changes = append(g.changes[:0], c)
+				changes = append(changes[:0], c)
 				at := time.Now()
-				g.apply()
+				l.apply(changes, func(uint64) int64 { return 0 })
 				slowest = max(slowest, time.Since(at))
 			}
 		}
 		took := time.Since(started)
 		t.Logf("%.0f bytes per order, %.2f µs per version with its making, the slowest %v", (alive()-before)/float64(orders), took.Seconds()*1e6/float64(orders*versions), slowest)
-		if n := g.c.live.n; n != orders {
+		if n := l.n; n != orders {
 			t.Errorf("%d live, want %d", n, orders)
 		}
-		runtime.KeepAlive(g)
+		runtime.KeepAlive(l)
 	})
 	t.Run("Loaded", func(t *testing.T) {
 		before := alive()
-		l := newLive(0, time.Now, walkedAtOnce)
+		l := newLive(liveConfig{Now: time.Now})
 		started := time.Now()
 		bulk := newBulk(l)
 		for i := range orders {

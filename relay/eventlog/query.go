@@ -13,6 +13,9 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
+// errBulk is returned by queries if the index has no postings.
+var errBulk = errors.New("the store was opened for an import and answers no queries")
+
 // ErrFilter is returned for a filter with a tag name that is not a single letter.
 // NIP-01 indexes only single-letter tags.
 var ErrFilter = errors.New("unsupported filter")
@@ -506,6 +509,13 @@ func (l *live) byIDs(f nostr.Filter, c *condition) []item {
 	return slices.Compact(items)
 }
 
+// Found is one stored event of an answer. JSON is the stored payload, which is sent
+// unchanged and must not be modified.
+type Found struct {
+	Seq  uint64
+	JSON []byte
+}
+
 // Hit is an event of an answer without its payload.
 type Hit struct {
 	Seq   uint64
@@ -550,7 +560,7 @@ func (l *live) hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int, u
 // held during the calls.
 func (l *live) each(ctx context.Context, f nostr.Filter, upTo uint64, limit int, take func(item) bool) error {
 	if l.noPostings {
-		return ErrBulk
+		return errBulk
 	}
 	l.expire(l.now().Unix())
 	if limit <= 0 {
@@ -585,7 +595,7 @@ func (l *live) each(ctx context.Context, f nostr.Filter, upTo uint64, limit int,
 // only if no event is appended meanwhile.
 func (l *live) count(ctx context.Context, filters nostr.Filters) (int, error) {
 	if l.noPostings {
-		return 0, ErrBulk
+		return 0, errBulk
 	}
 	l.expire(l.now().Unix())
 	var seen entrySet // used if several filters may match the same event

@@ -103,7 +103,7 @@ var (
 	ErrIndex       = errors.New("the index is damaged and cannot be rebuilt from the log: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
 	ErrFull        = diskspace.ErrFull // the store refuses new events; reads continue
 	ErrClosed      = errors.New("the store is closed")
-	ErrBulk        = errors.New("the store was opened for an import and answers no queries")
+	ErrBulk        = errBulk
 )
 
 // Open opens or creates the log, repairs the effects of a crash, and loads the live
@@ -122,7 +122,6 @@ func Open(cfg Config) (*Store, error) {
 		st.metrics = NewMetrics()
 	}
 	st.cfg.flushAfter = cmp.Or(cfg.flushAfter, flushAfter)
-	st.cfg.walkedAtOnce = cmp.Or(cfg.walkedAtOnce, walkedAtOnce)
 	st.cfg.DiskReserve = cmp.Or(cfg.DiskReserve, DefaultDiskReserve)
 	if cfg.Bulk {
 		cfg.BodyCache = -1 // no query reads payloads
@@ -135,8 +134,7 @@ func Open(cfg Config) (*Store, error) {
 	if budget == 0 {
 		budget = DefaultBodyCache
 	}
-	st.live = newLive(max(budget, 0), st.now, st.cfg.walkedAtOnce)
-	st.live.noPostings = cfg.Bulk
+	st.live = newLive(liveConfig{BodyCache: max(budget, 0), NoPostings: cfg.Bulk, WalkedAtOnce: st.cfg.walkedAtOnce, Now: st.now})
 	dir := filepath.Join(cfg.Dir, "events")
 	if err := makeDir(dir); err != nil {
 		return nil, err

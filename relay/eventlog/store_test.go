@@ -575,36 +575,21 @@ func TestBodiesAreWarmAfterOpening(t *testing.T) {
 		t.Fatal(err)
 	}
 	st = mustOpenStore(t, dir, clock)
-	cached := func() (n, newest int) {
-		st.live.mu.RLock()
-		defer st.live.mu.RUnlock()
-		for i := range st.live.entries.Len() {
-			if s := st.live.entries.At(i); s.used && s.body != noBody {
-				n++
-				if s.createdAt >= 150 {
-					newest++
-				}
-			}
+	testkit.Eventually(t, "the newest payloads are in memory", func() bool {
+		newest, err := st.live.newestEntries()
+		if err != nil || len(newest) < 50 {
+			t.Fatal(len(newest), err)
 		}
-		return n, newest
-	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		n, newest := cached()
-		if newest == 50 {
-			if n > 70 {
-				t.Errorf("%d payloads in memory exceed the budget", n)
-			}
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d payloads in memory, %d of the newest 50", n, newest)
+		_, missing := st.live.withoutBody(newest[:50])
+		return len(missing) == 0
+	})
+	check := func() {
+		t.Helper()
+		if _, bodies := st.live.sizes(); bodies > 64<<10 {
+			t.Errorf("%d bytes of payloads in memory exceed the budget", bodies)
 		}
 	}
+	check()
 	queryIDs(t, st, nostr.Filter{Until: new(nostr.Timestamp(20))}, 5)
-	if n, _ := cached(); n > 70 {
-		t.Errorf("%d payloads in memory after a query exceed the budget", n)
-	}
-	if st.live.bodies.size > st.live.bodies.budget {
-		t.Errorf("%d bytes of payloads, budget %d", st.live.bodies.size, st.live.bodies.budget)
-	}
+	check()
 }
