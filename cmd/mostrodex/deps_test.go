@@ -59,7 +59,8 @@ var nounLayers = []string{"mostro", "mostro/message", "mostro/envelope", "mostro
 //
 //	cmd/mostrodex -> relay indexer reputation escrow -> mostro -> go-nostr, stdlib
 //	mostro/receipt mostro/attestation -> mostro/envelope -> mostro/message -> mostro
-//	relay/federation -> relay -> relay/eventlog -> relay/eventlog/recordlog
+//	relay/federation -> relay -> relay/eventlog -> relay/eventlog/liveindex relay/eventlog/recordlog
+//	anyone -> internal
 //	anyone -> internal
 //	reputation -> reputation/score   escrow -> escrow/trade
 //	indexer/web -> indexer -> indexer/words indexer/sorted

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -156,8 +157,8 @@ func storable(evt *nostr.Event) error {
 	switch {
 	case evt.Kind < 0 || evt.Kind > 65535:
 		return fmt.Errorf("kind %d is not in 0..65535", evt.Kind)
-	case evt.CreatedAt < 0 || evt.CreatedAt > maxTime:
-		return fmt.Errorf("created_at %d is not in 0..%d", evt.CreatedAt, int64(maxTime))
+	case evt.CreatedAt < 0 || evt.CreatedAt > liveindex.MaxTime:
+		return fmt.Errorf("created_at %d is not in 0..%d", evt.CreatedAt, int64(liveindex.MaxTime))
 	case kindClass(evt.Kind) == ephemeral:
 		return fmt.Errorf("kind %d is ephemeral: never stored", evt.Kind)
 	}

@@ -4,25 +4,27 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
 )
 
 // loadBodies reads the missing payloads of an answer and caches them. It removes events
 // from found[from:] that were deleted meanwhile or whose records are damaged.
-func (q *queries) loadBodies(found []Found, from int, missing []missingBody) ([]Found, error) {
+func (q *queries) loadBodies(found []Found, from int, missing []liveindex.Missing) ([]Found, error) {
 	gone := false
 	for _, m := range missing {
-		_, body, err := q.log.Read(found[m.index].Seq)
+		_, body, err := q.log.Read(found[m.Index].Seq)
 		if IsDamage(err) {
-			q.damage.report(found[m.index].Seq, err)
+			q.damage.report(found[m.Index].Seq, err)
 			body, err = nil, nil
 		}
 		if err != nil {
 			return found[:from], fmt.Errorf("read bodies: %w", err)
 		}
-		found[m.index].JSON = body
+		found[m.Index].JSON = body
 		gone = gone || body == nil
 	}
-	q.live.cacheBodies(found, missing)
+	q.live.CacheBodies(found, missing)
 	if gone {
 		kept := slices.DeleteFunc(found[from:], func(f Found) bool { return f.JSON == nil })
 		found = found[:from+len(kept)]
@@ -35,7 +37,7 @@ func (q *queries) loadBodies(found []Found, from int, missing []missingBody) ([]
 // records are damaged are left out.
 func (q *queries) Bodies(dst []Found, hits []Hit) ([]Found, int, error) {
 	first := len(dst)
-	dst, n, missing := q.live.bodiesOf(dst, hits, q.log.RecordBytes)
+	dst, n, missing := q.live.Bodies(dst, hits, q.log.RecordBytes)
 	if missing == nil {
 		return dst, n, nil
 	}
@@ -45,16 +47,16 @@ func (q *queries) Bodies(dst []Found, hits []Hit) ([]Found, int, error) {
 
 // SortNewest sorts hits in NIP-01 order: newest first, then lowest id. If the live
 // entry of a hit was reused meanwhile, hits of the same second are ordered by arrival.
-func (q *queries) SortNewest(hits []Hit) { q.live.sortNewest(hits) }
+func (q *queries) SortNewest(hits []Hit) { q.live.SortNewest(hits) }
 
 // warmBodies reads the newest payloads into memory after Open. It reads the oldest of
 // them first, so that the newest are evicted last.
 func (q *queries) warmBodies() {
-	newest, err := q.live.newestEntries()
+	newest, err := q.live.Newest()
 	slices.Reverse(newest)
 	for began := time.Now(); err == nil && len(newest) > 0; began = time.Now() {
 		n := min(len(newest), readBatch)
-		found, missing := q.live.withoutBody(newest[:n])
+		found, missing := q.live.WithoutBody(newest[:n])
 		newest = newest[n:]
 		if _, err = q.loadBodies(found, 0, missing); !q.pace.idleAfter(began) {
 			return

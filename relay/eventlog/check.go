@@ -10,6 +10,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
 	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 )
 
@@ -33,7 +34,7 @@ func (r *CheckReport) problem(format string, args ...any) {
 
 // newChecker returns a checker of a store. No event may be appended while it runs.
 func newChecker(st *Store, signatures bool) *checker {
-	return &checker{st: st, best: make(map[address]*indexEntry), regular: make(map[uint64]*indexEntry), signatures: signatures}
+	return &checker{st: st, best: make(map[address]*liveindex.Entry), regular: make(map[uint64]*liveindex.Entry), signatures: signatures}
 }
 
 // run carries out Store.Check.
@@ -45,7 +46,7 @@ func (c *checker) run(ctx context.Context, progress func(done, total uint64)) (C
 			return CheckReport{}, fmt.Errorf("check the log: %w", err)
 		}
 	}
-	c.st.live.expire(c.st.now().Unix())
+	c.st.live.Expire(c.st.now().Unix())
 	err := c.st.keys.db.View(func(txn *badger.Txn) error {
 		if err := c.logRecords(ctx, txn, progress); err != nil {
 			return err
@@ -58,17 +59,17 @@ func (c *checker) run(ctx context.Context, progress func(done, total uint64)) (C
 	if err != nil {
 		return c.report, fmt.Errorf("check the log: %w", err)
 	}
-	c.report.Live = c.st.live.check(c.live, c.st.log.RecordBytes, c.report.problem)
+	c.report.Live = c.st.live.Check(c.live, c.st.log.RecordBytes, c.report.problem)
 	return c.report, nil
 }
 
 type checker struct {
 	st         *Store
 	report     CheckReport
-	best       map[address]*indexEntry // newest readable version of each address
-	regular    map[uint64]*indexEntry  // regular events that must be served
-	live       []indexEntry            // index entries that must be in the live index
-	tombs      map[address]int64       // deletion times by kind and key; nil before the first use
+	best       map[address]*liveindex.Entry // newest readable version of each address
+	regular    map[uint64]*liveindex.Entry  // regular events that must be served
+	live       []liveindex.Entry            // index entries that must be in the live index
+	tombs      map[address]int64            // deletion times by kind and key; nil before the first use
 	signatures bool
 }
 
@@ -145,7 +146,7 @@ func (c *checker) record(txn *badger.Txn, seq uint64, r recordlog.Record, body [
 			c.report.problem("entry %d: its signature does not verify", seq)
 		}
 	}
-	ie := &indexEntry{seq: seq, id: id, pubkey: pubkey, kind: r.Kind, createdAt: r.CreatedAt, expiration: r.Expiration, tags: tagKeys(evt.Tags)}
+	ie := &liveindex.Entry{Seq: seq, ID: id, PubKey: pubkey, Kind: r.Kind, CreatedAt: r.CreatedAt, Expiration: r.Expiration, Tags: liveindex.TagKeys(evt.Tags)}
 	addr, ok := addressOf(evt, pubkey)
 	switch {
 	case ok:
@@ -192,8 +193,8 @@ func (c *checker) accounted(txn *badger.Txn, seq uint64, r recordlog.Record) err
 	return nil
 }
 
-func (c *checker) over(r *indexEntry) bool {
-	return r.expiration > 0 && r.expiration <= c.st.now().Unix()
+func (c *checker) over(r *liveindex.Entry) bool {
+	return r.Expiration > 0 && r.Expiration <= c.st.now().Unix()
 }
 
 // indexEntries compares the stored index entries with those computed from the records.
@@ -203,23 +204,23 @@ func (c *checker) indexEntries(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{space}})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
-			var ie indexEntry
-			if err := it.Item().Value(func(v []byte) (err error) { ie, err = decodeIndexEntry(v); return err }); err != nil {
+			var ie liveindex.Entry
+			if err := it.Item().Value(func(v []byte) (err error) { ie, err = liveindex.DecodeEntry(v); return err }); err != nil {
 				c.report.problem("index entry %x: %v", it.Item().Key(), err)
 				continue
 			}
 			if space == spaceRegular {
-				want := c.regular[ie.seq]
-				delete(c.regular, ie.seq)
+				want := c.regular[ie.Seq]
+				delete(c.regular, ie.Seq)
 				if want == nil && !c.over(&ie) {
-					c.report.problem("entry %d must not be served, but has an index entry", ie.seq)
-				} else if want != nil && !ie.same(want) {
-					c.report.problem("entry %d: its index entry belongs to another event", ie.seq)
+					c.report.problem("entry %d must not be served, but has an index entry", ie.Seq)
+				} else if want != nil && !ie.Same(want) {
+					c.report.problem("entry %d: its index entry belongs to another event", ie.Seq)
 				}
 			} else {
 				addr := address(it.Item().Key()[1:])
 				if seen[addr] {
-					c.report.problem("entry %d: its address has two index entries", ie.seq)
+					c.report.problem("entry %d: its address has two index entries", ie.Seq)
 				}
 				seen[addr] = true
 				c.newest(space, addr, &ie)
@@ -231,7 +232,7 @@ func (c *checker) indexEntries(txn *badger.Txn) error {
 	}
 	for addr, ie := range c.best {
 		if !seen[addr] {
-			c.report.problem("entry %d is the newest of its address, but has no index entry", ie.seq)
+			c.report.problem("entry %d is the newest of its address, but has no index entry", ie.Seq)
 		}
 	}
 	for seq := range c.regular {
@@ -240,19 +241,19 @@ func (c *checker) indexEntries(txn *badger.Txn) error {
 	return nil
 }
 
-func (c *checker) newest(space byte, addr address, ie *indexEntry) {
+func (c *checker) newest(space byte, addr address, ie *liveindex.Entry) {
 	want := c.best[addr]
 	if addressOfEntry(ie) != addr {
-		c.report.problem("entry %d: its index entry has the key of another address", ie.seq)
+		c.report.problem("entry %d: its index entry has the key of another address", ie.Seq)
 	}
 	switch {
 	case want == nil && space == spaceNewest:
-		c.report.problem("entry %d is served, but its address has no readable version", ie.seq)
+		c.report.problem("entry %d is served, but its address has no readable version", ie.Seq)
 	case want != nil && newer(want, ie):
-		c.report.problem("entry %d is served, but entry %d is newer", ie.seq, want.seq)
-	case want != nil && want.seq == ie.seq && !ie.same(want):
-		c.report.problem("entry %d: its index entry belongs to another event", ie.seq)
-	case want != nil && want.seq == ie.seq && space == spaceHidden && !c.over(ie):
-		c.report.problem("entry %d is hidden, but neither expired nor deleted", ie.seq)
+		c.report.problem("entry %d is served, but entry %d is newer", ie.Seq, want.Seq)
+	case want != nil && want.Seq == ie.Seq && !ie.Same(want):
+		c.report.problem("entry %d: its index entry belongs to another event", ie.Seq)
+	case want != nil && want.Seq == ie.Seq && space == spaceHidden && !c.over(ie):
+		c.report.problem("entry %d is hidden, but neither expired nor deleted", ie.Seq)
 	}
 }

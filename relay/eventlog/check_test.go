@@ -11,6 +11,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/internal/testkit"
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -64,7 +65,7 @@ func TestCheckFinds(t *testing.T) {
 		"ProofOfNothing": func(st *Store) { harmSet(st, proofKey(1, 2), []byte{1}) },
 		"ProofOfItself":  func(st *Store) { harmSet(st, proofKey(2, 2), []byte{1}) },
 		"LostFromIndex": func(st *Store) {
-			st.live.apply([]change{{remove: hex32.OrZero(testkit.Unsigned(1, 1, 1, "").ID)}}, st.log.RecordBytes)
+			st.live.Apply([]liveindex.Change{{Remove: hex32.OrZero(testkit.Unsigned(1, 1, 1, "").ID)}}, st.log.RecordBytes)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

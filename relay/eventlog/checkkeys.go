@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
 	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -111,7 +112,7 @@ func (c *checker) tombstone(key, value []byte, head uint64) {
 			c.report.problem("the tombstone %x names request %d, which is not in the log", key, at)
 		}
 	case key[1] == 'a' && len(key) >= 2+2+32+1:
-		if at > maxTime {
+		if at > liveindex.MaxTime {
 			c.report.problem("the tombstone %x has the time %d, which is out of range", key, at)
 		}
 	default:

@@ -13,6 +13,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
 	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -119,11 +120,11 @@ func (g *commitGroup) deleteID(id, pubkey [32]byte) error {
 		return err
 	}
 	if !ok {
-		ie, served := g.c.live.entryOf(id)
+		ie, served := g.c.live.EntryOf(id)
 		if !served {
 			return nil // the author is unknown
 		}
-		r = recordlog.Record{ID: ie.id, PubKey: ie.pubkey, Kind: ie.kind, CreatedAt: ie.createdAt}
+		r = recordlog.Record{ID: ie.ID, PubKey: ie.PubKey, Kind: ie.Kind, CreatedAt: ie.CreatedAt}
 	}
 	if r.PubKey != pubkey || r.Kind == mostro.KindDeletion {
 		return nil
@@ -234,7 +235,7 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 		bottom = cmp.Or(bottom, seq)
 		return nil
 	}
-	for seq := now.entry.chain; seq > max(end, past.head); {
+	for seq := now.entry.Chain; seq > max(end, past.head); {
 		g.walked++
 		r, ok, err := g.record(seq)
 		if err != nil {
@@ -270,10 +271,10 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 		}
 	}
 	if len(left) == 0 {
-		bottom = now.entry.chain
+		bottom = now.entry.Chain
 	}
 	if known || g.walked-walked >= minWalk {
-		g.c.walks.keep(addr, walk{now.entry.chain, left})
+		g.c.walks.keep(addr, walk{now.entry.Chain, left})
 	}
 	if bottom == 0 {
 		return nil
@@ -307,8 +308,8 @@ func (g *commitGroup) eraseEvent(seq uint64, r recordlog.Record) error {
 		return nil
 	}
 	if r.PayloadErased {
-		ie, live := g.c.live.entryOf(r.ID)
-		if !live || ie.seq != seq {
+		ie, live := g.c.live.EntryOf(r.ID)
+		if !live || ie.Seq != seq {
 			return nil
 		}
 		// A scrub follows a durable commit that hid the entry; that commit is lost. The
@@ -330,13 +331,13 @@ func (g *commitGroup) eraseEvent(seq uint64, r recordlog.Record) error {
 	if err := errors.Join(g.keepFact(seq), g.requestScrub(seq)); err != nil {
 		return err
 	}
-	ie, ok := g.c.live.entryOf(r.ID)
-	if !ok || ie.seq != seq {
+	ie, ok := g.c.live.EntryOf(r.ID)
+	if !ok || ie.Seq != seq {
 		return nil // the event is not live
 	}
 	addr := addressOfEntry(&ie)
 	// A compaction may shorten the record before the change is applied.
-	g.changes = append(g.changes, change{remove: r.ID, removed: g.c.log.RecordBytes(seq)})
+	g.changes = append(g.changes, liveindex.Change{Remove: r.ID, Removed: g.c.log.RecordBytes(seq)})
 	if addr == "" {
 		return g.c.keys.del(seqKey(spaceRegular, seq))
 	}
@@ -348,7 +349,7 @@ func (g *commitGroup) eraseEvent(seq uint64, r recordlog.Record) error {
 	if err := g.c.keys.del(addressKey(spaceNewest, addr)); err != nil {
 		return err
 	}
-	return g.c.keys.set(addressKey(spaceHidden, addr), ie.encode())
+	return g.c.keys.set(addressKey(spaceHidden, addr), ie.Encode())
 }
 
 func (g *commitGroup) isErased(seq uint64) bool {
@@ -359,7 +360,7 @@ func (g *commitGroup) isErased(seq uint64) bool {
 // moveHidden moves the index entries of expired events out of the keyspaces that Open
 // reads, and scrubs expired mail.
 func (c *committer) moveHidden() error {
-	hidden := c.live.takeHidden()
+	hidden := c.live.TakeHidden()
 	for len(hidden) > 0 {
 		n := min(len(hidden), maxGroup)
 		if err := c.movePart(hidden[:n]); err != nil {
@@ -370,13 +371,13 @@ func (c *committer) moveHidden() error {
 	return nil
 }
 
-func (c *committer) movePart(part []expiry) error {
+func (c *committer) movePart(part []liveindex.Hidden) error {
 	if err := c.flush(); err != nil {
 		return err
 	}
 	g := &commitGroup{c: c}
 	for _, e := range part {
-		ie, ok := c.live.hiddenEntry(e)
+		ie, ok := c.live.HiddenEntry(e)
 		if !ok {
 			continue // replaced or deleted meanwhile
 		}
@@ -388,9 +389,9 @@ func (c *committer) movePart(part []expiry) error {
 			}
 		}
 		if addr == "" {
-			err = c.keys.del(seqKey(spaceRegular, ie.seq))
+			err = c.keys.del(seqKey(spaceRegular, ie.Seq))
 		} else if err = c.keys.del(addressKey(spaceNewest, addr)); err == nil {
-			err = g.c.keys.set(addressKey(spaceHidden, addr), ie.encode())
+			err = g.c.keys.set(addressKey(spaceHidden, addr), ie.Encode())
 		}
 		if err == nil {
 			err = g.scrubMail(&ie)
@@ -398,7 +399,7 @@ func (c *committer) movePart(part []expiry) error {
 		if err != nil {
 			return err
 		}
-		g.changes = append(g.changes, change{remove: ie.id, removed: c.log.RecordBytes(ie.seq)})
+		g.changes = append(g.changes, liveindex.Change{Remove: ie.ID, Removed: c.log.RecordBytes(ie.Seq)})
 	}
 	if err := c.flush(); err != nil {
 		return err
@@ -420,11 +421,11 @@ func (g *commitGroup) requestScrub(seq uint64) error {
 }
 
 // scrubMail schedules the scrub of expired mail.
-func (g *commitGroup) scrubMail(ie *indexEntry) error {
-	if !mostro.IsMail(ie.kind) {
+func (g *commitGroup) scrubMail(ie *liveindex.Entry) error {
+	if !mostro.IsMail(ie.Kind) {
 		return nil
 	}
-	return g.requestScrub(ie.seq)
+	return g.requestScrub(ie.Seq)
 }
 
 // maxFact bounds the facts of one event, in bytes.

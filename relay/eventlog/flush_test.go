@@ -47,7 +47,7 @@ func TestErasingIsFinished(t *testing.T) {
 		},
 		"Expired": func(st *Store, clock *testkit.Clock, _ string) {
 			clock.Advance(MailLifetime + time.Second)
-			st.live.expire(clock.Now().Unix())
+			st.live.Expire(clock.Now().Unix())
 			st.sweep <- struct{}{}
 		},
 	} {

@@ -99,7 +99,7 @@ func (fw *forwards) ForwardBody(seq uint64, now time.Time) (body []byte, why str
 		if err != nil {
 			return nil, "", err
 		}
-		if ie, ok := fw.live.entryAt(evt.Kind, pubkey, firstD(evt.Tags)); ok && ie.seq != seq {
+		if ie, ok := fw.live.EntryAt(evt.Kind, pubkey, firstD(evt.Tags)); ok && ie.Seq != seq {
 			return nil, "superseded", nil
 		}
 	}

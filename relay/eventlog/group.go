@@ -11,6 +11,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
 	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -23,7 +24,7 @@ type commitGroup struct {
 	seq      uint64 // last assigned seq
 	newest   map[address]*addressState
 	ids      map[[32]byte]uint64 // ids appended by this group, with their seqs
-	changes  []change
+	changes  []liveindex.Change
 	entries  []recent
 	erased   map[uint64]struct{}
 	tombs    int64
@@ -42,7 +43,7 @@ var errOverQuota = errors.New("over quota")
 
 // addressState is the newest version of an address as seen by the group.
 type addressState struct {
-	entry indexEntry
+	entry liveindex.Entry
 	space byte // spaceNewest or spaceHidden; 0 if the address is free
 }
 
@@ -101,11 +102,11 @@ func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 		return 0, Deleted, err
 	}
 	g.seq++
-	ie := indexEntry{seq: g.seq, chain: g.seq, id: id, pubkey: pubkey, kind: evt.Kind,
-		createdAt: int64(evt.CreatedAt), expiration: effectiveExpiration(p), tags: tagKeys(evt.Tags)}
+	ie := liveindex.Entry{Seq: g.seq, Chain: g.seq, ID: id, PubKey: pubkey, Kind: evt.Kind,
+		CreatedAt: int64(evt.CreatedAt), Expiration: effectiveExpiration(p), Tags: liveindex.TagKeys(evt.Tags)}
 	r := recordlog.Record{ReceivedAt: p.ReceivedAt.UnixMilli(), Source: p.Source, ID: id, PubKey: pubkey, Kind: evt.Kind,
-		CreatedAt: ie.createdAt, Expiration: ie.expiration}
-	r.Expired = p.expired || !g.replay && !p.Restored && ie.expiration > 0 && ie.expiration <= g.now.Unix()
+		CreatedAt: ie.CreatedAt, Expiration: ie.Expiration}
+	r.Expired = p.expired || !g.replay && !p.Restored && ie.Expiration > 0 && ie.Expiration <= g.now.Unix()
 	r.Archived = r.Expired
 	r.PayloadErased = r.Expired && mostro.IsMail(evt.Kind)
 	body := p.JSON
@@ -129,8 +130,8 @@ func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 	case hasAddr:
 		err = g.appendVersion(evt, addr, &ie, &r, p.JSON, p.Quota)
 	case !r.Expired:
-		g.changes = append(g.changes, change{add: &ie, body: p.JSON})
-		err = g.c.keys.set(seqKey(spaceRegular, g.seq), ie.encode())
+		g.changes = append(g.changes, liveindex.Change{Add: &ie, Body: p.JSON})
+		err = g.c.keys.set(seqKey(spaceRegular, g.seq), ie.Encode())
 	}
 	if errors.Is(err, errOverQuota) {
 		g.seq-- // the seq is free again: the event was not appended
@@ -166,8 +167,8 @@ func (g *commitGroup) append(p *Enqueued) (uint64, Outcome, error) {
 
 // appendVersion decides whether a version of an address is the newest: the greatest
 // created_at wins, of equal times the lowest id (NIP-01).
-func (g *commitGroup) appendVersion(evt *nostr.Event, addr address, ie *indexEntry, r *recordlog.Record, body []byte, quota LiveQuotas) error {
-	now, err := g.addressState(evt, addr, ie.pubkey)
+func (g *commitGroup) appendVersion(evt *nostr.Event, addr address, ie *liveindex.Entry, r *recordlog.Record, body []byte, quota LiveQuotas) error {
+	now, err := g.addressState(evt, addr, ie.PubKey)
 	if err != nil {
 		return err
 	}
@@ -175,30 +176,30 @@ func (g *commitGroup) appendVersion(evt *nostr.Event, addr address, ie *indexEnt
 		return errOverQuota
 	}
 	if now.space != 0 {
-		r.Previous = now.entry.chain
-		if ie.createdAt <= now.entry.createdAt {
-			if err := g.keepProof(ie, now.entry.chain); err != nil {
+		r.Previous = now.entry.Chain
+		if ie.CreatedAt <= now.entry.CreatedAt {
+			if err := g.keepProof(ie, now.entry.Chain); err != nil {
 				return err
 			}
 		}
 		if !newer(ie, &now.entry) {
 			r.Archived = true
-			now.entry.chain = ie.seq
+			now.entry.Chain = ie.Seq
 			if now.space == spaceNewest {
-				g.changes = append(g.changes, change{chainOf: now.entry.id, chain: ie.seq})
+				g.changes = append(g.changes, liveindex.Change{ChainOf: now.entry.ID, Chain: ie.Seq})
 			}
-			return g.c.keys.set(addressKey(now.space, addr), now.entry.encode())
+			return g.c.keys.set(addressKey(now.space, addr), now.entry.Encode())
 		}
 	}
-	c := change{}
+	c := liveindex.Change{}
 	if now.space == spaceNewest {
-		c.remove = now.entry.id
+		c.Remove = now.entry.ID
 	}
 	space := byte(spaceNewest)
 	if r.Expired {
 		space = spaceHidden
 	} else {
-		c.add, c.body = ie, body
+		c.Add, c.Body = ie, body
 	}
 	g.changes = append(g.changes, c)
 	if now.space != 0 && now.space != space {
@@ -207,14 +208,14 @@ func (g *commitGroup) appendVersion(evt *nostr.Event, addr address, ie *indexEnt
 		}
 	}
 	*now = addressState{entry: *ie, space: space}
-	return g.c.keys.set(addressKey(space, addr), ie.encode())
+	return g.c.keys.set(addressKey(space, addr), ie.Encode())
 }
 
-func newer(a, b *indexEntry) bool {
-	if a.createdAt != b.createdAt {
-		return a.createdAt > b.createdAt
+func newer(a, b *liveindex.Entry) bool {
+	if a.CreatedAt != b.CreatedAt {
+		return a.CreatedAt > b.CreatedAt
 	}
-	return string(a.id[:]) < string(b.id[:])
+	return string(a.ID[:]) < string(b.ID[:])
 }
 
 // addressState returns the newest version of an address: from this group, from memory,
@@ -225,7 +226,7 @@ func (g *commitGroup) addressState(evt *nostr.Event, addr address, pubkey [32]by
 	}
 	s := &addressState{}
 	g.newest[addr] = s
-	if ie, ok := g.c.live.entryAt(evt.Kind, pubkey, firstD(evt.Tags)); ok {
+	if ie, ok := g.c.live.EntryAt(evt.Kind, pubkey, firstD(evt.Tags)); ok {
 		s.entry, s.space = ie, spaceNewest
 		return s, nil
 	}
@@ -240,7 +241,7 @@ func (g *commitGroup) addressState(evt *nostr.Event, addr address, pubkey [32]by
 		return nil, err
 	}
 	s.space = spaceHidden
-	return s, item.Value(func(v []byte) (err error) { s.entry, err = decodeIndexEntry(v); return err })
+	return s, item.Value(func(v []byte) (err error) { s.entry, err = liveindex.DecodeEntry(v); return err })
 }
 
 // held returns the seq of an id and reports whether the id is in the log. The seq is 0
@@ -249,7 +250,7 @@ func (g *commitGroup) held(id [32]byte) (uint64, bool, error) {
 	if _, ok := g.ids[id]; ok {
 		return 0, true, nil
 	}
-	seq, _, ok := g.c.live.seqOf(id)
+	seq, _, ok := g.c.live.SeqOf(id)
 	if ok {
 		return seq, true, nil
 	}
@@ -269,7 +270,7 @@ func (g *commitGroup) held(id [32]byte) (uint64, bool, error) {
 // apply applies the committed changes to the live index.
 func (g *commitGroup) apply() {
 	g.c.keys.tombs.Add(g.tombs)
-	g.c.live.apply(g.changes, g.c.log.RecordBytes)
+	g.c.live.Apply(g.changes, g.c.log.RecordBytes)
 }
 
 // effectiveExpiration returns the NIP-40 expiration of an event. If mail has none, it
@@ -309,16 +310,16 @@ type quotaKey struct {
 
 // overQuota reports whether one more live address of the entry exceeds a quota. If not,
 // overQuota counts the address.
-func (g *commitGroup) overQuota(q LiveQuotas, ie *indexEntry) bool {
+func (g *commitGroup) overQuota(q LiveQuotas, ie *liveindex.Entry) bool {
 	if q == (LiveQuotas{}) {
 		return false
 	}
 	if g.claimed == nil {
 		g.claimed = make(map[quotaKey]int)
 	}
-	key := quotaKey{kind: ie.kind, pubkey: ie.pubkey}
-	platform := quotaKey{platform: ie.firstTag('y')}
-	ofKey, ofPlatform := g.c.live.counts(ie.kind, ie.pubkey, platform.platform)
+	key := quotaKey{kind: ie.Kind, pubkey: ie.PubKey}
+	platform := quotaKey{platform: ie.FirstTag('y')}
+	ofKey, ofPlatform := g.c.live.Counts(ie.Kind, ie.PubKey, platform.platform)
 	if q.Key > 0 && ofKey+g.claimed[key] >= q.Key ||
 		q.Platform > 0 && platform.platform != "" && ofPlatform+g.claimed[platform] >= q.Platform {
 		return true
@@ -334,15 +335,15 @@ const maxEquivocationScan = 32
 // keepProof records an equivocation: an earlier arrival of the same address with the
 // same created_at and another id. Both signed events are already in the log; the key
 // makes the pair findable.
-func (g *commitGroup) keepProof(ie *indexEntry, chain uint64) error {
+func (g *commitGroup) keepProof(ie *liveindex.Entry, chain uint64) error {
 	for n := 0; chain != 0 && n < maxEquivocationScan; n++ {
 		r, ok, err := g.record(chain)
 		if err != nil || !ok {
 			return err
 		}
-		if r.CreatedAt == ie.createdAt && r.ID != ie.id {
+		if r.CreatedAt == ie.CreatedAt && r.ID != ie.ID {
 			g.flushNow = true // the caller of Append may ask for the proof at once
-			return g.c.keys.set(proofKey(chain, ie.seq), []byte{1})
+			return g.c.keys.set(proofKey(chain, ie.Seq), []byte{1})
 		}
 		chain = r.Previous
 	}

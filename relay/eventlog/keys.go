@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -89,17 +90,17 @@ func addressKey(space byte, a address) []byte {
 }
 
 // addressOfEntry returns the address of an event, or "" if the event is regular.
-func addressOfEntry(r *indexEntry) address {
-	switch kindClass(r.kind) {
+func addressOfEntry(r *liveindex.Entry) address {
+	switch kindClass(r.Kind) {
 	case replaceable:
-		return makeAddress(r.kind, r.pubkey, "")
+		return makeAddress(r.Kind, r.PubKey, "")
 	case addressable:
-		for _, t := range r.tags {
+		for _, t := range r.Tags {
 			if t[0] == 'd' {
-				return makeAddress(r.kind, r.pubkey, t[1:])
+				return makeAddress(r.Kind, r.PubKey, t[1:])
 			}
 		}
-		return makeAddress(r.kind, r.pubkey, "")
+		return makeAddress(r.Kind, r.PubKey, "")
 	}
 	return ""
 }

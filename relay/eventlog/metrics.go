@@ -34,7 +34,7 @@ func NewMetrics() *Metrics {
 // of erased ones. A scrub that a crash interrupted may be counted twice as erased until
 // its file is compacted.
 func (p *parts) logBytes() (live, archived, erased int64) {
-	live, _ = p.live.sizes()
+	live, _ = p.live.Bytes()
 	all := int64(0)
 	for _, f := range p.log.Sizes() {
 		all, erased = all+f.Bytes, erased+f.ErasedBytes
@@ -69,7 +69,7 @@ func (m *Metrics) Collectors(st *Store) []prometheus.Collector {
 			Help: "Position of the newest entry of the log."}, func() float64 { return float64(st.Head()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_body_cache_bytes",
 			Help: "Payloads of live events in memory, in bytes."}, func() float64 {
-			_, bodies := st.live.sizes()
+			_, bodies := st.live.Bytes()
 			return float64(bodies)
 		}),
 	}

@@ -4,8 +4,26 @@ import (
 	"context"
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
 	"github.com/nbd-wtf/go-nostr"
 )
+
+// The answers of the live index.
+type (
+	Found    = liveindex.Found
+	Hit      = liveindex.Hit
+	LiveItem = liveindex.LiveItem
+)
+
+// BodiesAtOnce is the number of hits whose payloads Bodies returns at most.
+const BodiesAtOnce = liveindex.BodiesAtOnce
+
+// None is the Entry of a Hit that is no live event.
+const None = liveindex.None
+
+// ErrFilter is returned for a filter with a tag name that is not a single letter.
+// NIP-01 indexes only single-letter tags.
+var ErrFilter = liveindex.ErrFilter
 
 // queries answers filters from the live index. Its methods change only the payload cache
 // and the shunned keys. It has no fields of its own.
@@ -19,7 +37,7 @@ type queries struct{ *parts }
 // meanwhile is left out; its new version has a seq greater than upTo.
 func (q *queries) Query(ctx context.Context, dst []Found, f nostr.Filter, limit int, upTo uint64) ([]Found, error) {
 	first := len(dst)
-	dst, missing, err := q.live.query(ctx, dst, f, limit, upTo)
+	dst, missing, err := q.live.Query(ctx, dst, f, limit, upTo)
 	if err != nil || missing == nil {
 		return dst, err
 	}
@@ -28,38 +46,38 @@ func (q *queries) Query(ctx context.Context, dst []Found, f nostr.Filter, limit 
 
 // Hits returns the same events as Query, without their payloads.
 func (q *queries) Hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int, upTo uint64) ([]Hit, error) {
-	return q.live.hits(ctx, dst, f, limit, upTo)
+	return q.live.Hits(ctx, dst, f, limit, upTo)
 }
 
 // Count returns the number of live events that match any of the filters. The lock is
 // released between the filters and between parts of a long walk, so the result is exact
 // only if no event is appended meanwhile.
 func (q *queries) Count(ctx context.Context, filters nostr.Filters) (int, error) {
-	return q.live.count(ctx, filters)
+	return q.live.Count(ctx, filters)
 }
 
 // AtMost returns an upper bound of the number of live events that match a filter.
-func (q *queries) AtMost(f nostr.Filter) int { return q.live.atMost(f) }
+func (q *queries) AtMost(f nostr.Filter) int { return q.live.AtMost(f) }
 
 // Live returns the number of events that are served.
-func (q *queries) Live() int { return q.live.served() }
+func (q *queries) Live() int { return q.live.Len() }
 
 // LiveOf returns the number of live events of one kind by one key.
-func (q *queries) LiveOf(kind int, key string) int { return q.live.liveOf(kind, key) }
+func (q *queries) LiveOf(kind int, key string) int { return q.live.CountOf(kind, key) }
 
 // LiveKinds returns the number of live events by kind. Kinds without live events are not
 // in the map.
-func (q *queries) LiveKinds() map[int]int { return q.live.liveKinds() }
+func (q *queries) LiveKinds() map[int]int { return q.live.Kinds() }
 
 // AuthorsOf returns the keys that have live events of a kind, at most maxKnown.
-func (q *queries) AuthorsOf(kind int) []string { return q.live.authorsOf(kind) }
+func (q *queries) AuthorsOf(kind int) []string { return q.live.AuthorsOf(kind) }
 
 // ValuesOf returns the values of a tag among live events, at most maxKnown.
-func (q *queries) ValuesOf(tag string) []string { return q.live.valuesOf(tag) }
+func (q *queries) ValuesOf(tag string) []string { return q.live.ValuesOf(tag) }
 
 // AuthorsWhere returns the authors of the live events that match a filter.
 func (q *queries) AuthorsWhere(ctx context.Context, f nostr.Filter) (map[[32]byte]bool, error) {
-	return q.live.authorsWhere(ctx, f)
+	return q.live.AuthorsWhere(ctx, f)
 }
 
 // LiveItems returns the items for a reconciliation: the live events that match a
@@ -67,7 +85,7 @@ func (q *queries) AuthorsWhere(ctx context.Context, f nostr.Filter) (map[[32]byt
 // list or not; the next reconciliation corrects this.
 func (q *queries) LiveItems(ctx context.Context, f nostr.Filter) (items []LiveItem, head uint64, err error) {
 	head = q.recent.head.Load()
-	items, err = q.live.items(ctx, f)
+	items, err = q.live.Items(ctx, f)
 	return items, head, err
 }
 
@@ -75,10 +93,10 @@ func (q *queries) LiveItems(ctx context.Context, f nostr.Filter) (items []LiveIt
 // head.
 func (q *queries) Served(id string) bool {
 	head := q.recent.head.Load() // read first: during a commit the live index is ahead of the head
-	seq, _, ok := q.live.seqOf(hex32.OrZero(id))
+	seq, _, ok := q.live.SeqOf(hex32.OrZero(id))
 	return ok && seq <= head
 }
 
 // Shun sets the keys and the event ids that queries, counts and reconciliations skip.
 // The caller must not modify the maps afterwards.
-func (q *queries) Shun(keys, ids map[[32]byte]struct{}) { q.live.setShunned(keys, ids) }
+func (q *queries) Shun(keys, ids map[[32]byte]struct{}) { q.live.Shun(keys, ids) }

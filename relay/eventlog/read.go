@@ -246,7 +246,7 @@ func (st *Store) Has(_ context.Context, id string) (bool, error) {
 	if err != nil {
 		return false, nil
 	}
-	if _, _, ok := st.live.seqOf(key); ok {
+	if _, _, ok := st.live.SeqOf(key); ok {
 		return true, nil
 	}
 	_, held, err := st.keys.seqOf(key)
@@ -266,8 +266,8 @@ func (p *parts) find(id string) (Found, error) {
 	if err != nil {
 		return Found{}, mostro.ErrNotFound
 	}
-	p.live.expire(p.now().Unix())
-	if f, ok := p.live.bodyOf(key); ok {
+	p.live.Expire(p.now().Unix())
+	if f, ok := p.live.BodyOf(key); ok {
 		return f, nil
 	}
 	seq, held, err := p.keys.seqOf(key)
@@ -308,7 +308,7 @@ func (st *Store) Event(ctx context.Context, id string) (*nostr.Event, error) {
 func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int, err error) {
 	bw := bufio.NewWriterSize(w, 1<<16)
 	damaged, err := st.readRaw(ctx, f.After, func(e mostro.Entry, body []byte) error {
-		if !f.wants(e) || f.Public && st.live.hides(e.Event) || f.Live && !st.isLive(e.Seq, e.Event.ID) {
+		if !f.wants(e) || f.Public && st.live.Hides(e.Event) || f.Live && !st.isLive(e.Seq, e.Event.ID) {
 			return nil
 		}
 		n++
@@ -329,7 +329,7 @@ func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int
 
 // isLive reports whether an entry is the event that is served under an id.
 func (st *Store) isLive(seq uint64, id string) bool {
-	st.live.expire(st.now().Unix())
-	now, hidden, ok := st.live.seqOf(hex32.OrZero(id))
+	st.live.Expire(st.now().Unix())
+	now, hidden, ok := st.live.SeqOf(hex32.OrZero(id))
 	return ok && now == seq && !hidden
 }

@@ -92,7 +92,7 @@ func TestManyLargeEventsExpire(t *testing.T) {
 		mustAppend(t, st, testkit.Unsigned(1, 38383, 1000, "", nostr.Tag{"d", fmt.Sprint(i)}, nostr.Tag{"s", strings.Repeat("x", 100<<10)}, nostr.Tag{"expiration", end}))
 	}
 	clock.Advance(10 * time.Second)
-	st.live.expire(clock.Now().Unix())
+	st.live.Expire(clock.Now().Unix())
 	st.sweep <- struct{}{}
 	mustCheck(t, st)
 	if st.Live() != 0 {

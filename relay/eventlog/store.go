@@ -19,6 +19,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/mostrodex/mostrodex/internal/diskspace"
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
 	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 )
 
@@ -84,7 +85,7 @@ type parts struct {
 	failure *failure
 	log     *recordlog.Log
 	keys    *derivedKeys
-	live    *live
+	live    *liveindex.Index
 	recent  *recentEntries
 	queue   *arrivalQueue
 	pace    *pace
@@ -103,7 +104,7 @@ var (
 	ErrIndex       = errors.New("the index is damaged and cannot be rebuilt from the log: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
 	ErrFull        = diskspace.ErrFull // the store refuses new events; reads continue
 	ErrClosed      = errors.New("the store is closed")
-	ErrBulk        = errBulk
+	ErrBulk        = liveindex.ErrBulk
 )
 
 // Open opens or creates the log, repairs the effects of a crash, and loads the live
@@ -134,7 +135,7 @@ func Open(cfg Config) (*Store, error) {
 	if budget == 0 {
 		budget = DefaultBodyCache
 	}
-	st.live = newLive(liveConfig{BodyCache: max(budget, 0), NoPostings: cfg.Bulk, WalkedAtOnce: st.cfg.walkedAtOnce, Now: st.now})
+	st.live = liveindex.New(liveindex.Config{BodyCache: max(budget, 0), NoPostings: cfg.Bulk, WalkedAtOnce: st.cfg.walkedAtOnce, Now: st.now})
 	dir := filepath.Join(cfg.Dir, "events")
 	if err := makeDir(dir); err != nil {
 		return nil, err
@@ -192,7 +193,7 @@ func (st *Store) expiryLoop() {
 		case <-st.closing:
 			return
 		}
-		st.live.expire(st.now().Unix())
+		st.live.Expire(st.now().Unix())
 		select {
 		case st.sweep <- struct{}{}:
 		case <-st.closing:
@@ -307,12 +308,12 @@ func (st *Store) load(logDir string) error {
 	if err := st.keys.finishScrubs(); err != nil {
 		return fmt.Errorf("finish interrupted scrubs: %w", err)
 	}
-	bulk := newBulk(st.live)
+	bulk := liveindex.NewLoader(st.live)
 	err = st.keys.db.View(func(txn *badger.Txn) error {
 		loaded := 0
-		if err := eachIndexEntry(txn, func(records []indexEntry) {
+		if err := eachIndexEntry(txn, func(records []liveindex.Entry) {
 			for _, r := range records {
-				bulk.add(r, st.log.RecordBytes(r.seq))
+				bulk.Add(r, st.log.RecordBytes(r.Seq))
 				if loaded++; loaded%50_000 == 0 && st.cfg.Progress != nil {
 					st.cfg.Progress(loaded)
 				}
@@ -330,12 +331,12 @@ func (st *Store) load(logDir string) error {
 	if err != nil {
 		return fmt.Errorf("load the live index: %w", err)
 	}
-	bulk.finish()
+	bulk.Finish()
 	head := st.log.Head()
 	st.keys.ids, st.keys.hidden = newIDFilter(st.keys.db, st.pace, int(head)), newHiddenFilter(st.keys.db, st.pace)
 	st.keys.begin(applied)
 	st.recent = newRecentEntries(head)
-	st.live.expire(st.now().Unix())
+	st.live.Expire(st.now().Unix())
 	if err := st.committer.replay(applied); err != nil {
 		return fmt.Errorf("replay the log: %w", err)
 	}
@@ -371,19 +372,19 @@ func (st *Store) checkDamaged() error {
 
 // eachIndexEntry calls fn with all index entries of served events, in batches. The next
 // batch is read while fn runs.
-func eachIndexEntry(txn *badger.Txn, fn func([]indexEntry)) error {
+func eachIndexEntry(txn *badger.Txn, fn func([]liveindex.Entry)) error {
 	const some = 1024
-	parts := make(chan []indexEntry, 4)
+	parts := make(chan []liveindex.Entry, 4)
 	var failed error
 	go func() {
 		defer close(parts)
-		part := make([]indexEntry, 0, some)
+		part := make([]liveindex.Entry, 0, some)
 		for _, space := range []byte{spaceNewest, spaceRegular} {
 			it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 1000, Prefix: []byte{space}})
 			defer it.Close()
 			for it.Rewind(); it.Valid(); it.Next() {
 				if failed = it.Item().Value(func(v []byte) error {
-					r, err := decodeIndexEntry(v)
+					r, err := liveindex.DecodeEntry(v)
 					if err != nil {
 						return fmt.Errorf("record %x: %w", it.Item().Key(), err)
 					}
@@ -394,7 +395,7 @@ func eachIndexEntry(txn *badger.Txn, fn func([]indexEntry)) error {
 				}
 				if len(part) == some {
 					parts <- part
-					part = make([]indexEntry, 0, some)
+					part = make([]liveindex.Entry, 0, some)
 				}
 			}
 		}

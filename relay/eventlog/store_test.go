@@ -305,7 +305,7 @@ func TestStoreEqualsOracle(t *testing.T) {
 				case 1:
 					clock.Advance(time.Duration(w.IntN(4)) * time.Second)
 				case 2: // the ticker's work, now
-					st.live.expire(clock.Now().Unix())
+					st.live.Expire(clock.Now().Unix())
 					st.sweep <- struct{}{}
 				}
 				evt := w.event()
@@ -449,7 +449,7 @@ func TestMailIsUnreadableAtExpiry(t *testing.T) {
 	if _, err := st.Find(context.Background(), named.ID); !errors.Is(err, mostro.ErrNotFound) {
 		t.Errorf("expired mail: %v, want ErrNotFound", err)
 	}
-	st.live.expire(clock.Now().Unix())
+	st.live.Expire(clock.Now().Unix())
 	st.sweep <- struct{}{}
 	mustAppend(t, st, testkit.Unsigned(2, 1, now, "")) // returns after the sweep
 	if got := readable(); len(got) != 2 || got[0] != unnamed.ID {
@@ -576,16 +576,16 @@ func TestBodiesAreWarmAfterOpening(t *testing.T) {
 	}
 	st = mustOpenStore(t, dir, clock)
 	testkit.Eventually(t, "the newest payloads are in memory", func() bool {
-		newest, err := st.live.newestEntries()
+		newest, err := st.live.Newest()
 		if err != nil || len(newest) < 50 {
 			t.Fatal(len(newest), err)
 		}
-		_, missing := st.live.withoutBody(newest[:50])
+		_, missing := st.live.WithoutBody(newest[:50])
 		return len(missing) == 0
 	})
 	check := func() {
 		t.Helper()
-		if _, bodies := st.live.sizes(); bodies > 64<<10 {
+		if _, bodies := st.live.Bytes(); bodies > 64<<10 {
 			t.Errorf("%d bytes of payloads in memory exceed the budget", bodies)
 		}
 	}

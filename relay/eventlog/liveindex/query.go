@@ -1,4 +1,4 @@
-package eventlog
+package liveindex
 
 import (
 	"bytes"
@@ -13,8 +13,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// errBulk is returned by queries if the index has no postings.
-var errBulk = errors.New("the store was opened for an import and answers no queries")
+// ErrBulk is returned by queries if the index has no postings.
+var ErrBulk = errors.New("the store was opened for an import and answers no queries")
 
 // ErrFilter is returned for a filter with a tag name that is not a single letter.
 // NIP-01 indexes only single-letter tags.
@@ -43,13 +43,13 @@ const manyValues = 16
 
 // condition resolves a filter. none is true if no live event can match. The caller
 // holds mu.
-func (l *live) condition(f nostr.Filter, upTo uint64) (c condition, none bool, err error) {
-	c = condition{until: maxTime, upTo: upTo}
+func (l *Index) condition(f nostr.Filter, upTo uint64) (c condition, none bool, err error) {
+	c = condition{until: MaxTime, upTo: upTo}
 	if f.Since != nil {
 		c.since = int64(*f.Since)
 	}
 	if f.Until != nil {
-		c.until = min(int64(*f.Until), maxTime)
+		c.until = min(int64(*f.Until), MaxTime)
 	}
 	for name := range f.Tags {
 		if len(name) != 1 || !isLetter(name[0]) {
@@ -140,7 +140,7 @@ const maxPostings = 2048
 // plan returns the cheapest plan: few items in few lists, because each doubling of the
 // number of lists adds a merge level per item. If counting is set, a plan that proves
 // every condition costs only its number of lists. The caller holds mu.
-func (l *live) plan(c *condition, counting bool) plan {
+func (l *Index) plan(c *condition, counting bool) plan {
 	var best plan
 	consider := func(p plan) {
 		size := 0
@@ -247,14 +247,14 @@ func (p *plan) add(a list, ok bool) {
 	}
 }
 
-func (l *live) composite(c composite) (list, bool) {
+func (l *Index) composite(c composite) (list, bool) {
 	a, ok := l.composites[c]
 	return a, ok
 }
 
 // kindsOf returns the kinds to look up for an author: the kinds of the filter or, if
 // the filter names none, the kinds of the author's live events.
-func (l *live) kindsOf(c *condition, author uint32) []uint16 {
+func (l *Index) kindsOf(c *condition, author uint32) []uint16 {
 	if c.kinds != nil {
 		return c.kinds
 	}
@@ -262,7 +262,7 @@ func (l *live) kindsOf(c *condition, author uint32) []uint16 {
 }
 
 // pairs returns the number of (kind, author) pairs to look up.
-func (l *live) pairs(c *condition) (n int) {
+func (l *Index) pairs(c *condition) (n int) {
 	if c.kinds != nil {
 		return len(c.kinds) * len(c.authors)
 	}
@@ -308,7 +308,7 @@ var provesKind = plan{kinds: true}
 
 // matches checks the conditions that the plan does not prove. The walk checks the time
 // range.
-func (l *live) matches(c *condition, s *liveEntry, p *plan) bool {
+func (l *Index) matches(c *condition, s *liveEntry, p *plan) bool {
 	if c.upTo != 0 && s.seq > c.upTo {
 		return false
 	}
@@ -366,7 +366,7 @@ tags:
 
 // walk calls fn for each match, newest first, until fn returns false. The caller holds
 // mu.
-func (l *live) walk(ctx context.Context, c *condition, p *plan, fn func(item) bool) error {
+func (l *Index) walk(ctx context.Context, c *condition, p *plan, fn func(item) bool) error {
 	_, err := l.walkPart(ctx, c, p, walkPosition{}, math.MaxInt, fn)
 	return err
 }
@@ -382,7 +382,7 @@ type walkPosition struct {
 }
 
 // behind reports whether a walk visits an item after the position.
-func (l *live) behind(r *walkPosition, it item) bool {
+func (l *Index) behind(r *walkPosition, it item) bool {
 	if at := it.createdAt(); at != r.at {
 		return at < r.at
 	}
@@ -391,7 +391,7 @@ func (l *live) behind(r *walkPosition, it item) bool {
 
 // walkPart continues a walk behind a position and reads at most some items. It returns
 // the new position, or the zero position if the walk has ended.
-func (l *live) walkPart(ctx context.Context, c *condition, p *plan, from walkPosition, some int, fn func(item) bool) (walkPosition, error) {
+func (l *Index) walkPart(ctx context.Context, c *condition, p *plan, from walkPosition, some int, fn func(item) bool) (walkPosition, error) {
 	until := c.until
 	if from.is {
 		until = min(until, from.at)
@@ -485,7 +485,7 @@ func (m *merge) next() (item, bool) {
 }
 
 // byIDs returns the matches of a filter with ids, newest first.
-func (l *live) byIDs(f nostr.Filter, c *condition) []item {
+func (l *Index) byIDs(f nostr.Filter, c *condition) []item {
 	items := make([]item, 0, len(f.IDs))
 	for _, id := range f.IDs {
 		n, ok := l.entries.find(hex32.OrZero(id))
@@ -523,15 +523,15 @@ type Hit struct {
 	Entry uint32
 }
 
-// query appends to dst the first matches of a filter. missing lists those whose payloads
+// Query appends to dst the first matches of a filter. missing lists those whose payloads
 // are not in memory.
-func (l *live) query(ctx context.Context, dst []Found, f nostr.Filter, limit int, upTo uint64) (_ []Found, missing []missingBody, err error) {
+func (l *Index) Query(ctx context.Context, dst []Found, f nostr.Filter, limit int, upTo uint64) (_ []Found, missing []Missing, err error) {
 	first := len(dst)
 	err = l.each(ctx, f, upTo, limit, func(it item) bool {
 		s := l.entries.At(it.entry())
 		body := l.bodies.get(s)
 		if body == nil {
-			missing = append(missing, missingBody{len(dst), it.entry()})
+			missing = append(missing, Missing{len(dst), it.entry()})
 		}
 		dst = append(dst, Found{Seq: s.seq, JSON: body})
 		return len(dst)-first < limit
@@ -542,8 +542,8 @@ func (l *live) query(ctx context.Context, dst []Found, f nostr.Filter, limit int
 	return dst, missing, nil
 }
 
-// hits appends to dst the matches that query returns, without their payloads.
-func (l *live) hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int, upTo uint64) ([]Hit, error) {
+// Hits appends to dst the matches that query returns, without their payloads.
+func (l *Index) Hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int, upTo uint64) ([]Hit, error) {
 	first := len(dst)
 	err := l.each(ctx, f, upTo, limit, func(it item) bool {
 		s := l.entries.At(it.entry())
@@ -558,11 +558,11 @@ func (l *live) hits(ctx context.Context, dst []Hit, f nostr.Filter, limit int, u
 
 // each calls take for the matches of a filter until take returns false. The lock is
 // held during the calls.
-func (l *live) each(ctx context.Context, f nostr.Filter, upTo uint64, limit int, take func(item) bool) error {
+func (l *Index) each(ctx context.Context, f nostr.Filter, upTo uint64, limit int, take func(item) bool) error {
 	if l.noPostings {
-		return errBulk
+		return ErrBulk
 	}
-	l.expire(l.now().Unix())
+	l.Expire(l.now().Unix())
 	if limit <= 0 {
 		return nil
 	}
@@ -590,14 +590,14 @@ func (l *live) each(ctx context.Context, f nostr.Filter, upTo uint64, limit int,
 	}
 }
 
-// count returns the number of live events that match any of the filters. The lock is
+// Count returns the number of live events that match any of the filters. The lock is
 // released between the filters and between parts of a long walk, so the result is exact
 // only if no event is appended meanwhile.
-func (l *live) count(ctx context.Context, filters nostr.Filters) (int, error) {
+func (l *Index) Count(ctx context.Context, filters nostr.Filters) (int, error) {
 	if l.noPostings {
-		return 0, errBulk
+		return 0, ErrBulk
 	}
-	l.expire(l.now().Unix())
+	l.Expire(l.now().Unix())
 	var seen entrySet // used if several filters may match the same event
 	several := len(filters) > 1
 	total := 0
@@ -623,7 +623,7 @@ func (l *live) count(ctx context.Context, filters nostr.Filters) (int, error) {
 
 // countPart counts a part of the matches of a filter. If the sizes of postings add up
 // to the result, countPart counts all matches at once.
-func (l *live) countPart(ctx context.Context, f nostr.Filter, from walkPosition, some int, several bool, total *int, count func(item) bool) (walkPosition, error) {
+func (l *Index) countPart(ctx context.Context, f nostr.Filter, from walkPosition, some int, several bool, total *int, count func(item) bool) (walkPosition, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	c, none, err := l.condition(f, 0)
@@ -670,11 +670,11 @@ type shunned struct {
 	keys, ids map[[32]byte]struct{}
 }
 
-// setShunned sets the keys and ids that queries skip.
-func (l *live) setShunned(keys, ids map[[32]byte]struct{}) { l.shun.Store(&shunned{keys, ids}) }
+// Shun sets the keys and ids that queries skip.
+func (l *Index) Shun(keys, ids map[[32]byte]struct{}) { l.shun.Store(&shunned{keys, ids}) }
 
-// hides reports whether the moderation rules hide an event from the public.
-func (l *live) hides(evt *nostr.Event) bool {
+// Hides reports whether the moderation rules hide an event from the public.
+func (l *Index) Hides(evt *nostr.Event) bool {
 	s := l.shun.Load()
 	if s == nil || len(s.keys)+len(s.ids) == 0 {
 		return false
@@ -686,7 +686,7 @@ func (l *live) hides(evt *nostr.Event) bool {
 
 // shunnedAuthors returns the sorted numbers of the shunned keys that have live events,
 // or nil if there are none. The caller holds mu.
-func (l *live) shunnedAuthors() (list []uint32) {
+func (l *Index) shunnedAuthors() (list []uint32) {
 	s := l.shun.Load()
 	if s == nil {
 		return nil

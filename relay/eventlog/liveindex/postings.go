@@ -1,4 +1,4 @@
-package eventlog
+package liveindex
 
 import (
 	"slices"
@@ -62,7 +62,7 @@ type item uint64
 const (
 	entryBits  = arena.NumberBits
 	maxEntries = 1 << entryBits
-	maxTime    = 1<<(64-entryBits) - 1 // year 4147
+	MaxTime    = 1<<(64-entryBits) - 1 // year 4147
 	chunkMax   = 512
 	chunkMin   = 64 // minimum capacity of a chunk
 )
@@ -243,7 +243,7 @@ func (p *posting) before(t int64) int {
 	if t <= 0 {
 		return 0
 	}
-	if t > maxTime {
+	if t > MaxTime {
 		return p.n
 	}
 	bound := makeItem(t, 0) &^ (maxEntries - 1)
@@ -274,14 +274,14 @@ func (p *posting) newest(until int64) cursor {
 	c := cursor{p: p, chunk: -1}
 	if p.chunks == nil {
 		c.i = len(p.few) - 1
-		if until < maxTime && c.i >= 0 && p.few[c.i].createdAt() > until {
+		if until < MaxTime && c.i >= 0 && p.few[c.i].createdAt() > until {
 			c.i = p.before(until+1) - 1
 		}
 		return c
 	}
 	c.chunk = len(p.chunks) - 1
 	c.i = len(p.chunks[c.chunk]) - 1
-	if until >= maxTime || p.chunks[c.chunk][c.i].createdAt() <= until {
+	if until >= MaxTime || p.chunks[c.chunk][c.i].createdAt() <= until {
 		return c
 	}
 	bound := makeItem(until+1, 0)

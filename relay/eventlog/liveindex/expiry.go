@@ -1,13 +1,13 @@
-package eventlog
+package liveindex
 
 import (
 	"math"
 	"sync/atomic"
 )
 
-// expiry is a hidden live entry. seq tells its event from a later event in the same
+// Hidden is a hidden live entry. seq tells its event from a later event in the same
 // entry.
-type expiry struct {
+type Hidden struct {
 	entry uint32
 	seq   uint64
 }
@@ -15,9 +15,9 @@ type expiry struct {
 // expiries knows which events expire when, and which have expired. Its fields are guarded
 // by the lock of the live index, except next.
 type expiries struct {
-	entries *liveEntries
+	entries *entryTable
 	heap    expiryHeap
-	hidden  []expiry // hidden entries whose index entries the committer has not moved yet
+	hidden  []Hidden // hidden entries whose index entries the committer has not moved yet
 	// next is the earliest time in heap. A query compares it with the clock without
 	// taking the lock.
 	next atomic.Int64
@@ -66,7 +66,7 @@ func (x *expiries) setNext() {
 }
 
 // expires reports whether an entry has an expiration that fits into an item.
-func (e *liveEntry) expires() bool { return e.expiration > 0 && e.expiration <= maxTime }
+func (e *liveEntry) expires() bool { return e.expiration > 0 && e.expiration <= MaxTime }
 
 // expiryHeap is a binary heap of expirations with their live entries. If an event was
 // removed otherwise, its expiration stays in the heap until it is popped or compacted.

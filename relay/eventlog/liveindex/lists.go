@@ -1,4 +1,4 @@
-package eventlog
+package liveindex
 
 import (
 	"bytes"
@@ -13,17 +13,17 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// liveOf returns the number of live events of one kind by one key.
-func (l *live) liveOf(kind int, key string) int {
+// CountOf returns the number of live events of one kind by one key.
+func (l *Index) CountOf(kind int, key string) int {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.liveOfKey(kind, hex32.OrZero(key))
+	return l.countOf(kind, hex32.OrZero(key))
 }
 
-// liveKinds returns the number of live events by kind. Kinds without live events are not
+// Kinds returns the number of live events by kind. Kinds without live events are not
 // in the map.
-func (l *live) liveKinds() map[int]int {
-	l.expire(l.now().Unix())
+func (l *Index) Kinds() map[int]int {
+	l.Expire(l.now().Unix())
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	by := make(map[int]int, len(l.kinds))
@@ -36,8 +36,8 @@ func (l *live) liveKinds() map[int]int {
 // maxKnown bounds the lists that authorsOf and valuesOf return.
 const maxKnown = 4096
 
-// authorsOf returns the keys that have live events of a kind, at most maxKnown.
-func (l *live) authorsOf(kind int) (keys []string) {
+// AuthorsOf returns the keys that have live events of a kind, at most maxKnown.
+func (l *Index) AuthorsOf(kind int) (keys []string) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	for n := range l.authors.list.Len() {
@@ -51,8 +51,8 @@ func (l *live) authorsOf(kind int) (keys []string) {
 	return keys
 }
 
-// valuesOf returns the values of a tag among live events, at most maxKnown.
-func (l *live) valuesOf(tag string) (values []string) {
+// ValuesOf returns the values of a tag among live events, at most maxKnown.
+func (l *Index) ValuesOf(tag string) (values []string) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	l.tags.each(func(n uint32) bool {
@@ -65,8 +65,8 @@ func (l *live) valuesOf(tag string) (values []string) {
 	return values
 }
 
-// atMost returns an upper bound of the number of live events that match a filter.
-func (l *live) atMost(f nostr.Filter) int {
+// AtMost returns an upper bound of the number of live events that match a filter.
+func (l *Index) AtMost(f nostr.Filter) int {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	c, none, err := l.condition(f, 0)
@@ -84,17 +84,17 @@ func (l *live) atMost(f nostr.Filter) int {
 	return min(n, l.n)
 }
 
-// items returns the items for a reconciliation: the live events that match a
+// Items returns the items for a reconciliation: the live events that match a
 // filter, except mail. The lock is released between parts, so that a list of a million
 // events does not delay appends. An event that is added or removed meanwhile may be in
 // the list or not; the next reconciliation corrects this.
-func (l *live) items(ctx context.Context, f nostr.Filter) (items []LiveItem, err error) {
+func (l *Index) Items(ctx context.Context, f nostr.Filter) (items []LiveItem, err error) {
 	const part = 8192
 	if l.noPostings {
-		return nil, errBulk
+		return nil, ErrBulk
 	}
-	l.expire(l.now().Unix())
-	items = make([]LiveItem, 0, l.atMost(f))
+	l.Expire(l.now().Unix())
+	items = make([]LiveItem, 0, l.AtMost(f))
 	for from := 0; ; from += part {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -144,8 +144,8 @@ func (a *LiveItem) Compare(b *LiveItem) int {
 	return bytes.Compare(a.ID[:], b.ID[:])
 }
 
-// authorsWhere returns the authors of the live events that match a filter.
-func (l *live) authorsWhere(ctx context.Context, f nostr.Filter) (map[[32]byte]bool, error) {
+// AuthorsWhere returns the authors of the live events that match a filter.
+func (l *Index) AuthorsWhere(ctx context.Context, f nostr.Filter) (map[[32]byte]bool, error) {
 	keys := make(map[[32]byte]bool)
 	err := l.each(ctx, f, 0, math.MaxInt, func(it item) bool {
 		keys[l.authors.list.At(l.entries.At(it.entry()).author).key] = true
@@ -154,17 +154,17 @@ func (l *live) authorsWhere(ctx context.Context, f nostr.Filter) (map[[32]byte]b
 	return keys, err
 }
 
-// served returns the number of events that are served.
-func (l *live) served() int {
-	l.expire(l.now().Unix())
+// Len returns the number of events that are served.
+func (l *Index) Len() int {
+	l.Expire(l.now().Unix())
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.n
 }
 
-// counts returns the number of live events of one kind by one key, and of one platform
+// Counts returns the number of live events of one kind by one key, and of one platform
 // (tag y).
-func (l *live) counts(kind int, pubkey [32]byte, platform string) (ofKey, ofPlatform int) {
+func (l *Index) Counts(kind int, pubkey [32]byte, platform string) (ofKey, ofPlatform int) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if n, ok := l.tags.find('y', platform); ok {
@@ -172,24 +172,24 @@ func (l *live) counts(kind int, pubkey [32]byte, platform string) (ofKey, ofPlat
 			ofPlatform = served.size()
 		}
 	}
-	return l.liveOfKey(kind, pubkey), ofPlatform
+	return l.countOf(kind, pubkey), ofPlatform
 }
 
-// sizes returns the bytes of the records of all entries in the log, and of the payloads
+// Bytes returns the bytes of the records of all entries in the log, and of the payloads
 // in memory.
-func (l *live) sizes() (records, bodies int64) {
+func (l *Index) Bytes() (records, bodies int64) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.recordBytes, int64(l.bodies.size)
 }
 
-// cacheBodies caches the payloads of an answer that were read from the log, unless their
+// CacheBodies caches the payloads of an answer that were read from the log, unless their
 // entries were reused meanwhile.
-func (l *live) cacheBodies(found []Found, missing []missingBody) {
+func (l *Index) CacheBodies(found []Found, missing []Missing) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, m := range missing {
-		f := &found[m.index]
+		f := &found[m.Index]
 		if m.entry == None {
 			continue // a full-text hit may be no live event
 		}
@@ -199,10 +199,10 @@ func (l *live) cacheBodies(found []Found, missing []missingBody) {
 	}
 }
 
-// bodiesOf appends to dst the first hits with their payloads, within the bounds, and
+// Bodies appends to dst the first hits with their payloads, within the bounds, and
 // returns the number of hits. missing lists the hits whose payloads are not in memory.
 // recordBytes returns the length of a record.
-func (l *live) bodiesOf(dst []Found, hits []Hit, recordBytes func(seq uint64) int64) (_ []Found, n int, missing []missingBody) {
+func (l *Index) Bodies(dst []Found, hits []Hit, recordBytes func(seq uint64) int64) (_ []Found, n int, missing []Missing) {
 	size := int64(0)
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -218,7 +218,7 @@ func (l *live) bodiesOf(dst []Found, hits []Hit, recordBytes func(seq uint64) in
 			if size += recordBytes(h.Seq); size > bodyBytesAtOnce && n > 0 {
 				break
 			}
-			missing = append(missing, missingBody{len(dst), h.Entry})
+			missing = append(missing, Missing{len(dst), h.Entry})
 		}
 		dst = append(dst, Found{Seq: h.Seq, JSON: body})
 	}
@@ -228,11 +228,11 @@ func (l *live) bodiesOf(dst []Found, hits []Hit, recordBytes func(seq uint64) in
 // typicalBody is the assumed size of a payload before it is read, in bytes.
 const typicalBody = 1 << 10
 
-// newestEntries returns the newest entries, as many as have room for their payloads.
-func (l *live) newestEntries() (newest []uint32, err error) {
+// Newest returns the newest entries, as many as have room for their payloads.
+func (l *Index) Newest() (newest []uint32, err error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	c := condition{until: maxTime}
+	c := condition{until: MaxTime}
 	p := l.plan(&c, false)
 	room := l.bodies.budget / typicalBody
 	err = l.walk(context.Background(), &c, &p, func(it item) bool {
@@ -242,23 +242,23 @@ func (l *live) newestEntries() (newest []uint32, err error) {
 	return newest, err
 }
 
-// withoutBody returns those of the entries that are served and whose payloads are not in
+// WithoutBody returns those of the entries that are served and whose payloads are not in
 // memory.
-func (l *live) withoutBody(entries []uint32) (found []Found, missing []missingBody) {
+func (l *Index) WithoutBody(entries []uint32) (found []Found, missing []Missing) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	for _, n := range entries {
 		if s := l.entries.At(n); s.used && !s.hidden && s.body == noBody {
-			missing = append(missing, missingBody{len(found), n})
+			missing = append(missing, Missing{len(found), n})
 			found = append(found, Found{Seq: s.seq})
 		}
 	}
 	return found, missing
 }
 
-// sortNewest sorts hits in NIP-01 order: newest first, then lowest id. If the live
+// SortNewest sorts hits in NIP-01 order: newest first, then lowest id. If the live
 // entry of a hit was reused meanwhile, hits of the same second are ordered by arrival.
-func (l *live) sortNewest(hits []Hit) {
+func (l *Index) SortNewest(hits []Hit) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	slices.SortFunc(hits, func(a, b Hit) int {
@@ -273,10 +273,10 @@ func (l *live) sortNewest(hits []Hit) {
 	})
 }
 
-// check compares the live index with the index entries that it must hold, and the
+// Check compares the live index with the index entries that it must hold, and the
 // postings with the live entries. It calls problem for each difference, and returns the
 // number of served events. recordBytes returns the length of a record.
-func (l *live) check(entries []indexEntry, recordBytes func(seq uint64) int64, problem func(format string, args ...any)) (served int) {
+func (l *Index) Check(entries []Entry, recordBytes func(seq uint64) int64, problem func(format string, args ...any)) (served int) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	bytes := int64(0)
@@ -293,17 +293,17 @@ func (l *live) check(entries []indexEntry, recordBytes func(seq uint64) int64, p
 	}
 	for i := range entries {
 		want := &entries[i]
-		n, ok := l.entries.find(want.id)
+		n, ok := l.entries.find(want.ID)
 		if !ok || l.entries.At(n).hidden {
-			problem("entry %d must be served, but is not in the live index", want.seq)
+			problem("entry %d must be served, but is not in the live index", want.Seq)
 			continue
 		}
-		if have := l.indexEntry(n); !have.same(want) || have.chain != want.chain || l.entries.At(n).side != sideOf(want.tags) {
-			problem("entry %d: its live entry belongs to another event", want.seq)
+		if have := l.entry(n); !have.Same(want) || have.Chain != want.Chain || l.entries.At(n).side != sideOf(want.Tags) {
+			problem("entry %d: its live entry belongs to another event", want.Seq)
 		}
 		if l.entries.At(n).hasAddress() {
-			if m, ok := l.find(want.kind, want.pubkey, want.firstTag('d')); !ok || m != n {
-				problem("entry %d: its address is indexed as another live entry", want.seq)
+			if m, ok := l.find(want.Kind, want.PubKey, want.FirstTag('d')); !ok || m != n {
+				problem("entry %d: its address is indexed as another live entry", want.Seq)
 			}
 		}
 	}
@@ -351,7 +351,7 @@ func (l *live) check(entries []indexEntry, recordBytes func(seq uint64) int64, p
 		}
 		items := 0
 		last, first := item(math.MaxUint64), true
-		for cur := p.newest(maxTime); ; cur.next() {
+		for cur := p.newest(MaxTime); ; cur.next() {
 			it, ok := cur.item()
 			if !ok {
 				break

@@ -1,4 +1,4 @@
-package eventlog
+package liveindex
 
 import (
 	"hash/maphash"

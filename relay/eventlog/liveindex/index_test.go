@@ -1,4 +1,4 @@
-package eventlog
+package liveindex
 
 import (
 	"fmt"
@@ -11,10 +11,10 @@ import (
 // in a bounded number of composite postings.
 func TestCompositesGrowWithTheEventsOnly(t *testing.T) {
 	const events = 4
-	l := newLive(liveConfig{Now: testkit.NewClock().Now})
+	l := New(Config{Now: testkit.NewClock().Now})
 	for i := range events {
 		e := entryOfEvent(testkit.OfManyStatuses(fmt.Sprint(i), int64(1000+i), 990), uint64(i+1))
-		l.apply([]change{{add: &e}}, noBytes)
+		l.Apply([]Change{{Add: &e}}, noBytes)
 	}
 	if n := len(l.composites); n > 4*events {
 		t.Errorf("%d composite postings for %d events", n, events)
@@ -24,18 +24,18 @@ func TestCompositesGrowWithTheEventsOnly(t *testing.T) {
 // TestCheckFindsDamageOfTheIndex damages an index in one way per case and expects check to report the
 // damage.
 func TestCheckFindsDamageOfTheIndex(t *testing.T) {
-	for name, harm := range map[string]func(*live){
-		"Sound":           func(*live) {},
-		"LostFromIndex":   func(l *live) { l.remove(0) },
-		"LostFromPosting": func(l *live) { l.kinds[1].few, l.kinds[1].n = nil, 0 },
+	for name, harm := range map[string]func(*Index){
+		"Sound":           func(*Index) {},
+		"LostFromIndex":   func(l *Index) { l.remove(0) },
+		"LostFromPosting": func(l *Index) { l.kinds[1].few, l.kinds[1].n = nil, 0 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newLive(liveConfig{Now: testkit.NewClock().Now})
+			l := New(Config{Now: testkit.NewClock().Now})
 			e := entryOfEvent(testkit.Unsigned(1, 1, 1, ""), 1)
-			l.apply([]change{{add: &e}}, noBytes)
+			l.Apply([]Change{{Add: &e}}, noBytes)
 			harm(l)
 			problems := 0
-			l.check([]indexEntry{e}, noBytes, func(string, ...any) { problems++ })
+			l.Check([]Entry{e}, noBytes, func(string, ...any) { problems++ })
 			if (problems == 0) != (name == "Sound") {
 				t.Errorf("%d problems", problems)
 			}

@@ -1,29 +1,29 @@
-package eventlog
+package liveindex
 
 import (
 	"runtime"
 	"sync"
 )
 
-// bulk fills an empty live index. Items are collected per posting and each posting is
+// Loader fills an empty live index. Items are collected per posting and each posting is
 // sorted once, so that a store of a million events opens within seconds.
-type bulk struct {
-	l       *live
+type Loader struct {
+	l       *Index
 	entries uint32 // number of filled entries
 }
 
-func newBulk(l *live) *bulk { return &bulk{l: l} }
+func NewLoader(l *Index) *Loader { return &Loader{l: l} }
 
-// add adds an event whose record has a length in the log.
-func (b *bulk) add(r indexEntry, recordBytes int64) {
+// Add adds an event whose record has a length in the log.
+func (b *Loader) Add(r Entry, recordBytes int64) {
 	b.l.fill(r, nil)
 	b.l.recordBytes += recordBytes
 	b.entries++
 }
 
-// finish sorts the postings in parallel. Every number below b.entries is in use,
+// Finish sorts the postings in parallel. Every number below b.entries is in use,
 // because nothing was removed from the index yet.
-func (b *bulk) finish() {
+func (b *Loader) Finish() {
 	var several []*posting
 	for n := range b.entries {
 		b.l.link(n, func(p *posting, it item) {

@@ -1,4 +1,4 @@
-package eventlog
+package liveindex
 
 import (
 	"fmt"
@@ -81,7 +81,7 @@ func comparePosting(t *testing.T, p *posting, model []item, r *rand.Rand) {
 	for range 8 {
 		until := int64(r.IntN(35_000))
 		if r.IntN(3) == 0 {
-			until = maxTime
+			until = MaxTime
 		}
 		var got []item
 		for c := p.newest(until); ; c.next() {

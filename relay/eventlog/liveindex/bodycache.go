@@ -1,4 +1,4 @@
-package eventlog
+package liveindex
 
 import "math"
 
@@ -6,7 +6,7 @@ import "math"
 // first, because order books ask for new events. Its fields, and the field body of the
 // entries, are guarded by the lock of the live index.
 type bodyCache struct {
-	entries      *liveEntries
+	entries      *entryTable
 	budget, size int // in bytes
 	queue        []cachedBody
 	first        int    // index of the oldest payload in queue
@@ -85,9 +85,9 @@ func (c *bodyCache) compact() {
 	c.queue, c.first, c.base = kept, 0, 0
 }
 
-// missingBody is the index of an answer whose payload is not in memory.
-type missingBody struct {
-	index int
+// Missing is the index of an answer whose payload is not in memory.
+type Missing struct {
+	Index int
 	entry uint32
 }
 

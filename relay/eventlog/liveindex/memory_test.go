@@ -1,4 +1,4 @@
-package eventlog
+package liveindex
 
 import (
 	"crypto/sha256"
@@ -18,17 +18,17 @@ import (
 // not hashed from events.
 type book struct{ now int64 }
 
-func (b book) record(i, v int, seq uint64) indexEntry {
+func (b book) record(i, v int, seq uint64) Entry {
 	r := rand.New(rand.NewPCG(uint64(i), 9))
-	ie := indexEntry{seq: seq, chain: seq, kind: mostro.KindOrder, createdAt: b.now - 250_000 + int64(i/5) + int64(v*1800), expiration: b.now + 86400*30 + int64(i/5)}
-	binary.BigEndian.PutUint64(ie.pubkey[:], uint64(min(r.IntN(40), r.IntN(40), r.IntN(40))))
-	ie.id = sha256.Sum256([]byte(fmt.Sprint(i, " ", v)))
+	ie := Entry{Seq: seq, Chain: seq, Kind: mostro.KindOrder, CreatedAt: b.now - 250_000 + int64(i/5) + int64(v*1800), Expiration: b.now + 86400*30 + int64(i/5)}
+	binary.BigEndian.PutUint64(ie.PubKey[:], uint64(min(r.IntN(40), r.IntN(40), r.IntN(40))))
+	ie.ID = sha256.Sum256([]byte(fmt.Sprint(i, " ", v)))
 	fiat := []string{"VES", "ARS", "EUR", "USD", "CUP", "BRL", "COP", "MXN", "CRC", "XAF"}[min(r.IntN(10), r.IntN(10))]
 	status := "pending"
 	if v > 0 && r.IntN(10) < 6 {
 		status = []string{"in-progress", "success", "canceled"}[r.IntN(3)]
 	}
-	ie.tags = []string{fmt.Sprintf("d%08x-%04x-4000-8000-%012x", r.Uint32(), r.IntN(1<<16), i), "k" + []string{"buy", "sell"}[r.IntN(2)], "f" + fiat, "s" + status, "ymostro", "zorder"}
+	ie.Tags = []string{fmt.Sprintf("d%08x-%04x-4000-8000-%012x", r.Uint32(), r.IntN(1<<16), i), "k" + []string{"buy", "sell"}[r.IntN(2)], "f" + fiat, "s" + status, "ymostro", "zorder"}
 	return ie
 }
 
@@ -50,20 +50,20 @@ func TestMemoryOfLiveOrders(t *testing.T) {
 	}
 	t.Run("Appended", func(t *testing.T) {
 		before := alive()
-		l, changes := newLive(liveConfig{Now: time.Now}), []change(nil)
+		l, changes := New(Config{Now: time.Now}), []Change(nil)
 		started := time.Now()
 		seq, slowest := uint64(0), time.Duration(0)
 		for v := range versions {
 			for i := range orders {
 				seq++
 				ie := b.record(i, v, seq)
-				c := change{add: &ie}
+				c := Change{Add: &ie}
 				if v > 0 {
-					c.remove = b.record(i, v-1, 0).id
+					c.Remove = b.record(i, v-1, 0).ID
 				}
 				changes = append(changes[:0], c)
 				at := time.Now()
-				l.apply(changes, func(uint64) int64 { return 0 })
+				l.Apply(changes, func(uint64) int64 { return 0 })
 				slowest = max(slowest, time.Since(at))
 			}
 		}
@@ -76,13 +76,13 @@ func TestMemoryOfLiveOrders(t *testing.T) {
 	})
 	t.Run("Loaded", func(t *testing.T) {
 		before := alive()
-		l := newLive(liveConfig{Now: time.Now})
+		l := New(Config{Now: time.Now})
 		started := time.Now()
-		bulk := newBulk(l)
+		bulk := NewLoader(l)
 		for i := range orders {
-			bulk.add(b.record(i, versions-1, uint64(orders*(versions-1)+i+1)), 0)
+			bulk.Add(b.record(i, versions-1, uint64(orders*(versions-1)+i+1)), 0)
 		}
-		bulk.finish()
+		bulk.Finish()
 		bulk = nil
 		took := time.Since(started)
 		t.Logf("%.0f bytes per order, %v", (alive()-before)/float64(orders), took)

@@ -1,4 +1,4 @@
-package eventlog
+package liveindex
 
 import (
 	"hash/maphash"
@@ -72,8 +72,8 @@ func severalValues(tags []string) bool {
 	return s > 1 || s == 1 && f > 1
 }
 
-// liveEntries holds the live events with their indexes by id and by address.
-type liveEntries struct {
+// entryTable holds the live events with their indexes by id and by address.
+type entryTable struct {
 	arena.Array[liveEntry]
 	free      []uint32
 	seed      maphash.Seed
@@ -86,15 +86,15 @@ type liveEntries struct {
 	chains map[uint32]uint64
 }
 
-func newLiveEntries() *liveEntries {
-	s := &liveEntries{seed: maphash.MakeSeed(), addresses: newAddressHasher(), tagLists: arena.NewCells[uint32](1), chains: make(map[uint32]uint64)}
+func newEntryTable() *entryTable {
+	s := &entryTable{seed: maphash.MakeSeed(), addresses: newAddressHasher(), tagLists: arena.NewCells[uint32](1), chains: make(map[uint32]uint64)}
 	s.byID.Hash = func(n uint32) uint64 { return maphash.Bytes(s.seed, s.At(n).id[:]) }
 	s.byAddress.Hash = func(n uint32) uint64 { return s.addresses.of(s.At(n).address()) }
 	return s
 }
 
 // alloc returns the number of a free entry.
-func (s *liveEntries) alloc() uint32 {
+func (s *entryTable) alloc() uint32 {
 	if last := len(s.free) - 1; last >= 0 {
 		n := s.free[last]
 		s.free = s.free[:last]
@@ -104,7 +104,7 @@ func (s *liveEntries) alloc() uint32 {
 }
 
 // fill writes an event into an allocated entry.
-func (s *liveEntries) fill(n uint32, e liveEntry, tags []uint32) {
+func (s *entryTable) fill(n uint32, e liveEntry, tags []uint32) {
 	e.tags, e.nTags, e.used = s.tagLists.Put(tags, len(tags)), uint16(len(tags)), true
 	*s.At(n) = e
 	s.byID.Put(s.byID.Hash(n), n)
@@ -114,7 +114,7 @@ func (s *liveEntries) fill(n uint32, e liveEntry, tags []uint32) {
 }
 
 // clear frees an entry.
-func (s *liveEntries) clear(n uint32) {
+func (s *entryTable) clear(n uint32) {
 	e := s.At(n)
 	s.byID.Remove(s.byID.Hash(n), n)
 	if e.hasAddress() {
@@ -127,12 +127,12 @@ func (s *liveEntries) clear(n uint32) {
 }
 
 // find returns the entry of an id, hidden or not.
-func (s *liveEntries) find(id [32]byte) (uint32, bool) {
+func (s *entryTable) find(id [32]byte) (uint32, bool) {
 	return s.byID.Find(maphash.Bytes(s.seed, id[:]), func(n uint32) bool { return s.At(n).id == id })
 }
 
 // findAddress returns the entry of an address, hidden or not.
-func (s *liveEntries) findAddress(a internedAddress) (uint32, bool) {
+func (s *entryTable) findAddress(a internedAddress) (uint32, bool) {
 	return s.byAddress.Find(s.addresses.of(a), func(n uint32) bool {
 		e := s.At(n)
 		return e.d == a.d && e.author == a.author && e.kind == a.kind
@@ -140,7 +140,7 @@ func (s *liveEntries) findAddress(a internedAddress) (uint32, bool) {
 }
 
 // tagsOf returns the tag numbers of an entry.
-func (s *liveEntries) tagsOf(e *liveEntry) []uint32 { return s.tagLists.Get(e.tags, int(e.nTags)) }
+func (s *entryTable) tagsOf(e *liveEntry) []uint32 { return s.tagLists.Get(e.tags, int(e.nTags)) }
 
 func (e *liveEntry) address() internedAddress { return internedAddress{e.kind, e.author, e.d} }
 
@@ -149,14 +149,14 @@ func (e *liveEntry) hasAddress() bool {
 }
 
 // chain returns the seq of the newest arrival of the entry's address.
-func (s *liveEntries) chain(n uint32) uint64 {
+func (s *entryTable) chain(n uint32) uint64 {
 	if seq, ok := s.chains[n]; ok {
 		return seq
 	}
 	return s.At(n).seq
 }
 
-func (s *liveEntries) setChain(n uint32, seq uint64) {
+func (s *entryTable) setChain(n uint32, seq uint64) {
 	if seq == s.At(n).seq {
 		delete(s.chains, n)
 	} else {

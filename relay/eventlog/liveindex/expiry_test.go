@@ -1,4 +1,4 @@
-package eventlog
+package liveindex
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 // TestExpiriesOfEqualTimes replaces orders with equal expirations repeatedly. The
 // entries are reused, and the heap must not keep an expiration per replacement.
 func TestExpiriesOfEqualTimes(t *testing.T) {
-	l := newLive(liveConfig{Now: time.Now})
+	l := New(Config{Now: time.Now})
 	id := func(i, v int) (id [32]byte) { copy(id[:], fmt.Sprint(i, " ", v)); return id }
 	const orders = 100
 	for v := range 200 {
@@ -18,13 +18,13 @@ func TestExpiriesOfEqualTimes(t *testing.T) {
 				n, _ := l.entries.find(id(i, v-1))
 				l.remove(n)
 			}
-			l.add(indexEntry{id: id(i, v), seq: 1, chain: 1, kind: 38383, createdAt: int64(v), expiration: 5000, tags: []string{fmt.Sprint("d", i), "spending"}}, nil)
+			l.add(Entry{ID: id(i, v), Seq: 1, Chain: 1, Kind: 38383, CreatedAt: int64(v), Expiration: 5000, Tags: []string{fmt.Sprint("d", i), "spending"}}, nil)
 		}
 	}
 	if most := 2*orders + 1025; len(l.expiries.heap) > most {
 		t.Errorf("%d expiries of %d events, want at most %d", len(l.expiries.heap), orders, most)
 	}
-	l.expire(5000)
+	l.Expire(5000)
 	if l.n != 0 || len(l.expiries.hidden) != orders {
 		t.Errorf("%d events are served and %d hidden, want 0 and %d", l.n, len(l.expiries.hidden), orders)
 	}

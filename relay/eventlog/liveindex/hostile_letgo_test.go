@@ -1,4 +1,4 @@
-package eventlog
+package liveindex
 
 import (
 	"context"
@@ -11,24 +11,24 @@ import (
 )
 
 // entryOfEvent returns the index entry of an event.
-func entryOfEvent(evt *nostr.Event, seq uint64) indexEntry {
-	return indexEntry{seq: seq, chain: seq, id: hex32.OrZero(evt.ID), pubkey: hex32.OrZero(evt.PubKey), kind: evt.Kind, createdAt: int64(evt.CreatedAt), tags: tagKeys(evt.Tags)}
+func entryOfEvent(evt *nostr.Event, seq uint64) Entry {
+	return Entry{Seq: seq, Chain: seq, ID: hex32.OrZero(evt.ID), PubKey: hex32.OrZero(evt.PubKey), Kind: evt.Kind, CreatedAt: int64(evt.CreatedAt), Tags: TagKeys(evt.Tags)}
 }
 
 // noBytes replaces the lengths of records.
 func noBytes(uint64) int64 { return 0 }
 
 // fullIndex returns an index with some orders of a market.
-func fullIndex(orders int) *live {
+func fullIndex(orders int) *Index {
 	clock := testkit.NewClock()
-	l := newLive(liveConfig{Now: clock.Now})
+	l := New(Config{Now: clock.Now})
 	for i, evt := range testkit.Market(orders, clock.Now().Unix()) {
 		e := entryOfEvent(evt, uint64(i+1))
-		c := change{add: &e}
-		if old, ok := l.entryAt(e.kind, e.pubkey, e.firstTag('d')); ok {
-			c.remove = old.id
+		c := Change{Add: &e}
+		if old, ok := l.EntryAt(e.Kind, e.PubKey, e.FirstTag('d')); ok {
+			c.Remove = old.ID
 		}
-		l.apply([]change{c}, noBytes)
+		l.Apply([]Change{c}, noBytes)
 	}
 	return l
 }
@@ -57,7 +57,7 @@ func TestManyFiltersReleaseTheIndex(t *testing.T) {
 		}
 	})
 	close(began)
-	n, err := l.count(context.Background(), filters)
+	n, err := l.Count(context.Background(), filters)
 	cancel()
 	wg.Wait()
 	if err != nil || n < 5000 {

@@ -1,4 +1,4 @@
-package eventlog
+package liveindex
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// live is the index of served events in memory. Two goroutines write the index, both
+// Index is the index of served events in memory. Two goroutines write the index, both
 // under mu: the committer after each commit, and any goroutine that finds expired
 // events.
 //
@@ -23,9 +23,9 @@ import (
 // number of its combinations would grow with the square of its tags. The event is in
 // the posting several of its kind instead. A plan by composites of s merges that
 // posting and checks its items.
-type live struct {
+type Index struct {
 	mu         sync.RWMutex // guards the following fields and what they point to
-	entries    *liveEntries
+	entries    *entryTable
 	authors    *authors
 	tags       *tagDict
 	kinds      map[uint16]*posting
@@ -57,18 +57,18 @@ type composite struct {
 
 const None = math.MaxUint32
 
-// liveConfig configures an index.
-type liveConfig struct {
+// Config configures an index.
+type Config struct {
 	BodyCache    int              // bytes of payloads in memory
 	NoPostings   bool             // answer no queries, for an import
 	WalkedAtOnce int              // number of items that are read before the lock is released; 0 means walkedAtOnce
 	Now          func() time.Time // required
 }
 
-// newLive returns an empty index.
-func newLive(cfg liveConfig) *live {
-	l := &live{
-		entries: newLiveEntries(), authors: newAuthors(), tags: newTagDict(),
+// New returns an empty index.
+func New(cfg Config) *Index {
+	l := &Index{
+		entries: newEntryTable(), authors: newAuthors(), tags: newTagDict(),
 		kinds:      make(map[uint16]*posting),
 		composites: make(map[composite]list), several: make(map[uint16]*posting),
 		noPostings: cfg.NoPostings, now: cfg.Now, walkedAtOnce: cmp.Or(cfg.WalkedAtOnce, walkedAtOnce),
@@ -81,7 +81,7 @@ func newLive(cfg liveConfig) *live {
 
 // less orders items by created_at ascending. Within one second it orders by id
 // descending.
-func (l *live) less(a, b item) bool {
+func (l *Index) less(a, b item) bool {
 	if ta, tb := a>>entryBits, b>>entryBits; ta != tb {
 		return ta < tb
 	}
@@ -93,21 +93,21 @@ func (l *live) less(a, b item) bool {
 
 // fill allocates an entry for an index entry and interns its author and tags. It
 // changes no posting.
-func (l *live) fill(r indexEntry, body []byte) uint32 {
+func (l *Index) fill(r Entry, body []byte) uint32 {
 	n := l.entries.alloc()
 	s := liveEntry{
-		id: r.id, seq: r.seq, createdAt: r.createdAt, expiration: r.expiration,
-		author: l.authors.number(r.pubkey), d: None, kind: uint16(r.kind), body: noBody, side: sideOf(r.tags),
-		several: severalValues(r.tags),
+		id: r.ID, seq: r.Seq, createdAt: r.CreatedAt, expiration: r.Expiration,
+		author: l.authors.number(r.PubKey), d: None, kind: uint16(r.Kind), body: noBody, side: sideOf(r.Tags),
+		several: severalValues(r.Tags),
 	}
 	l.numbers = l.numbers[:0]
-	for _, t := range r.tags {
+	for _, t := range r.Tags {
 		l.numbers = append(l.numbers, l.tags.number(t))
 	}
-	if nostr.IsAddressableKind(r.kind) {
+	if nostr.IsAddressableKind(r.Kind) {
 		// An addressable event without a d tag has the empty d. An empty d and no d are
 		// the same address.
-		for i, t := range r.tags {
+		for i, t := range r.Tags {
 			if t[0] == 'd' {
 				if len(t) > 1 {
 					s.d = l.numbers[i]
@@ -117,7 +117,7 @@ func (l *live) fill(r indexEntry, body []byte) uint32 {
 		}
 	}
 	l.entries.fill(n, s, l.numbers)
-	l.entries.setChain(n, r.chain)
+	l.entries.setChain(n, r.Chain)
 	if s.expires() {
 		l.expiries.add(n)
 	}
@@ -130,7 +130,7 @@ func (l *live) fill(r indexEntry, body []byte) uint32 {
 
 // find returns the number of the live entry with an address. ok is false if memory
 // holds none.
-func (l *live) find(kind int, pubkey [32]byte, d string) (uint32, bool) {
+func (l *Index) find(kind int, pubkey [32]byte, d string) (uint32, bool) {
 	author, ok := l.authors.find(pubkey)
 	if !ok {
 		return 0, false
@@ -145,7 +145,7 @@ func (l *live) find(kind int, pubkey [32]byte, d string) (uint32, bool) {
 }
 
 // tagList returns the list of a tag. ok is false if no served event has the tag.
-func (l *live) tagList(n uint32) (list, bool) {
+func (l *Index) tagList(n uint32) (list, bool) {
 	switch at := l.tags.list.At(n).list; {
 	case at == noList:
 		return list{}, false
@@ -156,11 +156,11 @@ func (l *live) tagList(n uint32) (list, bool) {
 	}
 }
 
-func (l *live) itemOf(n uint32) item { return makeItem(l.entries.At(n).createdAt, n) }
+func (l *Index) itemOf(n uint32) item { return makeItem(l.entries.At(n).createdAt, n) }
 
 // eachComposite calls fn for every composite of an entry, at most four. (kind, author)
 // is the first.
-func (l *live) eachComposite(s *liveEntry, fn func(composite)) {
+func (l *Index) eachComposite(s *liveEntry, fn func(composite)) {
 	fn(composite{uint32(s.kind), s.author, None, None})
 	if s.several {
 		return
@@ -186,7 +186,7 @@ func (l *live) eachComposite(s *liveEntry, fn func(composite)) {
 
 // link adds an entry to its postings. put inserts an item into a posting, in order or
 // to be sorted later.
-func (l *live) link(n uint32, put func(*posting, item)) {
+func (l *Index) link(n uint32, put func(*posting, item)) {
 	if l.noPostings {
 		return
 	}
@@ -240,42 +240,42 @@ func (l *live) link(n uint32, put func(*posting, item)) {
 	}
 }
 
-// change is the effect of a committed event on the live index.
-type change struct {
-	remove  [32]byte // id of the event to remove; zero if none
-	removed int64    // length of the removed record before a scrub; 0 if it is not scrubbed
-	add     *indexEntry
-	body    []byte
-	chainOf [32]byte // id of the entry whose chain is set to chain
-	chain   uint64
+// Change is the effect of a committed event on the live index.
+type Change struct {
+	Remove  [32]byte // id of the event to remove; zero if none
+	Removed int64    // length of the removed record before a scrub; 0 if it is not scrubbed
+	Add     *Entry
+	Body    []byte
+	ChainOf [32]byte // id of the entry whose chain is set to chain
+	Chain   uint64
 }
 
-// apply applies changes. recordBytes returns the length of a record.
-func (l *live) apply(changes []change, recordBytes func(seq uint64) int64) {
+// Apply applies changes. recordBytes returns the length of a record.
+func (l *Index) Apply(changes []Change, recordBytes func(seq uint64) int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range changes {
 		c := &changes[i]
-		if c.remove != ([32]byte{}) {
-			if n, ok := l.entries.find(c.remove); ok {
-				l.recordBytes -= cmp.Or(c.removed, recordBytes(l.entries.At(n).seq))
+		if c.Remove != ([32]byte{}) {
+			if n, ok := l.entries.find(c.Remove); ok {
+				l.recordBytes -= cmp.Or(c.Removed, recordBytes(l.entries.At(n).seq))
 				l.remove(n)
 			}
 		}
-		if c.add != nil {
-			l.recordBytes += recordBytes(c.add.seq)
-			l.add(*c.add, c.body)
+		if c.Add != nil {
+			l.recordBytes += recordBytes(c.Add.Seq)
+			l.add(*c.Add, c.Body)
 		}
-		if c.chainOf != ([32]byte{}) {
-			if n, ok := l.entries.find(c.chainOf); ok {
-				l.entries.setChain(n, c.chain)
+		if c.ChainOf != ([32]byte{}) {
+			if n, ok := l.entries.find(c.ChainOf); ok {
+				l.entries.setChain(n, c.Chain)
 			}
 		}
 	}
 }
 
-// seqOf returns the seq of the entry with an id. hidden is set if the event has expired.
-func (l *live) seqOf(id [32]byte) (seq uint64, hidden, ok bool) {
+// SeqOf returns the seq of the entry with an id. hidden is set if the event has expired.
+func (l *Index) SeqOf(id [32]byte) (seq uint64, hidden, ok bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	n, ok := l.entries.find(id)
@@ -286,8 +286,8 @@ func (l *live) seqOf(id [32]byte) (seq uint64, hidden, ok bool) {
 	return e.seq, e.hidden, true
 }
 
-// bodyOf returns the event with an id if its payload is in memory.
-func (l *live) bodyOf(id [32]byte) (Found, bool) {
+// BodyOf returns the event with an id if its payload is in memory.
+func (l *Index) BodyOf(id [32]byte) (Found, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	n, ok := l.entries.find(id)
@@ -299,12 +299,12 @@ func (l *live) bodyOf(id [32]byte) (Found, bool) {
 }
 
 // add adds an event to the index. The caller holds mu.
-func (l *live) add(r indexEntry, body []byte) {
+func (l *Index) add(r Entry, body []byte) {
 	l.link(l.fill(r, body), func(p *posting, it item) { p.insert(it, l.less) })
 }
 
 // unlink removes an entry from every posting.
-func (l *live) unlink(n uint32) {
+func (l *Index) unlink(n uint32) {
 	l.n--
 	if l.noPostings {
 		return
@@ -345,7 +345,7 @@ func (l *live) unlink(n uint32) {
 }
 
 // remove removes an entry from the index. The caller holds mu.
-func (l *live) remove(n uint32) {
+func (l *Index) remove(n uint32) {
 	s := l.entries.At(n)
 	if !s.hidden {
 		l.unlink(n)
@@ -362,9 +362,9 @@ func (l *live) remove(n uint32) {
 	}
 }
 
-// liveOfKey returns the number of live events of one kind by one key. The caller holds
+// countOf returns the number of live events of one kind by one key. The caller holds
 // mu.
-func (l *live) liveOfKey(kind int, pubkey [32]byte) int {
+func (l *Index) countOf(kind int, pubkey [32]byte) int {
 	author, ok := l.authors.find(pubkey)
 	if !ok {
 		return 0
@@ -375,46 +375,46 @@ func (l *live) liveOfKey(kind int, pubkey [32]byte) int {
 	return 0
 }
 
-// entryAt returns the index entry of an address from memory, hidden or not.
-func (l *live) entryAt(kind int, pubkey [32]byte, d string) (indexEntry, bool) {
+// EntryAt returns the index entry of an address from memory, hidden or not.
+func (l *Index) EntryAt(kind int, pubkey [32]byte, d string) (Entry, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	n, ok := l.find(kind, pubkey, d)
 	if !ok {
-		return indexEntry{}, false
+		return Entry{}, false
 	}
-	return l.indexEntry(n), true
+	return l.entry(n), true
 }
 
-// entryOf returns the index entry of an id from memory, hidden or not.
-func (l *live) entryOf(id [32]byte) (indexEntry, bool) {
+// EntryOf returns the index entry of an id from memory, hidden or not.
+func (l *Index) EntryOf(id [32]byte) (Entry, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	n, ok := l.entries.find(id)
 	if !ok {
-		return indexEntry{}, false
+		return Entry{}, false
 	}
-	return l.indexEntry(n), true
+	return l.entry(n), true
 }
 
-// hiddenEntry returns the index entry of a hidden entry. ok is false if the entry was
+// HiddenEntry returns the index entry of a hidden entry. ok is false if the entry was
 // reused since.
-func (l *live) hiddenEntry(e expiry) (indexEntry, bool) {
+func (l *Index) HiddenEntry(e Hidden) (Entry, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if s := l.entries.At(e.entry); !s.used || s.seq != e.seq || !s.hidden {
-		return indexEntry{}, false
+		return Entry{}, false
 	}
-	return l.indexEntry(e.entry), true
+	return l.entry(e.entry), true
 }
 
-// indexEntry rebuilds the index entry that a live entry was filled from. The caller
+// entry rebuilds the index entry that a live entry was filled from. The caller
 // holds mu.
-func (l *live) indexEntry(n uint32) indexEntry {
+func (l *Index) entry(n uint32) Entry {
 	s := l.entries.At(n)
 	tags := l.entries.tagsOf(s)
-	r := indexEntry{seq: s.seq, chain: l.entries.chain(n), id: s.id, pubkey: l.authors.list.At(s.author).key, kind: int(s.kind),
-		createdAt: s.createdAt, expiration: s.expiration, tags: make([]string, len(tags))}
+	r := Entry{Seq: s.seq, Chain: l.entries.chain(n), ID: s.id, PubKey: l.authors.list.At(s.author).key, Kind: int(s.kind),
+		CreatedAt: s.createdAt, Expiration: s.expiration, Tags: make([]string, len(tags))}
 	size := 0
 	for _, t := range tags {
 		size += len(l.tags.key(t))
@@ -426,14 +426,14 @@ func (l *live) indexEntry(n uint32) indexEntry {
 	text := string(all) // the tags are substrings of one string
 	for i, t := range tags {
 		n := len(l.tags.key(t))
-		r.tags[i], text = text[:n], text[n:]
+		r.Tags[i], text = text[:n], text[n:]
 	}
 	return r
 }
 
-// expire hides the events that have expired at now (Unix seconds). It locks mu. If no
+// Expire hides the events that have expired at now (Unix seconds). It locks mu. If no
 // event has expired, expire costs one atomic load.
-func (l *live) expire(now int64) {
+func (l *Index) Expire(now int64) {
 	if l.expiries.next.Load() > now {
 		return
 	}
@@ -448,12 +448,12 @@ func (l *live) expire(now int64) {
 		s := l.entries.At(n)
 		s.hidden = true
 		l.bodies.drop(s)
-		l.expiries.hidden = append(l.expiries.hidden, expiry{n, s.seq})
+		l.expiries.hidden = append(l.expiries.hidden, Hidden{n, s.seq})
 	}
 }
 
-// takeHidden returns the entries hidden since the last call.
-func (l *live) takeHidden() []expiry {
+// TakeHidden returns the entries hidden since the last call.
+func (l *Index) TakeHidden() []Hidden {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	h := l.expiries.hidden
