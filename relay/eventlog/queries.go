@@ -69,10 +69,10 @@ func (q *queries) LiveOf(kind int, key string) int { return q.live.CountOf(kind,
 // in the map.
 func (q *queries) LiveKinds() map[int]int { return q.live.Kinds() }
 
-// AuthorsOf returns the keys that have live events of a kind, at most maxKnown.
+// AuthorsOf returns the keys that have live events of a kind, at most 4,096.
 func (q *queries) AuthorsOf(kind int) []string { return q.live.AuthorsOf(kind) }
 
-// ValuesOf returns the values of a tag among live events, at most maxKnown.
+// ValuesOf returns the values of a tag among live events, at most 4,096.
 func (q *queries) ValuesOf(tag string) []string { return q.live.ValuesOf(tag) }
 
 // AuthorsWhere returns the authors of the live events that match a filter.

@@ -52,7 +52,7 @@ type Config struct {
 	FreeSpace    func(dir string) (int64, error) // returns the free bytes of the disk that holds dir; nil means statfs
 	flushAfter   time.Duration                   // 0 means flushAfter
 	logFileBytes int64                           // 0 means logFileBytes
-	walkedAtOnce int                             // 0 means walkedAtOnce
+	walkedAtOnce int                             // 0 means the default of liveindex
 	committed    func() error                    // called between a commit of derived keys and the scrub of payloads; nil means no call
 }
 

@@ -85,14 +85,14 @@ func (c *bodyCache) compact() {
 	c.queue, c.first, c.base = kept, 0, 0
 }
 
-// Missing is the index of an answer whose payload is not in memory.
+// Missing is an event of an answer whose payload is not in memory.
 type Missing struct {
-	Index int
+	Index int // index in the answer
 	entry uint32
 }
 
-// Bounds of the payloads that one answer holds in memory at once.
-const (
-	BodiesAtOnce    = 32
-	bodyBytesAtOnce = 128 << 10
-)
+// BodiesAtOnce bounds the hits whose payloads one answer holds in memory at once.
+const BodiesAtOnce = 32
+
+// bodyBytesAtOnce bounds the payloads of one answer that are read from the log, in bytes.
+const bodyBytesAtOnce = 128 << 10

@@ -12,8 +12,9 @@ import (
 
 var errMalformed = errors.New("the record is malformed")
 
-// Entry holds all that the live index needs of a served event. Open loads the live
-// index from index entries and parses no payload.
+// Entry is an index entry: all that the index needs of a served event. The store keeps the
+// entries among its derived keys and fills the index from them when it opens, without
+// parsing a payload.
 type Entry struct {
 	Seq        uint64
 	Chain      uint64 // seq of the newest arrival of the same address; the previous of its record leads to the others

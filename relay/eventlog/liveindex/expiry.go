@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// Hidden is a hidden live entry. seq tells its event from a later event in the same
+// Hidden is an entry whose event has expired. seq tells its event from a later event in the same
 // entry.
 type Hidden struct {
 	entry uint32
@@ -13,7 +13,7 @@ type Hidden struct {
 }
 
 // expiries knows which events expire when, and which have expired. Its fields are guarded
-// by the lock of the live index, except next.
+// by the lock of the index, except next.
 type expiries struct {
 	entries *entryTable
 	heap    expiryHeap

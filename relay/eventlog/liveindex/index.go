@@ -1,3 +1,12 @@
+// Package liveindex is the index of the served events of the event log, in memory.
+//
+// The index answers filters of NIP-01, newest first, and counts. It is filled from index
+// entries (Entry), which hold all that the index needs of an event, and from changes that
+// the committer applies. Payloads are cached up to a budget; of the others the index
+// returns which are missing, and the caller reads them from the log. The index does no
+// I/O, and nothing of it is on disk but the encoding of an Entry.
+//
+// All methods of Index may be called by several goroutines.
 package liveindex
 
 import (
@@ -11,9 +20,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// Index is the index of served events in memory. Two goroutines write the index, both
-// under mu: the committer after each commit, and any goroutine that finds expired
-// events.
+// Index is the index of served events. Two goroutines write the index, both under mu: the
+// committer after each commit, and any goroutine that finds expired events.
 //
 // Postings exist per kind, per single-letter tag, and per composite that order books
 // ask for: (kind, author), (kind, s), (kind, author, s) and (kind, s, f). The events of
@@ -55,6 +63,7 @@ type composite struct {
 	s, f   uint32
 }
 
+// None is the number of no entry, no author and no tag.
 const None = math.MaxUint32
 
 // Config configures an index.
@@ -240,7 +249,7 @@ func (l *Index) link(n uint32, put func(*posting, item)) {
 	}
 }
 
-// Change is the effect of a committed event on the live index.
+// Change is the effect of a committed event on the index.
 type Change struct {
 	Remove  [32]byte // id of the event to remove; zero if none
 	Removed int64    // length of the removed record before a scrub; 0 if it is not scrubbed

@@ -33,7 +33,7 @@ func (l *Index) Kinds() map[int]int {
 	return by
 }
 
-// maxKnown bounds the lists that authorsOf and valuesOf return.
+// maxKnown bounds the lists that AuthorsOf and ValuesOf return.
 const maxKnown = 4096
 
 // AuthorsOf returns the keys that have live events of a kind, at most maxKnown.
@@ -129,11 +129,13 @@ func (l *Index) Items(ctx context.Context, f nostr.Filter) (items []LiveItem, er
 	}
 }
 
+// LiveItem is an event of a reconciliation (NIP-77).
 type LiveItem struct {
-	At int64
+	At int64 // created_at, in seconds
 	ID [32]byte
 }
 
+// Compare orders items by time, then by id, as NIP-77 requires.
 func (a *LiveItem) Compare(b *LiveItem) int {
 	switch {
 	case a.At < b.At:

@@ -5,13 +5,14 @@ import (
 	"sync"
 )
 
-// Loader fills an empty live index. Items are collected per posting and each posting is
+// Loader fills an empty index, before any other method of the index is called. Items are collected per posting and each posting is
 // sorted once, so that a store of a million events opens within seconds.
 type Loader struct {
 	l       *Index
 	entries uint32 // number of filled entries
 }
 
+// NewLoader returns a loader of an empty index.
 func NewLoader(l *Index) *Loader { return &Loader{l: l} }
 
 // Add adds an event whose record has a length in the log.
@@ -21,7 +22,7 @@ func (b *Loader) Add(r Entry, recordBytes int64) {
 	b.entries++
 }
 
-// Finish sorts the postings in parallel. Every number below b.entries is in use,
+// Finish sorts the postings in parallel. The index may be used afterwards. Every number below b.entries is in use,
 // because nothing was removed from the index yet.
 func (b *Loader) Finish() {
 	var several []*posting

@@ -57,12 +57,14 @@ func (a list) newest(until int64) cursor {
 	return c
 }
 
+// MaxTime is the greatest created_at that the index holds, in the year 4147.
+const MaxTime = 1<<(64-entryBits) - 1
+
 type item uint64
 
 const (
 	entryBits  = arena.NumberBits
 	maxEntries = 1 << entryBits
-	MaxTime    = 1<<(64-entryBits) - 1 // year 4147
 	chunkMax   = 512
 	chunkMin   = 64 // minimum capacity of a chunk
 )
