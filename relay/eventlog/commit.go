@@ -1,8 +1,6 @@
 package eventlog
 
-import (
-	"time"
-)
+import "time"
 
 // Bounds of one group commit. Badger accepts 15% of a memtable in one transaction.
 const (

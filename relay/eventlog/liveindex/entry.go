@@ -117,10 +117,10 @@ func isIndexable(t nostr.Tag) bool { return len(t) >= 2 && len(t[0]) == 1 && isL
 
 func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
 
-// Same reports whether two entries describe the same event. Their chains may differ.
-func (a *Entry) Same(b *Entry) bool {
-	return a.Seq == b.Seq && a.ID == b.ID && a.PubKey == b.PubKey && a.Kind == b.Kind &&
-		a.CreatedAt == b.CreatedAt && a.Expiration == b.Expiration && slices.Equal(a.Tags, b.Tags)
+// Same reports whether r and b describe the same event. Their chains may differ.
+func (r *Entry) Same(b *Entry) bool {
+	return r.Seq == b.Seq && r.ID == b.ID && r.PubKey == b.PubKey && r.Kind == b.Kind &&
+		r.CreatedAt == b.CreatedAt && r.Expiration == b.Expiration && slices.Equal(r.Tags, b.Tags)
 }
 
 // FirstTag returns the first value of a tag, or "" if the event has no such tag.
