@@ -61,7 +61,6 @@ var nounLayers = []string{"mostro", "mostro/message", "mostro/envelope", "mostro
 //	mostro/receipt mostro/attestation -> mostro/envelope -> mostro/message -> mostro
 //	relay/federation -> relay -> relay/eventlog -> relay/eventlog/liveindex relay/eventlog/recordlog
 //	anyone -> internal
-//	anyone -> internal
 //	reputation -> reputation/score   escrow -> escrow/trade
 //	indexer/web -> indexer -> indexer/words indexer/sorted
 func TestImportRules(t *testing.T) {
