@@ -10,7 +10,7 @@ import (
 )
 
 // Keyspaces of Badger. The directory is DATA/events; the log itself is in events/log
-// (recordlog.go). The first byte of a key names its keyspace. Numbers in keys are
+// (package recordlog). The first byte of a key names its keyspace. Numbers in keys are
 // big-endian, so that keys sort by number.
 //
 //	i id               seq of the event with that id

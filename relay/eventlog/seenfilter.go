@@ -15,9 +15,10 @@ import (
 // for most new keys without a read from disk. The filter is filled in the background
 // after Open; until then it answers "maybe" for every key.
 type seenFilter struct {
+	// The following fields do not change.
 	db    *badger.DB
-	pace  *pace // of fill
-	space byte
+	pace  *pace                    // of fill
+	space byte                     // keyspace of the keys
 	hash  func(tail []byte) uint64 // hash of a key without its first byte
 
 	ready atomic.Bool
