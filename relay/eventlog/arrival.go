@@ -2,9 +2,14 @@ package eventlog
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -67,9 +72,118 @@ type Pending interface {
 	Wait(ctx context.Context) (seq uint64, out Outcome, err error)
 }
 
-// Found is one stored event of an answer. JSON is the stored payload, which is sent
-// unchanged and must not be modified.
-type Found struct {
-	Seq  uint64
-	JSON []byte
+// MailLifetime is the time for which mail without an expiration stays readable.
+const MailLifetime = 30 * 24 * time.Hour
+
+// Enqueued is an arrival in the committer's queue.
+type Enqueued struct {
+	Arrival // Event is nil if only keys are written
+	writes  []keyWrite
+	expired bool // a replayed or restored event had expired, or was archived, at its arrival
+	queue   *arrivalQueue
+	done    chan struct{}
+	seq     uint64
+	out     Outcome
+	err     error
+	Walked  int // number of records that a deletion has read
+}
+
+// Wait returns once the event is durable, or once the committer has decided not to
+// store it.
+func (p *Enqueued) Wait(ctx context.Context) (uint64, Outcome, error) {
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		return 0, 0, ctx.Err()
+	}
+	return p.seq, p.out, p.err
+}
+
+func (p *Enqueued) answer(seq uint64, out Outcome, err error) {
+	p.seq, p.out, p.err = seq, out, err
+	if p.IsDeletion() {
+		p.queue.deleting.Release(DeletionWeight(p.Event))
+	}
+	close(p.done)
+}
+
+func (p *Enqueued) IsDeletion() bool { return p.Event != nil && p.Event.Kind == mostro.KindDeletion }
+
+// maxDeleting bounds the events and addresses that the deletion requests in the queue
+// name together. An append behind these requests waits for all of them.
+const maxDeleting = 8192
+
+// DeletionWeight returns the number of events and addresses that a deletion request
+// names, at most maxDeleting.
+func DeletionWeight(evt *nostr.Event) int64 {
+	n := int64(1)
+	for _, t := range evt.Tags {
+		if len(t) > 1 && (t[0] == "e" || t[0] == "a") {
+			n++
+		}
+	}
+	return min(n, maxDeleting)
+}
+
+// Enqueue hands an arrival to the committer. Arrivals enqueued by one goroutine are
+// appended in that order. Enqueue blocks only if the committer's queue is full or, for
+// a deletion request, if the requests in the queue name too many events. It returns
+// ErrClosed if the store is closed and ErrFull if the disk is full.
+func (st *Store) Enqueue(ctx context.Context, a Arrival) (Pending, error) {
+	if err := storable(a.Event); err != nil {
+		return nil, err
+	}
+	if a.JSON == nil {
+		a.JSON = mostro.EncodeEvent(a.Event)
+	}
+	return st.queue.put(ctx, &Enqueued{Arrival: a, expired: a.Restored && a.Archived, done: make(chan struct{})})
+}
+
+// Append calls Enqueue and waits for the result.
+func (st *Store) Append(ctx context.Context, a Arrival) (uint64, Outcome, error) {
+	p, err := st.Enqueue(ctx, a)
+	if err != nil {
+		return 0, 0, err
+	}
+	return p.Wait(ctx)
+}
+
+// Settle returns once everything that was enqueued before the call is committed.
+func (st *Store) Settle(ctx context.Context) error { return st.queue.writeKeys(ctx) }
+
+// storable returns an error if the store cannot represent the event. Admission refuses
+// such events earlier, with a better reason.
+func storable(evt *nostr.Event) error {
+	switch {
+	case evt.Kind < 0 || evt.Kind > 65535:
+		return fmt.Errorf("kind %d is not in 0..65535", evt.Kind)
+	case evt.CreatedAt < 0 || evt.CreatedAt > liveindex.MaxTime:
+		return fmt.Errorf("created_at %d is not in 0..%d", evt.CreatedAt, int64(liveindex.MaxTime))
+	case kindClass(evt.Kind) == ephemeral:
+		return fmt.Errorf("kind %d is ephemeral: never stored", evt.Kind)
+	}
+	if len(evt.Tags) > math.MaxUint16 {
+		return fmt.Errorf("%d tags, at most %d can be indexed", len(evt.Tags), math.MaxUint16)
+	}
+	for _, t := range evt.Tags {
+		if len(t) > 0 && t[0] == "d" {
+			if len(t) < 2 && kindClass(evt.Kind) == addressable {
+				return errors.New("the d tag has no value")
+			}
+			break
+		}
+	}
+	return nil
+}
+
+// ExpiredAt reports whether the first expiration tag (NIP-40) is at or before now. It
+// returns false if the tag is missing or not a number.
+func ExpiredAt(tags nostr.Tags, now time.Time) bool {
+	for _, tag := range tags {
+		if len(tag) >= 2 && tag[0] == "expiration" {
+			at, err := strconv.ParseInt(tag[1], 10, 64)
+			return err == nil && at <= now.Unix()
+		}
+	}
+	return false
 }

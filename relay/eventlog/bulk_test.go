@@ -45,7 +45,7 @@ func TestServingAfterAKilledImport(t *testing.T) {
 	if _, _, err := last.Wait(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if err := st.writeKeys(context.Background()); err != nil { // commits the derived keys
+	if err := st.queue.writeKeys(context.Background()); err != nil { // commits the derived keys
 		t.Fatal(err)
 	}
 	killed := t.TempDir()

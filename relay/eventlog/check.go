@@ -6,12 +6,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
-	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 )
 
 // CheckReport is the result of Check.
@@ -32,21 +32,22 @@ func (r *CheckReport) problem(format string, args ...any) {
 	}
 }
 
-// Check verifies the store: every record, payload, id and index entry; the newest
-// version of every address, computed again from the log; the live index against the
-// index entries; tombstones, cursors, queue, outcomes and proofs. If signatures is set,
-// Check verifies each event's signature too. No event may be appended meanwhile.
-func (st *Store) Check(ctx context.Context, signatures bool, progress func(done, total uint64)) (CheckReport, error) {
+// newChecker returns a checker of a store. No event may be appended while it runs.
+func newChecker(st *Store, signatures bool) *checker {
+	return &checker{st: st, best: make(map[address]*liveindex.Entry), regular: make(map[uint64]*liveindex.Entry), signatures: signatures}
+}
+
+// run carries out Store.Check.
+func (c *checker) run(ctx context.Context, progress func(done, total uint64)) (CheckReport, error) {
 	// The derived keys of all records must be committed and all scrubs recorded before
 	// the comparison. The second flush records the scrubs of the first.
 	for range 2 {
-		if err := st.writeKeys(ctx); err != nil {
+		if err := c.st.queue.writeKeys(ctx); err != nil {
 			return CheckReport{}, fmt.Errorf("check the log: %w", err)
 		}
 	}
-	c := &checker{st: st, best: make(map[address]*indexEntry), regular: make(map[uint64]*indexEntry), signatures: signatures}
-	st.live.expire(st.now().Unix())
-	err := st.db.View(func(txn *badger.Txn) error {
+	c.st.live.Expire(c.st.now().Unix())
+	err := c.st.keys.db.View(func(txn *badger.Txn) error {
 		if err := c.logRecords(ctx, txn, progress); err != nil {
 			return err
 		}
@@ -58,27 +59,27 @@ func (st *Store) Check(ctx context.Context, signatures bool, progress func(done,
 	if err != nil {
 		return c.report, fmt.Errorf("check the log: %w", err)
 	}
-	c.index()
+	c.report.Live = c.st.live.Check(c.live, c.st.log.RecordBytes, c.report.problem)
 	return c.report, nil
 }
 
 type checker struct {
 	st         *Store
 	report     CheckReport
-	best       map[address]*indexEntry // newest readable version of each address
-	regular    map[uint64]*indexEntry  // regular events that must be served
-	live       []indexEntry            // index entries that must be in the live index
-	tombs      map[address]int64       // deletion times by kind and key; nil before the first use
+	best       map[address]*liveindex.Entry // newest readable version of each address
+	regular    map[uint64]*liveindex.Entry  // regular events that must be served
+	live       []liveindex.Entry            // index entries that must be in the live index
+	tombs      map[address]int64            // deletion times by kind and key; nil before the first use
 	signatures bool
 }
 
 func (c *checker) logRecords(ctx context.Context, txn *badger.Txn, progress func(done, total uint64)) error {
 	head := c.st.Head()
-	for _, path := range c.st.log.badHeaders {
+	for _, path := range c.st.log.BadHeaders {
 		c.report.problem("%s: the file header is damaged", path)
 	}
 	next := uint64(1)
-	err := c.st.log.each(0, head, func(seq uint64, r logRecord, body []byte, err error) error {
+	err := c.st.log.Each(0, head, func(seq uint64, r recordlog.Record, body []byte, err error) error {
 		next = seq + 1
 		c.report.Entries++
 		if err != nil {
@@ -105,27 +106,27 @@ func (c *checker) logRecords(ctx context.Context, txn *badger.Txn, progress func
 }
 
 // record checks one record and computes the index entry that must exist for it.
-func (c *checker) record(txn *badger.Txn, seq uint64, r logRecord, body []byte) error {
-	item, err := txn.Get(idKey(r.id))
+func (c *checker) record(txn *badger.Txn, seq uint64, r recordlog.Record, body []byte) error {
+	item, err := txn.Get(idKey(r.ID))
 	switch {
 	case errors.Is(err, badger.ErrKeyNotFound):
-		c.report.problem("entry %d: its id %x is not indexed", seq, r.id)
+		c.report.problem("entry %d: its id %x is not indexed", seq, r.ID)
 	case err != nil:
 		return err
 	default:
 		if err := item.Value(func(v []byte) error {
 			if len(v) != 8 || binary.BigEndian.Uint64(v) != seq {
-				c.report.problem("entry %d: its id %x is indexed as %x", seq, r.id, v)
+				c.report.problem("entry %d: its id %x is indexed as %x", seq, r.ID, v)
 			}
 			return nil
 		}); err != nil {
 			return err
 		}
 	}
-	if r.previous >= seq {
-		c.report.problem("entry %d: its previous version %d is not before it", seq, r.previous)
+	if r.Previous >= seq {
+		c.report.problem("entry %d: its previous version %d is not before it", seq, r.Previous)
 	}
-	if r.payloadErased {
+	if r.PayloadErased {
 		return c.accounted(txn, seq, r)
 	}
 	c.report.Bodies++
@@ -136,7 +137,7 @@ func (c *checker) record(txn *badger.Txn, seq uint64, r logRecord, body []byte) 
 	}
 	id, _ := hex32.Parse(evt.ID)
 	pubkey, _ := hex32.Parse(evt.PubKey)
-	if !evt.CheckID() || id != r.id || pubkey != r.pubkey || evt.Kind != r.kind || int64(evt.CreatedAt) != r.createdAt {
+	if !evt.CheckID() || id != r.ID || pubkey != r.PubKey || evt.Kind != r.Kind || int64(evt.CreatedAt) != r.CreatedAt {
 		c.report.problem("entry %d: head and payload belong to different events", seq)
 		return nil
 	}
@@ -145,14 +146,14 @@ func (c *checker) record(txn *badger.Txn, seq uint64, r logRecord, body []byte) 
 			c.report.problem("entry %d: its signature does not verify", seq)
 		}
 	}
-	ie := &indexEntry{seq: seq, id: id, pubkey: pubkey, kind: r.kind, createdAt: r.createdAt, expiration: r.expiration, tags: tagKeys(evt.Tags)}
+	ie := &liveindex.Entry{Seq: seq, ID: id, PubKey: pubkey, Kind: r.Kind, CreatedAt: r.CreatedAt, Expiration: r.Expiration, Tags: liveindex.TagKeys(evt.Tags)}
 	addr, ok := addressOf(evt, pubkey)
 	switch {
 	case ok:
 		if have := c.best[addr]; have == nil || newer(ie, have) {
 			c.best[addr] = ie
 		}
-	case !r.archived && !c.over(ie):
+	case !r.Archived && !c.over(ie):
 		c.regular[seq] = ie
 	}
 	return nil
@@ -161,11 +162,11 @@ func (c *checker) record(txn *badger.Txn, seq uint64, r logRecord, body []byte) 
 // accounted checks that a tombstone, or the end of a mail's life, accounts for an
 // erased payload. The d of an erased event is unknown, so a tombstone of any address
 // with the same kind and key is accepted.
-func (c *checker) accounted(txn *badger.Txn, seq uint64, r logRecord) error {
-	if mostro.IsMail(r.kind) && (r.expired || r.expiration > 0 && r.expiration <= c.st.now().Unix()) {
+func (c *checker) accounted(txn *badger.Txn, seq uint64, r recordlog.Record) error {
+	if mostro.IsMail(r.Kind) && (r.Expired || r.Expiration > 0 && r.Expiration <= c.st.now().Unix()) {
 		return nil
 	}
-	if _, err := txn.Get(tombIDKey(r.id, r.pubkey)); !errors.Is(err, badger.ErrKeyNotFound) {
+	if _, err := txn.Get(tombIDKey(r.ID, r.PubKey)); !errors.Is(err, badger.ErrKeyNotFound) {
 		return err
 	}
 	if c.tombs == nil {
@@ -185,15 +186,15 @@ func (c *checker) accounted(txn *badger.Txn, seq uint64, r logRecord) error {
 			}
 		}
 	}
-	of := makeAddress(r.kind, r.pubkey, "")[:2+32]
-	if until, ok := c.tombs[of]; !ok || r.createdAt > until {
+	of := makeAddress(r.Kind, r.PubKey, "")[:2+32]
+	if until, ok := c.tombs[of]; !ok || r.CreatedAt > until {
 		c.report.problem("entry %d: its payload is erased, and no deletion or expiry accounts for that", seq)
 	}
 	return nil
 }
 
-func (c *checker) over(r *indexEntry) bool {
-	return r.expiration > 0 && r.expiration <= c.st.now().Unix()
+func (c *checker) over(r *liveindex.Entry) bool {
+	return r.Expiration > 0 && r.Expiration <= c.st.now().Unix()
 }
 
 // indexEntries compares the stored index entries with those computed from the records.
@@ -203,23 +204,23 @@ func (c *checker) indexEntries(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{space}})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
-			var ie indexEntry
-			if err := it.Item().Value(func(v []byte) (err error) { ie, err = decodeIndexEntry(v); return err }); err != nil {
+			var ie liveindex.Entry
+			if err := it.Item().Value(func(v []byte) (err error) { ie, err = liveindex.DecodeEntry(v); return err }); err != nil {
 				c.report.problem("index entry %x: %v", it.Item().Key(), err)
 				continue
 			}
 			if space == spaceRegular {
-				want := c.regular[ie.seq]
-				delete(c.regular, ie.seq)
+				want := c.regular[ie.Seq]
+				delete(c.regular, ie.Seq)
 				if want == nil && !c.over(&ie) {
-					c.report.problem("entry %d must not be served, but has an index entry", ie.seq)
-				} else if want != nil && !sameEntry(&ie, want) {
-					c.report.problem("entry %d: its index entry belongs to another event", ie.seq)
+					c.report.problem("entry %d must not be served, but has an index entry", ie.Seq)
+				} else if want != nil && !ie.Same(want) {
+					c.report.problem("entry %d: its index entry belongs to another event", ie.Seq)
 				}
 			} else {
 				addr := address(it.Item().Key()[1:])
 				if seen[addr] {
-					c.report.problem("entry %d: its address has two index entries", ie.seq)
+					c.report.problem("entry %d: its address has two index entries", ie.Seq)
 				}
 				seen[addr] = true
 				c.newest(space, addr, &ie)
@@ -231,7 +232,7 @@ func (c *checker) indexEntries(txn *badger.Txn) error {
 	}
 	for addr, ie := range c.best {
 		if !seen[addr] {
-			c.report.problem("entry %d is the newest of its address, but has no index entry", ie.seq)
+			c.report.problem("entry %d is the newest of its address, but has no index entry", ie.Seq)
 		}
 	}
 	for seq := range c.regular {
@@ -240,137 +241,19 @@ func (c *checker) indexEntries(txn *badger.Txn) error {
 	return nil
 }
 
-func (c *checker) newest(space byte, addr address, ie *indexEntry) {
+func (c *checker) newest(space byte, addr address, ie *liveindex.Entry) {
 	want := c.best[addr]
-	if ie.address() != addr {
-		c.report.problem("entry %d: its index entry has the key of another address", ie.seq)
+	if addressOfEntry(ie) != addr {
+		c.report.problem("entry %d: its index entry has the key of another address", ie.Seq)
 	}
 	switch {
 	case want == nil && space == spaceNewest:
-		c.report.problem("entry %d is served, but its address has no readable version", ie.seq)
+		c.report.problem("entry %d is served, but its address has no readable version", ie.Seq)
 	case want != nil && newer(want, ie):
-		c.report.problem("entry %d is served, but entry %d is newer", ie.seq, want.seq)
-	case want != nil && want.seq == ie.seq && !sameEntry(ie, want):
-		c.report.problem("entry %d: its index entry belongs to another event", ie.seq)
-	case want != nil && want.seq == ie.seq && space == spaceHidden && !c.over(ie):
-		c.report.problem("entry %d is hidden, but neither expired nor deleted", ie.seq)
+		c.report.problem("entry %d is served, but entry %d is newer", ie.Seq, want.Seq)
+	case want != nil && want.Seq == ie.Seq && !ie.Same(want):
+		c.report.problem("entry %d: its index entry belongs to another event", ie.Seq)
+	case want != nil && want.Seq == ie.Seq && space == spaceHidden && !c.over(ie):
+		c.report.problem("entry %d is hidden, but neither expired nor deleted", ie.Seq)
 	}
-}
-
-func sameEntry(a, b *indexEntry) bool {
-	return a.seq == b.seq && a.id == b.id && a.pubkey == b.pubkey && a.kind == b.kind &&
-		a.createdAt == b.createdAt && a.expiration == b.expiration && slices.Equal(a.tags, b.tags)
-}
-
-// index compares the live index with the index entries, and the postings with the live
-// entries.
-func (c *checker) index() {
-	l := c.st.live
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	c.report.Live = l.n
-	recordBytes := int64(0)
-	for n := range l.entries.n {
-		if s := l.entries.at(n); s.used {
-			recordBytes += c.st.log.recordBytes(s.seq)
-		}
-	}
-	if l.recordBytes != recordBytes {
-		c.report.problem("%d bytes of live records are counted, want %d", l.recordBytes, recordBytes)
-	}
-	if l.n != len(c.live) {
-		c.report.problem("%d events are served, want %d", l.n, len(c.live))
-	}
-	for i := range c.live {
-		want := &c.live[i]
-		n, ok := l.entries.find(want.id)
-		if !ok || l.entries.at(n).hidden {
-			c.report.problem("entry %d must be served, but is not in the live index", want.seq)
-			continue
-		}
-		if have := l.indexEntry(n); !sameEntry(&have, want) || have.chain != want.chain || l.entries.at(n).side != sideOf(want.tags) {
-			c.report.problem("entry %d: its live entry belongs to another event", want.seq)
-		}
-		if addr := want.address(); addr != "" {
-			if m, ok := l.find(want.kind, want.pubkey, firstTag(want, 'd')); !ok || m != n {
-				c.report.problem("entry %d: its address is indexed as another live entry", want.seq)
-			}
-		}
-	}
-	if l.noPostings {
-		return
-	}
-	expect := make(map[*posting]int)
-	for n := range l.entries.n {
-		s := l.entries.at(n)
-		if !s.used || s.hidden {
-			continue
-		}
-		it := makeItem(s.createdAt, n)
-		within := func(have list, ok bool) {
-			if ok && have.many != nil {
-				expect[have.many]++
-				ok = have.many.holds(it, l.less)
-			} else if ok {
-				ok = have.one == it
-			}
-			if !ok {
-				c.report.problem("entry %d is missing from one of its postings", s.seq)
-			}
-		}
-		byKind, ok := l.kinds[s.kind]
-		within(list{many: byKind}, ok)
-		if s.several {
-			p, ok := l.several[s.kind]
-			within(list{many: p}, ok)
-		}
-		l.eachComposite(s, func(c composite) {
-			have, ok := l.composites[c]
-			within(have, ok)
-		})
-		for _, t := range l.entries.tagsOf(s) {
-			within(l.tagList(t))
-		}
-		if !slices.Contains(l.authors.list.at(s.author).kinds, s.kind) {
-			c.report.problem("entry %d: its kind is missing from the kinds of its author", s.seq)
-		}
-	}
-	for p, n := range expect {
-		if p.n != n {
-			c.report.problem("a posting has the count %d, want %d", p.n, n)
-		}
-		items := 0
-		last, first := item(math.MaxUint64), true
-		for cur := p.newest(maxTime); ; cur.next() {
-			it, ok := cur.item()
-			if !ok {
-				break
-			}
-			if !first && !l.less(it, last) {
-				c.report.problem("a posting is out of order")
-			}
-			last, first = it, false
-			items++
-		}
-		if items != n {
-			c.report.problem("a posting holds %d events, want %d", items, n)
-		}
-	}
-}
-
-func firstTag(r *indexEntry, letter byte) string {
-	for _, t := range r.tags {
-		if t[0] == letter {
-			return t[1:]
-		}
-	}
-	return ""
-}
-
-// holds reports whether an item is in the posting.
-func (p *posting) holds(it item, less order) bool {
-	if p.chunks == nil {
-		return findItem(p.few, it, less) >= 0
-	}
-	return findItem(p.chunks[p.chunkFor(it, less)], it, less) >= 0
 }

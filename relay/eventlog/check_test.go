@@ -4,10 +4,14 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/internal/testkit"
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -16,20 +20,21 @@ import (
 func TestCheckFinds(t *testing.T) {
 	for name, harm := range map[string]func(*Store){
 		"MissingBody": func(st *Store) {
-			if _, err := st.log.scrub([]uint64{2}); err != nil {
+			if _, err := st.log.Scrub([]uint64{2}); err != nil {
 				panic(err)
 			}
 		},
 		"ErasedByNobody": func(st *Store) {
-			mustHarm(st.log.scrub([]uint64{3}))
+			mustHarm(st.log.Scrub([]uint64{3}))
 		},
 		"ErasedByte": func(st *Store) {
-			f, _, end := st.log.span(3, 3)
-			mustHarm(f.WriteAt([]byte{scrubByte}, end-5))
+			f, _, end := recordOnDisk(st, 3)
+			defer f.Close()
+			mustHarm(f.WriteAt([]byte{0xff}, end-5))
 		},
 		"GarbledBody":   func(st *Store) { damageRecord(st, 2, -1) },
-		"GarbledHead":   func(st *Store) { damageRecord(st, 2, recordHeader+3) },
-		"MissingRow":    func(st *Store) { st.log.files[0].offsets = st.log.files[0].offsets[:1] },
+		"GarbledHead":   func(st *Store) { damageRecord(st, 2, 16+3) },
+		"MissingRow":    func(st *Store) { st.recent.head.Add(1) },
 		"NotFollowed":   func(st *Store) { harmSet(st, keyApplied, seqKey(0, 1)[1:]) },
 		"NotErased":     func(st *Store) { harmSet(st, seqKey(spaceScrub, 2), []byte{}) },
 		"MissingID":     func(st *Store) { id, _ := hex32.Parse(testkit.Unsigned(1, 1, 1, "").ID); harmDelete(st, idKey(id)) },
@@ -59,10 +64,8 @@ func TestCheckFinds(t *testing.T) {
 		},
 		"ProofOfNothing": func(st *Store) { harmSet(st, proofKey(1, 2), []byte{1}) },
 		"ProofOfItself":  func(st *Store) { harmSet(st, proofKey(2, 2), []byte{1}) },
-		"LostFromIndex":  func(st *Store) { st.live.remove(0) },
-		"LostFromPosting": func(st *Store) {
-			p := st.live.kinds[1]
-			p.few, p.n = nil, 0
+		"LostFromIndex": func(st *Store) {
+			st.live.Apply([]liveindex.Change{{Remove: hex32.OrZero(testkit.Unsigned(1, 1, 1, "").ID)}}, st.log.RecordBytes)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -91,10 +94,11 @@ func mustHarm(_ any, err error) {
 
 // damageRecord changes one byte of a record. If at is negative, it counts from the end
 // of the record.
-func damageRecord(st *Store, seq uint64, at int64) {
-	f, places, end := st.log.span(seq, seq)
-	if at += int64(places[0]); at < int64(places[0]) {
-		at += end - int64(places[0])
+func damageRecord(st *Store, seq int, at int64) {
+	f, from, end := recordOnDisk(st, seq)
+	defer f.Close()
+	if at += from; at < from {
+		at += end - from
 	}
 	b := make([]byte, 1)
 	if _, err := f.ReadAt(b, at); err != nil {
@@ -106,15 +110,40 @@ func damageRecord(st *Store, seq uint64, at int64) {
 	}
 }
 
+// recordOnDisk opens the first file of the log and returns the offset and the end of a
+// record.
+func recordOnDisk(st *Store, seq int) (f *os.File, from, end int64) {
+	path := filepath.Join(st.cfg.Dir, "events", "log", fmt.Sprintf("%020d.log", 1))
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		panic(err)
+	}
+	if f, err = os.OpenFile(path, os.O_RDWR, 0); err != nil {
+		panic(err)
+	}
+	at := append(recordOffsets(raw), len(raw))
+	return f, int64(at[seq-1]), int64(at[seq])
+}
+
+// recordOffsets returns the offsets of the records in a file of the log, read as FORMAT.md
+// describes.
+func recordOffsets(raw []byte) (at []int) {
+	for i := 20; i < len(raw); {
+		at = append(at, i)
+		i += 16 + int(binary.LittleEndian.Uint32(raw[i:])) + int(binary.LittleEndian.Uint32(raw[i+4:]))
+	}
+	return at
+}
+
 func harmSet(st *Store, key, value []byte) {
-	txn := st.db.NewTransaction(true)
+	txn := st.keys.db.NewTransaction(true)
 	if err := errors.Join(txn.Set(key, value), txn.Commit()); err != nil {
 		panic(err)
 	}
 }
 
 func harmDelete(st *Store, key []byte) {
-	txn := st.db.NewTransaction(true)
+	txn := st.keys.db.NewTransaction(true)
 	if err := errors.Join(txn.Delete(key), txn.Commit()); err != nil {
 		panic(err)
 	}

@@ -5,8 +5,12 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
+	"github.com/nbd-wtf/go-nostr"
 )
 
 // otherKeys checks the keys that are not index entries: the number of ids, tombstones,
@@ -78,7 +82,7 @@ func (c *checker) erasedBytes(key, value []byte) {
 		return
 	}
 	first, erased := binary.BigEndian.Uint64(key[1:]), int64(binary.BigEndian.Uint64(value))
-	if lf := c.st.log.fileOf(first); lf.first != first || erased < 0 || erased > lf.size {
+	if !slices.ContainsFunc(c.st.log.Sizes(), func(f recordlog.FileSize) bool { return f.First == first && 0 <= erased && erased <= f.Bytes }) {
 		c.report.problem("%d erased bytes are recorded for the log file of entry %d, which does not exist or is shorter", erased, first)
 	}
 }
@@ -108,7 +112,7 @@ func (c *checker) tombstone(key, value []byte, head uint64) {
 			c.report.problem("the tombstone %x names request %d, which is not in the log", key, at)
 		}
 	case key[1] == 'a' && len(key) >= 2+2+32+1:
-		if at > maxTime {
+		if at > liveindex.MaxTime {
 			c.report.problem("the tombstone %x has the time %d, which is out of range", key, at)
 		}
 	default:
@@ -155,15 +159,15 @@ func (c *checker) proof(key []byte) error {
 		return nil
 	}
 	a, b := binary.BigEndian.Uint64(key[1:]), binary.BigEndian.Uint64(key[9:])
-	first, body1, err1 := c.st.log.read(a)
-	second, body2, err2 := c.st.log.read(b)
+	first, body1, err1 := c.st.log.Read(a)
+	second, body2, err2 := c.st.log.Read(b)
 	for _, err := range []error{err1, err2} {
-		if err != nil && !errors.Is(err, errNoRecord) && !errors.Is(err, errDamagedRecord) && !errors.Is(err, errCorrupt) {
+		if err != nil && !errors.Is(err, recordlog.ErrNoRecord) && !IsDamage(err) {
 			return err
 		}
 	}
-	if err := errors.Join(err1, err2); err != nil || a >= b || first.id == second.id || first.pubkey != second.pubkey ||
-		first.kind != second.kind || first.createdAt != second.createdAt {
+	if err := errors.Join(err1, err2); err != nil || a >= b || first.ID == second.ID || first.PubKey != second.PubKey ||
+		first.Kind != second.Kind || first.CreatedAt != second.CreatedAt {
 		c.report.problem("entries %d and %d prove no equivocation", a, b)
 		return nil
 	}
@@ -175,10 +179,23 @@ func (c *checker) proof(key []byte) error {
 	if errors.Join(err1, err2) != nil {
 		return nil // reported with the record
 	}
-	addr1, _ := addressOf(evt1, first.pubkey)
-	addr2, _ := addressOf(evt2, second.pubkey)
+	addr1, _ := addressOf(evt1, first.PubKey)
+	addr2, _ := addressOf(evt2, second.PubKey)
 	if addr1 != addr2 || addr1 == "" {
 		c.report.problem("entries %d and %d have different addresses and prove no equivocation", a, b)
 	}
 	return nil
+}
+
+// fact checks the facts of an erased event.
+func (c *checker) fact(key, value []byte, head uint64) {
+	var tags nostr.Tags
+	if len(key) != 9 || json.Unmarshal(value, &tags) != nil {
+		c.report.problem("the facts %x are not readable", key)
+		return
+	}
+	seq := binary.BigEndian.Uint64(key[1:])
+	if _, body, err := c.st.log.Read(seq); seq == 0 || seq > head || err != nil || body != nil {
+		c.report.problem("facts exist for entry %d, which was not erased", seq)
+	}
 }

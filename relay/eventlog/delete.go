@@ -1,27 +1,30 @@
 package eventlog
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // deleted reports whether the author of an arriving event has deleted it before.
 // Deletions are permanent (NIP-09).
 func (g *commitGroup) deleted(evt *nostr.Event, id, pubkey [32]byte, addr address) (bool, error) {
-	if g.st.tombs.Load()+g.tombs == 0 || evt.Kind == mostro.KindDeletion {
+	if g.c.keys.tombs.Load()+g.tombs == 0 || evt.Kind == mostro.KindDeletion {
 		return false, nil
 	}
-	_, err := g.st.txn.Get(tombIDKey(id, pubkey))
+	_, err := g.c.keys.txn.Get(tombIDKey(id, pubkey))
 	if err == nil {
 		return true, nil
 	}
@@ -38,7 +41,7 @@ func (g *commitGroup) deleted(evt *nostr.Event, id, pubkey [32]byte, addr addres
 // addressTomb returns the created_at up to which an address is deleted, or -1 if there
 // is no tombstone.
 func (g *commitGroup) addressTomb(addr address) (int64, error) {
-	item, err := g.st.txn.Get(tombAddressKey(addr))
+	item, err := g.c.keys.txn.Get(tombAddressKey(addr))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return -1, nil
 	}
@@ -104,7 +107,7 @@ func (g *commitGroup) delete(evt *nostr.Event, pubkey [32]byte) error {
 // that names the address hides them.
 func (g *commitGroup) deleteID(id, pubkey [32]byte) error {
 	g.tombs++ // an existing tombstone is counted twice, which is harmless: the counter is only compared with 0
-	if err := g.set(tombIDKey(id, pubkey), binary.BigEndian.AppendUint64(nil, g.seq)); err != nil {
+	if err := g.c.keys.set(tombIDKey(id, pubkey), binary.BigEndian.AppendUint64(nil, g.seq)); err != nil {
 		return err
 	}
 	seq, held, err := g.held(id)
@@ -117,13 +120,13 @@ func (g *commitGroup) deleteID(id, pubkey [32]byte) error {
 		return err
 	}
 	if !ok {
-		ie, _, served := g.st.live.entryOf(id)
+		ie, served := g.c.live.EntryOf(id)
 		if !served {
 			return nil // the author is unknown
 		}
-		r = logRecord{id: ie.id, pubkey: ie.pubkey, kind: ie.kind, createdAt: ie.createdAt}
+		r = recordlog.Record{ID: ie.ID, PubKey: ie.PubKey, Kind: ie.Kind, CreatedAt: ie.CreatedAt}
 	}
-	if r.pubkey != pubkey || r.kind == mostro.KindDeletion {
+	if r.PubKey != pubkey || r.Kind == mostro.KindDeletion {
 		return nil
 	}
 	return g.eraseEvent(seq, r)
@@ -204,7 +207,7 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 	if have < 0 {
 		g.tombs++
 	}
-	if err := g.set(tombAddressKey(addr), binary.BigEndian.AppendUint64(nil, uint64(until))); err != nil {
+	if err := g.c.keys.set(tombAddressKey(addr), binary.BigEndian.AppendUint64(nil, uint64(until))); err != nil {
 		return err
 	}
 	now, err := g.addressState(&nostr.Event{Kind: kind, Tags: nostr.Tags{{"d", d}}}, addr, pubkey)
@@ -215,24 +218,24 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 	if err != nil {
 		return err
 	}
-	past, known := g.st.walks.by[addr]
+	past, known := g.c.walks.by[addr]
 	walked := g.walked
 	var left []versionLeft
 	bottom := uint64(0) // seq up to which all versions are erased
-	look := func(seq uint64, r logRecord) error {
+	look := func(seq uint64, r recordlog.Record) error {
 		switch {
-		case r.createdAt <= until:
+		case r.CreatedAt <= until:
 			if err := g.eraseEvent(seq, r); err != nil {
 				return err
 			}
-		case !r.payloadErased && !g.isErased(seq):
-			left, bottom = append(left, versionLeft{seq, r.createdAt}), 0
+		case !r.PayloadErased && !g.isErased(seq):
+			left, bottom = append(left, versionLeft{seq, r.CreatedAt}), 0
 			return nil
 		}
 		bottom = cmp.Or(bottom, seq)
 		return nil
 	}
-	for seq := now.entry.chain; seq > max(end, past.head); {
+	for seq := now.entry.Chain; seq > max(end, past.head); {
 		g.walked++
 		r, ok, err := g.record(seq)
 		if err != nil {
@@ -244,7 +247,7 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 		if err := look(seq, r); err != nil {
 			return err
 		}
-		seq = r.previous
+		seq = r.Previous
 	}
 	if len(left) == 0 {
 		left = past.left[:0] // in place: the write index is behind the read index
@@ -260,7 +263,7 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 			return err
 		}
 		if !ok {
-			g.st.walks.keep(addr, walk{})
+			g.c.walks.keep(addr, walk{})
 			return nil
 		}
 		if err := look(v.seq, r); err != nil {
@@ -268,21 +271,21 @@ func (g *commitGroup) deleteAddress(addr address, kind int, d string, pubkey [32
 		}
 	}
 	if len(left) == 0 {
-		bottom = now.entry.chain
+		bottom = now.entry.Chain
 	}
 	if known || g.walked-walked >= minWalk {
-		g.st.walks.keep(addr, walk{now.entry.chain, left})
+		g.c.walks.keep(addr, walk{now.entry.Chain, left})
 	}
 	if bottom == 0 {
 		return nil
 	}
-	return g.set(addressKey(spaceChain, addr), binary.BigEndian.AppendUint64(nil, bottom))
+	return g.c.keys.set(addressKey(spaceChain, addr), binary.BigEndian.AppendUint64(nil, bottom))
 }
 
 // erasedUpTo returns the seq up to which all versions of an address are erased, or 0 if
 // there is none.
 func (g *commitGroup) erasedUpTo(addr address) (seq uint64, err error) {
-	item, err := g.st.txn.Get(addressKey(spaceChain, addr))
+	item, err := g.c.keys.txn.Get(addressKey(spaceChain, addr))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return 0, nil
 	}
@@ -300,52 +303,53 @@ func (g *commitGroup) erasedUpTo(addr address) (seq uint64, err error) {
 
 // eraseEvent schedules the scrub of a payload and removes the event from the live
 // index. The head of the record stays in the log.
-func (g *commitGroup) eraseEvent(seq uint64, r logRecord) error {
+func (g *commitGroup) eraseEvent(seq uint64, r recordlog.Record) error {
 	if g.isErased(seq) {
 		return nil
 	}
-	if r.payloadErased {
-		ie, _, live := g.st.live.entryOf(r.id)
-		if !live || ie.seq != seq {
+	if r.PayloadErased {
+		ie, live := g.c.live.EntryOf(r.ID)
+		if !live || ie.Seq != seq {
 			return nil
 		}
 		// A scrub follows a durable commit that hid the entry; that commit is lost. The
 		// loss is harmless for mail, which leaves no facts.
-		if !mostro.IsMail(r.kind) {
+		if !mostro.IsMail(r.Kind) {
 			return fmt.Errorf("entry %d is erased, but the index serves it: %w", seq, ErrIndex)
 		}
 	}
-	if g.st.txnBytes > g.st.txnRoom/2 {
+	if g.c.keys.half() {
 		// The requests before this one are complete in the transaction.
 		if err := g.write(); err != nil {
 			return err
 		}
-		g.st.appliedSeq = g.seq - 1
-		if err := g.st.flush(); err != nil {
+		g.c.keys.applied = g.seq - 1
+		if err := g.c.flush(); err != nil {
 			return err
 		}
 	}
 	if err := errors.Join(g.keepFact(seq), g.requestScrub(seq)); err != nil {
 		return err
 	}
-	ie, addr, ok := g.st.live.entryOf(r.id)
-	if !ok || ie.seq != seq {
+	ie, ok := g.c.live.EntryOf(r.ID)
+	if !ok || ie.Seq != seq {
 		return nil // the event is not live
 	}
+	addr := addressOfEntry(&ie)
 	// A compaction may shorten the record before the change is applied.
-	g.changes = append(g.changes, change{remove: r.id, removed: g.st.log.recordBytes(seq)})
+	g.changes = append(g.changes, liveindex.Change{Remove: r.ID, Removed: g.c.log.RecordBytes(seq)})
 	if addr == "" {
-		return g.st.del(seqKey(spaceRegular, seq))
+		return g.c.keys.del(seqKey(spaceRegular, seq))
 	}
 	// The entry stays the newest of its address, so that an older version does not
 	// return.
 	if s, ok := g.newest[addr]; ok {
 		s.space = spaceHidden
 	}
-	if err := g.st.del(addressKey(spaceNewest, addr)); err != nil {
+	if err := g.c.keys.del(addressKey(spaceNewest, addr)); err != nil {
 		return err
 	}
-	return g.set(addressKey(spaceHidden, addr), ie.encode())
+	return g.c.keys.set(addressKey(spaceHidden, addr), ie.Encode())
 }
 
 func (g *commitGroup) isErased(seq uint64) bool {
@@ -353,34 +357,13 @@ func (g *commitGroup) isErased(seq uint64) bool {
 	return ok
 }
 
-// expiryLoop hides expired events each second, so that memory is released even without
-// queries, and asks the committer to move their index entries.
-func (st *Store) expiryLoop() {
-	defer st.done.Done()
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-st.closing:
-			return
-		}
-		st.live.expire(st.now().Unix())
-		select {
-		case st.sweep <- struct{}{}:
-		case <-st.closing:
-			return
-		}
-	}
-}
-
 // moveHidden moves the index entries of expired events out of the keyspaces that Open
 // reads, and scrubs expired mail.
-func (st *Store) moveHidden() error {
-	hidden := st.live.takeHidden()
+func (c *committer) moveHidden() error {
+	hidden := c.live.TakeHidden()
 	for len(hidden) > 0 {
 		n := min(len(hidden), maxGroup)
-		if err := st.movePart(hidden[:n]); err != nil {
+		if err := c.movePart(hidden[:n]); err != nil {
 			return fmt.Errorf("move expired index entries: %w", err)
 		}
 		hidden = hidden[n:]
@@ -388,26 +371,27 @@ func (st *Store) moveHidden() error {
 	return nil
 }
 
-func (st *Store) movePart(part []expiry) error {
-	if err := st.flush(); err != nil {
+func (c *committer) movePart(part []liveindex.Hidden) error {
+	if err := c.flush(); err != nil {
 		return err
 	}
-	g := &commitGroup{st: st}
+	g := &commitGroup{c: c}
 	for _, e := range part {
-		ie, addr, ok := st.live.hiddenEntry(e)
+		ie, ok := c.live.HiddenEntry(e)
 		if !ok {
 			continue // replaced or deleted meanwhile
 		}
+		addr := addressOfEntry(&ie)
 		var err error
-		if st.txnBytes > st.txnRoom/2 { // index entries may be large
-			if err = st.flush(); err != nil {
+		if c.keys.half() { // index entries may be large
+			if err = c.flush(); err != nil {
 				return err
 			}
 		}
 		if addr == "" {
-			err = st.del(seqKey(spaceRegular, ie.seq))
-		} else if err = st.del(addressKey(spaceNewest, addr)); err == nil {
-			err = g.set(addressKey(spaceHidden, addr), ie.encode())
+			err = c.keys.del(seqKey(spaceRegular, ie.Seq))
+		} else if err = c.keys.del(addressKey(spaceNewest, addr)); err == nil {
+			err = g.c.keys.set(addressKey(spaceHidden, addr), ie.Encode())
 		}
 		if err == nil {
 			err = g.scrubMail(&ie)
@@ -415,12 +399,59 @@ func (st *Store) movePart(part []expiry) error {
 		if err != nil {
 			return err
 		}
-		g.changes = append(g.changes, change{remove: ie.id, removed: st.log.recordBytes(ie.seq)})
+		g.changes = append(g.changes, liveindex.Change{Remove: ie.ID, Removed: c.log.RecordBytes(ie.Seq)})
 	}
-	if err := st.flush(); err != nil {
+	if err := c.flush(); err != nil {
 		return err
 	}
 	g.apply()
-	st.forget(g.erased)
+	c.recent.forget(g.erased)
 	return nil
+}
+
+// requestScrub schedules the scrub of a payload. The scrub follows the commit of the
+// transaction, which holds the request durably.
+func (g *commitGroup) requestScrub(seq uint64) error {
+	g.c.keys.toScrub = append(g.c.keys.toScrub, seq)
+	if g.erased == nil {
+		g.erased = make(map[uint64]struct{})
+	}
+	g.erased[seq] = struct{}{}
+	return g.c.keys.set(seqKey(spaceScrub, seq), []byte{})
+}
+
+// scrubMail schedules the scrub of expired mail.
+func (g *commitGroup) scrubMail(ie *liveindex.Entry) error {
+	if !mostro.IsMail(ie.Kind) {
+		return nil
+	}
+	return g.requestScrub(ie.Seq)
+}
+
+// maxFact bounds the facts of one event, in bytes.
+const maxFact = 8 << 10
+
+// keepFact stores the facts of an event in the transaction that requests its scrub. If
+// the event is no evidence, only the head of its record stays.
+func (g *commitGroup) keepFact(seq uint64) error {
+	_, body, err := g.c.recordAt(seq)
+	if IsDamage(err) {
+		return nil // no facts are left; a reader of the entry reports the damage
+	}
+	if err != nil || body == nil {
+		return err
+	}
+	evt, err := ParseBody(bytes.Clone(body))
+	if err != nil {
+		return nil // as above: an unreadable payload has no facts
+	}
+	tags, ok := mostro.FactTags(evt)
+	if !ok {
+		return nil
+	}
+	fact, err := json.Marshal(tags)
+	if err != nil || len(fact) > maxFact {
+		return err
+	}
+	return g.c.keys.set(seqKey(spaceFact, seq), fact)
 }

@@ -1,52 +1,83 @@
 package eventlog
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/mostrodex/mostrodex/mostro"
-	"github.com/nbd-wtf/go-nostr"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 )
 
-// keyWrite writes one key that does not belong to an event: the cursor of an upstream
-// relay or an outcome of forwarding. If value is nil, the key is deleted.
-type keyWrite struct {
-	key, value []byte
+// The log is the source of truth and becomes durable first. Derived keys (ids, index
+// entries, tombstones, the queue) of many groups are collected in one transaction,
+// which is committed together with applied, the last seq that it covers. After a crash,
+// Open replays the records behind applied.
+
+// Time for which derived keys are collected before a commit, while serving and during
+// an import.
+const (
+	flushAfter     = 100 * time.Millisecond
+	bulkFlushAfter = time.Second
+)
+
+// derivedKeys holds the keys of Badger and the transaction that is not committed yet.
+type derivedKeys struct {
+	db          *badger.DB
+	log         *recordlog.Log // payloads are scrubbed after the commit of their requests
+	committed   func() error   // Config.committed
+	ids         *seenFilter    // filter of the ids in the log
+	hidden      *seenFilter    // filter of the addresses whose newest version is not served
+	tombs       atomic.Int64   // number of tombstones; if 0, lookups are skipped
+	uncommitted uncommittedIDs
+
+	// The following fields are owned by the committer.
+	txn     *badger.Txn // keys that are not committed yet
+	size    int         // size of txn in bytes; 0 if txn is empty
+	room    int         // limit of size
+	applied uint64      // last seq whose derived keys are in txn or committed
+	toScrub []uint64    // seqs whose payloads are scrubbed after the commit of txn
 }
 
-func (p *Enqueued) IsDeletion() bool { return p.Event != nil && p.Event.Kind == mostro.KindDeletion }
-
-// enqueueKeys hands key writes to the committer. The keys are committed together with
-// the events that the same goroutine enqueued before, or later, but not earlier. If a
-// crash loses these events, it loses the keys too.
-func (st *Store) enqueueKeys(ctx context.Context, writes ...keyWrite) (Pending, error) {
-	return st.hand(ctx, &Enqueued{writes: writes, st: st, done: make(chan struct{})})
+func newDerivedKeys(db *badger.DB, committed func() error) *derivedKeys {
+	return &derivedKeys{db: db, committed: committed, uncommitted: uncommittedIDs{seq: make(map[[32]byte]uint64)}}
 }
 
-// writeKeys enqueues key writes and waits until they are committed.
-func (st *Store) writeKeys(ctx context.Context, writes ...keyWrite) error {
-	p, err := st.enqueueKeys(ctx, writes...)
-	if err != nil {
-		return err
+// begin begins the first transaction. The keys up to applied are committed.
+func (k *derivedKeys) begin(applied uint64) {
+	k.txn, k.room = k.db.NewTransaction(true), int(min(k.db.MaxBatchSize(), keyOverhead*k.db.MaxBatchCount())*3/4)
+	k.applied = applied
+}
+
+// half reports whether more than half of the transaction's limit is used.
+func (k *derivedKeys) half() bool { return k.size > k.room/2 }
+
+// set and del write to the open transaction. Only the committer calls set and del.
+func (k *derivedKeys) set(key, value []byte) error {
+	if key[0] == spaceHidden {
+		k.hidden.add(key[1:]) // added before the commit: a false "maybe" does no harm
 	}
-	_, _, err = p.Wait(ctx)
-	return err
+	k.size += len(key) + len(value) + keyOverhead
+	return k.txn.Set(key, value)
 }
 
-// Settle returns once everything that was enqueued before the call is committed.
-func (st *Store) Settle(ctx context.Context) error { return st.writeKeys(ctx) }
+func (k *derivedKeys) del(key []byte) error {
+	k.size += len(key) + keyOverhead
+	return k.txn.Delete(key)
+}
 
-func (g *commitGroup) writeKeys(writes []keyWrite) error {
+// write makes key writes that do not belong to an event.
+func (k *derivedKeys) write(writes []keyWrite) error {
 	for _, w := range writes {
 		var err error
 		if w.value == nil {
-			err = g.st.del(w.key)
+			err = k.del(w.key)
 		} else {
-			err = g.set(w.key, w.value)
+			err = k.set(w.key, w.value)
 		}
 		if err != nil {
 			return err
@@ -55,9 +86,60 @@ func (g *commitGroup) writeKeys(writes []keyWrite) error {
 	return nil
 }
 
-// getKey returns the value of a key, or nil if the key does not exist.
-func (st *Store) getKey(key []byte) (value []byte, err error) {
-	err = st.db.View(func(txn *badger.Txn) error {
+// keyOverhead is more than Badger's own overhead per key when it computes the size of a
+// transaction.
+const keyOverhead = 64
+
+// flush commits the derived keys up to applied, and keyApplied with them.
+func (k *derivedKeys) flush() error {
+	if k.size == 0 {
+		return nil
+	}
+	if err := k.txn.Set(keyApplied, binary.BigEndian.AppendUint64(nil, k.applied)); err != nil {
+		return err
+	}
+	return k.flushPart()
+}
+
+// flushPart commits the transaction and then scrubs the payloads that the transaction
+// asks to scrub. The next transaction deletes the requests. If a crash comes in
+// between, Open finishes the scrub.
+func (k *derivedKeys) flushPart() error {
+	if err := k.txn.Commit(); err != nil {
+		return fmt.Errorf("write the index in %s: %w", k.db.Opts().Dir, err)
+	}
+	k.txn, k.size = k.db.NewTransaction(true), 0
+	k.uncommitted.clear()
+	if k.committed != nil {
+		if err := k.committed(); err != nil {
+			return err
+		}
+	}
+	seqs := k.toScrub
+	k.toScrub = nil
+	firsts, err := k.log.Scrub(seqs)
+	if err != nil {
+		return err
+	}
+	for _, seq := range seqs {
+		if err := k.del(seqKey(spaceScrub, seq)); err != nil {
+			return err
+		}
+	}
+	for _, first := range firsts {
+		if err := k.log.Compact(first); err != nil {
+			return err
+		}
+		if err := k.set(seqKey(spaceErasedBytes, first), binary.BigEndian.AppendUint64(nil, uint64(k.log.ErasedBytes(first)))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// get returns the value of a key, or nil if the key does not exist.
+func (k *derivedKeys) get(key []byte) (value []byte, err error) {
+	err = k.db.View(func(txn *badger.Txn) error {
 		item, err := txn.Get(key)
 		if errors.Is(err, badger.ErrKeyNotFound) {
 			return nil
@@ -71,10 +153,10 @@ func (st *Store) getKey(key []byte) (value []byte, err error) {
 	return value, err
 }
 
-// eachKey calls fn for the keys with a prefix, from start on, ascending, until fn
+// each calls fn for the keys with a prefix, from start on, ascending, until fn
 // returns false. fn owns key and value.
-func (st *Store) eachKey(prefix, start []byte, fn func(key, value []byte) bool) error {
-	return st.db.View(func(txn *badger.Txn) error {
+func (k *derivedKeys) each(prefix, start []byte, fn func(key, value []byte) bool) error {
+	return k.db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: prefix})
 		defer it.Close()
 		for it.Seek(start); it.Valid(); it.Next() {
@@ -90,176 +172,105 @@ func (st *Store) eachKey(prefix, start []byte, fn func(key, value []byte) bool) 
 	})
 }
 
-// cursorKey returns the key of an upstream relay's cursor for one filter.
-func cursorKey(relay, filter string) []byte {
-	return append(append(append([]byte{spaceCursor}, relay...), 0), filter...)
-}
-
-// quotaKey identifies a counter of quotas: the addresses of one kind by one key, or the
-// addresses of one platform.
-type quotaKey struct {
-	kind     int
-	pubkey   [32]byte
-	platform string
-}
-
-// overQuota reports whether one more live address of the entry exceeds a quota. If not,
-// overQuota counts the address.
-func (g *commitGroup) overQuota(q LiveQuotas, ie *indexEntry) bool {
-	if q == (LiveQuotas{}) {
-		return false
-	}
-	if g.claimed == nil {
-		g.claimed = make(map[quotaKey]int)
-	}
-	l := g.st.live
-	key := quotaKey{kind: ie.kind, pubkey: ie.pubkey}
-	platform := quotaKey{platform: firstTag(ie, 'y')}
-	l.mu.RLock()
-	ofKey, ofPlatform := l.liveOfKey(ie.kind, ie.pubkey), 0
-	if n, ok := l.tags.find('y', platform.platform); ok {
-		if served, ok := l.tagList(n); ok {
-			ofPlatform = served.size()
-		}
-	}
-	l.mu.RUnlock()
-	if q.Key > 0 && ofKey+g.claimed[key] >= q.Key ||
-		q.Platform > 0 && platform.platform != "" && ofPlatform+g.claimed[platform] >= q.Platform {
-		return true
-	}
-	g.claimed[key]++
-	g.claimed[platform]++
-	return false
-}
-
-// liveOfKey returns the number of live events of one kind by one key. The caller holds
-// mu.
-func (l *live) liveOfKey(kind int, pubkey [32]byte) int {
-	author, ok := l.authors.find(pubkey)
-	if !ok {
-		return 0
-	}
-	if served, ok := l.composites[composite{uint32(kind), author, None, None}]; ok {
-		return served.size()
-	}
-	return 0
-}
-
-// maxEquivocationScan bounds the earlier versions that a new version is compared with.
-const maxEquivocationScan = 32
-
-// keepProof records an equivocation: an earlier arrival of the same address with the
-// same created_at and another id. Both signed events are already in the log; the key
-// makes the pair findable.
-func (g *commitGroup) keepProof(ie *indexEntry, chain uint64) error {
-	for n := 0; chain != 0 && n < maxEquivocationScan; n++ {
-		r, ok, err := g.record(chain)
-		if err != nil || !ok {
-			return err
-		}
-		if r.createdAt == ie.createdAt && r.id != ie.id {
-			g.flushNow = true // the caller of Append may ask for the proof at once
-			return g.set(proofKey(chain, ie.seq), []byte{1})
-		}
-		chain = r.previous
-	}
-	return nil
-}
-
-func proofKey(a, b uint64) []byte {
-	return binary.BigEndian.AppendUint64(seqKey(spaceProof, a), b)
-}
-
-// Equivocation proves that a key signed two versions of one address with the same
-// created_at. First arrived before Second.
-type Equivocation struct {
-	First, Second *nostr.Event
-}
-
-// Equivocations calls fn for every proof whose two events are readable, ordered by the
-// first event, until fn returns an error. It returns that error.
-func (st *Store) Equivocations(ctx context.Context, fn func(Equivocation) error) error {
-	var pairs [][2]uint64
-	err := st.eachKey([]byte{spaceProof}, []byte{spaceProof}, func(key, _ []byte) bool {
-		if len(key) == 17 {
-			pairs = append(pairs, [2]uint64{binary.BigEndian.Uint64(key[1:]), binary.BigEndian.Uint64(key[9:])})
+// loadErasedBytes sets erasedBytes of the log files from Badger. A value greater than
+// the file was written before a compaction that a crash interrupted, and is deleted.
+func (k *derivedKeys) loadErasedBytes() error {
+	var stale [][]byte
+	err := k.each([]byte{spaceErasedBytes}, []byte{spaceErasedBytes}, func(key, value []byte) bool {
+		if len(key) == 9 && len(value) == 8 {
+			first, erased := binary.BigEndian.Uint64(key[1:]), int64(binary.BigEndian.Uint64(value))
+			if !k.log.SetErasedBytes(first, erased) {
+				stale = append(stale, key)
+			}
 		}
 		return true
 	})
-	if err != nil {
-		return fmt.Errorf("read proofs: %w", err)
+	if err != nil || len(stale) == 0 {
+		return err
 	}
-	for _, p := range pairs {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		first, err := st.eventAt(p[0])
-		if err == nil {
-			var second *nostr.Event
-			if second, err = st.eventAt(p[1]); err == nil {
-				err = fn(Equivocation{first, second})
+	return k.db.Update(func(txn *badger.Txn) error {
+		for _, key := range stale {
+			if err := txn.Delete(key); err != nil {
+				return err
 			}
 		}
-		if err != nil && !errors.Is(err, mostro.ErrNotFound) && !IsDamage(err) {
+		return nil
+	})
+}
+
+// uncommittedIDs holds the ids whose derived keys are not committed yet.
+type uncommittedIDs struct {
+	mu  sync.RWMutex
+	seq map[[32]byte]uint64
+}
+
+func (f *uncommittedIDs) add(ids map[[32]byte]uint64) {
+	f.mu.Lock()
+	maps.Copy(f.seq, ids)
+	f.mu.Unlock()
+}
+
+func (f *uncommittedIDs) clear() {
+	f.mu.Lock()
+	clear(f.seq)
+	f.mu.Unlock()
+}
+
+func (f *uncommittedIDs) find(id [32]byte) (uint64, bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	seq, ok := f.seq[id]
+	return seq, ok
+}
+
+// seqOf returns the seq of an id. ok is false if the id is not in the log.
+func (k *derivedKeys) seqOf(id [32]byte) (seq uint64, ok bool, err error) {
+	if seq, ok := k.uncommitted.find(id); ok {
+		return seq, true, nil
+	}
+	if !k.ids.mayContain(id[:]) {
+		return 0, false, nil
+	}
+	err = k.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(idKey(id))
+		if err != nil {
+			return err
+		}
+		return item.Value(func(v []byte) error { seq = binary.BigEndian.Uint64(v); return nil })
+	})
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return 0, false, nil
+	}
+	return seq, err == nil, err
+}
+
+// finishScrubs scrubs the payloads whose scrub a crash may have interrupted.
+func (k *derivedKeys) finishScrubs() error {
+	var seqs []uint64
+	err := k.each([]byte{spaceScrub}, []byte{spaceScrub}, func(key, _ []byte) bool {
+		if len(key) == 9 {
+			seqs = append(seqs, binary.BigEndian.Uint64(key[1:]))
+		}
+		return true
+	})
+	if err != nil || len(seqs) == 0 {
+		return err
+	}
+	firsts, err := k.log.Scrub(seqs)
+	if err != nil {
+		return err
+	}
+	batch := k.db.NewWriteBatch()
+	defer batch.Cancel()
+	for _, first := range firsts {
+		if err := batch.Set(seqKey(spaceErasedBytes, first), binary.BigEndian.AppendUint64(nil, uint64(k.log.ErasedBytes(first)))); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// eventAt returns the event with a seq. If the payload is erased, eventAt returns
-// mostro.ErrNotFound.
-func (st *Store) eventAt(seq uint64) (*nostr.Event, error) {
-	_, body, err := st.recordAt(seq)
-	if err != nil {
-		return nil, err
-	}
-	if body == nil {
-		return nil, mostro.ErrNotFound
-	}
-	return ParseBody(body)
-}
-
-// forwardKey returns the key that queues an own event for other relays.
-func forwardKey(seq uint64) []byte {
-	return binary.BigEndian.AppendUint64([]byte{spaceForward, 'q'}, seq)
-}
-
-// recordAt returns the record with a seq and its body. The body is nil if the payload
-// is erased.
-func (st *Store) recordAt(seq uint64) (r logRecord, body []byte, err error) {
-	r, body, err = st.log.read(seq)
-	switch {
-	case errors.Is(err, errNoRecord):
-		err = mostro.ErrNotFound
-	case IsDamage(err):
-		st.reportDamage(seq, err)
-	}
-	return r, body, err
-}
-
-// shunned lists keys and event ids that queries skip. The maps are not modified after
-// Shun.
-type shunned struct {
-	keys, ids map[[32]byte]struct{}
-}
-
-// Shun sets the keys and the event ids that queries, counts and reconciliations skip.
-// The caller must not modify the maps afterwards.
-func (st *Store) Shun(keys, ids map[[32]byte]struct{}) { st.live.shun.Store(&shunned{keys, ids}) }
-
-// shunnedAuthors returns the sorted numbers of the shunned keys that have live events,
-// or nil if there are none. The caller holds mu.
-func (l *live) shunnedAuthors() (list []uint32) {
-	s := l.shun.Load()
-	if s == nil {
-		return nil
-	}
-	for key := range s.keys {
-		if n, ok := l.authors.find(key); ok {
-			list = append(list, n)
+	for _, seq := range seqs {
+		if err := batch.Delete(seqKey(spaceScrub, seq)); err != nil {
+			return err
 		}
 	}
-	slices.Sort(list)
-	return list
+	return batch.Flush()
 }

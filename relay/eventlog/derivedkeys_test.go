@@ -112,7 +112,7 @@ func TestKeysAreCommittedAfterTheirEvents(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := st.writeKeys(ctx, keyWrite{key, fmt.Append(nil, i)}); err != nil {
+		if err := st.queue.writeKeys(ctx, keyWrite{key, fmt.Append(nil, i)}); err != nil {
 			t.Fatal(err)
 		}
 		select {
@@ -121,13 +121,13 @@ func TestKeysAreCommittedAfterTheirEvents(t *testing.T) {
 			t.Fatal("the cursor is ahead of its event")
 		}
 	}
-	if v, err := st.getKey(key); err != nil || string(v) != "49" {
+	if v, err := st.keys.get(key); err != nil || string(v) != "49" {
 		t.Errorf("cursor %q, %v", v, err)
 	}
-	if err := st.writeKeys(ctx, keyWrite{key: key}); err != nil {
+	if err := st.queue.writeKeys(ctx, keyWrite{key: key}); err != nil {
 		t.Fatal(err)
 	}
-	if v, err := st.getKey(key); err != nil || v != nil {
+	if v, err := st.keys.get(key); err != nil || v != nil {
 		t.Errorf("deleted cursor %q, %v", v, err)
 	}
 }

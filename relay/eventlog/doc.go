@@ -11,5 +11,9 @@
 // A query sees every event that was appended before the query began. The package does
 // not judge events: ids, signatures and policy are the business of the caller.
 //
+// The records are in package recordlog, the index in package liveindex. This package ties
+// both together: the committer, which decides about each event (commit.go, group.go,
+// delete.go), the derived keys (derivedkeys.go) and the readers (read.go, queries.go).
+//
 // FORMAT.md describes the files byte by byte.
 package eventlog

@@ -7,9 +7,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/mostro"
-	"github.com/nbd-wtf/go-nostr"
 )
 
 // evidenceLine is one line of an operator's own backup: an event with the time and the
@@ -66,15 +64,4 @@ func ReadEvidence(text string, now time.Time) (event string, a *Witnessed, err e
 // Restore sets the fields of an arrival to those of the event's first arrival.
 func (a *Witnessed) Restore(to *Arrival) {
 	to.ReceivedAt, to.Source, to.Restored, to.Archived = a.at, a.source, true, a.archived
-}
-
-// hides reports whether the moderation rules hide an event from the public.
-func (st *Store) hides(evt *nostr.Event) bool {
-	s := st.live.shun.Load()
-	if s == nil || len(s.keys)+len(s.ids) == 0 {
-		return false
-	}
-	_, key := s.keys[hex32.OrZero(evt.PubKey)]
-	_, id := s.ids[hex32.OrZero(evt.ID)]
-	return key || id
 }

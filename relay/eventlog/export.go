@@ -1,10 +1,7 @@
 package eventlog
 
 import (
-	"bufio"
-	"context"
 	"fmt"
-	"io"
 	"net/url"
 	"slices"
 	"strconv"
@@ -76,38 +73,4 @@ func (f *ExportFilter) wants(e mostro.Entry) bool {
 		(f.Authors == nil || slices.Contains(f.Authors, evt.PubKey)) &&
 		(f.Since == 0 || int64(evt.CreatedAt) >= f.Since) &&
 		(f.Until == 0 || int64(evt.CreatedAt) <= f.Until)
-}
-
-// Export writes the readable events of the log as NDJSON, in order of arrival, and
-// returns the number of events. Each line is the stored payload or, if f.Evidence is
-// set, a line of a backup. Mail is never exported. If entries are damaged, Export
-// leaves them out, writes the rest, and returns an error at the end.
-func (st *Store) Export(ctx context.Context, w io.Writer, f ExportFilter) (n int, err error) {
-	bw := bufio.NewWriterSize(w, 1<<16)
-	damaged, err := st.readRaw(ctx, f.After, func(e mostro.Entry, body []byte) error {
-		if !f.wants(e) || f.Public && st.hides(e.Event) || f.Live && !st.isLive(e.Seq, e.Event.ID) {
-			return nil
-		}
-		n++
-		if f.Evidence {
-			return writeEvidence(bw, &e, body)
-		}
-		bw.Write(body) // bw keeps the error until the newline
-		return bw.WriteByte('\n')
-	})
-	if err == nil {
-		err = bw.Flush()
-	}
-	if err == nil && damaged > 0 {
-		err = fmt.Errorf("%d damaged entries of the log were skipped, %d events were written", damaged, n)
-	}
-	return n, err
-}
-
-func (st *Store) isLive(seq uint64, id string) bool {
-	st.live.expire(st.now().Unix())
-	st.live.mu.RLock()
-	defer st.live.mu.RUnlock()
-	n, ok := st.live.entries.find(hex32.OrZero(id))
-	return ok && st.live.entries.at(n).seq == seq && !st.live.entries.at(n).hidden
 }

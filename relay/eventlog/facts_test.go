@@ -35,7 +35,7 @@ func TestDeletedOrdersLeaveFacts(t *testing.T) {
 				mustAppend(t, st, evt)
 			}
 			request := testkit.Unsigned(1, 5, 6, "", nostr.Tag{"a", "38383:" + events[0].PubKey + ":x"}, nostr.Tag{"e", events[3].ID})
-			if err := st.writeKeys(ctx); err != nil {
+			if err := st.queue.writeKeys(ctx); err != nil {
 				t.Fatal(err)
 			}
 			if killed = strings.HasPrefix(how, "killed"); killed {

@@ -17,6 +17,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
@@ -46,7 +47,7 @@ func TestErasingIsFinished(t *testing.T) {
 		},
 		"Expired": func(st *Store, clock *testkit.Clock, _ string) {
 			clock.Advance(MailLifetime + time.Second)
-			st.live.expire(clock.Now().Unix())
+			st.live.Expire(clock.Now().Unix())
 			st.sweep <- struct{}{}
 		},
 	} {
@@ -56,7 +57,7 @@ func TestErasingIsFinished(t *testing.T) {
 			st := openToKill(t, dir, clock, &killed)
 			secret := testkit.Unsigned(1, mostro.KindGiftWrap, clock.Now().Unix(), "a secret that nobody is to read again")
 			mustAppend(t, st, secret)
-			if err := st.writeKeys(context.Background()); err != nil {
+			if err := st.queue.writeKeys(context.Background()); err != nil {
 				t.Fatal(err)
 			}
 			killed = true
@@ -103,14 +104,14 @@ func TestManyErasures(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		st.txnRoom = 50_000 // the committer is idle
+		st.keys.room = 50_000 // the committer is idle
 		request := nostr.Tags{}
 		for i := range n {
 			evt := testkit.Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)}, nostr.Tag{"s", strings.Repeat("x", 200)})
 			mustAppend(t, st, evt)
 			request = append(request, nostr.Tag{"e", evt.ID})
 			if i == n-10 { // the derived keys of the last versions are not committed when the request comes
-				if err := st.writeKeys(context.Background()); err != nil {
+				if err := st.queue.writeKeys(context.Background()); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -255,8 +256,8 @@ func TestSchema1(t *testing.T) {
 		}
 		want := queryIDs(t, st, nostr.Filter{}, 1000)
 		var rows []keyWrite
-		err := st.log.each(0, st.Head(), func(seq uint64, r logRecord, body []byte, err error) error {
-			rows = append(rows, keyWrite{seqKey(spaceLogV1, seq), append(r.encode(nil), body...)})
+		err := st.log.Each(0, st.Head(), func(seq uint64, r recordlog.Record, body []byte, err error) error {
+			rows = append(rows, keyWrite{seqKey(spaceLogV1, seq), recordlog.AppendRecord(nil, r, body)[16:]})
 			return err
 		})
 		if err != nil {
@@ -291,7 +292,7 @@ func TestSchema1(t *testing.T) {
 		}
 		mustCheck(t, st)
 		left := 0
-		if err := st.eachKey([]byte{spaceLogV1}, []byte{spaceLogV1}, func(_, _ []byte) bool { left++; return true }); err != nil || left > 0 {
+		if err := st.keys.each([]byte{spaceLogV1}, []byte{spaceLogV1}, func(_, _ []byte) bool { left++; return true }); err != nil || left > 0 {
 			t.Errorf("%d records of schema 1 are left, %v", left, err)
 		}
 	}
@@ -324,18 +325,18 @@ func TestCrashAfterACompaction(t *testing.T) {
 		}
 		mustAppend(t, st, testkit.Unsigned(1, 5, at, "", request...))
 	}
-	n := len(st.log.files[0].offsets)
+	n := st.log.Sizes()[0].Records
 	if n > 50 {
 		t.Fatal("one file: the test does not apply")
 	}
 	remove(1000, ids[:n*4/10])
-	if err := st.writeKeys(context.Background()); err != nil { // commits the erased bytes
+	if err := st.queue.writeKeys(context.Background()); err != nil { // commits the erased bytes
 		t.Fatal(err)
 	}
-	before := st.log.files[0].size
+	before := st.log.Sizes()[0].Bytes
 	remove(1001, ids[n*4/10:n-1])
-	if st.log.files[0].size > before*3/10 {
-		t.Fatalf("%d bytes of %d are left: the file was not compacted", st.log.files[0].size, before)
+	if st.log.Sizes()[0].Bytes > before*3/10 {
+		t.Fatalf("%d bytes of %d are left: the file was not compacted", st.log.Sizes()[0].Bytes, before)
 	}
 	crash(t, st)
 	st = open()
@@ -359,7 +360,7 @@ func TestErasedIsCounted(t *testing.T) {
 		st := openToKill(t, dir, clock, &killed)
 		evt := testkit.Unsigned(1, 1, 1, strings.Repeat("x", 900))
 		mustAppend(t, st, evt)
-		if err := st.writeKeys(context.Background()); err != nil {
+		if err := st.queue.writeKeys(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		killed = how == "killed before it is erased"
@@ -376,7 +377,7 @@ func TestErasedIsCounted(t *testing.T) {
 		}
 		for range 2 {
 			st = mustOpenStore(t, dir, clock)
-			if got := st.log.files[0].erasedBytes; got != int64(len(mostro.EncodeEvent(evt))) {
+			if got := st.log.Sizes()[0].ErasedBytes; got != int64(len(mostro.EncodeEvent(evt))) {
 				t.Errorf("%s: %d erased bytes are recorded, want %d", how, got, len(mostro.EncodeEvent(evt)))
 			}
 			mustCheck(t, st)
@@ -409,7 +410,7 @@ func TestHeldBeforeItIsFollowed(t *testing.T) {
 		t.Fatal(out)
 	}
 	see("before")
-	if err := st.writeKeys(ctx); err != nil {
+	if err := st.queue.writeKeys(ctx); err != nil {
 		t.Fatal(err)
 	}
 	see("behind")
@@ -433,7 +434,7 @@ func TestDamagedBodyIsNotServed(t *testing.T) {
 	t.Cleanup(func() { st.Close() })
 	damageRecord(st, 1, -150) // a digit of the signature
 	ctx := context.Background()
-	if f, err := st.Find(ctx, evt.ID); !errors.Is(err, errDamagedRecord) || !errors.Is(err, mostro.ErrNotFound) {
+	if f, err := st.Find(ctx, evt.ID); !IsDamage(err) || !errors.Is(err, mostro.ErrNotFound) {
 		t.Errorf("Find: %s, %v", f.JSON, err)
 	}
 	if found, err := st.Query(ctx, nil, nostr.Filter{}, 10, 0); len(found) != 1 || err != nil {

@@ -7,16 +7,17 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 )
 
 // TestFormatExample compares the example of FORMAT.md with the record that the code
 // writes.
 func TestFormatExample(t *testing.T) {
-	r := logRecord{firstOfWrite: true, receivedAt: 1_700_000_000_123, source: mostro.Source{Road: mostro.RoadClient}, kind: 1, createdAt: 1_700_000_000}
-	for i := range r.id {
-		r.id[i], r.pubkey[i] = 0x11, 0x22
+	r := recordlog.Record{FirstOfWrite: true, ReceivedAt: 1_700_000_000_123, Source: mostro.Source{Road: mostro.RoadClient}, Kind: 1, CreatedAt: 1_700_000_000}
+	for i := range r.ID {
+		r.ID[i], r.PubKey[i] = 0x11, 0x22
 	}
-	record := appendRecord(nil, r, []byte(`{"kind":1}`))
+	record := recordlog.AppendRecord(nil, r, []byte(`{"kind":1}`))
 	var lines strings.Builder
 	for i := 0; i < len(record); i += 16 {
 		part := record[i:min(i+16, len(record))]

@@ -15,6 +15,10 @@ import (
 // that passes the event are committed together: after a crash an event is sent at most
 // twice, and relays answer the second time that it is a duplicate.
 
+// forwards is the queue of own events for other relays. It owns the keyspace
+// spaceForward, which only the committer writes. It has no fields of its own.
+type forwards struct{ *parts }
+
 // sweepKeys bounds the keys that one transaction removes from the queue. The outcomes
 // of one event are removed together.
 const sweepKeys = 4096
@@ -34,8 +38,8 @@ func forwardOutcomeKey(seq uint64, relay string) []byte {
 }
 
 // ForwardCursor returns the seq up to which the queue was sent to a relay.
-func (st *Store) ForwardCursor(relay string) (uint64, error) {
-	v, err := st.getKey(forwardCursorKey(relay))
+func (fw *forwards) ForwardCursor(relay string) (uint64, error) {
+	v, err := fw.keys.get(forwardCursorKey(relay))
 	if err != nil || len(v) != 8 {
 		return 0, err
 	}
@@ -43,8 +47,8 @@ func (st *Store) ForwardCursor(relay string) (uint64, error) {
 }
 
 // ForwardQueue returns the queued seqs greater than after, ascending, at most limit.
-func (st *Store) ForwardQueue(after uint64, limit int) (seqs []uint64, err error) {
-	err = st.eachKey([]byte{spaceForward, 'q'}, forwardKey(after+1), func(key, _ []byte) bool {
+func (fw *forwards) ForwardQueue(after uint64, limit int) (seqs []uint64, err error) {
+	err = fw.keys.each([]byte{spaceForward, 'q'}, forwardKey(after+1), func(key, _ []byte) bool {
 		if len(key) == 10 {
 			seqs = append(seqs, binary.BigEndian.Uint64(key[2:]))
 		}
@@ -54,13 +58,13 @@ func (st *Store) ForwardQueue(after uint64, limit int) (seqs []uint64, err error
 }
 
 // Forwarded returns the outcomes of an own event so far, one per relay.
-func (st *Store) Forwarded(ctx context.Context, id string) (list []ForwardOutcome, err error) {
-	f, err := st.Find(ctx, id)
+func (fw *forwards) Forwarded(ctx context.Context, id string) (list []ForwardOutcome, err error) {
+	f, err := fw.find(id)
 	if err != nil {
 		return nil, err
 	}
 	prefix := forwardOutcomeKey(f.Seq, "")
-	err = st.eachKey(prefix, prefix, func(_, value []byte) bool {
+	err = fw.keys.each(prefix, prefix, func(_, value []byte) bool {
 		var o ForwardOutcome
 		if json.Unmarshal(value, &o) == nil {
 			list = append(list, o)
@@ -72,8 +76,8 @@ func (st *Store) Forwarded(ctx context.Context, id string) (list []ForwardOutcom
 
 // ForwardBody returns the event with a seq if it must still be sent, else the reason
 // why not.
-func (st *Store) ForwardBody(seq uint64, now time.Time) (body []byte, why string, err error) {
-	_, body, err = st.recordAt(seq)
+func (fw *forwards) ForwardBody(seq uint64, now time.Time) (body []byte, why string, err error) {
+	_, body, err = fw.recordAt(seq)
 	if IsDamage(err) {
 		return nil, "damaged", nil
 	}
@@ -95,7 +99,7 @@ func (st *Store) ForwardBody(seq uint64, now time.Time) (body []byte, why string
 		if err != nil {
 			return nil, "", err
 		}
-		if ie, ok := st.live.entryAt(evt.Kind, pubkey, firstD(evt.Tags)); ok && ie.seq != seq {
+		if ie, ok := fw.live.EntryAt(evt.Kind, pubkey, firstD(evt.Tags)); ok && ie.Seq != seq {
 			return nil, "superseded", nil
 		}
 	}
@@ -104,36 +108,36 @@ func (st *Store) ForwardBody(seq uint64, now time.Time) (body []byte, why string
 
 // RecordForward commits the outcome of one event at one relay together with the relay's
 // cursor.
-func (st *Store) RecordForward(ctx context.Context, seq uint64, o ForwardOutcome) error {
+func (fw *forwards) RecordForward(ctx context.Context, seq uint64, o ForwardOutcome) error {
 	value, err := json.Marshal(o)
 	if err != nil {
 		return err
 	}
-	return st.writeKeys(ctx,
+	return fw.queue.writeKeys(ctx,
 		keyWrite{forwardOutcomeKey(seq, o.Relay), value},
 		keyWrite{forwardCursorKey(o.Relay), binary.BigEndian.AppendUint64(nil, seq)})
 }
 
 // SweepForwards removes events received before a time from the queue, with their
 // outcomes.
-func (st *Store) SweepForwards(ctx context.Context, before time.Time) error {
+func (fw *forwards) SweepForwards(ctx context.Context, before time.Time) error {
 	for {
-		seqs, err := st.ForwardQueue(0, 500)
+		seqs, err := fw.ForwardQueue(0, 500)
 		if err != nil {
 			return err
 		}
 		var writes []keyWrite
 		for _, seq := range seqs {
-			r, _, err := st.recordAt(seq)
+			r, _, err := fw.recordAt(seq)
 			if err != nil && !IsDamage(err) {
 				return err
 			} // a damaged record has receivedAt 0 and leaves the queue
-			if r.receivedAt >= before.UnixMilli() || len(writes) > sweepKeys {
+			if r.ReceivedAt >= before.UnixMilli() || len(writes) > sweepKeys {
 				break
 			}
 			writes = append(writes, keyWrite{key: forwardKey(seq)})
 			prefix := forwardOutcomeKey(seq, "")
-			err = st.eachKey(prefix, prefix, func(key, _ []byte) bool {
+			err = fw.keys.each(prefix, prefix, func(key, _ []byte) bool {
 				writes = append(writes, keyWrite{key: key})
 				return true
 			})
@@ -144,8 +148,13 @@ func (st *Store) SweepForwards(ctx context.Context, before time.Time) error {
 		if len(writes) == 0 {
 			return nil
 		}
-		if err := st.writeKeys(ctx, writes...); err != nil {
+		if err := fw.queue.writeKeys(ctx, writes...); err != nil {
 			return err
 		}
 	}
+}
+
+// forwardKey returns the key that queues an own event for other relays.
+func forwardKey(seq uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{spaceForward, 'q'}, seq)
 }

@@ -26,7 +26,7 @@ func TestOldKeysLeaveTheQueue(t *testing.T) {
 		}
 	}
 	put("a")
-	if err := st.writeKeys(ctx, keyWrite{forwardOutcomeKey(1, "wss://a"), []byte("{}")}); err != nil {
+	if err := st.queue.writeKeys(ctx, keyWrite{forwardOutcomeKey(1, "wss://a"), []byte("{}")}); err != nil {
 		t.Fatal(err)
 	}
 	clock.Advance(kept + time.Hour)
@@ -37,7 +37,7 @@ func TestOldKeysLeaveTheQueue(t *testing.T) {
 	if seqs, _ := st.ForwardQueue(0, 10); len(seqs) != 1 || seqs[0] != 2 {
 		t.Errorf("queue %v", seqs)
 	}
-	if v, _ := st.getKey(forwardOutcomeKey(1, "wss://a")); v != nil {
+	if v, _ := st.keys.get(forwardOutcomeKey(1, "wss://a")); v != nil {
 		t.Error("an outcome outlives its queue key")
 	}
 }

@@ -146,19 +146,19 @@ func TestDamageBehindTheApplied(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustAppend(t, st, testkit.Unsigned(1, 1, 1, "applied"))
-	if err := st.writeKeys(context.Background()); err != nil {
+	if err := st.queue.writeKeys(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 5 {
 		mustAppend(t, st, testkit.Unsigned(1, 1, int64(10+i), "acknowledged"))
 	}
-	places, size := st.log.files[0].offsets, st.log.files[0].size
 	crash(t, st)
 	logFile := filepath.Join("events", "log", fmt.Sprintf("%020d.log", 1))
 	whole, err := os.ReadFile(filepath.Join(dir, logFile))
 	if err != nil {
 		t.Fatal(err)
 	}
+	places := recordOffsets(whole)
 	with := func(content []byte) (harmed string) {
 		harmed = t.TempDir()
 		if err := errors.Join(os.CopyFS(harmed, os.DirFS(dir)), os.WriteFile(filepath.Join(harmed, logFile), content, 0o600)); err != nil {
@@ -166,7 +166,7 @@ func TestDamageBehindTheApplied(t *testing.T) {
 		}
 		return harmed
 	}
-	for name, at := range map[string]int{"body": int(places[3]) - 3, "head": int(places[2]) + recordHeader + 5, "length": int(places[2]) + 1} {
+	for name, at := range map[string]int{"body": places[3] - 3, "head": places[2] + 16 + 5, "length": places[2] + 1} {
 		content := slices.Clone(whole)
 		content[at] ^= 1
 		harmed := with(content)
@@ -178,8 +178,8 @@ func TestDamageBehindTheApplied(t *testing.T) {
 		}
 	}
 	// The last record may be torn, whatever bytes its end holds.
-	last := int(size) - int(places[5])
-	for name, torn := range map[string][]byte{"some erased bytes": bytes.Repeat([]byte{scrubByte}, 200), "a body of erased bytes": bytes.Repeat([]byte{scrubByte}, last-recordHeader),
+	last := len(whole) - places[5]
+	for name, torn := range map[string][]byte{"some erased bytes": bytes.Repeat([]byte{0xff}, 200), "a body of erased bytes": bytes.Repeat([]byte{0xff}, last-16),
 		"zeros": make([]byte, 200)} {
 		content := slices.Clone(whole)
 		if len(torn) > 200 {

@@ -65,7 +65,7 @@ func fillStore(t *testing.T, dir string, others bool) {
 	}
 	st := open()
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if _, err := os.Stat(st.keptPath()); err == nil {
+		if _, err := os.Stat(filepath.Join(data, "events", "reserve")); err == nil {
 			break
 		}
 	}

@@ -129,16 +129,16 @@ func indexCases(t *testing.T) (cases []indexCase) {
 			}
 			clock.Advance(20 * time.Second)
 			st = open()
-			first, _, err := st.seqOf(hex32.OrZero(mail.ID))
+			first, _, err := st.keys.seqOf(hex32.OrZero(mail.ID))
 			if err != nil {
 				t.Fatal(err)
 			}
 			testkit.Eventually(t, "expired mail is erased", func() bool {
-				r, _, err := st.log.read(first)
-				return err == nil && r.payloadErased
+				r, _, err := st.log.Read(first)
+				return err == nil && r.PayloadErased
 			})
 			fill(1)
-			if err := st.writeKeys(context.Background(), keyWrite{cursorKey("wss://x", "f"), []byte("{}")}); err != nil {
+			if err := st.queue.writeKeys(context.Background(), keyWrite{cursorKey("wss://x", "f"), []byte("{}")}); err != nil {
 				t.Fatal(err)
 			}
 			if killed {
@@ -282,7 +282,7 @@ func meetFlip(t *testing.T, c indexCase, harmed, where string) string {
 	if rebuilt && c.erased {
 		t.Errorf("%s: an index that cannot be rebuilt is rebuilt", where)
 	}
-	value, err := st.getKey(cursorKey("wss://x", "f"))
+	value, err := st.keys.get(cursorKey("wss://x", "f"))
 	if !rebuilt && (string(value) != "{}" || err != nil) && !strings.Contains(where, ".mem") {
 		t.Errorf("%s: the cursor of an upstream is %q, %v", where, value, err)
 	}
@@ -328,7 +328,7 @@ func TestIndexWithoutItsLastCommit(t *testing.T) {
 		}
 		evt := testkit.Unsigned(1, kind, clock.Now().Unix(), "erased later", nostr.Tag{"d", "x"})
 		mustAppend(t, st, evt)
-		if err := st.writeKeys(context.Background()); err != nil {
+		if err := st.queue.writeKeys(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		copyFiles(t, older, live)

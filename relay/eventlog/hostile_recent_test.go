@@ -35,13 +35,13 @@ func TestRecentEventsAreBoundedByTheirTags(t *testing.T) {
 		t.Fatal(err)
 	}
 	held := 0
-	st.headMu.Lock()
-	for i := range st.ring.entries {
-		if evt := st.ring.entries[i].entry.Event; evt != nil {
+	st.recent.mu.Lock()
+	for i := range st.recent.ring.entries {
+		if evt := st.recent.ring.entries[i].entry.Event; evt != nil {
 			held += len(evt.Tags)
 		}
 	}
-	st.headMu.Unlock()
+	st.recent.mu.Unlock()
 	if held > 256<<10 || held == 0 {
 		t.Errorf("%d tags of recent events are held", held)
 	}
@@ -85,8 +85,8 @@ func TestNoDescriptorIsWaitedOut(t *testing.T) {
 	for i := range 30 {
 		mustAppend(t, st, testkit.Unsigned(1, 1, int64(i), ""))
 	}
-	if len(st.log.files) < 5 {
-		t.Errorf("%d files: the test does not apply", len(st.log.files))
+	if len(st.log.Sizes()) < 5 {
+		t.Errorf("%d files: the test does not apply", len(st.log.Sizes()))
 	}
 	if err := st.Close(); err != nil {
 		t.Error(err)

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/mostrodex/mostrodex/internal/badgerfiles"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 )
 
 // rebuildMark is a file that says that Badger's files are being set aside. The mark is
@@ -22,7 +24,7 @@ const (
 // checkIndexFiles checks Badger's files before Badger opens them. If they are damaged
 // and the index can be rebuilt from the log, checkIndexFiles sets the files aside, and
 // load rebuilds the index. Else it returns ErrIndex.
-func (st *Store) checkIndexFiles(dir string) error {
+func checkIndexFiles(dir string, logFileBytes int64, logger *slog.Logger) error {
 	unlock, err := badgerfiles.Lock(dir)
 	if errors.Is(err, badgerfiles.ErrInUse) {
 		return fmt.Errorf("%s: %w", dir, ErrLocked)
@@ -41,23 +43,23 @@ func (st *Store) checkIndexFiles(dir string) error {
 	if !errors.Is(damage, badgerfiles.ErrFile) && !errors.Is(damage, fs.ErrNotExist) {
 		return fmt.Errorf("check the index: %w", damage)
 	}
-	if err := st.mayRebuild(filepath.Join(dir, "log")); err != nil {
+	if err := mayRebuild(filepath.Join(dir, "log"), logFileBytes); err != nil {
 		return fmt.Errorf("%w: %w: %w", damage, err, ErrIndex)
 	}
-	st.logger.Error("index damaged: it is rebuilt from the log; the damaged files are kept", "err", damage, "kept", filepath.Join(dir, damagedDir))
+	logger.Error("index damaged: it is rebuilt from the log; the damaged files are kept", "err", damage, "kept", filepath.Join(dir, damagedDir))
 	return setAside(dir)
 }
 
 // mayRebuild returns an error if the index holds data that the log has lost: the
 // addresses and the facts of erased events. Mail has neither.
-func (st *Store) mayRebuild(logDir string) error {
-	log, _, err := openRecordLog(logDir, 0, st.cfg.logFileBytes)
+func mayRebuild(logDir string, logFileBytes int64) error {
+	log, _, err := recordlog.Open(logDir, 0, logFileBytes)
 	if err != nil {
 		return err
 	}
-	defer log.close()
-	return log.each(0, log.head(), func(seq uint64, r logRecord, _ []byte, err error) error {
-		if err == nil && r.payloadErased && !mostro.IsMail(r.kind) {
+	defer log.Close()
+	return log.Each(0, log.Head(), func(seq uint64, r recordlog.Record, _ []byte, err error) error {
+		if err == nil && r.PayloadErased && !mostro.IsMail(r.Kind) {
 			err = errors.New("its payload is erased")
 		}
 		if err != nil {
@@ -78,7 +80,7 @@ func setAside(dir string) error {
 		if err := os.WriteFile(mark, nil, 0o600); err != nil {
 			return err
 		}
-		if err := syncDir(dir); err != nil {
+		if err := recordlog.SyncDir(dir); err != nil {
 			return err
 		}
 	}
@@ -96,10 +98,10 @@ func setAside(dir string) error {
 			}
 		}
 	}
-	if err := syncDir(dir); err != nil {
+	if err := recordlog.SyncDir(dir); err != nil {
 		return err
 	}
-	return errors.Join(os.Remove(mark), syncDir(dir))
+	return errors.Join(os.Remove(mark), recordlog.SyncDir(dir))
 }
 
 // isBadgers reports whether a file in the store's directory belongs to Badger.

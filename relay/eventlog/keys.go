@@ -4,15 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"slices"
-	"strings"
 
-	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
 	"github.com/nbd-wtf/go-nostr"
 )
 
 // Keyspaces of Badger. The directory is DATA/events; the log itself is in events/log
-// (recordlog.go). The first byte of a key names its keyspace. Numbers in keys are
+// (package recordlog). The first byte of a key names its keyspace. Numbers in keys are
 // big-endian, so that keys sort by number.
 //
 //	i id               seq of the event with that id
@@ -91,6 +89,22 @@ func addressKey(space byte, a address) []byte {
 	return append(append(make([]byte, 0, 1+len(a)), space), a...)
 }
 
+// addressOfEntry returns the address of an event, or "" if the event is regular.
+func addressOfEntry(r *liveindex.Entry) address {
+	switch kindClass(r.Kind) {
+	case replaceable:
+		return makeAddress(r.Kind, r.PubKey, "")
+	case addressable:
+		for _, t := range r.Tags {
+			if t[0] == 'd' {
+				return makeAddress(r.Kind, r.PubKey, t[1:])
+			}
+		}
+		return makeAddress(r.Kind, r.PubKey, "")
+	}
+	return ""
+}
+
 func tombIDKey(id, pubkey [32]byte) []byte {
 	k := append(make([]byte, 0, 66), spaceTomb, 'i')
 	return append(append(k, id[:]...), pubkey[:]...)
@@ -124,210 +138,30 @@ func firstD(tags nostr.Tags) string {
 	return ""
 }
 
-// logRecord is the head of a record of the log.
-type logRecord struct {
-	archived      bool
-	payloadErased bool  // the record has no payload: the event was deleted, or is expired mail
-	expired       bool  // the event had expired at its arrival
-	forward       bool  // queued for other relays
-	firstOfWrite  bool  // first record of its write: if it is in the log, all records before it were durable
-	receivedAt    int64 // Unix time in milliseconds
-	source        mostro.Source
-	id, pubkey    [32]byte
-	kind          int
-	createdAt     int64
-	expiration    int64  // Unix time in seconds of NIP-40 or of the end of a mail's life; 0 if none
-	previous      uint64 // seq of the earlier arrival of the same address; 0 if none
-}
-
-const (
-	flagArchived = 1 << iota
-	flagNoPayload
-	flagExpired
-	flagForward
-	flagFirst
-)
-
-// encode appends the encoding of the head to b.
-func (r logRecord) encode(b []byte) []byte {
-	var flags byte
-	for _, f := range [...]struct {
-		is  bool
-		bit byte
-	}{{r.archived, flagArchived}, {r.payloadErased, flagNoPayload}, {r.expired, flagExpired}, {r.forward, flagForward}, {r.firstOfWrite, flagFirst}} {
-		if f.is {
-			flags |= f.bit
-		}
-	}
-	b = append(b, flags, byte(r.source.Road))
-	b = append(b, r.id[:]...)
-	b = append(b, r.pubkey[:]...)
-	b = binary.AppendVarint(b, r.receivedAt)
-	b = binary.AppendUvarint(b, uint64(r.kind))
-	b = binary.AppendVarint(b, r.createdAt)
-	b = binary.AppendVarint(b, r.expiration)
-	b = binary.AppendUvarint(b, r.previous)
-	b = binary.AppendUvarint(b, uint64(len(r.source.Relay)))
-	return append(b, r.source.Relay...)
-}
-
 var errCorrupt = errors.New("the record is malformed")
 
-// reader decodes values from the front of b. If a value is malformed, bad is set and
-// stays set.
-type reader struct {
-	b   []byte
-	bad bool
+func proofKey(a, b uint64) []byte {
+	return binary.BigEndian.AppendUint64(seqKey(spaceProof, a), b)
 }
 
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.bad = true
-		return 0
+// class is the class of a kind (NIP-01).
+type class uint8
+
+const (
+	regular class = iota
+	replaceable
+	addressable
+	ephemeral
+)
+
+func kindClass(kind int) class {
+	switch {
+	case nostr.IsReplaceableKind(kind):
+		return replaceable
+	case nostr.IsAddressableKind(kind):
+		return addressable
+	case nostr.IsEphemeralKind(kind):
+		return ephemeral
 	}
-	r.b = r.b[n:]
-	return v
+	return regular
 }
-
-func (r *reader) varint() int64 {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		r.bad = true
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) bytes(n uint64) []byte {
-	if uint64(len(r.b)) < n {
-		r.bad = true
-		return make([]byte, min(n, 64))
-	}
-	v := r.b[:n]
-	r.b = r.b[n:]
-	return v
-}
-
-func decodeHead(b []byte) (r logRecord, err error) {
-	in := reader{b: b}
-	head := in.bytes(2)
-	is := func(bit byte) bool { return head[0]&bit != 0 }
-	r = logRecord{archived: is(flagArchived), payloadErased: is(flagNoPayload), expired: is(flagExpired), forward: is(flagForward), firstOfWrite: is(flagFirst)}
-	r.source.Road = mostro.Road(head[1])
-	copy(r.id[:], in.bytes(32))
-	copy(r.pubkey[:], in.bytes(32))
-	r.receivedAt = in.varint()
-	r.kind = int(in.uvarint())
-	r.createdAt = in.varint()
-	r.expiration = in.varint()
-	r.previous = in.uvarint()
-	r.source.Relay = string(in.bytes(in.uvarint()))
-	if in.bad || len(in.b) != 0 {
-		return logRecord{}, errCorrupt
-	}
-	return r, nil
-}
-
-// indexEntry holds all that the live index needs of a served event. Open loads the live
-// index from index entries and parses no payload.
-type indexEntry struct {
-	seq        uint64
-	chain      uint64 // seq of the newest arrival of the same address; logRecord.previous leads to the others
-	id, pubkey [32]byte
-	kind       int
-	createdAt  int64
-	expiration int64
-	tags       []string // letter and value of each single-letter tag, without duplicates
-}
-
-func (r indexEntry) encode() []byte {
-	n := 0
-	for _, t := range r.tags {
-		n += len(t) + 2
-	}
-	b := make([]byte, 0, 96+n)
-	b = append(b, r.id[:]...)
-	b = append(b, r.pubkey[:]...)
-	b = binary.AppendUvarint(b, r.seq)
-	b = binary.AppendUvarint(b, r.chain)
-	b = binary.AppendUvarint(b, uint64(r.kind))
-	b = binary.AppendVarint(b, r.createdAt)
-	b = binary.AppendVarint(b, r.expiration)
-	b = binary.AppendUvarint(b, uint64(len(r.tags)))
-	for _, t := range r.tags {
-		b = binary.AppendUvarint(b, uint64(len(t)))
-		b = append(b, t...)
-	}
-	return b
-}
-
-func decodeIndexEntry(b []byte) (indexEntry, error) {
-	in := reader{b: b}
-	var r indexEntry
-	copy(r.id[:], in.bytes(32))
-	copy(r.pubkey[:], in.bytes(32))
-	r.seq = in.uvarint()
-	r.chain = in.uvarint()
-	r.kind = int(in.uvarint())
-	r.createdAt = in.varint()
-	r.expiration = in.varint()
-	n := in.uvarint()
-	if in.bad || n > uint64(len(in.b)) {
-		return indexEntry{}, errCorrupt
-	}
-	r.tags = make([]string, 0, n)
-	text := string(in.b) // the tags are substrings of one string
-	for range n {
-		length := in.uvarint()
-		from := len(text) - len(in.b)
-		if in.bytes(length); in.bad {
-			break
-		}
-		r.tags = append(r.tags, text[from:len(text)-len(in.b)])
-	}
-	if in.bad || len(in.b) != 0 {
-		return indexEntry{}, errCorrupt
-	}
-	return r, nil
-}
-
-// tagKeys returns the letter and the first value of each single-letter tag (NIP-01),
-// without duplicates.
-func tagKeys(tags nostr.Tags) []string {
-	keys := make([]string, 0, 12)
-	var seen map[string]bool // set if the event has many tags, because a scan would take quadratic time
-	if len(tags) > 32 {
-		seen = make(map[string]bool, len(tags))
-	}
-	size := 0
-	for _, t := range tags {
-		if isIndexable(t) {
-			size += 1 + len(t[1])
-		}
-	}
-	var text strings.Builder // the keys are substrings of one string
-	text.Grow(size)
-	for _, t := range tags {
-		if !isIndexable(t) {
-			continue
-		}
-		from := text.Len()
-		text.WriteString(t[0])
-		text.WriteString(t[1])
-		key := text.String()[from:]
-		if seen == nil && slices.Contains(keys, key) || seen[key] {
-			continue
-		}
-		if seen != nil {
-			seen[key] = true
-		}
-		keys = append(keys, key)
-	}
-	return keys
-}
-
-func isIndexable(t nostr.Tag) bool { return len(t) >= 2 && len(t[0]) == 1 && isLetter(t[0][0]) }
-
-func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -18,16 +19,16 @@ func BenchmarkSnapshot(b *testing.B) {
 	}
 	defer st.Close()
 	r := rand.New(rand.NewPCG(1, 1))
-	bulk := newBulk(st.live)
+	bulk := liveindex.NewLoader(st.live)
 	for i := range 1_000_000 {
-		ie := indexEntry{seq: uint64(i + 1), kind: mostro.KindOrder, createdAt: 1_780_000_000 + r.Int64N(40*86400), tags: []string{fmt.Sprint("d", i), "spending", "fVES"}}
+		ie := liveindex.Entry{Seq: uint64(i + 1), Kind: mostro.KindOrder, CreatedAt: 1_780_000_000 + r.Int64N(40*86400), Tags: []string{fmt.Sprint("d", i), "spending", "fVES"}}
 		for j := range 4 {
-			binary.LittleEndian.PutUint64(ie.id[8*j:], r.Uint64())
+			binary.LittleEndian.PutUint64(ie.ID[8*j:], r.Uint64())
 		}
-		ie.pubkey[0] = byte(i % 40)
-		bulk.add(ie)
+		ie.PubKey[0] = byte(i % 40)
+		bulk.Add(ie, 0)
 	}
-	bulk.finish()
+	bulk.Finish()
 	b.ResetTimer()
 	for b.Loop() {
 		items, _, err := st.LiveItems(b.Context(), nostr.Filter{Kinds: []int{mostro.KindOrder}})

@@ -33,11 +33,12 @@ func NewMetrics() *Metrics {
 // scrubbed payloads, and the rest, which is replaced and archived records and the heads
 // of erased ones. A scrub that a crash interrupted may be counted twice as erased until
 // its file is compacted.
-func (st *Store) logBytes() (live, archived, erased int64) {
-	st.live.mu.RLock()
-	live = st.live.recordBytes
-	st.live.mu.RUnlock()
-	all, erased := st.log.sizes()
+func (p *parts) logBytes() (live, archived, erased int64) {
+	live, _ = p.live.Bytes()
+	all := int64(0)
+	for _, f := range p.log.Sizes() {
+		all, erased = all+f.Bytes, erased+f.ErasedBytes
+	}
 	return live, max(all-live-erased, 0), erased
 }
 
@@ -56,10 +57,10 @@ func (m *Metrics) Collectors(st *Store) []prometheus.Collector {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_live_events",
 			Help: "Events that are served."}, func() float64 { return float64(st.Live()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_disk_free_bytes",
-			Help: "Free bytes of the log's disk."}, func() float64 { return float64(st.free.Load()) }),
+			Help: "Free bytes of the log's disk."}, func() float64 { return float64(st.space.FreeBytes()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_disk_full",
 			Help: "1 if new events are refused because the disk has less free space than the reserve."}, func() float64 {
-			if st.full.Load() {
+			if st.Full() {
 				return 1
 			}
 			return 0
@@ -68,9 +69,8 @@ func (m *Metrics) Collectors(st *Store) []prometheus.Collector {
 			Help: "Position of the newest entry of the log."}, func() float64 { return float64(st.Head()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "mostrodex_relay_body_cache_bytes",
 			Help: "Payloads of live events in memory, in bytes."}, func() float64 {
-			st.live.mu.RLock()
-			defer st.live.mu.RUnlock()
-			return float64(st.live.bodies.size)
+			_, bodies := st.live.Bytes()
+			return float64(bodies)
 		}),
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 )
 
 // spaceLogV1 is the keyspace of the log in schema 1: the value was the head of a
@@ -14,27 +15,27 @@ const spaceLogV1 = 'l'
 
 // migrateLog writes the log of schema 1 to files and then sets schema 2. After a crash
 // in between, the store has schema 1, and the migration starts again.
-func (st *Store) migrateLog(dir string) error {
+func migrateLog(db *badger.DB, dir string, logFileBytes int64, progress func(loaded int)) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	log, _, err := openRecordLog(dir, 0, st.cfg.logFileBytes)
+	log, _, err := recordlog.Open(dir, 0, logFileBytes)
 	if err != nil {
 		return err
 	}
-	defer log.close()
+	defer log.Close()
 	var buf []byte
 	var sizes []int
 	write := func() error {
-		err := log.append(buf, sizes)
+		err := log.Append(buf, sizes)
 		buf, sizes = buf[:0], sizes[:0]
-		if err == nil && log.full() {
-			err = log.roll()
+		if err == nil && log.Full() {
+			err = log.Roll()
 		}
 		return err
 	}
 	next := uint64(1)
-	err = st.db.View(func(txn *badger.Txn) error {
+	err = db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 100, Prefix: []byte{spaceLogV1}})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
@@ -44,7 +45,7 @@ func (st *Store) migrateLog(dir string) error {
 			err := it.Item().Value(func(v []byte) error {
 				r, body, err := splitRecordV1(v)
 				from := len(buf)
-				buf = appendRecord(buf, r, body)
+				buf = recordlog.AppendRecord(buf, r, body)
 				sizes = append(sizes, len(buf)-from)
 				return err
 			})
@@ -54,8 +55,8 @@ func (st *Store) migrateLog(dir string) error {
 			if err != nil {
 				return fmt.Errorf("entry %d: %w", next, err)
 			}
-			if next%50_000 == 0 && st.cfg.Progress != nil {
-				st.cfg.Progress(int(next))
+			if next%50_000 == 0 && progress != nil {
+				progress(int(next))
 			}
 			next++
 		}
@@ -67,7 +68,7 @@ func (st *Store) migrateLog(dir string) error {
 	if err != nil {
 		return err
 	}
-	return st.db.Update(func(txn *badger.Txn) error {
+	return db.Update(func(txn *badger.Txn) error {
 		if err := txn.Set(keyApplied, binary.BigEndian.AppendUint64(nil, next-1)); err != nil {
 			return err
 		}
@@ -77,31 +78,20 @@ func (st *Store) migrateLog(dir string) error {
 
 // splitRecordV1 splits a value of schema 1 into head and payload. The head had the
 // encoding of today, without its length.
-func splitRecordV1(v []byte) (logRecord, []byte, error) {
-	in := reader{b: v}
-	in.bytes(2 + 32 + 32)
-	in.varint()
-	in.uvarint()
-	in.varint()
-	in.varint()
-	in.uvarint()
-	in.bytes(in.uvarint())
-	if in.bad {
-		return logRecord{}, nil, errCorrupt
-	}
-	r, err := decodeHead(v[:len(v)-len(in.b)])
-	if err == nil && r.payloadErased != (len(in.b) == 0) {
+func splitRecordV1(v []byte) (recordlog.Record, []byte, error) {
+	r, body, err := recordlog.SplitHead(v)
+	if err == nil && r.PayloadErased != (len(body) == 0) {
 		err = errCorrupt
 	}
-	return r, in.b, err
+	return r, body, err
 }
 
 // dropLogV1 deletes the log of schema 1 from Badger after migrateLog has written the
 // files.
-func (st *Store) dropLogV1() error {
+func (k *derivedKeys) dropLogV1() error {
 	left := false
-	if err := st.eachKey([]byte{spaceLogV1}, []byte{spaceLogV1}, func(_, _ []byte) bool { left = true; return false }); err != nil || !left {
+	if err := k.each([]byte{spaceLogV1}, []byte{spaceLogV1}, func(_, _ []byte) bool { left = true; return false }); err != nil || !left {
 		return err
 	}
-	return st.db.DropPrefix([]byte{spaceLogV1})
+	return k.db.DropPrefix([]byte{spaceLogV1})
 }

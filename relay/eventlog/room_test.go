@@ -14,19 +14,27 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
+// stall makes the committer wait behind an event that it has appended, until release is
+// called.
+func stall(t *testing.T, st *Store) (release func()) {
+	t.Helper()
+	st.recent.mu.Lock() // the committer needs the lock to publish the event
+	if _, err := st.Enqueue(context.Background(), Arrival{Event: testkit.Unsigned(200, 1, 1, ""), ReceivedAt: st.now()}); err != nil {
+		t.Fatal(err)
+	}
+	for len(st.queue.ch) > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(5 * time.Millisecond)
+	return st.recent.mu.Unlock
+}
+
 // appendAtOnce makes the committer take arrivals as one group, behind another event
 // that delays the committer.
 func appendAtOnce(t *testing.T, st *Store, arrivals ...Arrival) (outs []Outcome) {
 	t.Helper()
 	ctx := context.Background()
-	st.live.mu.Lock() // the committer needs the lock for the first event
-	if _, err := st.Enqueue(ctx, Arrival{Event: testkit.Unsigned(200, 1, 1, ""), ReceivedAt: st.now()}); err != nil {
-		t.Fatal(err)
-	}
-	for len(st.queue) > 0 {
-		time.Sleep(time.Millisecond)
-	}
-	time.Sleep(5 * time.Millisecond)
+	release := stall(t, st)
 	var waiting []Pending
 	for _, a := range arrivals {
 		a.ReceivedAt = st.now()
@@ -36,7 +44,7 @@ func appendAtOnce(t *testing.T, st *Store, arrivals ...Arrival) (outs []Outcome)
 		}
 		waiting = append(waiting, p)
 	}
-	st.live.mu.Unlock()
+	release()
 	for _, p := range waiting {
 		_, out, err := p.Wait(ctx)
 		if err != nil {
@@ -84,7 +92,7 @@ func TestManyLargeEventsExpire(t *testing.T) {
 		mustAppend(t, st, testkit.Unsigned(1, 38383, 1000, "", nostr.Tag{"d", fmt.Sprint(i)}, nostr.Tag{"s", strings.Repeat("x", 100<<10)}, nostr.Tag{"expiration", end}))
 	}
 	clock.Advance(10 * time.Second)
-	st.live.expire(clock.Now().Unix())
+	st.live.Expire(clock.Now().Unix())
 	st.sweep <- struct{}{}
 	mustCheck(t, st)
 	if st.Live() != 0 {

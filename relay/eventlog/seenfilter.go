@@ -15,11 +15,14 @@ import (
 // for most new keys without a read from disk. The filter is filled in the background
 // after Open; until then it answers "maybe" for every key.
 type seenFilter struct {
-	space byte
+	// The following fields do not change.
+	db    *badger.DB
+	pace  *pace                    // of fill
+	space byte                     // keyspace of the keys
 	hash  func(tail []byte) uint64 // hash of a key without its first byte
 
 	ready atomic.Bool
-	mu    sync.RWMutex
+	mu    sync.RWMutex // guards the following fields
 	bloom *z.Bloom
 	n     int // number of added keys
 	room  int // number of keys that the filter is sized for
@@ -31,16 +34,16 @@ const (
 )
 
 // newIDFilter returns a filter of the ids in the log.
-func newIDFilter(held int) *seenFilter {
-	f := &seenFilter{space: spaceID, hash: hashID}
+func newIDFilter(db *badger.DB, p *pace, held int) *seenFilter {
+	f := &seenFilter{db: db, pace: p, space: spaceID, hash: hashID}
 	f.resize(held)
 	return f
 }
 
 // newHiddenFilter returns a filter of the addresses whose newest version is not served.
-func newHiddenFilter() *seenFilter {
+func newHiddenFilter(db *badger.DB, p *pace) *seenFilter {
 	seed := maphash.MakeSeed()
-	f := &seenFilter{space: spaceHidden, hash: func(tail []byte) uint64 { return maphash.Bytes(seed, tail) }}
+	f := &seenFilter{db: db, pace: p, space: spaceHidden, hash: func(tail []byte) uint64 { return maphash.Bytes(seed, tail) }}
 	f.resize(0)
 	return f
 }
@@ -79,9 +82,9 @@ func (f *seenFilter) addHashed(hashes ...uint64) {
 
 // fill adds every key of the keyspace to the filter. The committer adds new keys at the
 // same time.
-func (st *Store) fill(f *seenFilter) {
+func (f *seenFilter) fill() {
 	batch, began := make([]uint64, 0, 1024), time.Now()
-	err := st.db.View(func(txn *badger.Txn) error {
+	err := f.db.View(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{f.space}})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
@@ -89,7 +92,7 @@ func (st *Store) fill(f *seenFilter) {
 				continue
 			}
 			f.addHashed(batch...)
-			if batch = batch[:0]; !st.idleAfter(began) {
+			if batch = batch[:0]; !f.pace.idleAfter(began) {
 				return ErrClosed
 			}
 			began = time.Now()
@@ -102,25 +105,14 @@ func (st *Store) fill(f *seenFilter) {
 	}
 }
 
-// growFilters replaces a full filter by a larger one, which is filled in the
-// background. Only the committer calls growFilters.
-func (st *Store) growFilters() error {
-	for _, f := range []*seenFilter{st.ids, st.hidden} {
-		if !f.ready.Load() || f.n <= f.room {
-			continue
-		}
-		if err := st.flush(); err != nil { // fill reads only committed keys
-			return err
-		}
-		f.mu.Lock()
-		f.ready.Store(false)
-		f.resize(f.n)
-		f.mu.Unlock()
-		st.done.Add(1)
-		go func() {
-			defer st.done.Done()
-			st.fill(f)
-		}()
-	}
-	return nil
+// outgrown reports whether the filter holds more keys than it is sized for. Only the
+// committer calls outgrown and grow.
+func (f *seenFilter) outgrown() bool { return f.ready.Load() && f.n > f.room }
+
+// grow makes the filter larger and empties it. The caller then calls fill.
+func (f *seenFilter) grow() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ready.Store(false)
+	f.resize(f.n)
 }

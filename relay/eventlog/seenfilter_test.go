@@ -34,19 +34,19 @@ func TestFilterIsMadeAnew(t *testing.T) {
 				return
 			default:
 			}
-			if !st.ids.mayContain(id[:]) {
+			if !st.keys.ids.mayContain(id[:]) {
 				n++
 			}
 		}
 	}()
 	for range 5000 {
-		for !st.ids.ready.Load() {
+		for !st.keys.ids.ready.Load() {
 			time.Sleep(10 * time.Microsecond)
 		}
-		st.ids.mu.Lock()
-		st.ids.room = 0
-		st.ids.mu.Unlock()
-		if err := st.growFilters(); err != nil { // the committer is idle
+		st.keys.ids.mu.Lock()
+		st.keys.ids.room = 0
+		st.keys.ids.mu.Unlock()
+		if err := st.committer.growFilters(); err != nil { // the committer is idle
 			t.Fatal(err)
 		}
 	}

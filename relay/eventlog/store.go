@@ -13,17 +13,20 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
-	"github.com/mostrodex/mostrodex/internal/hex32"
-	"github.com/mostrodex/mostrodex/mostro"
-	"github.com/nbd-wtf/go-nostr"
-	"golang.org/x/sync/semaphore"
+	"github.com/mostrodex/mostrodex/internal/diskspace"
+	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
+	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 )
+
+// DefaultDiskReserve is the default number of bytes that stay free on the disk. The
+// reserve is for the derived data of stored events: Badger's tables and the other
+// indexes.
+const DefaultDiskReserve = 512 << 20
 
 // DefaultBodyCache is the default memory for payloads of live events, in bytes.
 const DefaultBodyCache = 128 << 20
@@ -49,63 +52,47 @@ type Config struct {
 	FreeSpace    func(dir string) (int64, error) // returns the free bytes of the disk that holds dir; nil means statfs
 	flushAfter   time.Duration                   // 0 means flushAfter
 	logFileBytes int64                           // 0 means logFileBytes
-	walkedAtOnce int                             // 0 means walkedAtOnce
+	walkedAtOnce int                             // 0 means the default of liveindex
 	committed    func() error                    // called between a commit of derived keys and the scrub of payloads; nil means no call
 }
 
 // Store is the log of all accepted events and the index of the live ones. It is one of
 // the two precious stores: every append is synced before it is acknowledged, and an
 // error of the disk is fatal.
+//
+// A store consists of parts. Each part states which lock guards its fields, and which
+// fields the committer owns. The methods of Store open and close the parts (store.go),
+// read the log (read.go) and append to the log (arrival.go). The exported methods of
+// queries, forwards and upstreamCursors are methods of Store too.
 type Store struct {
-	cfg   Config
-	log   *recordLog
-	db    *badger.DB // derived keys
-	live  *live
-	queue chan *Enqueued
-	// deleting holds the total weight of the deletion requests in the queue
-	// (DeletionWeight).
-	deleting    *semaphore.Weighted
-	now         func() time.Time
-	logger      *slog.Logger
-	metrics     *Metrics
-	ids         *seenFilter  // filter of the ids in the log
-	hidden      *seenFilter  // filter of the addresses whose newest version is not served
-	tombs       atomic.Int64 // number of tombstones; if 0, lookups are skipped
-	uncommitted uncommittedIDs
-
-	// The following fields are owned by the committer.
-	txn        *badger.Txn // derived keys that are not committed yet
-	txnBytes   int         // size of txn in bytes; 0 if txn is empty
-	txnRoom    int         // limit of txnBytes
-	appliedSeq uint64      // last seq whose derived keys are in txn or committed
-	toScrub    []uint64    // seqs whose payloads are scrubbed after the commit of txn
-	walks      walks       // results of earlier deletion requests
-	buf        []byte
-
-	sweep chan struct{} // the ticker asks the committer to move the index entries of expired events
-
-	headMu    sync.Mutex // guards moved, ring, closed, enqueuing.Add and, for writing, head
-	moved     chan struct{}
-	head      atomic.Uint64
-	ring      ring
-	closed    bool
-	enqueuing sync.WaitGroup
-
-	full      atomic.Bool     // set if less than the reserve is free on the disk
-	free      atomic.Int64    // free bytes at the last measurement
-	spaceSeen atomic.Int64    // Unix time in nanoseconds of the last measurement
-	grown     map[string]bool // memory-mapped files whose disk space is reserved; owned by watchSpace
-	kept      bool            // set if the reserve file exists; owned by watchSpace
-
-	damagedMu sync.Mutex // guards damaged
-	damaged   map[uint64]struct{}
-
-	fatalOnce sync.Once
-	fatal     error         // set before dead is closed
-	dead      chan struct{} // closed if the store can no longer be trusted
-	closing   chan struct{}
+	*parts
+	*queries
+	*forwards
+	*upstreamCursors
+	committer *committer
 	closeOnce sync.Once
-	done      sync.WaitGroup // counts the store's goroutines
+}
+
+// parts are shared by the readers of a store and by its committer. The fields do not
+// change after Open.
+type parts struct {
+	cfg     Config
+	now     func() time.Time
+	logger  *slog.Logger
+	metrics *Metrics
+	space   *diskspace.Watch
+	damage  *damageReport
+	failure *failure
+	log     *recordlog.Log
+	keys    *derivedKeys
+	live    *liveindex.Index
+	recent  *recentEntries
+	queue   *arrivalQueue
+	pace    *pace
+
+	sweep   chan struct{}  // the ticker asks the committer to move the index entries of expired events
+	closing chan struct{}  // closed by Close after the last put
+	done    sync.WaitGroup // counts the store's goroutines
 }
 
 // Errors of Open. Each text is a complete sentence for the operator.
@@ -113,10 +100,11 @@ var (
 	ErrNewerSchema = errors.New("the data was written by a newer version of mostrodex: upgrade, or use another --data directory")
 	ErrLocked      = errors.New("the data directory is in use by another mostrodex process: stop it, or use another --data directory")
 	ErrReadOnly    = errors.New("the data directory is not writable: correct its permissions, or use another --data directory")
-	ErrDamaged     = errors.New("the log is damaged: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
+	ErrDamaged     = recordlog.ErrDamaged
 	ErrIndex       = errors.New("the index is damaged and cannot be rebuilt from the log: restore the data directory from a copy, or use an empty one, which upstream relays fill with live events")
+	ErrFull        = diskspace.ErrFull // the store refuses new events; reads continue
 	ErrClosed      = errors.New("the store is closed")
-	ErrBulk        = errors.New("the store was opened for an import and answers no queries")
+	ErrBulk        = liveindex.ErrBulk
 )
 
 // Open opens or creates the log, repairs the effects of a crash, and loads the live
@@ -124,11 +112,7 @@ var (
 // ErrReadOnly or ErrFull if the directory cannot be used, and ErrDamaged or ErrIndex if
 // acknowledged data is damaged or missing.
 func Open(cfg Config) (*Store, error) {
-	st := &Store{
-		cfg: cfg, now: cfg.Now, logger: cfg.Logger, metrics: cfg.Metrics,
-		queue: make(chan *Enqueued, queueSize), deleting: semaphore.NewWeighted(maxDeleting), moved: make(chan struct{}), sweep: make(chan struct{}),
-		dead: make(chan struct{}), closing: make(chan struct{}), uncommitted: uncommittedIDs{seq: make(map[[32]byte]uint64)},
-	}
+	st := &Store{parts: &parts{cfg: cfg, now: cfg.Now, logger: cfg.Logger, metrics: cfg.Metrics, sweep: make(chan struct{}), closing: make(chan struct{})}}
 	if st.now == nil {
 		st.now = time.Now
 	}
@@ -139,92 +123,82 @@ func Open(cfg Config) (*Store, error) {
 		st.metrics = NewMetrics()
 	}
 	st.cfg.flushAfter = cmp.Or(cfg.flushAfter, flushAfter)
-	st.cfg.walkedAtOnce = cmp.Or(cfg.walkedAtOnce, walkedAtOnce)
 	st.cfg.DiskReserve = cmp.Or(cfg.DiskReserve, DefaultDiskReserve)
-	if st.cfg.FreeSpace == nil {
-		st.cfg.FreeSpace = freeSpace
-	}
 	if cfg.Bulk {
 		cfg.BodyCache = -1 // no query reads payloads
 		st.cfg.flushAfter = cmp.Or(cfg.flushAfter, bulkFlushAfter)
 	}
+	st.damage = &damageReport{logger: st.logger, metrics: st.metrics}
+	st.failure = &failure{logger: st.logger, dead: make(chan struct{})}
+	st.pace = &pace{settled: cfg.Settled, closing: st.closing}
 	budget := cfg.BodyCache
 	if budget == 0 {
 		budget = DefaultBodyCache
 	}
-	st.live = newLive(max(budget, 0))
-	st.live.noPostings = cfg.Bulk
+	st.live = liveindex.New(liveindex.Config{BodyCache: max(budget, 0), NoPostings: cfg.Bulk, WalkedAtOnce: st.cfg.walkedAtOnce, Now: st.now})
 	dir := filepath.Join(cfg.Dir, "events")
 	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
-	if err := st.spaceToOpen(dir); err != nil {
+	st.space = diskspace.New(diskspace.Config{Data: cfg.Dir, Store: dir, Reserve: st.cfg.DiskReserve, Free: cfg.FreeSpace, Logger: st.logger})
+	st.queue = newArrivalQueue(st.space, st.failure)
+	if err := st.space.RoomToOpen(); err != nil {
 		return nil, err
 	}
-	if err := st.checkIndexFiles(dir); err != nil {
+	if err := checkIndexFiles(dir, st.cfg.logFileBytes, st.logger); err != nil {
 		return nil, err
 	}
 	db, err := openBadger(dir, cfg.Bulk)
 	if err != nil {
 		return nil, err
 	}
-	st.db = db
+	st.keys = newDerivedKeys(db, cfg.committed)
+	st.committer, st.queries, st.forwards, st.upstreamCursors = &committer{parts: st.parts}, &queries{st.parts}, &forwards{st.parts}, &upstreamCursors{st.parts}
 	if err := st.load(filepath.Join(dir, "log")); err != nil {
-		if st.txn != nil {
-			st.txn.Discard()
+		if st.keys.txn != nil {
+			st.keys.txn.Discard()
 		}
 		if st.log != nil {
-			st.log.close()
+			st.log.Close()
 		}
 		db.Close()
 		return nil, err
 	}
-	st.lookAtSpace()
-	st.done.Add(4)
-	go st.watchSpace()
-	go st.warmUp()
-	go st.commitLoop()
-	go st.expiryLoop()
+	st.space.Measure()
+	st.done.Go(func() { st.space.Run(st.closing) })
+	st.done.Go(st.warmUp)
+	st.done.Go(st.committer.run)
+	st.done.Go(st.expiryLoop)
 	return st, nil
 }
 
 // warmUp fills the filters and the payload cache, which make appends and queries
 // faster.
 func (st *Store) warmUp() {
-	defer st.done.Done()
-	if st.cfg.Settled != nil {
+	if st.pace.wait() {
+		st.keys.hidden.fill()
+		st.keys.ids.fill()
+		st.warmBodies()
+	}
+}
+
+// expiryLoop hides expired events each second, so that memory is released even without
+// queries, and asks the committer to move their index entries.
+func (st *Store) expiryLoop() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
 		select {
-		case <-st.cfg.Settled:
+		case <-tick.C:
 		case <-st.closing:
 			return
 		}
-	}
-	st.fill(st.hidden)
-	st.fill(st.ids)
-	st.warmBodies()
-}
-
-// warmUpIdleRatio is the idle time per unit of warm-up work.
-const warmUpIdleRatio = 3
-
-// idleAfter pauses the warm-up in proportion to the time since began, so that other
-// work gets the cores. It returns false if the store closes.
-func (st *Store) idleAfter(began time.Time) bool {
-	if st.cfg.Settled == nil {
+		st.live.Expire(st.now().Unix())
 		select {
+		case st.sweep <- struct{}{}:
 		case <-st.closing:
-			return false
-		default:
-			return true
+			return
 		}
-	}
-	timer := time.NewTimer(warmUpIdleRatio * time.Since(began))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-st.closing:
-		return false
 	}
 }
 
@@ -253,7 +227,7 @@ func makeDir(dir string) error {
 	err := os.MkdirAll(dir, 0o700)
 	for _, parent := range parents {
 		// If a parent is not readable, it belongs to another user and existed before.
-		if syncErr := syncDir(parent); err == nil && !errors.Is(syncErr, fs.ErrPermission) {
+		if syncErr := recordlog.SyncDir(parent); err == nil && !errors.Is(syncErr, fs.ErrPermission) {
 			err = syncErr
 		}
 	}
@@ -318,7 +292,7 @@ func (st *Store) load(logDir string) error {
 		return err
 	}
 	var cut int64
-	if st.log, cut, err = openRecordLog(logDir, applied, st.cfg.logFileBytes); err != nil {
+	if st.log, cut, err = recordlog.Open(logDir, applied, st.cfg.logFileBytes); err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
 	if cut > 0 {
@@ -327,19 +301,19 @@ func (st *Store) load(logDir string) error {
 	if err := st.checkDamaged(); err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
-	if err := st.loadErasedBytes(); err != nil {
+	st.keys.log = st.log
+	if err := st.keys.loadErasedBytes(); err != nil {
 		return fmt.Errorf("read the erased bytes: %w", err)
 	}
-	if err := st.finishScrubs(); err != nil {
+	if err := st.keys.finishScrubs(); err != nil {
 		return fmt.Errorf("finish interrupted scrubs: %w", err)
 	}
-	bulk := newBulk(st.live)
-	err = st.db.View(func(txn *badger.Txn) error {
+	bulk := liveindex.NewLoader(st.live)
+	err = st.keys.db.View(func(txn *badger.Txn) error {
 		loaded := 0
-		if err := eachIndexEntry(txn, func(records []indexEntry) {
+		if err := eachIndexEntry(txn, func(records []liveindex.Entry) {
 			for _, r := range records {
-				bulk.add(r)
-				st.live.recordBytes += st.log.recordBytes(r.seq)
+				bulk.Add(r, st.log.RecordBytes(r.Seq))
 				if loaded++; loaded%50_000 == 0 && st.cfg.Progress != nil {
 					st.cfg.Progress(loaded)
 				}
@@ -350,23 +324,22 @@ func (st *Store) load(logDir string) error {
 		tombs := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{spaceTomb}})
 		defer tombs.Close()
 		for tombs.Rewind(); tombs.Valid(); tombs.Next() {
-			st.tombs.Add(1)
+			st.keys.tombs.Add(1)
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("load the live index: %w", err)
 	}
-	bulk.finish()
-	head := st.log.head()
-	st.ids, st.hidden = newIDFilter(int(head)), newHiddenFilter()
-	st.txn, st.txnRoom = st.db.NewTransaction(true), int(min(st.db.MaxBatchSize(), keyOverhead*st.db.MaxBatchCount())*3/4)
-	st.ring, st.appliedSeq = newRing(head), applied
-	st.live.expire(st.now().Unix())
-	if err := st.replay(applied); err != nil {
+	bulk.Finish()
+	head := st.log.Head()
+	st.keys.ids, st.keys.hidden = newIDFilter(st.keys.db, st.pace, int(head)), newHiddenFilter(st.keys.db, st.pace)
+	st.keys.begin(applied)
+	st.recent = newRecentEntries(head)
+	st.live.Expire(st.now().Unix())
+	if err := st.committer.replay(applied); err != nil {
 		return fmt.Errorf("replay the log: %w", err)
 	}
-	st.head.Store(head)
 	return nil
 }
 
@@ -374,19 +347,19 @@ func (st *Store) load(logDir string) error {
 // the next record must be indexed with the next seq: this proves that the scan skipped
 // exactly one record.
 func (st *Store) checkDamaged() error {
-	for _, path := range st.log.badHeaders {
+	for _, path := range st.log.BadHeaders {
 		st.logger.Error("log file header damaged: its entries are still read", "file", path)
 	}
-	for _, seq := range st.log.damaged {
-		st.reportDamage(seq, errDamagedRecord)
-		r, err := st.log.readHead(seq + 1)
-		if errors.Is(err, errNoRecord) || IsDamage(err) {
+	for _, seq := range st.log.Damaged {
+		st.damage.report(seq, recordlog.ErrDamagedRecord)
+		r, err := st.log.ReadHead(seq + 1)
+		if errors.Is(err, recordlog.ErrNoRecord) || IsDamage(err) {
 			continue // the last record, or a damaged one that is checked in its own turn
 		}
 		if err != nil {
 			return err
 		}
-		value, err := st.getKey(idKey(r.id))
+		value, err := st.keys.get(idKey(r.ID))
 		if err != nil {
 			return err
 		}
@@ -399,19 +372,19 @@ func (st *Store) checkDamaged() error {
 
 // eachIndexEntry calls fn with all index entries of served events, in batches. The next
 // batch is read while fn runs.
-func eachIndexEntry(txn *badger.Txn, fn func([]indexEntry)) error {
+func eachIndexEntry(txn *badger.Txn, fn func([]liveindex.Entry)) error {
 	const some = 1024
-	parts := make(chan []indexEntry, 4)
+	parts := make(chan []liveindex.Entry, 4)
 	var failed error
 	go func() {
 		defer close(parts)
-		part := make([]indexEntry, 0, some)
+		part := make([]liveindex.Entry, 0, some)
 		for _, space := range []byte{spaceNewest, spaceRegular} {
 			it := txn.NewIterator(badger.IteratorOptions{PrefetchValues: true, PrefetchSize: 1000, Prefix: []byte{space}})
 			defer it.Close()
 			for it.Rewind(); it.Valid(); it.Next() {
 				if failed = it.Item().Value(func(v []byte) error {
-					r, err := decodeIndexEntry(v)
+					r, err := liveindex.DecodeEntry(v)
 					if err != nil {
 						return fmt.Errorf("record %x: %w", it.Item().Key(), err)
 					}
@@ -422,7 +395,7 @@ func eachIndexEntry(txn *badger.Txn, fn func([]indexEntry)) error {
 				}
 				if len(part) == some {
 					parts <- part
-					part = make([]indexEntry, 0, some)
+					part = make([]liveindex.Entry, 0, some)
 				}
 			}
 		}
@@ -437,7 +410,7 @@ func eachIndexEntry(txn *badger.Txn, fn func([]indexEntry)) error {
 // checkSchema returns applied, the last seq that derived keys cover. It migrates a
 // store of an older schema, and returns ErrNewerSchema for a newer one.
 func (st *Store) checkSchema(logDir string) (applied uint64, err error) {
-	version, err := st.getKey(keySchema)
+	version, err := st.keys.get(keySchema)
 	if err == nil && version != nil && len(version) != 4 {
 		err = errCorrupt
 	}
@@ -446,7 +419,7 @@ func (st *Store) checkSchema(logDir string) (applied uint64, err error) {
 	}
 	found := uint32(schemaVersion)
 	if version == nil {
-		err = st.db.Update(func(txn *badger.Txn) error {
+		err = st.keys.db.Update(func(txn *badger.Txn) error {
 			return txn.Set(keySchema, binary.BigEndian.AppendUint32(nil, schemaVersion))
 		})
 	} else {
@@ -458,14 +431,14 @@ func (st *Store) checkSchema(logDir string) (applied uint64, err error) {
 	case found > schemaVersion:
 		return 0, fmt.Errorf("schema %d, this program knows %d: %w", found, schemaVersion, ErrNewerSchema)
 	case found == 1:
-		if err := st.migrateLog(logDir); err != nil {
+		if err := migrateLog(st.keys.db, logDir, st.cfg.logFileBytes, st.cfg.Progress); err != nil {
 			return 0, fmt.Errorf("migrate the log from schema 1 to 2: %w", err)
 		}
 	}
-	if err := st.dropLogV1(); err != nil {
+	if err := st.keys.dropLogV1(); err != nil {
 		return 0, err
 	}
-	value, err := st.getKey(keyApplied)
+	value, err := st.keys.get(keyApplied)
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("read the last applied seq: %w", err)
@@ -482,120 +455,44 @@ func (st *Store) checkSchema(logDir string) (applied uint64, err error) {
 func (st *Store) Close() error {
 	var err error
 	st.closeOnce.Do(func() {
-		st.headMu.Lock()
-		st.closed = true
-		st.headMu.Unlock()
-		st.enqueuing.Wait() // the committer still takes from the queue
+		st.queue.close()
 		close(st.closing)
 		st.done.Wait()
-		st.txn.Discard()
-		err = errors.Join(st.closeBadger(), st.log.close())
+		st.keys.txn.Discard()
+		err = errors.Join(st.closeBadger(), st.log.Close())
 	})
 	return err
 }
 
-// Dead returns a channel that is closed if an error of the disk has put the store in
-// doubt. Err returns the error. The process must stop; the next Open repairs the store.
-func (st *Store) Dead() <-chan struct{} { return st.dead }
-
-// Err returns the fatal error if Dead is closed, else nil.
-func (st *Store) Err() error {
-	select {
-	case <-st.dead:
-		return st.fatal
-	default:
+// closeBadger closes Badger. If the disk has no room for its tables, Badger is left as
+// after a crash, and the next Open finishes the work from Badger's write-ahead logs.
+func (st *Store) closeBadger() error {
+	if free, ok := st.space.RoomToClose(); !ok {
+		st.logger.Error("disk full: the index was not closed; the next start finishes the work", "free_mib", free>>20)
 		return nil
 	}
+	return st.keys.db.Close()
 }
 
-func (st *Store) fail(err error) {
-	st.fatalOnce.Do(func() {
-		st.fatal = fmt.Errorf("the event log is in doubt: %w", err)
-		st.logger.Error("event log in doubt", "err", err)
-		close(st.dead)
-	})
-}
+// GiveUpRoom removes the reserve file if the disk is full. The program calls it before
+// it closes the stores on that disk.
+func (st *Store) GiveUpRoom() { st.space.GiveUpRoom() }
 
-// Has reports whether an event is in the log in any state: live, archived, expired or
-// erased.
-func (st *Store) Has(_ context.Context, id string) (bool, error) {
-	key, err := hex32.Parse(id)
-	if err != nil {
-		return false, nil
-	}
-	st.live.mu.RLock()
-	_, ok := st.live.entries.find(key)
-	st.live.mu.RUnlock()
-	if ok {
-		return true, nil
-	}
-	_, held, err := st.seqOf(key)
-	return held, err
-}
+// Full reports whether the store refuses new events because the disk has less free
+// space than the reserve.
+func (st *Store) Full() bool { return st.space.Full() }
 
-// Served reports whether an event is served and was appended at or before the current
-// head.
-func (st *Store) Served(id string) bool {
-	head := st.head.Load() // read first: during a commit the live index is ahead of the head
-	st.live.mu.RLock()
-	defer st.live.mu.RUnlock()
-	n, ok := st.live.entries.find(hex32.OrZero(id))
-	return ok && st.live.entries.at(n).seq <= head
-}
+// Dead returns a channel that is closed if an error of the disk has put the store in
+// doubt. Err returns the error. The process must stop; the next Open repairs the store.
+func (st *Store) Dead() <-chan struct{} { return st.failure.dead }
 
-// Find returns the stored event of an id, live or archived. It returns
-// mostro.ErrNotFound if the event is missing or its payload is not readable; if the
-// record is damaged, the error says so too.
-func (st *Store) Find(_ context.Context, id string) (Found, error) {
-	key, err := hex32.Parse(id)
-	if err != nil {
-		return Found{}, mostro.ErrNotFound
-	}
-	st.live.expire(st.now().Unix())
-	st.live.mu.RLock()
-	if n, ok := st.live.entries.find(key); ok {
-		if s := st.live.entries.at(n); s.body != noBody {
-			f := Found{Seq: s.seq, JSON: st.live.bodies.get(s.body)}
-			st.live.mu.RUnlock()
-			return f, nil
-		}
-	}
-	st.live.mu.RUnlock()
-	seq, held, err := st.seqOf(key)
-	if err != nil {
-		return Found{}, err
-	}
-	if !held {
-		return Found{}, mostro.ErrNotFound
-	}
-	r, body, err := st.log.read(seq)
-	switch {
-	case errors.Is(err, errNoRecord):
-		return Found{}, mostro.ErrNotFound // the record is being appended
-	case IsDamage(err):
-		st.reportDamage(seq, err)
-		return Found{}, fmt.Errorf("%w: %w", mostro.ErrNotFound, err)
-	case err != nil:
-		return Found{}, err
-	case body == nil || mostro.IsMail(r.kind) && r.expiration <= st.now().Unix():
-		return Found{}, mostro.ErrNotFound // erased, or expired mail that is erased soon
-	}
-	return Found{Seq: seq, JSON: body}, nil
-}
+// Err returns the fatal error if Dead is closed, else nil.
+func (st *Store) Err() error { return st.failure.get() }
 
-// Event returns the parsed event of an id. It returns the errors of Find.
-func (st *Store) Event(ctx context.Context, id string) (*nostr.Event, error) {
-	f, err := st.Find(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	return ParseBody(f.JSON)
-}
-
-// Live returns the number of events that are served.
-func (st *Store) Live() int {
-	st.live.expire(st.now().Unix())
-	st.live.mu.RLock()
-	defer st.live.mu.RUnlock()
-	return st.live.n
+// Check verifies the store: every record, payload, id and index entry; the newest
+// version of every address, computed again from the log; the live index against the
+// index entries; tombstones, cursors, queue, outcomes and proofs. If signatures is set,
+// Check verifies each event's signature too. No event may be appended meanwhile.
+func (st *Store) Check(ctx context.Context, signatures bool, progress func(done, total uint64)) (CheckReport, error) {
+	return newChecker(st, signatures).run(ctx, progress)
 }

@@ -256,7 +256,7 @@ func (w *world) filter() nostr.Filter {
 // derived keys that were committed.
 func crash(t *testing.T, st *Store) {
 	t.Helper()
-	st.fail(errors.New("killed by the test"))
+	st.failure.fail(errors.New("killed by the test"))
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +305,7 @@ func TestStoreEqualsOracle(t *testing.T) {
 				case 1:
 					clock.Advance(time.Duration(w.IntN(4)) * time.Second)
 				case 2: // the ticker's work, now
-					st.live.expire(clock.Now().Unix())
+					st.live.Expire(clock.Now().Unix())
 					st.sweep <- struct{}{}
 				}
 				evt := w.event()
@@ -449,7 +449,7 @@ func TestMailIsUnreadableAtExpiry(t *testing.T) {
 	if _, err := st.Find(context.Background(), named.ID); !errors.Is(err, mostro.ErrNotFound) {
 		t.Errorf("expired mail: %v, want ErrNotFound", err)
 	}
-	st.live.expire(clock.Now().Unix())
+	st.live.Expire(clock.Now().Unix())
 	st.sweep <- struct{}{}
 	mustAppend(t, st, testkit.Unsigned(2, 1, now, "")) // returns after the sweep
 	if got := readable(); len(got) != 2 || got[0] != unnamed.ID {
@@ -511,7 +511,7 @@ func TestOpenRefuses(t *testing.T) {
 	t.Run("NewerSchema", func(t *testing.T) {
 		dir := t.TempDir()
 		st := mustOpenStore(t, dir, testkit.NewClock())
-		txn := st.db.NewTransaction(true)
+		txn := st.keys.db.NewTransaction(true)
 		if err := errors.Join(txn.Set(keySchema, []byte{0, 0, 0, schemaVersion + 1}), txn.Commit(), st.Close()); err != nil {
 			t.Fatal(err)
 		}
@@ -575,36 +575,21 @@ func TestBodiesAreWarmAfterOpening(t *testing.T) {
 		t.Fatal(err)
 	}
 	st = mustOpenStore(t, dir, clock)
-	cached := func() (n, newest int) {
-		st.live.mu.RLock()
-		defer st.live.mu.RUnlock()
-		for i := range st.live.entries.n {
-			if s := st.live.entries.at(i); s.used && s.body != noBody {
-				n++
-				if s.createdAt >= 150 {
-					newest++
-				}
-			}
+	testkit.Eventually(t, "the newest payloads are in memory", func() bool {
+		newest, err := st.live.Newest()
+		if err != nil || len(newest) < 50 {
+			t.Fatal(len(newest), err)
 		}
-		return n, newest
-	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		n, newest := cached()
-		if newest == 50 {
-			if n > 70 {
-				t.Errorf("%d payloads in memory exceed the budget", n)
-			}
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d payloads in memory, %d of the newest 50", n, newest)
+		_, missing := st.live.WithoutBody(newest[:50])
+		return len(missing) == 0
+	})
+	check := func() {
+		t.Helper()
+		if _, bodies := st.live.Bytes(); bodies > 64<<10 {
+			t.Errorf("%d bytes of payloads in memory exceed the budget", bodies)
 		}
 	}
+	check()
 	queryIDs(t, st, nostr.Filter{Until: new(nostr.Timestamp(20))}, 5)
-	if n, _ := cached(); n > 70 {
-		t.Errorf("%d payloads in memory after a query exceed the budget", n)
-	}
-	if st.live.bodies.size > st.live.bodies.budget {
-		t.Errorf("%d bytes of payloads, budget %d", st.live.bodies.size, st.live.bodies.budget)
-	}
+	check()
 }

@@ -19,11 +19,15 @@ type UpstreamCursor struct {
 	Whole bool  `json:"whole,omitempty"`
 }
 
+// upstreamCursors owns the keyspace spaceCursor, which only the committer writes. It has
+// no fields of its own.
+type upstreamCursors struct{ *parts }
+
 // UpstreamCursor returns a relay's cursor for a filter. If there is no cursor, or if
 // the stored cursor is not readable, the zero cursor is returned and the walk begins
 // anew.
-func (st *Store) UpstreamCursor(relay, filter string) (cur UpstreamCursor, err error) {
-	raw, err := st.getKey(cursorKey(relay, filter))
+func (u *upstreamCursors) UpstreamCursor(relay, filter string) (cur UpstreamCursor, err error) {
+	raw, err := u.keys.get(cursorKey(relay, filter))
 	if err != nil {
 		return UpstreamCursor{}, err
 	}
@@ -35,11 +39,16 @@ func (st *Store) UpstreamCursor(relay, filter string) (cur UpstreamCursor, err e
 
 // EnqueueUpstreamCursor commits a relay's cursor for a filter together with the events
 // that the same goroutine enqueued before, or after these events.
-func (st *Store) EnqueueUpstreamCursor(ctx context.Context, relay, filter string, cur UpstreamCursor) error {
+func (u *upstreamCursors) EnqueueUpstreamCursor(ctx context.Context, relay, filter string, cur UpstreamCursor) error {
 	b, err := json.Marshal(cur)
 	if err != nil {
 		return err
 	}
-	_, err = st.enqueueKeys(ctx, keyWrite{cursorKey(relay, filter), b})
+	_, err = u.queue.putKeys(ctx, keyWrite{cursorKey(relay, filter), b})
 	return err
+}
+
+// cursorKey returns the key of an upstream relay's cursor for one filter.
+func cursorKey(relay, filter string) []byte {
+	return append(append(append([]byte{spaceCursor}, relay...), 0), filter...)
 }

@@ -19,7 +19,7 @@ func TestWarmUpWaits(t *testing.T) {
 	}
 	st, _ := open()
 	time.Sleep(50 * time.Millisecond)
-	if st.ids.ready.Load() {
+	if st.keys.ids.ready.Load() {
 		t.Error("the warm-up began before Settled was closed")
 	}
 	if err := st.Close(); err != nil {
@@ -28,7 +28,7 @@ func TestWarmUpWaits(t *testing.T) {
 	st, settled := open()
 	defer st.Close()
 	close(settled)
-	for end := time.Now().Add(10 * time.Second); !st.ids.ready.Load() || !st.hidden.ready.Load(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); !st.keys.ids.ready.Load() || !st.keys.hidden.ready.Load(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the warm-up has not finished ten seconds after Settled was closed")
 		}

@@ -148,7 +148,7 @@ type kept struct {
 }
 
 func newBook() book {
-	return book{Nodes: map[string]*node{}, Paid: map[string]payment{}, Hashes: map[string][]hashUse{}, Reasons: map[string]int64{}, Gone: map[string]int64{}, orders: &orders{}}
+	return book{Nodes: map[string]*node{}, Paid: map[string]payment{}, Hashes: map[string][]hashUse{}, Reasons: map[string]int64{}, Gone: map[string]int64{}, orders: newOrders()}
 }
 
 // noteVersion inserts v, and keeps versions sorted and unique. The returned rivals are the

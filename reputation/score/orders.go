@@ -5,6 +5,7 @@ import (
 	"iter"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/internal/arena"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
@@ -12,13 +13,12 @@ import (
 // an order is not an allocation of its own, and the garbage collector finds no pointer in
 // an order. Numbers are never reused, because no order is ever removed.
 type orders struct {
-	list  []*[orderBlock]order
-	n     uint32
-	names []string // ids that are no UUID
-	cells versionCells
+	list  arena.Array[order]
+	names []string          // ids that are no UUID
+	cells arena.Cells[byte] // versions of the orders, packed; a unit is one version
 }
 
-const orderBlock = 256
+func newOrders() *orders { return &orders{cells: arena.NewCells[byte](packedSize)} }
 
 // order holds all versions of one order, and the values derived from the versions.
 type order struct {
@@ -41,21 +41,21 @@ type order struct {
 	cost      int64
 }
 
-func (a *orders) at(n uint32) *order { return &a.list[n/orderBlock][n%orderBlock] }
+func (a *orders) at(n uint32) *order { return a.list.At(n) }
 
 func (a *orders) versions(o *order) packed {
 	if o.count == 0 {
 		return nil
 	}
-	return a.cells.get(o.cell, int(o.count))
+	return a.cells.Get(o.cell, int(o.count))
 }
 
 func (a *orders) setVersions(o *order, versions packed) {
 	if o.count > 0 {
-		a.cells.drop(o.cell, int(o.count))
+		a.cells.Free(o.cell, int(o.count))
 	}
 	if o.count = uint32(len(versions) / packedSize); o.count > 0 {
-		o.cell = a.cells.keep(versions[:int(o.count)*packedSize])
+		o.cell = a.cells.Put(versions[:int(o.count)*packedSize], int(o.count))
 	}
 }
 
@@ -101,11 +101,7 @@ func (m *nodeOrders) take(d string) (uint32, *order) {
 		return n, o
 	}
 	a := m.all
-	n := a.n
-	if n%orderBlock == 0 {
-		a.list = append(a.list, new([orderBlock]order))
-	}
-	a.n++
+	n := a.list.Grow()
 	o := a.at(n)
 	*o = order{ExpireBy: -1, SatsBy: -1}
 	if key, ok := canonicalUUID(d); ok {

@@ -66,7 +66,7 @@ func decodeBook(r io.Reader) (b book, err error) {
 		return b, errors.New("decode the ledger: negative number of nodes")
 	}
 	s.Book.Nodes = make(map[string]*node, min(s.Nodes, 1<<16))
-	s.Book.orders = &orders{}
+	s.Book.orders = newOrders()
 	for range s.Nodes {
 		var key string
 		n := &node{orders: newNodeOrders(s.Book.orders)}

@@ -1,0 +1,77 @@
+package diskspace
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestWatch moves the free space of a disk and checks the answers of a Watch.
+func TestWatch(t *testing.T) {
+	const reserve = 64 << 20
+	free, err := int64(10*reserve), error(nil)
+	dir := t.TempDir()
+	w := New(Config{Data: dir, Store: dir, Reserve: reserve, Logger: slog.New(slog.DiscardHandler), Free: func(string) (int64, error) { return free, err }})
+	want := func(when string, full, open, close bool) {
+		t.Helper()
+		w.Measure()
+		if w.Full() != full {
+			t.Errorf("%s: full is %v", when, w.Full())
+		}
+		if err := w.RoomToOpen(); (err == nil) != open || err != nil && !errors.Is(err, ErrFull) {
+			t.Errorf("%s: room to open: %v", when, err)
+		}
+		if _, ok := w.RoomToClose(); ok != close {
+			t.Errorf("%s: room to close: %v", when, ok)
+		}
+	}
+	want("an empty disk", false, true, true)
+	free = reserve - 1
+	want("less than the reserve", true, true, true)
+	free = reserve
+	want("exactly the reserve", true, true, true) // an eighth more ends the state
+	free = reserve + reserve/8
+	want("more than the reserve", false, true, true)
+	free = reserve/openingShare - 1
+	want("a full disk", true, false, false)
+	err = errors.New("statfs fails")
+	want("an unknown disk", true, true, true)
+}
+
+// TestReserveFile checks that the reserve file exists while the disk has room, and that it
+// is given up if other programs fill the disk.
+func TestReserveFile(t *testing.T) {
+	const reserve = 1 << 20
+	free := int64(reserve - 1)
+	dir := t.TempDir()
+	w := New(Config{Data: dir, Store: dir, Reserve: reserve, Logger: slog.New(slog.DiscardHandler), Free: func(string) (int64, error) { return free, nil }})
+	exists := func() bool { _, err := os.Stat(filepath.Join(dir, "reserve")); return err == nil }
+	w.Measure()
+	if w.keepRoom(); exists() {
+		t.Error("the reserve file takes the last space of a full disk")
+	}
+	free = reserve
+	w.Measure()
+	if w.keepRoom(); !exists() {
+		t.Error("the reserve file is missing")
+	}
+	if w.GiveUpRoom(); !exists() {
+		t.Error("the reserve file was given up while the disk has room")
+	}
+	free = reserve/keptShare - 1
+	if w.GiveUpRoom(); exists() {
+		t.Error("the reserve file was not given up")
+	}
+}
+
+// TestUnwatchedDisk: with a negative reserve no disk is full.
+func TestUnwatchedDisk(t *testing.T) {
+	w := New(Config{Data: t.TempDir(), Store: t.TempDir(), Reserve: -1, Logger: slog.New(slog.DiscardHandler), Free: func(string) (int64, error) { return 0, nil }})
+	w.Measure()
+	_, ok := w.RoomToClose()
+	if err := w.RoomToOpen(); w.Full() || err != nil || !ok {
+		t.Errorf("full %v, room to open %v, room to close %v", w.Full(), err, ok)
+	}
+}

@@ -1,8 +1,0 @@
-//go:build !linux
-
-package eventlog
-
-import "os"
-
-// syncData makes the content and the length of a file durable.
-func syncData(f *os.File) error { return f.Sync() }
