@@ -243,12 +243,18 @@ func (f *Fold) Check() error {
 			return broken(LawSign, "%s are %d msat", k, msat)
 		}
 	}
-	var held int64
+	var held, suspended int64
 	for i := range f.Holds {
 		held += f.Holds[i].HeldMsat
+		if f.Holds[i].State == HoldSuspense {
+			suspended += f.Holds[i].PaidMsat
+		}
 	}
 	if held != f.Balances[Hold] {
 		return broken(LawState, "the holds of all hashes are %d msat, and the account has %d", held, f.Balances[Hold])
+	}
+	if suspended != f.Balances[Suspense] {
+		return broken(LawState, "%d msat of cancelled holds are settled, and suspense is %d", suspended, f.Balances[Suspense])
 	}
 	if err := f.checkState(broken); err != nil {
 		return err
