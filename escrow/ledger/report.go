@@ -94,15 +94,25 @@ func (r *Report) JSON(w io.Writer) error {
 
 // Text writes the report for an operator. Amounts are in sats with three decimals.
 func (r *Report) Text(w io.Writer) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	line := func(name string, msat int64) { fmt.Fprintf(t, "%s\t%s\t\n", name, sats(msat)) }
 	verdict := "the ledger is sound"
 	if !r.OK() {
 		verdict = "THE LEDGER HAS FAULTS"
 	}
-	if _, err := fmt.Fprintf(w, "%s: %s; %d trades, %d over, %d frozen\n\n", time.Unix(r.At, 0).UTC().Format(time.RFC3339), verdict, r.Trades, r.Over, r.Frozen); err != nil {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s; %d trades, %d over, %d frozen\n\n", time.Unix(r.At, 0).UTC().Format(time.RFC3339), verdict, r.Trades, r.Over, r.Frozen)
+	r.sums(&b)
+	r.details(&b)
+	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
+	return nil
+}
+
+// sums writes the table of amounts.
+func (r *Report) sums(b *strings.Builder) {
+	var table strings.Builder
+	t := tabwriter.NewWriter(&table, 0, 0, 2, ' ', tabwriter.AlignRight)
+	line := func(name string, msat int64) { fmt.Fprintf(t, "%s\t%s\t\n", name, sats(msat)) }
 	line("fees of both sides", r.FeesMsat)
 	line("- routing fees", -r.RoutingMsat)
 	line("- development fees", -r.DevFeesMsat)
@@ -120,38 +130,35 @@ func (r *Report) Text(w io.Writer) error {
 		line("paid by the node", n.PaidMsat)
 		line("routing fees of the node", n.RoutingMsat)
 	}
-	if err := t.Flush(); err != nil {
-		return fmt.Errorf("write the report: %w", err)
+	_ = t.Flush() // a strings.Builder returns no error
+	for text := range strings.Lines(table.String()) {
+		b.WriteString(strings.TrimRight(text, " \n") + "\n")
 	}
-	return r.listText(w)
 }
 
-// listText writes the violations and the differences.
-func (r *Report) listText(w io.Writer) error {
-	var b strings.Builder
+// details writes the violations and the differences.
+func (r *Report) details(b *strings.Builder) {
 	if r.Balances[Suspense] != 0 {
-		fmt.Fprintf(&b, "\nsuspense: the node has claimed %s sats of holds that were cancelled here; decide to whom they belong\n", sats(r.Balances[Suspense]))
+		fmt.Fprintf(b, "\nsuspense: the node has claimed %s sats of holds that were cancelled here; decide to whom they belong\n", sats(r.Balances[Suspense]))
 	}
 	if r.Violations > 0 {
-		fmt.Fprintf(&b, "\nbroken laws: %d\n", r.Violations)
+		fmt.Fprintf(b, "\nbroken laws: %d\n", r.Violations)
 	}
 	for _, v := range r.Broken {
-		fmt.Fprintf(&b, "  %s\n", v.Error())
+		fmt.Fprintf(b, "  %s\n", v.Error())
 	}
-	n := r.Node
-	switch {
-	case n == nil:
+	if n := r.Node; n == nil {
 		b.WriteString("\nthe node was not compared\n")
-	default:
-		fmt.Fprintf(&b, "\nthe node: %d invoices and %d payments of the escrow compared", n.Invoices, n.Payments)
+	} else {
+		fmt.Fprintf(b, "\nthe node: %d invoices and %d payments of the escrow compared", n.Invoices, n.Payments)
 		if !n.PaymentsCompared {
 			b.WriteString(" (its payments were not listed)")
 		}
-		fmt.Fprintf(&b, "\nnot of the escrow: %d invoices (%s sats settled), %d payments (%s sats with routing fees)\n",
+		fmt.Fprintf(b, "\nnot of the escrow: %d invoices (%s sats settled), %d payments (%s sats with routing fees)\n",
 			n.ForeignInvoices, sats(n.ForeignSettledMsat), n.ForeignPayments, sats(n.ForeignPaidMsat))
-		fmt.Fprintf(&b, "differences: %d, and %d that may pass\n", n.Faults(), n.Passing)
+		fmt.Fprintf(b, "differences: %d, and %d that may pass\n", n.Faults(), n.Passing)
 		for _, kind := range slices.Sorted(maps.Keys(n.Differences)) {
-			fmt.Fprintf(&b, "  %s: %d\n", kind, n.Differences[kind])
+			fmt.Fprintf(b, "  %s: %d\n", kind, n.Differences[kind])
 		}
 	}
 	for _, d := range r.Differences {
@@ -162,13 +169,9 @@ func (r *Report) listText(w io.Writer) error {
 		case d.Frozen:
 			passing = " (trade frozen)"
 		}
-		fmt.Fprintf(&b, "  %s%s: hash %s, trade %s, ledger %s %s sats, node %s %s sats\n",
+		fmt.Fprintf(b, "  %s%s: hash %s, trade %s, ledger %s %s sats, node %s %s sats\n",
 			d.Kind, passing, d.Hash, d.Trade, orDash(d.Ledger), sats(d.LedgerMsat), orDash(d.Node), sats(d.NodeMsat))
 	}
-	if _, err := io.WriteString(w, b.String()); err != nil {
-		return fmt.Errorf("write the report: %w", err)
-	}
-	return nil
 }
 
 func orDash(s string) string {
