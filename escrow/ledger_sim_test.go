@@ -135,8 +135,8 @@ func nodeLists(n *simNode, secret trade.NodeSecret) ledger.Lists {
 
 // ledgerInvoice is the row of an invoice for a comparison with the ledger.
 func ledgerInvoice(s HoldState, secret trade.NodeSecret) ledger.Invoice {
-	_, ours := secret.Ours(s.Memo, s.Hash)
-	row := ledger.Invoice{Hash: s.Hash, Phase: s.Phase, AmountMsat: s.AmountSats * 1000, Ours: ours}
+	id, _ := secret.Ours(s.Memo, s.Hash)
+	row := ledger.Invoice{Hash: s.Hash, Phase: s.Phase, AmountMsat: s.AmountSats * 1000, Trade: id}
 	if s.Phase == trade.HoldAccepted || s.Phase == trade.HoldSettled {
 		row.PaidMsat = s.PaidMsat
 	}

@@ -12,9 +12,9 @@ type Invoice struct {
 	Phase      trade.HoldPhase
 	AmountMsat int64 // amount of the invoice
 	PaidMsat   int64 // amount that is held or was claimed
-	// Ours reports that this escrow made the invoice, according to the invoice itself: see
-	// trade.NodeSecret.Ours.
-	Ours bool
+	// Trade is the trade for which this escrow made the invoice, according to the invoice
+	// itself: see trade.NodeSecret.Ours. If zero, other software may have made the invoice.
+	Trade trade.OrderID
 }
 
 // Payment is one row of the node's list of payments.
@@ -172,8 +172,8 @@ func (c *comparison) differs(r *row, kind DifferenceKind, node string, ledgerMsa
 func (c *comparison) invoice(in Invoice) error {
 	rows := c.ledger.find(classHold, in.Hash)
 	if len(rows) == 0 {
-		if in.Ours || c.dedicated {
-			return c.report(Difference{Kind: UnknownInvoice, Hash: in.Hash, Node: in.Phase.String(), NodeMsat: max(in.PaidMsat, in.AmountMsat)})
+		if in.Trade != (trade.OrderID{}) || c.dedicated {
+			return c.report(Difference{Kind: UnknownInvoice, Hash: in.Hash, Trade: in.Trade, Node: in.Phase.String(), NodeMsat: max(in.PaidMsat, in.AmountMsat)})
 		}
 		c.sum.ForeignInvoices++
 		if in.Phase == trade.HoldSettled {

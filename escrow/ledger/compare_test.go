@@ -172,7 +172,7 @@ func TestAmountsAgainstNode(t *testing.T) {
 			[]string{"missing invoice 100300000 0", "missing payment 99700000 0"}},
 		"other hashes of a dedicated node": {func(in *Lists, h *Invoice, p *Payment) { h.Hash[0]++; p.Hash[0]++; in.Dedicated = true },
 			[]string{"unknown invoice 0 100300000", "unknown payment 0 99700000", "missing invoice 100300000 0", "missing payment 99700000 0"}},
-		"an invoice that this escrow made": {func(_ *Lists, h *Invoice, _ *Payment) { h.Hash[0]++; h.Ours = true },
+		"an invoice that this escrow made": {func(_ *Lists, h *Invoice, _ *Payment) { h.Hash[0]++; h.Trade[0] = 1 },
 			[]string{"unknown invoice 0 100300000", "missing invoice 100300000 0"}},
 		"payments are not listed": {func(in *Lists, _ *Invoice, _ *Payment) { in.Payments = nil }, nil},
 	} {

@@ -274,7 +274,7 @@ func (f *Fold) Check() error {
 // overpayment, and of a claimed hold in Suspense.
 func (f *Fold) checkState(broken func(Law, string, ...any) error) error {
 	t, b := f.Trade, f.Balances
-	lock, payout, fees, dev := t.LockSats()*1000, t.PayoutSats()*1000, 2*t.FeeSats*1000, t.DevFeeSats*1000
+	lock, payout, fees, dev := t.LockSats()*1000, t.PayoutSats()*1000, feesMsat(t), t.DevFeeSats*1000
 	var wantHold, wantClaim, wantBuyer, wantRouting, wantIncome, wantDev int64
 	if settled(t.Status) {
 		wantClaim, wantIncome, wantDev = payout, fees-dev, dev

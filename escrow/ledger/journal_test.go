@@ -229,6 +229,22 @@ var scripts = []struct {
 		s.settle()
 		s.result(trade.PaymentSucceeded, 3)
 	}},
+	{"frozen with a hold that came too late", func(s *script) {
+		s.order(mostro.SideSell, false)
+		s.take(1)
+		s.apply(trade.Input{Kind: trade.InReconcile})
+		s.payAt(0, trade.Hold{Phase: trade.HoldAccepted, Height: 1000, ExpiryHeight: 1030, AcceptHeight: 1000})
+		s.apply(trade.Input{Kind: trade.InResume})
+		s.say(seller, message.ActionCancel, nil, nil)
+		s.returned()
+	}},
+	{"success of an attempt that was given up", func(s *script) {
+		s.active(0)
+		s.settle()
+		h := s.fold.Trade.Payout.Hash
+		s.result(trade.PaymentFailed, 0)
+		s.apply(trade.Input{Kind: trade.InPayment, Hash: h, Attempt: 1, Payment: trade.Result{Status: trade.PaymentSucceeded, FeeMsat: 2}})
+	}},
 	{"settled although cancelled", func(s *script) {
 		s.active(0)
 		s.cancelBoth()

@@ -71,7 +71,7 @@ func (l *Ledger) Add(f *Fold) {
 		l.Frozen++
 	}
 	if settled(f.Trade.Status) {
-		l.FeesMsat += 2 * f.Trade.FeeSats * 1000
+		l.FeesMsat += feesMsat(f.Trade)
 		l.DevFeesMsat += f.Trade.DevFeeSats * 1000
 	}
 	n := uint32(len(l.trades))

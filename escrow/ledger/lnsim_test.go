@@ -44,9 +44,10 @@ func newMarket(t *testing.T, seed uint64) *market {
 
 // deal is one trade under way.
 type deal struct {
-	m    *market
-	fold *ledger.Fold
-	n    int
+	m      *market
+	fold   *ledger.Fold
+	inputs []trade.Input
+	n      int
 }
 
 func (m *market) deal() *deal {
@@ -77,6 +78,7 @@ func (d *deal) apply(in trade.Input) {
 	if _, err := d.fold.Observe(in, next); err != nil {
 		m.t.Fatal(err)
 	}
+	d.inputs = append(d.inputs, in)
 	if err := d.fold.Check(); err != nil {
 		m.t.Fatal(err)
 	}
@@ -223,8 +225,7 @@ func (m *market) lists(l *ledger.Ledger) ledger.Lists {
 	return ledger.Lists{
 		Invoices: func(fn func(ledger.Invoice) error) error {
 			return m.mostro.ListHolds(ctx, time.Time{}, func(s escrow.HoldState) error {
-				_, ours := m.secret.Ours(s.Memo, s.Hash)
-				return fn(ledger.Invoice{Hash: s.Hash, Phase: s.Phase, AmountMsat: s.AmountSats * 1000, PaidMsat: s.PaidMsat, Ours: ours})
+				return fn(m.invoice(s))
 			})
 		},
 		Payments: func(fn func(ledger.Payment) error) error {
@@ -233,10 +234,19 @@ func (m *market) lists(l *ledger.Ledger) ledger.Lists {
 				if err != nil {
 					return err
 				}
-				return fn(ledger.Payment{Hash: h, Status: s.Status, AmountMsat: s.AmountMsat, FeeMsat: s.FeeMsat})
+				return fn(payment(s))
 			})
 		},
 	}
+}
+
+func (m *market) invoice(s escrow.HoldState) ledger.Invoice {
+	id, _ := m.secret.Ours(s.Memo, s.Hash)
+	return ledger.Invoice{Hash: s.Hash, Phase: s.Phase, AmountMsat: s.AmountSats * 1000, PaidMsat: s.PaidMsat, Trade: id}
+}
+
+func payment(s escrow.PaymentState) ledger.Payment {
+	return ledger.Payment{Hash: s.Hash, Status: s.Status, AmountMsat: s.AmountMsat, FeeMsat: s.FeeMsat}
 }
 
 // compare compares all trades with the node. The node's balance must be explained by the
@@ -360,5 +370,86 @@ func TestLyingStore(t *testing.T) {
 		if found[ledger.UnknownInvoice] != 1 {
 			t.Errorf("trade %s (%s) is lost, and the comparison finds %v", id, f.Trade.Status, found)
 		}
+	}
+}
+
+// journals is a store of journals without trades.
+type journals map[trade.OrderID][]trade.Input
+
+func (j journals) Trades(func(trade.Trade) error) error { return nil }
+
+func (j journals) Journal(id trade.OrderID, fn func(uint32, trade.Input) error) error {
+	for i, in := range j[id] {
+		if err := fn(uint32(i+1), in); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestRecheck compares journals that were read early with a node that has gone on. After a
+// second look only the trade whose journal is lost differs.
+func TestRecheck(t *testing.T) {
+	m := newMarket(t, 6)
+	store := make(journals)
+	var early ledger.Ledger
+	var lost trade.OrderID
+	for i := range 30 {
+		d := m.deal()
+		d.play(0)
+		id := d.fold.Trade.ID
+		m.trades[id] = d.fold
+		var f ledger.Fold
+		for n, in := range d.inputs {
+			if n == 1+m.rng.IntN(8) {
+				break // the journal at the time of the early reading
+			}
+			if _, err := f.Apply(in); err != nil {
+				t.Fatal(err)
+			}
+		}
+		switch {
+		case i == 7:
+			lost = id
+		case i%3 == 0:
+			store[id] = d.inputs // the order is newer than the early reading
+		default:
+			early.Add(&f)
+			store[id] = d.inputs
+		}
+	}
+	whole := &ledger.Ledger{}
+	for _, f := range m.trades {
+		whole.Add(f)
+	}
+	lists := m.lists(whole)
+	r, err := ledger.NewReport(&early, &lists, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Node.Faults() < 5 || r.Node.Passing == 0 {
+		t.Fatalf("the early reading has %d faults, so the test proves little", r.Node.Faults())
+	}
+	look := ledger.Lookup{
+		Invoice: func(h trade.Hash) (ledger.Invoice, bool, error) {
+			s, err := m.mostro.LookupHold(t.Context(), h)
+			return m.invoice(s), err == nil, nil
+		},
+		Payment: func(h trade.Hash) (ledger.Payment, bool, error) {
+			s, err := m.mostro.TrackPayment(t.Context(), h)
+			return payment(s), err == nil && s.Status != trade.PaymentUnknown, err
+		},
+	}
+	if err := r.Recheck(store, look); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Differences) != 1 || r.Differences[0].Kind != ledger.UnknownInvoice || r.Differences[0].Trade != lost || r.Node.Faults() != 1 || r.Node.Passing != 0 || r.OK() {
+		t.Errorf("%+v, %+v", r.Differences, r.Node)
+	}
+	store[lost] = nil
+	down := errors.New("down")
+	look.Invoice = func(trade.Hash) (ledger.Invoice, bool, error) { return ledger.Invoice{}, false, down }
+	if err := r.Recheck(store, look); !errors.Is(err, down) {
+		t.Errorf("a node that does not answer: %v", err)
 	}
 }

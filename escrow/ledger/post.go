@@ -83,7 +83,7 @@ func Post(s Step) ([]Transaction, error) {
 	switch {
 	case s.settled():
 		t := s.After
-		payout, fees, dev := t.PayoutSats()*1000, 2*t.FeeSats*1000, t.DevFeeSats*1000
+		payout, fees, dev := t.PayoutSats()*1000, feesMsat(t), t.DevFeeSats*1000
 		over := s.HeldMsat - payout - fees
 		if over < 0 {
 			return nil, fmt.Errorf("%w: trade %s, step %d: %d msat are held, and %d are settled", ErrAmount, t.ID, t.Steps, s.HeldMsat, payout+fees)
@@ -107,6 +107,9 @@ func Post(s Step) ([]Transaction, error) {
 	}
 	return list, nil
 }
+
+// feesMsat returns the fees of both sides: the seller locks more than the buyer receives.
+func feesMsat(t trade.Trade) int64 { return (t.LockSats() - t.PayoutSats()) * 1000 }
 
 // PayDevFee returns the transaction of a payment to the development fund. The journal of a
 // trade does not record such payments yet.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // lines returns transactions as text: the trigger, then each account with its msat.
@@ -72,6 +73,15 @@ func TestPostings(t *testing.T) {
 			"8 hold settled, hold settled: holds -100300000 buyer_claims +99700000 income +420000 dev_fund_due +180000",
 			"10 payout succeeded, buyer paid: buyer_claims -99700000 buyers +99700000 income -3 routing +3",
 		},
+		"frozen with a hold that came too late": {
+			"5 node contradicts the store, hold accepted: sellers -100300000 holds +100300000",
+			"8 hold given back, hold returned: holds -100300000 sellers +100300000",
+		},
+		"success of an attempt that was given up": {
+			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
+			"7 hold settled, hold settled: holds -100300000 buyer_claims +99700000 income +420000 dev_fund_due +180000",
+			"10 payout succeeded, buyer paid: buyer_claims -99700000 buyers +99700000 income -2 routing +2",
+		},
 		"settled although cancelled": {
 			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
 			"7 node contradicts the store, hold suspended: holds -100300000 suspense +100300000",
@@ -103,10 +113,57 @@ func TestPostings(t *testing.T) {
 		t.Error(err)
 	}
 	b := sum.Balances
-	// Five trades are settled; the fifth is the second take at half the price.
-	if fees, dev, routing := int64(4*600_000+1_200_000), int64(4*180_000+360_000), int64(21_500+1_001+5+3); b.Owned() != fees-dev-routing+777 {
+	// Six trades are settled, one of them at half the price and so with twice the fees.
+	if fees, dev, routing := int64(5*600_000+1_200_000), int64(5*180_000+360_000), int64(21_500+1_001+5+3+2); b.Owned() != fees-dev-routing+777 {
 		t.Errorf("the node owns %d msat", b.Owned())
 	}
+}
+
+// TestRows follows the states of a hold and of a payout.
+func TestRows(t *testing.T) {
+	s := newScript(1, nil)
+	want := func(hold HoldState, payouts ...PayoutState) {
+		t.Helper()
+		if s.err != nil {
+			t.Fatal(s.err)
+		}
+		var got []PayoutState
+		for _, p := range s.fold.Payouts {
+			got = append(got, p.State)
+		}
+		if h := s.fold.Holds[0]; h.State != hold || !reflect.DeepEqual(got, payouts) {
+			t.Errorf("the hold is %s and the payouts are %v, want %s and %v", h.State, got, hold, payouts)
+		}
+	}
+	s.order(mostro.SideSell, false)
+	s.take(1)
+	want(HoldOrdered)
+	s.pay(0)
+	want(HoldHeld)
+	s.say(buyer, message.ActionFiatSent, nil, nil)
+	s.say(seller, message.ActionRelease, nil, nil)
+	want(HoldSettling)
+	s.apply(trade.Input{Kind: trade.InSettled, Hash: s.fold.Trade.Hash})
+	want(HoldDone, PayoutClaimed)
+	p := s.fold.Trade.Payout
+	s.apply(trade.Input{Kind: trade.InPaySent, Hash: p.Hash, Attempt: p.Attempt})
+	want(HoldDone, PayoutSent)
+	s.apply(trade.Input{Kind: trade.InPayment, Hash: p.Hash, Attempt: p.Attempt, Payment: trade.Result{Status: trade.PaymentFailed}})
+	want(HoldDone, PayoutFailed)
+	h := p.Hash
+	s.apply(trade.Input{Kind: trade.InPayment, Hash: h, Attempt: 1, Payment: trade.Result{Status: trade.PaymentSucceeded, FeeMsat: 2}})
+	want(HoldDone, PayoutPaid)
+
+	s = newScript(2, nil)
+	s.active(0)
+	s.cancelBoth()
+	want(HoldClosing)
+	s.returned()
+	want(HoldClosed)
+	s = play(t, "hold ended without us", nil)
+	want(HoldClosed)
+	s = play(t, "settled although cancelled", nil)
+	want(HoldSuspense)
 }
 
 // TestFoldOverStates folds the same journals twice: once by a replay, and once with the states
