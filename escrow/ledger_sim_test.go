@@ -2,9 +2,12 @@ package escrow
 
 import (
 	"cmp"
+	"compress/gzip"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -383,6 +386,49 @@ func TestLedgerReadsBadger(t *testing.T) {
 		})
 		if !errors.Is(err, errCrash) || at != tx.At || row.Last != tx.Trigger || tx.Hash == (trade.Hash{}) {
 			t.Errorf("transaction %+v does not name its row: %q at %d", tx, row.Last, at)
+		}
+	}
+}
+
+// TestLedgerOfPastJournals folds the journals that version 1 of the rules wrote. The laws hold
+// after each row, and for the trade that version 1 has stored.
+func TestLedgerOfPastJournals(t *testing.T) {
+	f, err := os.Open("testdata/rules1-journals.json.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	text, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var past []pastTrade
+	if err := json.NewDecoder(text).Decode(&past); err != nil {
+		t.Fatal(err)
+	}
+	events := make(map[ledger.Event]int)
+	for _, p := range past {
+		var fold ledger.Fold
+		for _, in := range p.Journal {
+			list, err := fold.Apply(in)
+			if err == nil {
+				err = fold.Check()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, tx := range list {
+				events[tx.Event]++
+			}
+		}
+		fold.Trade = p.Trade
+		if err := fold.Check(); err != nil {
+			t.Errorf("the stored trade: %v", err)
+		}
+	}
+	for _, e := range []ledger.Event{ledger.HoldAccepted, ledger.HoldSettled, ledger.HoldReturned, ledger.BuyerPaid} {
+		if events[e] == 0 {
+			t.Errorf("the journals do not contain %q", e)
 		}
 	}
 }
