@@ -136,6 +136,7 @@ func (r *escrowRoom) controlHandler() http.Handler {
 		}
 		return r.controlMaintenance(req)
 	})
+	handle("GET /ledger", r.controlLedger)
 	handle("GET /trades", r.controlTrades)
 	handle("GET /trades/{id}", r.controlTrade)
 	handle("GET /trades/{id}/journal", r.controlJournal)

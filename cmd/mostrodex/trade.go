@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,8 +24,9 @@ import (
 
 // control queries a running escrow over its socket.
 type control struct {
-	data string
-	json bool
+	data    string
+	json    bool
+	timeout time.Duration // of a request; 0 means one minute
 }
 
 func (c *control) flags(cmd *cobra.Command) {
@@ -35,7 +37,7 @@ func (c *control) flags(cmd *cobra.Command) {
 // ask decodes the answer into v.
 func (c *control) ask(ctx context.Context, method, path string, v any) error {
 	socket := filepath.Join(c.data, controlFile)
-	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true,
+	client := http.Client{Timeout: cmp.Or(c.timeout, time.Minute), Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		}}}
