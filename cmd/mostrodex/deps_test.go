@@ -209,7 +209,7 @@ func parseImports(t *testing.T, file string) (paths []string) {
 }
 
 // pure are the packages whose results depend on their arguments alone.
-var pure = []string{"reputation/score", "escrow/trade", "indexer/sorted"}
+var pure = []string{"reputation/score", "escrow/trade", "indexer/sorted", "indexer/stats"}
 
 // These lists hold the imports that a pure package may not have, each including the packages
 // below it, and the functions that a pure package may not use. log/slog may be imported for
