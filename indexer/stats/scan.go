@@ -564,23 +564,33 @@ func (s *scan) addOpen(g int32, c *chunk, i int) {
 
 // addIntervals adds the times during which an order was open to the steps of a series.
 func (s *scan) addIntervals(g int32, c *chunk, k int) {
+	first := int64(c.at[s.q.Clock][firstSeen][k])
+	live := c.flags[k]&(1<<firstSeen) != 0
+	s.eachInterval(c, k, func(v *version, from, end int64) {
+		s.addStep(g, from, v.status, live, first, 1)
+		if end != math.MaxInt64 {
+			s.addStep(g, end, v.status, live, first, -1)
+		}
+	})
+}
+
+// eachInterval calls fn for each version of row k that was pending or in progress, with the time
+// from which it was in force and the time at which it no longer was, newest first.
+func (s *scan) eachInterval(c *chunk, k int, fn func(v *version, from, end int64)) {
 	versions, err := decodeVersions(s.buf[:0], s.c.blobs.get(c.blob[k]))
 	if err != nil {
 		return
 	}
 	s.buf = versions
-	if s.q.Clock == Witnessed {
-		versions = slices.DeleteFunc(versions, func(v version) bool { return !v.live })
-	}
-	first := int64(c.at[s.q.Clock][firstSeen][k])
-	live := c.flags[k]&(1<<firstSeen) != 0
 	// until is the time from which a newer version is in force.
 	until := int64(math.MaxInt64)
 	for j := len(versions) - 1; j >= 0; j-- {
 		v := &versions[j]
 		from := int64(v.created)
 		if s.q.Clock == Witnessed {
-			from = int64(v.received)
+			if from = int64(v.received); !v.live {
+				continue
+			}
 		}
 		end := until
 		until = min(until, from)
@@ -590,12 +600,8 @@ func (s *scan) addIntervals(g int32, c *chunk, k int) {
 		if v.status == statusPending && v.ends != 0 {
 			end = min(end, int64(v.ends))
 		}
-		if from >= end || v.status != statusPending && v.status != statusInProgress {
-			continue
-		}
-		s.addStep(g, from, v.status, live, first, 1)
-		if end != math.MaxInt64 {
-			s.addStep(g, end, v.status, live, first, -1)
+		if from < end && (v.status == statusPending || v.status == statusInProgress) {
+			fn(v, from, end)
 		}
 	}
 }
@@ -669,6 +675,16 @@ func (s *scan) feeTime(f *fee) uint32 {
 // groups of the order. Another fee counts in the group of its node, or, without groups, if
 // the filter names no dimension but instance and network.
 func (s *scan) addFees() {
+	s.eachFee(func(f *fee, row int, targets []int32, bucket int) {
+		for _, g := range targets {
+			s.addFee(s.tally(g, bucket), f, row)
+		}
+	})
+}
+
+// eachFee calls fn for each fee that counts, with the row of its order (or -1), its groups
+// and its bucket.
+func (s *scan) eachFee(fn func(f *fee, row int, targets []int32, bucket int)) {
 	networks := s.c.matcher(s.q.Filter, ByNetwork, &s.c.networks)
 	joined := s.split != "" && s.split != ByInstance // only fees of known orders count
 	for dim, values := range s.q.Filter {
@@ -694,8 +710,8 @@ func (s *scan) addFees() {
 		case !joined && passes(networks, f.network):
 			targets = s.groupsOf(f.author)
 		}
-		for _, g := range targets {
-			s.addFee(s.tally(g, b), f, row)
+		if targets != nil {
+			fn(f, row, targets, b)
 		}
 	}
 }
