@@ -433,7 +433,11 @@ func (c *Collector) applyFee(e *mostro.Entry) {
 		author: author, network: c.networks.id(parsed.Network), order: hashOf(parsed.OrderID), created: uint32(parsed.CreatedAt),
 		received: witnessedAt(e), sats: parsed.AmountSats, seq: e.Seq, id: idOf(parsed.EventID), canonical: true,
 	}
-	key := orderKey{author, f.order}
+	c.addFee(f)
+}
+
+func (c *Collector) addFee(f fee) {
+	key := orderKey{f.author, f.order}
 	if i, ok := c.firstFee[key]; ok {
 		held := &c.fees[i]
 		if held.id == f.id {
