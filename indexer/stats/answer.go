@@ -50,7 +50,7 @@ func (c *Collector) Metric(name string, q Query) (Figure, error) {
 			return figure, nil
 		}
 	}
-	return Figure{Name: name, Kind: d.kind(&q), Unit: d.Unit}, nil
+	return d.absent(name, &q), nil
 }
 
 func (c *Collector) metric(name string, q *Query) (d *Definition, label string, err error) {
@@ -120,7 +120,7 @@ func (c *Collector) Series(name string, q Query, by Every) ([]Point, error) {
 		if network != nil {
 			f.network = network.tally(0, b)
 		}
-		p := Point{From: bounds[b], Until: bounds[b+1], Figure: Figure{Name: name, Kind: d.kind(&q), Unit: d.Unit}}
+		p := Point{From: bounds[b], Until: bounds[b+1], Figure: d.absent(name, &q)}
 		for _, figure := range f.of(d) {
 			if label == "" || figure.Name == name {
 				p.Figure = figure
@@ -195,6 +195,16 @@ func (f *figures) complete(need needs) {
 	if need&needScore != 0 {
 		f.node = f.s.scoreOf()
 	}
+}
+
+// absent returns the figure of a currency or method that no event names: 0 for a count or a
+// sum of sats, else null.
+func (d *Definition) absent(name string, q *Query) Figure {
+	f := Figure{Name: name, Kind: d.kind(q), Unit: d.Unit}
+	if d.Unit == UnitCount || d.Unit == UnitSats {
+		f.Value = intValue(0)
+	}
+	return f
 }
 
 func (d *Definition) kind(q *Query) Kind {

@@ -69,7 +69,7 @@ func (c *Collector) BookAt(q Query) (Book, error) {
 	for i := range c.orders.n {
 		chunk, k := c.orders.at(i)
 		first := int64(chunk.at[q.Clock][firstSeen][k])
-		if first == 0 || first > at || s.endedBefore(chunk, k) {
+		if first == 0 || first > at || s.endedBefore(chunk, k) || chunk.final(k, at, q.Clock) {
 			continue
 		}
 		var v version

@@ -55,7 +55,8 @@ type fee struct {
 	sats            int64
 	seq             uint64
 	id              uint64
-	canonical       bool // the earliest record of its order
+	row             uint32 // row of the order + 1, 0 if the order came later or never
+	canonical       bool   // the earliest record of its order
 }
 
 type orderKey struct {
@@ -106,8 +107,7 @@ type author struct {
 	orders   []uint32 // rows
 	policies []policyRun
 	hours    []hour
-	rates    map[uint32]*rateSeries // by fiat
-	mostro   bool                   // published an event of a Mostro
+	mostro   bool // published an event of a Mostro
 }
 
 // hour holds the first and the last event of one hour, in seconds after its start.
@@ -138,6 +138,7 @@ type Collector struct {
 	firstFee map[orderKey]int32 // canonical fee of each order
 	disputes []dispute
 	byD      map[orderKey]int32
+	rates    map[uint32]*rateSeries // by currency
 
 	coverage coverage
 
@@ -151,7 +152,7 @@ func New() *Collector {
 	return &Collector{
 		byKey: map[[32]byte]uint32{}, fiats: newNames(), platform: newNames(), networks: newNames(), labels: newNames(), sets: newNames(),
 		cohorts: make([]cohort, 1), byCohort: map[cohort]uint32{}, authors: make([]author, 1),
-		firstFee: map[orderKey]int32{}, byD: map[orderKey]int32{}, coverage: newCoverage(),
+		firstFee: map[orderKey]int32{}, byD: map[orderKey]int32{}, rates: map[uint32]*rateSeries{}, coverage: newCoverage(),
 	}
 }
 
@@ -348,6 +349,9 @@ func (c *Collector) setVersions(i int, versions []version) {
 		return
 	}
 	r := derive(versions)
+	if _, paid := c.firstFee[orderKey{c.cohorts[r.cohort].author, chunk.key[k]}]; paid {
+		r.flags |= flagPaid
+	}
 	chunk.store(k, &r)
 }
 
@@ -438,6 +442,11 @@ func (c *Collector) applyFee(e *mostro.Entry) {
 
 func (c *Collector) addFee(f fee) {
 	key := orderKey{f.author, f.order}
+	if i := c.orders.find(f.author, f.order, c.authorOfCohort); i >= 0 {
+		f.row = uint32(i + 1)
+		chunk, k := c.orders.at(i)
+		chunk.flags[k] |= flagPaid
+	}
 	if i, ok := c.firstFee[key]; ok {
 		held := &c.fees[i]
 		if held.id == f.id {

@@ -150,38 +150,81 @@ func (a *author) eventIn(from, until int64) bool {
 	return false
 }
 
-// rateSeries holds the prices of one bitcoin in one currency, as one node signed them,
-// sorted by time.
+// rateSeries holds the prices of one bitcoin in one currency, as nodes signed them, sorted by
+// time.
 //
-// BUG: no price is ever dropped. A node that publishes every five minutes costs 12 bytes
-// for each price, 1.3 MB for each currency and year.
+// BUG: no price is ever dropped. A node that publishes every five minutes costs 16 bytes
+// for each price, 1.7 MB for each currency and year.
 type rateSeries struct {
-	at    []uint32 // created_at
-	price []float64
+	at     []uint32 // created_at
+	author []uint32
+	price  []float64
 }
 
-func (s *rateSeries) insert(t uint32, price float64) {
+func (s *rateSeries) insert(t, author uint32, price float64) {
 	i := len(s.at)
 	for i > 0 && s.at[i-1] > t {
 		i--
 	}
-	if i > 0 && s.at[i-1] == t {
-		s.price[i-1] = min(s.price[i-1], price) // two tables of one second: any rule that does not depend on the arrival
-		return
+	for j := i; j > 0 && s.at[j-1] == t; j-- {
+		if s.author[j-1] == author {
+			s.price[j-1] = min(s.price[j-1], price) // two tables of one second: a rule that does not depend on the arrival
+			return
+		}
 	}
-	s.at, s.price = slices.Insert(s.at, i, t), slices.Insert(s.price, i, price)
+	s.at, s.author, s.price = slices.Insert(s.at, i, t), slices.Insert(s.author, i, author), slices.Insert(s.price, i, price)
 }
 
-// newest returns the newest price not after t.
-func (s *rateSeries) newest(t uint32) (at uint32, price float64, ok bool) {
-	i, found := slices.BinarySearch(s.at, t)
-	if found {
-		return t, s.price[i], true
+// after returns the number of prices not after t. hint is a number near the answer.
+func (s *rateSeries) after(t uint32, hint int) int {
+	for range 16 {
+		switch {
+		case hint < len(s.at) && s.at[hint] <= t:
+			hint++
+		case hint > 0 && s.at[hint-1] > t:
+			hint--
+		default:
+			return hint
+		}
 	}
-	if i == 0 {
-		return 0, 0, false
+	n, _ := slices.BinarySearchFunc(s.at, t, func(at, t uint32) int {
+		if at <= t {
+			return -1
+		}
+		return 1
+	})
+	return n
+}
+
+// rate is a signed price of one bitcoin.
+type rate struct {
+	price float64
+	age   uint32 // seconds
+	other bool   // signed by another node
+}
+
+// newest returns the newest of the first n prices that is at most maxAge seconds old at t: of
+// the node own, else of another node, and of several at the same time the least.
+func (s *rateSeries) newest(n int, own, t, maxAge uint32) (best rate, ok bool) {
+	for i := n - 1; i >= 0 && t-s.at[i] <= maxAge; i-- {
+		age := t - s.at[i]
+		if s.author[i] == own {
+			return rate{s.price[i], age, false}, true
+		}
+		if !ok || age == best.age && s.price[i] < best.price {
+			best, ok = rate{s.price[i], age, true}, true
+		}
 	}
-	return s.at[i-1], s.price[i-1], true
+	return best, ok
+}
+
+// rateAt returns the newest rate of a currency at t, of the node own or else of another.
+func (c *Collector) rateAt(own, fiat, t, maxAge uint32) (rate, bool) {
+	s := c.rates[fiat]
+	if s == nil {
+		return rate{}, false
+	}
+	return s.newest(s.after(t, len(s.at)), own, t, maxAge)
 }
 
 func (c *Collector) applyRates(e *mostro.Entry) {
@@ -194,7 +237,6 @@ func (c *Collector) applyRates(e *mostro.Entry) {
 		return
 	}
 	c.count(e, id, false)
-	a := &c.authors[id]
 	for code, price := range rates.BTC {
 		fiat, used := c.fiats.ids[code]
 		if !used && (code == "USD" || code == "EUR") {
@@ -203,45 +245,9 @@ func (c *Collector) applyRates(e *mostro.Entry) {
 		if !used || math.IsInf(price, 0) {
 			continue
 		}
-		if a.rates == nil {
-			a.rates = map[uint32]*rateSeries{}
+		if c.rates[fiat] == nil {
+			c.rates[fiat] = &rateSeries{}
 		}
-		if a.rates[fiat] == nil {
-			a.rates[fiat] = &rateSeries{}
-		}
-		a.rates[fiat].insert(uint32(rates.CreatedAt), price)
+		c.rates[fiat].insert(uint32(rates.CreatedAt), id, price)
 	}
-}
-
-// rate is a signed price of one bitcoin.
-type rate struct {
-	price float64
-	age   uint32 // seconds
-	other bool   // signed by another node
-}
-
-// rateAt returns the newest price of a currency at t that is at most maxAge seconds old: of
-// the own node, else the newest of the other nodes. own 0 means no node.
-func (c *Collector) rateAt(own, fiat, t, maxAge uint32) (rate, bool) {
-	if s := c.authors[own].rates[fiat]; s != nil {
-		if at, price, ok := s.newest(t); ok && t-at <= maxAge {
-			return rate{price, t - at, false}, true
-		}
-	}
-	var best rate
-	found := false
-	for i := range c.authors {
-		s := c.authors[i].rates[fiat]
-		if s == nil || uint32(i) == own {
-			continue
-		}
-		at, price, ok := s.newest(t)
-		if !ok || t-at > maxAge {
-			continue
-		}
-		if age := t - at; !found || age < best.age || age == best.age && price < best.price {
-			best, found = rate{price, age, true}, true
-		}
-	}
-	return best, found
 }

@@ -151,6 +151,11 @@ func TestSingleMetricsSeriesAndGroups(t *testing.T) {
 			}
 		}
 	}
+	for name, want := range map[string]any{"volume.fiat.XXX.orders": 0.0, "volume.fiat.XXX.sats": 0.0, "volume.fiat.XXX.avg": nil, "market.methods.No such.orders": 0.0} {
+		if f, err := c.Metric(name, Query{From: 1, Until: 1_790_000_000}); err != nil || !agree(f.Value, want) {
+			t.Errorf("%s is %s (%v), want %v", name, f.Value, err, want)
+		}
+	}
 	for _, by := range []Every{Hour, Day, Week, Month} {
 		q := Query{From: 1_780_300_000, Until: 1_780_300_000 + 3*86400, Clock: Clock(rng.Intn(2))}
 		if by == Week || by == Month {

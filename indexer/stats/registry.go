@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"iter"
 	"math"
 	"slices"
 	"strings"
@@ -76,7 +77,7 @@ type figures struct {
 // breakdown sums cells by a property of their cohorts, as orders and as sats.
 func (f *figures) breakdown(t *tally, dim Dimension) (orders, sats []float64) {
 	created, volume := map[uint32]int64{}, map[uint32]total{}
-	for id, cell := range t.cells {
+	for id, cell := range t.eachCell() {
 		p := f.s.c.cohorts[id].property(dim)
 		created[p] += cell.created
 		v := volume[p]
@@ -92,6 +93,22 @@ func (f *figures) breakdown(t *tally, dim Dimension) (orders, sats []float64) {
 		}
 	}
 	return orders, sats
+}
+
+// eachCell returns the cells that count an order, by cohort.
+func (t *tally) eachCell() iter.Seq2[uint32, *cell] {
+	return func(yield func(uint32, *cell) bool) {
+		for id := range t.dense {
+			if cell := &t.dense[id]; cell.created+cell.completed > 0 && !yield(uint32(id), cell) {
+				return
+			}
+		}
+		for id, cell := range t.cells {
+			if !yield(id, cell) {
+				return
+			}
+		}
+	}
 }
 
 func delta(now, before int64) Value { return ratio(now-before, before) }
@@ -246,7 +263,7 @@ var definitions = func() []Definition {
 	// Market: the book is the orders created in the window, trades are the completed.
 	share("market.buy_orders_share", "created by makers who buy / created", famCreated, needBreakdown, func(f *figures) Value {
 		n := int64(0)
-		for id, cell := range f.t.cells {
+		for id, cell := range f.t.eachCell() {
 			if f.s.c.cohorts[id].buy {
 				n += cell.created
 			}
@@ -287,7 +304,7 @@ var definitions = func() []Definition {
 	concentration("market.fiat_sats", "of the currencies in the sats of the completed", ByFiat, true)
 	add(Definition{Name: "market.methods.{method}.orders", Unit: UnitCount, Events: order, Formula: "created that name the payment method; each order counts in full for each of its methods", family: famCreated, needs: needBreakdown, each: func(f *figures) map[string]Value {
 		n := map[uint32]int64{}
-		for id, cell := range f.t.cells {
+		for id, cell := range f.t.eachCell() {
 			for _, label := range f.s.c.methodsOf(f.s.c.cohorts[id].methods) {
 				n[label] += cell.created
 			}
@@ -302,13 +319,13 @@ var definitions = func() []Definition {
 	}})
 	for _, m := range []struct {
 		name, what string
-		of         func(*tally) int
+		of         func(*tally) int64
 	}{
-		{"fiats", "currencies", func(t *tally) int { return len(t.newFiats) }},
-		{"methods", "payment methods", func(t *tally) int { return len(t.newSets) }},
-		{"instances", "authors of orders", func(t *tally) int { return len(t.newAuthors) }},
+		{"fiats", "currencies", func(t *tally) int64 { return t.newFiats }},
+		{"methods", "payment methods", func(t *tally) int64 { return t.newMethods }},
+		{"instances", "authors of orders", func(t *tally) int64 { return t.newAuthors }},
 	} {
-		add(Definition{Name: "market.new_" + m.name, Unit: UnitCount, Events: order, Formula: m.what + " whose first order of all is in the window", family: famCreated, needs: needFirst, value: func(f *figures) Value { return intValue(int64(m.of(f.t))) }})
+		add(Definition{Name: "market.new_" + m.name, Unit: UnitCount, Events: order, Formula: m.what + " whose first order of all is in the window", family: famCreated, needs: needFirst, value: func(f *figures) Value { return intValue(m.of(f.t)) }})
 	}
 
 	// Timing: a gap counts if it is above 0 and its end is in the window.

@@ -64,11 +64,11 @@ type tally struct {
 	premiums                                          [2][]float64 // by side of the maker: buy, sell
 	fill, done, cycle                                 []uint32
 	cancel                                            []uint32
-	cells                                             map[uint32]*cell
+	cells                                             map[uint32]*cell // by cohort
+	dense                                             []cell           // instead of cells, by cohort, if there is only one window and one group
 	open, inProgress                                  seen
 	ages                                              int64 // sum of the ages of the open orders, in seconds
-	newFiats, newSets                                 map[uint32]bool
-	newAuthors                                        map[uint32]bool
+	newFiats, newMethods, newAuthors                  int64
 	fees, duplicates                                  seen
 	feeSats                                           total
 	lateness                                          []int64 // of fees after the success
@@ -119,8 +119,9 @@ type scan struct {
 	authors  []bool           // filter by instance; nil: all
 	byGroup  map[uint32]int32 // group of each property, if split is set
 	buf      []version
-	firstBy  struct{ fiat, set, author []map[uint32]uint32 }
+	firstBy  []uint32     // first time of each cohort
 	openDiff [][]openStep // by group
+	rateHint int
 }
 
 // openStep is a change of the open orders from one bucket to the next.
@@ -285,6 +286,9 @@ func (s *scan) tally(group int32, bucket int) *tally {
 }
 
 func (t *tally) cell(id uint32) *cell {
+	if t.dense != nil {
+		return &t.dense[id]
+	}
 	if t.cells == nil {
 		t.cells = map[uint32]*cell{}
 	}
@@ -296,11 +300,10 @@ func (t *tally) cell(id uint32) *cell {
 
 func (s *scan) run() {
 	if s.needs&needFirst != 0 {
-		for range s.groups {
-			s.firstBy.fiat = append(s.firstBy.fiat, map[uint32]uint32{})
-			s.firstBy.set = append(s.firstBy.set, map[uint32]uint32{})
-			s.firstBy.author = append(s.firstBy.author, map[uint32]uint32{})
-		}
+		s.firstBy = make([]uint32, len(s.c.cohorts))
+	}
+	if s.needs&needBreakdown != 0 && s.split == "" && len(s.bounds) == 3 {
+		s.tally(0, 1).dense = make([]cell, len(s.c.cohorts))
 	}
 	series := len(s.bounds) > 3
 	if s.needs&needOpen != 0 && series {
@@ -309,27 +312,10 @@ func (s *scan) run() {
 			s.openDiff[g] = make([]openStep, len(s.bounds))
 		}
 	}
-	for i := 0; i < s.c.orders.n; i += rows {
-		chunk := s.c.orders.chunks[i/rows]
-		at := &chunk.at[s.q.Clock]
-		for k := range min(rows, s.c.orders.n-i) {
-			first := at[firstSeen][k]
-			if first == 0 {
-				continue
-			}
-			for _, g := range s.targets[chunk.cohort[k]] {
-				s.addOrder(g, chunk, at, k)
-				if s.needs&needOpen != 0 {
-					if series {
-						s.addIntervals(g, chunk, k)
-					} else {
-						s.addOpen(g, chunk, i+k)
-					}
-				}
-			}
-		}
+	if s.needs&orderNeeds != 0 {
+		s.eachOrder(series)
 	}
-	if series {
+	if s.openDiff != nil {
 		s.sumIntervals()
 	}
 	if s.needs&needFirst != 0 {
@@ -346,18 +332,45 @@ func (s *scan) run() {
 	}
 }
 
+// orderNeeds are the parts that walk over the orders.
+const orderNeeds = needCounts | needTickets | needFiat | needPremiums | needTimes | needBreakdown | needOpen | needFirst | needFees | needIn
+
+func (s *scan) eachOrder(series bool) {
+	for i := 0; i < s.c.orders.n; i += rows {
+		chunk := s.c.orders.chunks[i/rows]
+		at := &chunk.at[s.q.Clock]
+		for k := range min(rows, s.c.orders.n-i) {
+			first := at[firstSeen][k]
+			if first == 0 {
+				continue
+			}
+			targets := s.targets[chunk.cohort[k]]
+			if s.firstBy != nil && targets != nil {
+				if held := &s.firstBy[chunk.cohort[k]]; *held == 0 || first < *held {
+					*held = first
+				}
+			}
+			for _, g := range targets {
+				s.addOrder(g, chunk, at, k)
+				if s.needs&needOpen == 0 {
+					continue
+				}
+				if series {
+					s.addIntervals(g, chunk, k)
+				} else {
+					s.addOpen(g, chunk, i+k)
+				}
+			}
+		}
+	}
+}
+
 // sizeBounds are the greatest amounts of the size buckets of a ticket, in sats.
 var sizeBounds = [...]int64{9_999, 50_000, 200_000, 1_000_000}
 
 func (s *scan) addOrder(g int32, c *chunk, at *[moments][rows]uint32, k int) {
 	first, taken, success, canceled := at[firstSeen][k], at[firstTaken][k], at[firstSuccess][k], at[firstCanceled][k]
 	flags, state := c.flags[k], c.status[k]
-	if s.needs&needFirst != 0 {
-		h := &s.c.cohorts[c.cohort[k]]
-		earliest(s.firstBy.fiat[g], h.fiat, first)
-		earliest(s.firstBy.set[g], h.methods, first)
-		earliest(s.firstBy.author[g], h.author, first)
-	}
 	if b := s.bucket(first); b >= 0 {
 		s.addCreated(s.tally(g, b), b, c, k, taken, state, flags)
 	}
@@ -412,7 +425,7 @@ func earliest(m map[uint32]uint32, id, t uint32) {
 	}
 }
 
-func (s *scan) addCreated(t *tally, b int, c *chunk, k int, taken uint32, state status, flags uint8) {
+func (s *scan) addCreated(t *tally, b int, c *chunk, k int, taken uint32, state status, flags uint16) {
 	t.created.add(flags&(1<<firstSeen) != 0)
 	if b == 0 {
 		return
@@ -450,7 +463,7 @@ func (s *scan) addCreated(t *tally, b int, c *chunk, k int, taken uint32, state 
 	}
 }
 
-func (s *scan) addCompleted(t *tally, b int, c *chunk, k int, success uint32, flags uint8) {
+func (s *scan) addCompleted(t *tally, b int, c *chunk, k int, success uint32, flags uint16) {
 	t.completed.add(flags&(1<<firstSuccess) != 0)
 	if b == 0 {
 		return
@@ -496,7 +509,7 @@ func (s *scan) addCompleted(t *tally, b int, c *chunk, k int, success uint32, fl
 		}
 	}
 	if s.needs&needIn != 0 && sats > 0 {
-		if r, ok := s.c.rateAt(h.author, s.c.fiats.ids[s.q.In], success, maxRateAge); ok {
+		if r, ok := s.rateOf(h.author, success); ok {
 			t.in.add(float64(sats) / 1e8 * r.price)
 			t.rated++
 			t.maxAge = max(t.maxAge, int64(r.age))
@@ -510,11 +523,22 @@ func (s *scan) addCompleted(t *tally, b int, c *chunk, k int, success uint32, fl
 	if s.needs&needFees != 0 {
 		if p := s.c.authors[h.author].policyAt(success); p != nil && p.Fee != nil && *p.Fee > 0 {
 			t.chargeable++
-			if _, ok := s.c.firstFee[orderKey{h.author, c.key[k]}]; ok {
+			if flags&flagPaid != 0 {
 				t.paid++
 			}
 		}
 	}
+}
+
+// rateOf returns the rate of the query's currency for a trade of a node. Most orders follow
+// each other in time, so the search begins where the last one ended.
+func (s *scan) rateOf(author, t uint32) (rate, bool) {
+	series := s.c.rates[s.c.fiats.ids[s.q.In]]
+	if series == nil {
+		return rate{}, false
+	}
+	s.rateHint = series.after(t, s.rateHint)
+	return series.newest(s.rateHint, author, t, maxRateAge)
 }
 
 // stateAt returns the version of row i that was in force at t: the newest one by the rules of
@@ -540,7 +564,7 @@ func expired(ends uint32, t int64) bool { return ends != 0 && int64(ends) <= t }
 func (s *scan) addOpen(g int32, c *chunk, i int) {
 	k, now := i%rows, s.bounds[len(s.bounds)-1]
 	first := int64(c.at[s.q.Clock][firstSeen][k])
-	if first > now {
+	if first > now || c.final(k, now, s.q.Clock) {
 		return
 	}
 	state, ends, live := c.status[k], c.ends[k], c.flags[k]&(1<<firstSeen) != 0
@@ -639,27 +663,36 @@ func (s *scan) sumIntervals() {
 }
 
 func (s *scan) addFirst() {
-	for g := range s.groups {
-		labels := map[uint32]uint32{}
-		for set, t := range s.firstBy.set[g] {
-			for _, label := range s.c.methodsOf(set) {
-				earliest(labels, label, t)
+	type firsts struct{ fiats, labels, authors map[uint32]uint32 }
+	by := make([]firsts, s.groups)
+	for id, t := range s.firstBy {
+		if t == 0 {
+			continue
+		}
+		h := &s.c.cohorts[id]
+		for _, g := range s.targets[id] {
+			f := &by[g]
+			if f.fiats == nil {
+				*f = firsts{map[uint32]uint32{}, map[uint32]uint32{}, map[uint32]uint32{}}
+			}
+			earliest(f.fiats, h.fiat, t)
+			earliest(f.authors, h.author, t)
+			for _, label := range s.c.methodsOf(h.methods) {
+				earliest(f.labels, label, t)
 			}
 		}
-		note := func(firsts map[uint32]uint32, field func(*tally) *map[uint32]bool) {
-			for id, t := range firsts {
+	}
+	for g := range by {
+		note := func(firsts map[uint32]uint32, count func(*tally) *int64) {
+			for _, t := range firsts {
 				if b := s.bucket(t); b > 0 {
-					m := field(s.tally(int32(g), b))
-					if *m == nil {
-						*m = map[uint32]bool{}
-					}
-					(*m)[id] = true
+					*count(s.tally(int32(g), b))++
 				}
 			}
 		}
-		note(s.firstBy.fiat[g], func(t *tally) *map[uint32]bool { return &t.newFiats })
-		note(labels, func(t *tally) *map[uint32]bool { return &t.newSets })
-		note(s.firstBy.author[g], func(t *tally) *map[uint32]bool { return &t.newAuthors })
+		note(by[g].fiats, func(t *tally) *int64 { return &t.newFiats })
+		note(by[g].labels, func(t *tally) *int64 { return &t.newMethods })
+		note(by[g].authors, func(t *tally) *int64 { return &t.newAuthors })
 	}
 }
 
@@ -696,7 +729,10 @@ func (s *scan) eachFee(fn func(f *fee, row int, targets []int32, bucket int)) {
 		if b <= 0 || !passes(s.authors, f.author) {
 			continue
 		}
-		row := s.c.orders.find(f.author, f.order, s.c.authorOfCohort)
+		row := int(f.row) - 1
+		if row < 0 {
+			row = s.c.orders.find(f.author, f.order, s.c.authorOfCohort)
+		}
 		if row >= 0 {
 			if c, k := s.c.orders.at(row); c.blob[k] == 0 {
 				row = -1

@@ -8,7 +8,7 @@ import (
 // nodeStats holds the figures of section 2.2 (mostro-score), which look at the newest
 // version of each order alone.
 type nodeStats struct {
-	amounts           []float64 // of the successful orders in the window, sorted
+	amounts           []float64 // of the successful orders in the window
 	sats              total
 	trades            int64
 	firstFee, firstOK int64 // unix seconds; 0 none
@@ -16,7 +16,7 @@ type nodeStats struct {
 	week, month, term int64 // successes of the last 7, 30 and 90 days
 	activeDays        int64
 	longestPause      int64
-	premiums          []float64 // percent, sorted
+	premiums          []float64 // percent
 	fiats, labels     map[uint32]int64
 	fiatsAll, allPM   int64
 	bond              *bool
@@ -26,6 +26,7 @@ type nodeStats struct {
 func (s *scan) scoreOf() *nodeStats {
 	from, now := s.bounds[len(s.bounds)-2], s.bounds[len(s.bounds)-1]
 	n := &nodeStats{fiats: map[uint32]int64{}, labels: map[uint32]int64{}}
+	byCohort := make([]int64, len(s.c.cohorts))
 	const day = 86400
 	today := (now - 1) / day
 	var days [30]bool
@@ -65,20 +66,24 @@ func (s *scan) scoreOf() *nodeStats {
 				n.amounts = append(n.amounts, float64(sats))
 				n.sats.add(sats)
 			}
-			h := &s.c.cohorts[chunk.cohort[k]]
-			n.fiats[h.fiat]++
-			n.fiatsAll++
-			for _, label := range s.c.methodsOf(h.methods) {
-				n.labels[label]++
-				n.allPM++
-			}
+			byCohort[chunk.cohort[k]]++
 			if p := chunk.premium[k]; !math.IsNaN(p) {
 				n.premiums = append(n.premiums, p)
 			}
 		}
 	}
-	slices.Sort(n.amounts)
-	slices.Sort(n.premiums)
+	for id, trades := range byCohort {
+		if trades == 0 {
+			continue
+		}
+		h := &s.c.cohorts[id]
+		n.fiats[h.fiat] += trades
+		n.fiatsAll += trades
+		for _, label := range s.c.methodsOf(h.methods) {
+			n.labels[label] += trades
+			n.allPM += trades
+		}
+	}
 	pause := int64(0)
 	for _, active := range days {
 		if pause++; active {
@@ -114,14 +119,14 @@ func (n *nodeStats) min() Value {
 	if len(n.amounts) == 0 {
 		return Value{}
 	}
-	return floatValue(n.amounts[0])
+	return floatValue(slices.Min(n.amounts))
 }
 
 func (n *nodeStats) max() Value {
 	if len(n.amounts) == 0 {
 		return Value{}
 	}
-	return floatValue(n.amounts[len(n.amounts)-1])
+	return floatValue(slices.Max(n.amounts))
 }
 
 func (n *nodeStats) mean() Value {

@@ -70,6 +70,17 @@ func (c *Collector) Encode(dst []byte) []byte {
 			w.bool(v.live)
 		}
 	}
+	w.uint(uint64(len(c.rates)))
+	for _, fiat := range slices.Sorted(maps.Keys(c.rates)) {
+		s := c.rates[fiat]
+		w.uint(uint64(fiat))
+		w.uint(uint64(len(s.at)))
+		for i, t := range s.at {
+			w.uint(uint64(t))
+			w.uint(uint64(s.author[i]))
+			w.fixed(math.Float64bits(s.price[i]))
+		}
+	}
 	w.coverage(&c.coverage)
 	return binary.LittleEndian.AppendUint32(w.dst, crc32.Checksum(w.dst[start:], castagnoli))
 }
@@ -130,16 +141,6 @@ func (w *writer) author(a *author) {
 		w.uint(uint64(h.n))
 		w.uint(uint64(h.first))
 		w.uint(uint64(h.last))
-	}
-	w.uint(uint64(len(a.rates)))
-	for _, fiat := range slices.Sorted(maps.Keys(a.rates)) {
-		s := a.rates[fiat]
-		w.uint(uint64(fiat))
-		w.uint(uint64(len(s.at)))
-		for i, t := range s.at {
-			w.uint(uint64(t))
-			w.fixed(math.Float64bits(s.price[i]))
-		}
 	}
 }
 
@@ -278,6 +279,17 @@ func (c *Collector) decode(r *reader) {
 		c.byD[key] = int32(len(c.disputes))
 		c.disputes = append(c.disputes, d)
 	}
+	for range r.count(2) {
+		fiat, s := r.below(len(c.fiats.text)), &rateSeries{}
+		for range r.count(10) {
+			s.at, s.author = append(s.at, r.time()), append(s.author, r.below(len(c.authors)))
+			s.price = append(s.price, math.Float64frombits(r.uint64()))
+		}
+		if !slices.IsSorted(s.at) || c.rates[fiat] != nil {
+			r.fail()
+		}
+		c.rates[fiat] = s
+	}
 	t := &c.coverage.total
 	for _, n := range [...]*int64{&t.WitnessedFrom, &t.ReceivedUntil, &t.SignedFrom, &t.Witnessed, &t.History} {
 		*n = r.varint()
@@ -313,16 +325,6 @@ func (c *Collector) decodeAuthor(r *reader, a *author) {
 	}
 	for range r.count(3) {
 		a.hours = append(a.hours, hour{r.time(), uint16(r.below(3600)), uint16(r.below(3600))})
-	}
-	for range r.count(2) {
-		fiat, s := r.below(len(c.fiats.text)), &rateSeries{}
-		for range r.count(9) {
-			s.at, s.price = append(s.at, r.time()), append(s.price, math.Float64frombits(r.uint64()))
-		}
-		if a.rates == nil {
-			a.rates = map[uint32]*rateSeries{}
-		}
-		a.rates[fiat] = s
 	}
 }
 

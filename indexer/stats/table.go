@@ -29,7 +29,7 @@ type chunk struct {
 	// the first version's range, (max-min)/max, if flagRange is set.
 	amount [rows]float64
 	status [rows]status // of the newest version
-	flags  [rows]uint8
+	flags  [rows]uint16
 }
 
 // Bits of the column flags. The lowest four bits say of each moment whether the event that
@@ -39,6 +39,8 @@ const (
 	flagRange                     // the first version states a range
 	flagFixed                     // the newest version states one fiat amount, and the first states no range
 	flagDeleted                   // the author deleted a version
+	flagPaid                      // a development fee names the order
+	flagSettled                   // each version after the first success or cancellation is final
 )
 
 // row is the facts of one order.
@@ -49,13 +51,14 @@ type row struct {
 	premium      float64
 	amount       float64
 	status       status
-	flags        uint8
+	flags        uint16
 	cohort       uint32
 }
 
 // derive computes the facts of an order from its versions, which are sorted.
 func derive(versions []version) row {
 	first, last := &versions[0], &versions[len(versions)-1]
+	ended, settled := false, true
 	r := row{newest: last.created, ends: last.ends, sats: last.sats, premium: last.premium, status: last.status, cohort: last.cohort}
 	for i := range versions {
 		v := &versions[i]
@@ -71,6 +74,9 @@ func derive(versions []version) row {
 			}
 		}
 		set(firstSeen)
+		final := v.status >= statusSuccess
+		settled = settled && (final || !ended)
+		ended = ended || final
 		switch v.status {
 		case statusInProgress:
 			set(firstTaken)
@@ -82,6 +88,9 @@ func derive(versions []version) row {
 		if v.deleted != 0 {
 			r.flags |= flagDeleted
 		}
+	}
+	if settled {
+		r.flags |= flagSettled
 	}
 	if first.sats == 0 {
 		r.flags |= flagMarket
@@ -97,7 +106,18 @@ func derive(versions []version) row {
 	return r
 }
 
-// load and store copy the facts of row i of the chunk.
+// final reports whether the columns show that the order of row k had ended at t. If a
+// version that was in force by t is final, and all versions after it are, then the version
+// in force at t is final.
+func (c *chunk) final(k int, t int64, clock Clock) bool {
+	if c.flags[k]&flagSettled == 0 {
+		return false
+	}
+	success, canceled := int64(c.at[clock][firstSuccess][k]), int64(c.at[clock][firstCanceled][k])
+	return success != 0 && success <= t || canceled != 0 && canceled <= t
+}
+
+// store copies the facts into row i of the chunk.
 func (c *chunk) store(i int, r *row) {
 	for clock := range c.at {
 		for m := range moments {

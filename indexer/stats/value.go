@@ -219,13 +219,14 @@ func shares(amounts []float64) (hhi, top3 Value) {
 	return floatValue(squares.value()), floatValue(top.value())
 }
 
-// median returns the median of a sorted sample; of an even number, the mean of the middle two.
-func median(sorted []float64) float64 {
-	n := len(sorted)
+// median returns the median of a sample; of an even number, the mean of the middle two. It
+// changes the order of the sample.
+func median(sample []float64) float64 {
+	n := len(sample)
 	if n == 0 {
 		return math.NaN()
 	}
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+	return (nth(sample, (n-1)/2) + nth(sample, n/2)) / 2
 }
 
 // sigma returns the standard deviation of a population, NaN for fewer than two values.
