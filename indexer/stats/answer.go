@@ -178,7 +178,7 @@ func (s *scan) withoutInstances(need needs) *scan {
 	q := *s.q
 	q.Filter = maps.Clone(q.Filter)
 	delete(q.Filter, ByInstance)
-	out, _ := s.c.newScan(&q, s.bounds, need&needCounts, "")
+	out, _ := s.c.newScan(&q, s.bounds, need&needMoments, "")
 	out.run()
 	return out
 }

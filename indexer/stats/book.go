@@ -161,8 +161,8 @@ type Best struct {
 // Depth is the book of one currency by premium.
 type Depth struct {
 	Fiat  string       `json:"fiat"`
-	Bids  []DepthLevel `json:"bids"` // orders of makers who buy, highest level first
-	Asks  []DepthLevel `json:"asks"` // orders of makers who sell, lowest level first
+	Bids  []DepthLevel `json:"bids"` // orders of buying makers, highest level first
+	Asks  []DepthLevel `json:"asks"` // orders of selling makers, lowest level first
 	Bid   *Best        `json:"bid"`
 	Ask   *Best        `json:"ask"`
 	ByKey []BestOf     `json:"best"` // best offers of each instance
@@ -261,8 +261,8 @@ func better(held **Best, o *Offer, sign float64) {
 	}
 }
 
-// Crossed is a pair of offers with a payment method in common whose maker who buys pays more
-// than the maker who sells asks.
+// Crossed is a pair of offers with a payment method in common: the buying maker pays more than
+// the selling maker asks.
 type Crossed struct {
 	Fiat    string   `json:"fiat"`
 	Network string   `json:"network"`

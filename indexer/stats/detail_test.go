@@ -115,6 +115,19 @@ func TestBookDetails(t *testing.T) {
 	})
 }
 
+// TestPoliciesAreBounded: a node that changes its info with every event costs bounded memory.
+func TestPoliciesAreBounded(t *testing.T) {
+	s := &script{t: t}
+	for i := range 2 * maxPolicies {
+		s.event(mostro.KindInfo, int64(1000+i), nostr.Tags{{"d", scriptAuthor}, {"mostro_version", strings.Repeat("9", 10_000) + strconv.Itoa(i)},
+			{"fee", []string{"0.01", "0.02"}[i%2]}, {"y", "mostro"}, {"z", "info"}})
+	}
+	a := &collect(s.entries).authors[1]
+	if n, size := len(a.policies), len(a.policies[0].policy.Version); n > maxPolicies+2 || size > maxText {
+		t.Errorf("%d policies with versions of %d bytes are kept", n, size)
+	}
+}
+
 // TestManyVersionsOfOneOrder: an order keeps at most maxVersions versions, and its facts.
 func TestManyVersionsOfOneOrder(t *testing.T) {
 	s := &script{t: t}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/internal/clip"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -36,12 +37,19 @@ type policyRun struct {
 	policy      Policy
 }
 
+// Bounds of the policies of one node. A node could change its info with every event.
+const (
+	maxPolicies   = 4096
+	maxCurrencies = 250
+)
+
 func policyOf(info *mostro.Info) Policy {
-	p := Policy{MinSats: info.MinOrderSats, MaxSats: info.MaxOrderSats, Version: strings.Clone(info.Version), EscrowMode: strings.Clone(info.EscrowMode), Maintenance: info.Maintenance}
+	short := func(s string) string { return strings.Clone(clip.Text(s, maxText)) }
+	p := Policy{MinSats: info.MinOrderSats, MaxSats: info.MaxOrderSats, Version: short(info.Version), EscrowMode: short(info.EscrowMode), Maintenance: info.Maintenance}
 	if info.Fee != nil {
 		p.Fee = new(info.Fee.Float())
 	}
-	codes := slices.Clone(info.Currencies[:min(len(info.Currencies), 400)])
+	codes := slices.Clone(info.Currencies[:min(len(info.Currencies), maxCurrencies)])
 	slices.Sort(codes)
 	p.Currencies = strings.Join(codes, ",")
 	if info.AnyCurrency {
@@ -51,7 +59,7 @@ func policyOf(info *mostro.Info) Policy {
 		p.BondEnabled = new(info.Bond.Enabled)
 	}
 	if info.LND != nil {
-		p.LightningKey = strings.Clone(info.LND.Pubkey)
+		p.LightningKey = short(info.LND.Pubkey)
 	}
 	return p
 }
@@ -64,6 +72,9 @@ func (c *Collector) applyInfo(e *mostro.Entry) {
 	id := c.authorOf(info.Pubkey)
 	c.count(e, id, true)
 	a := &c.authors[id]
+	if len(a.policies) >= maxPolicies {
+		return
+	}
 	a.policies = insertPolicy(a.policies, policyRun{uint32(info.CreatedAt), uint32(info.CreatedAt), e.Seq, policyOf(&info)})
 }
 
@@ -162,10 +173,7 @@ type rateSeries struct {
 }
 
 func (s *rateSeries) insert(t, author uint32, price float64) {
-	i := len(s.at)
-	for i > 0 && s.at[i-1] > t {
-		i--
-	}
+	i := s.after(t, len(s.at))
 	for j := i; j > 0 && s.at[j-1] == t; j-- {
 		if s.author[j-1] == author {
 			s.price[j-1] = min(s.price[j-1], price) // two tables of one second: a rule that does not depend on the arrival

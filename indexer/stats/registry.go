@@ -48,6 +48,11 @@ const (
 	famNone // no single events: silence, policies
 )
 
+// momentsOf are the times of orders that the metrics of a family look at.
+var momentsOf = map[family]needs{
+	famCreated: needCreated, famCompleted: needCompleted, famCanceled: needCanceled, famTaken: needLeft, famEnded: needCompleted | needCanceled,
+}
+
 // Definition describes a metric. A name with {code} or {method} stands for one metric for
 // each currency or payment method.
 type Definition struct {
@@ -180,11 +185,12 @@ var definitions = func() []Definition {
 		if d.Kind == "" {
 			d.Kind = KindObserved
 		}
+		d.needs |= momentsOf[d.family]
 		out = append(out, d)
 	}
 	const order, feeEvents, disputeEvents = "38383", "8383", "38386"
 	count := func(name, formula string, fam family, value func(*figures) Value) {
-		add(Definition{Name: name, Unit: UnitCount, Events: order, Formula: formula, family: fam, needs: needCounts, value: value})
+		add(Definition{Name: name, Unit: UnitCount, Events: order, Formula: formula, family: fam, value: value})
 	}
 	share := func(name, formula string, fam family, need needs, value func(*figures) Value) {
 		add(Definition{Name: name, Unit: UnitRatio, Events: order, Formula: formula, family: fam, needs: need, value: value})
@@ -200,16 +206,16 @@ var definitions = func() []Definition {
 	count("orders.created", "orders whose first version is in the window", famCreated, func(f *figures) Value { return intValue(f.t.created.n) })
 	count("orders.completed", "newest status success, first success in the window", famCompleted, func(f *figures) Value { return intValue(f.t.completed.n) })
 	count("orders.canceled", "newest status canceled or expired, first such version in the window", famCanceled, func(f *figures) Value { return intValue(f.t.canceled.n) })
-	share("orders.completion_rate", "completed / (completed + canceled)", famEnded, needCounts, func(f *figures) Value { return ratio(f.t.completed.n, f.t.completed.n+f.t.canceled.n) })
-	share("orders.abandonment_rate", "of the created: newest status canceled and never in progress, / created", famCreated, needCounts, func(f *figures) Value { return ratio(f.t.abandoned, f.t.created.n) })
-	share("orders.created_delta", "(created - before) / before; before: the window before", famCreated, needCounts, func(f *figures) Value { return delta(f.t.created.n, f.before.created.n) })
-	share("orders.completed_delta", "(completed - before) / before", famCompleted, needCounts, func(f *figures) Value { return delta(f.t.completed.n, f.before.completed.n) })
+	share("orders.completion_rate", "completed / (completed + canceled)", famEnded, 0, func(f *figures) Value { return ratio(f.t.completed.n, f.t.completed.n+f.t.canceled.n) })
+	share("orders.abandonment_rate", "of the created: newest status canceled and never in progress, / created", famCreated, 0, func(f *figures) Value { return ratio(f.t.abandoned, f.t.created.n) })
+	share("orders.created_delta", "(created - before) / before; before: the window before", famCreated, 0, func(f *figures) Value { return delta(f.t.created.n, f.before.created.n) })
+	share("orders.completed_delta", "(completed - before) / before", famCompleted, 0, func(f *figures) Value { return delta(f.t.completed.n, f.before.completed.n) })
 	add(Definition{Name: "orders.open_now", Unit: UnitCount, Events: order, Formula: "pending at the end of the window, and expires_at later or absent", family: famOpen, needs: needOpen, value: func(f *figures) Value { return intValue(f.t.open.n) }})
 	add(Definition{Name: "orders.in_progress_now", Unit: UnitCount, Events: order, Formula: "in progress at the end of the window, of any age", family: famProgress, needs: needOpen, value: func(f *figures) Value { return intValue(f.t.inProgress.n) }})
 
 	// Volume.
-	sats("volume.sats", "sum of amt over the completed; null above 2^63-1", needCounts, func(f *figures) Value { return f.t.sats.value() })
-	sats("volume.ticket_avg", "floor((2*sum + n) / (2n)) over the completed with an amount", needCounts, func(f *figures) Value { return f.t.sats.mean(f.t.priced) })
+	sats("volume.sats", "sum of amt over the completed; null above 2^63-1", 0, func(f *figures) Value { return f.t.sats.value() })
+	sats("volume.ticket_avg", "floor((2*sum + n) / (2n)) over the completed with an amount", 0, func(f *figures) Value { return f.t.sats.mean(f.t.priced) })
 	sats("volume.ticket_p50", "50th percentile of amt", needTickets, func(f *figures) Value { return percentile(f.t.tickets, 50) })
 	sats("volume.ticket_p90", "90th percentile of amt", needTickets, func(f *figures) Value { return percentile(f.t.tickets, 90) })
 	sats("volume.largest", "greatest amt", needTickets, func(f *figures) Value { return percentile(f.t.tickets, 100) })
@@ -220,8 +226,8 @@ var definitions = func() []Definition {
 		}
 		count("volume.size."+name, formula, famCompleted, func(f *figures) Value { return intValue(f.t.sizes[i]) })
 	}
-	sats("volume.buy_sats", "sum of amt over the completed of makers who buy", needCounts, func(f *figures) Value { return f.t.buySats.value() })
-	sats("volume.sell_sats", "sum of amt over the completed of makers who sell", needCounts, func(f *figures) Value { return f.t.sellSats.value() })
+	sats("volume.buy_sats", "sum of amt over the completed of makers who buy", 0, func(f *figures) Value { return f.t.buySats.value() })
+	sats("volume.sell_sats", "sum of amt over the completed of makers who sell", 0, func(f *figures) Value { return f.t.sellSats.value() })
 	fiat := func(name, formula string, unit Unit, value func(*fiatTally) Value) {
 		add(Definition{Name: "volume.fiat.{code}." + name, Unit: unit, Events: order, Formula: formula, family: famCompleted, needs: needFiat, each: byFiat(value)})
 	}
@@ -270,7 +276,7 @@ var definitions = func() []Definition {
 		}
 		return ratio(n, f.t.created.n)
 	})
-	share("market.buy_volume_share", "volume.buy_sats / volume.sats", famCompleted, needCounts, func(f *figures) Value {
+	share("market.buy_volume_share", "volume.buy_sats / volume.sats", famCompleted, 0, func(f *figures) Value {
 		return floatValue(f.t.buySats.float() / f.t.sats.float())
 	})
 	share("market.premium_avg", "mean premium / 100 of the created that state one", famCreated, needPremiums, func(f *figures) Value { return mean(f.t.bothSides()) })
@@ -282,9 +288,9 @@ var definitions = func() []Definition {
 	share("market.spread", "market.premium_sell_p50 - market.premium_buy_p50", famCreated, needPremiums, func(f *figures) Value {
 		return floatValue(middle(f.t.premiums[1]).Float() - middle(f.t.premiums[0]).Float())
 	})
-	share("market.market_price_share", "created whose first version has amt 0 / created", famCreated, needCounts, func(f *figures) Value { return ratio(f.t.market, f.t.created.n) })
-	share("market.range_share", "created whose first version states a range / created", famCreated, needCounts, func(f *figures) Value { return ratio(f.t.ranged, f.t.created.n) })
-	share("market.range_width_avg", "mean of (max - min) / max over the ranges", famCreated, needCounts, func(f *figures) Value { return floatValue(f.t.widths.value() / float64(f.t.ranged)) })
+	share("market.market_price_share", "created whose first version has amt 0 / created", famCreated, 0, func(f *figures) Value { return ratio(f.t.market, f.t.created.n) })
+	share("market.range_share", "created whose first version states a range / created", famCreated, 0, func(f *figures) Value { return ratio(f.t.ranged, f.t.created.n) })
+	share("market.range_width_avg", "mean of (max - min) / max over the ranges", famCreated, 0, func(f *figures) Value { return floatValue(f.t.widths.value() / float64(f.t.ranged)) })
 	concentration := func(prefix, of string, dim Dimension, bySats bool) {
 		fam := famCreated
 		if bySats {
@@ -383,7 +389,7 @@ var definitions = func() []Definition {
 		add(Definition{Name: "disputes." + name, Unit: unit, Events: disputeEvents, Formula: formula, family: fam, needs: needDisputes, byNode: true, value: value})
 	}
 	dispute("opened", "disputes opened in the window: published_at or created_at tag, else first version", UnitCount, famOpened, func(f *figures) Value { return intValue(f.t.opened.n) })
-	add(Definition{Name: "disputes.rate", Unit: UnitRatio, Events: "38386, 38383", Formula: "opened / orders that left pending (first in-progress, else first success) in the window", family: famOpened, needs: needDisputes | needCounts, byNode: true, value: func(f *figures) Value { return ratio(f.t.opened.n, f.t.left) }})
+	add(Definition{Name: "disputes.rate", Unit: UnitRatio, Events: "38386, 38383", Formula: "opened / orders that left pending (first in-progress, else first success) in the window", family: famOpened, needs: needDisputes | needLeft, byNode: true, value: func(f *figures) Value { return ratio(f.t.opened.n, f.t.left) }})
 	dispute("closed", "disputes whose first terminal version is in the window", UnitCount, famClosed, func(f *figures) Value { return intValue(f.t.closed.n) })
 	for _, m := range []struct {
 		name, formula string
@@ -416,10 +422,10 @@ var definitions = func() []Definition {
 	add(Definition{Name: "instances.silent", Unit: UnitCount, Events: "38383, 38385, 38386, 38389, 8383, 30078", Formula: "authors without an event in the 7 days before the end of the window, but with an earlier one", family: famNone, needs: needInstances, byNode: true, oneOnly: true, value: func(f *figures) Value { return intValue(f.t.silent) }})
 	concentration("instances.orders", "of the authors in the created", ByInstance, false)
 	concentration("instances.sats", "of the authors in the sats of the completed", ByInstance, true)
-	share("instances.orders_share", "created / created of all instances; null without a filter by instance", famCreated, needCounts|needNetwork, func(f *figures) Value {
+	share("instances.orders_share", "created / created of all instances; null without a filter by instance", famCreated, needNetwork, func(f *figures) Value {
 		return f.share(func(t *tally) float64 { return float64(t.created.n) })
 	})
-	share("instances.sats_share", "volume.sats / volume.sats of all instances; null without a filter by instance", famCompleted, needCounts|needNetwork, func(f *figures) Value {
+	share("instances.sats_share", "volume.sats / volume.sats of all instances; null without a filter by instance", famCompleted, needNetwork, func(f *figures) Value {
 		return f.share(func(t *tally) float64 { return t.sats.float() })
 	})
 

@@ -12,8 +12,7 @@ import (
 type needs uint32
 
 const (
-	needCounts    needs = 1 << iota // numbers of orders
-	needTickets                     // sats of each completed order
+	needTickets   needs = 1 << iota // sats of each completed order
 	needFiat                        // fiat amount of each completed order
 	needPremiums                    // premium of each created order
 	needTimes                       // gaps of timing.*
@@ -26,7 +25,15 @@ const (
 	needInstances // silence
 	needNetwork   // the same scan for all instances
 	needScore     // the metrics of section 2.2, only for a whole window
+
+	// The times of an order that a scan looks at.
+	needCreated
+	needCompleted
+	needCanceled
+	needLeft // the first time in progress, or else the success
 )
+
+const needMoments = needCreated | needCompleted | needCanceled | needLeft
 
 // cell counts the orders of one cohort in one bucket.
 type cell struct {
@@ -267,6 +274,12 @@ func (s *scan) bucket(t uint32) int {
 	if t == 0 || at < s.bounds[0] || at >= s.bounds[len(s.bounds)-1] {
 		return -1
 	}
+	if len(s.bounds) == 3 {
+		if at < s.bounds[1] {
+			return 0
+		}
+		return 1
+	}
 	if s.width > 0 {
 		return int((at - s.bounds[0]) / s.width)
 	}
@@ -306,6 +319,9 @@ func (s *scan) run() {
 		s.tally(0, 1).dense = make([]cell, len(s.c.cohorts))
 	}
 	series := len(s.bounds) > 3
+	if !series && s.split == "" && s.c.orders.n > 0 {
+		s.reserve()
+	}
 	if s.needs&needOpen != 0 && series {
 		s.openDiff = make([][]openStep, s.groups)
 		for g := range s.openDiff {
@@ -332,12 +348,42 @@ func (s *scan) run() {
 	}
 }
 
+// reserve allocates the samples of one window for the greatest number of orders.
+func (s *scan) reserve() {
+	n := 0
+	for _, c := range s.c.orders.chunks {
+		if s.overlaps(c) {
+			n += rows
+		}
+	}
+	n = min(n, s.c.orders.n)
+	t := s.tally(0, 1)
+	if s.needs&needTickets != 0 {
+		t.tickets = make([]int64, 0, n)
+	}
+	if s.needs&needPremiums != 0 {
+		t.premiums = [2][]float64{make([]float64, 0, n), make([]float64, 0, n)}
+	}
+	if s.needs&needTimes != 0 {
+		for need, list := range map[needs][]*[]uint32{needLeft: {&t.fill}, needCompleted: {&t.done, &t.cycle}, needCanceled: {&t.cancel}} {
+			for _, sample := range list {
+				if s.needs&need != 0 {
+					*sample = make([]uint32, 0, n)
+				}
+			}
+		}
+	}
+}
+
 // orderNeeds are the parts that walk over the orders.
-const orderNeeds = needCounts | needTickets | needFiat | needPremiums | needTimes | needBreakdown | needOpen | needFirst | needFees | needIn
+const orderNeeds = needMoments | needOpen | needFirst
 
 func (s *scan) eachOrder(series bool) {
 	for i := 0; i < s.c.orders.n; i += rows {
 		chunk := s.c.orders.chunks[i/rows]
+		if !s.overlaps(chunk) {
+			continue
+		}
 		at := &chunk.at[s.q.Clock]
 		for k := range min(rows, s.c.orders.n-i) {
 			first := at[firstSeen][k]
@@ -365,16 +411,34 @@ func (s *scan) eachOrder(series bool) {
 	}
 }
 
+// overlaps reports whether a chunk may hold an order that counts. Orders arrive almost in the
+// order of their times, so that a short window needs few chunks.
+func (s *scan) overlaps(c *chunk) bool {
+	if s.needs&(needOpen|needFirst) != 0 {
+		return true
+	}
+	from, until := s.bounds[0], s.bounds[len(s.bounds)-1]
+	for m, need := range [moments]needs{needCreated, needLeft, needCompleted | needLeft, needCanceled} {
+		span := &c.spans[s.q.Clock][m]
+		if s.needs&need != 0 && span.last != 0 && int64(span.last) >= from && int64(span.first) < until {
+			return true
+		}
+	}
+	return false
+}
+
 // sizeBounds are the greatest amounts of the size buckets of a ticket, in sats.
 var sizeBounds = [...]int64{9_999, 50_000, 200_000, 1_000_000}
 
 func (s *scan) addOrder(g int32, c *chunk, at *[moments][rows]uint32, k int) {
 	first, taken, success, canceled := at[firstSeen][k], at[firstTaken][k], at[firstSuccess][k], at[firstCanceled][k]
 	flags, state := c.flags[k], c.status[k]
-	if b := s.bucket(first); b >= 0 {
-		s.addCreated(s.tally(g, b), b, c, k, taken, state, flags)
+	if s.needs&needCreated != 0 {
+		if b := s.bucket(first); b >= 0 {
+			s.addCreated(s.tally(g, b), b, c, k, taken, state, flags)
+		}
 	}
-	if success != 0 {
+	if s.needs&needCompleted != 0 && success != 0 {
 		if b := s.bucket(success); b >= 0 {
 			t := s.tally(g, b)
 			if state == statusSuccess {
@@ -390,7 +454,7 @@ func (s *scan) addOrder(g int32, c *chunk, at *[moments][rows]uint32, k int) {
 			}
 		}
 	}
-	if canceled != 0 {
+	if s.needs&needCanceled != 0 && canceled != 0 {
 		if b := s.bucket(canceled); b >= 0 {
 			t := s.tally(g, b)
 			if state == statusCanceled {
@@ -405,7 +469,7 @@ func (s *scan) addOrder(g int32, c *chunk, at *[moments][rows]uint32, k int) {
 	if left == 0 {
 		left = success
 	}
-	if left != 0 {
+	if s.needs&needLeft != 0 && left != 0 {
 		if b := s.bucket(left); b > 0 {
 			t := s.tally(g, b)
 			t.left++

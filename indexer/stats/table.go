@@ -30,6 +30,9 @@ type chunk struct {
 	amount [rows]float64
 	status [rows]status // of the newest version
 	flags  [rows]uint16
+
+	// spans holds the least and the greatest time of each column of times.
+	spans [2][moments]span
 }
 
 // Bits of the column flags. The lowest four bits say of each moment whether the event that
@@ -42,6 +45,18 @@ const (
 	flagPaid                      // a development fee names the order
 	flagSettled                   // each version after the first success or cancellation is final
 )
+
+type span struct{ first, last uint32 }
+
+func (s *span) add(t uint32) {
+	if t == 0 {
+		return
+	}
+	if s.first == 0 || t < s.first {
+		s.first = t
+	}
+	s.last = max(s.last, t)
+}
 
 // row is the facts of one order.
 type row struct {
@@ -122,6 +137,7 @@ func (c *chunk) store(i int, r *row) {
 	for clock := range c.at {
 		for m := range moments {
 			c.at[clock][m][i] = r.at[clock][m]
+			c.spans[clock][m].add(r.at[clock][m])
 		}
 	}
 	c.cohort[i], c.newest[i], c.ends[i], c.status[i], c.flags[i] = r.cohort, r.newest, r.ends, r.status, r.flags
