@@ -198,7 +198,7 @@ func (c *Collector) Apply(e *mostro.Entry) {
 }
 
 // hashOf is the hash by which an order or a dispute of one author is found. Orders of
-// different authors are never mixed, so a collision harms only the author who computed it.
+// different authors are never mixed, so a collision harms only their author.
 func hashOf(d string) uint64 {
 	sum := sha256.Sum256([]byte(d))
 	return binary.LittleEndian.Uint64(sum[:8])
