@@ -111,7 +111,7 @@ func (c *Collector) Series(name string, q Query, by Every) ([]Point, error) {
 	s, _ := c.newScan(&q, bounds, d.needs, "")
 	s.run()
 	var network *scan
-	if d.needs&needNetwork != 0 {
+	if d.needs&needNetwork != 0 && s.ofInstances() {
 		network = s.withoutInstances(d.needs)
 	}
 	var out []Point
@@ -148,7 +148,7 @@ func (c *Collector) Groups(name string, q Query, dim Dimension) ([]Point, error)
 	s, keys := c.newScan(&q, windowBounds(q.From, q.Until), d.needs, dim)
 	s.run()
 	var network *scan
-	if d.needs&needNetwork != 0 {
+	if d.needs&needNetwork != 0 && s.ofInstances() {
 		network = s.withoutInstances(d.needs)
 	}
 	var out []Point
@@ -173,6 +173,10 @@ func (c *Collector) Groups(name string, q Query, dim Dimension) ([]Point, error)
 	return out, nil
 }
 
+// ofInstances reports whether the figures are of single instances, so that they have a share
+// of the whole network.
+func (s *scan) ofInstances() bool { return len(s.q.Filter[ByInstance]) > 0 || s.split == ByInstance }
+
 // withoutInstances runs the scan of the same query for all instances.
 func (s *scan) withoutInstances(need needs) *scan {
 	q := *s.q
@@ -189,7 +193,7 @@ func (s *scan) figures(group int32, bucket int) *figures {
 
 // complete runs the scans that only a whole window has.
 func (f *figures) complete(need needs) {
-	if need&needNetwork != 0 {
+	if need&needNetwork != 0 && f.s.ofInstances() {
 		f.network = f.s.withoutInstances(need).tally(0, 1)
 	}
 	if need&needScore != 0 {

@@ -167,7 +167,7 @@ func fraction(counts map[uint32]int64, all int64, names *names) map[string]Value
 
 // share returns what part of the network's orders or sats the selected instances have.
 func (f *figures) share(of func(*tally) float64) Value {
-	if f.network == nil || len(f.s.q.Filter[ByInstance]) == 0 && f.s.split != ByInstance {
+	if f.network == nil {
 		return Value{}
 	}
 	return floatValue(of(f.t) / of(f.network))

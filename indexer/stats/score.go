@@ -47,12 +47,13 @@ func (s *scan) scoreOf() *nodeStats {
 				n.firstOK = t
 			}
 			n.last = max(n.last, t)
-			for _, w := range []struct {
-				days int64
-				n    *int64
-			}{{7, &n.week}, {30, &n.month}, {90, &n.term}} {
-				if t >= now-w.days*day {
-					*w.n++
+			if age := now - t; age <= 90*day {
+				n.term++
+				if age <= 30*day {
+					n.month++
+				}
+				if age <= 7*day {
+					n.week++
 				}
 			}
 			if d := today - t/day; d >= 0 && d < 30 {
