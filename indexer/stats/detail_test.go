@@ -160,3 +160,24 @@ func TestReplayedEntriesCountOnce(t *testing.T) {
 		t.Errorf("the coverage is %+v after a replay, want %+v", got, want)
 	}
 }
+
+// TestShortWindowsOfManyChunks: a scan that skips chunks by their times counts all orders of
+// windows at the bounds of chunks.
+func TestShortWindowsOfManyChunks(t *testing.T) {
+	s := &script{t: t}
+	const n = 2*rows + 100
+	for i := range n {
+		d, at := strconv.Itoa(i), int64(100_000+100*i)
+		s.order(d, "pending", at)
+		s.order(d, "success", at+50)
+	}
+	c := collect(s.entries)
+	for _, i := range []int64{0, 1, rows - 1, rows, rows + 1, 2*rows - 1, 2 * rows, n - 1} {
+		for _, name := range []string{"orders.created", "orders.completed"} {
+			f, err := c.Metric(name, Query{From: 100_000 + 100*i, Until: 100_000 + 100*i + 100})
+			if err != nil || f.Value.String() != "1" {
+				t.Errorf("%s of order %d is %s (%v), want 1", name, i, f.Value, err)
+			}
+		}
+	}
+}
