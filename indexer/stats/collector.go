@@ -1,0 +1,496 @@
+package stats
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/mostrodex/mostrodex/internal/clip"
+	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// Bounds of the text that a Collector keeps of one event.
+const (
+	maxText    = 200 // bytes of a name or a payment method
+	maxMethods = 32  // payment methods of an order
+)
+
+// names numbers texts. Number 0 is the empty text.
+type names struct {
+	ids  map[string]uint32
+	text []string
+}
+
+func newNames() names { return names{ids: map[string]uint32{"": 0}, text: []string{""}} }
+
+func (n *names) id(s string) uint32 {
+	s = clip.Text(s, maxText)
+	if id, ok := n.ids[s]; ok {
+		return id
+	}
+	s = strings.Clone(s)
+	id := uint32(len(n.text))
+	n.ids[s], n.text = id, append(n.text, s)
+	return id
+}
+
+// cohort is what orders have in common by which figures are filtered and grouped. An order
+// that changes one of these properties changes its cohort.
+type cohort struct {
+	author, fiat, platform, network, methods uint32
+	buy                                      bool
+}
+
+// fee is one record of a paid development fee.
+type fee struct {
+	author, network uint32
+	order           uint64 // hash of the order's d
+	created         uint32
+	received        uint32 // 0 if the event was not witnessed
+	sats            int64
+	seq             uint64
+	id              uint64
+	row             uint32 // row of the order + 1, 0 if the order came later or never
+	canonical       bool   // the earliest record of its order
+}
+
+type orderKey struct {
+	author uint32
+	key    uint64
+}
+
+// disputeVersion is one version of a dispute.
+type disputeVersion struct {
+	created, received uint32
+	opened            uint32 // tag; 0 unknown
+	seq, id           uint64
+	state             disputeState
+	live              bool
+}
+
+type dispute struct {
+	author   uint32
+	versions []disputeVersion // sorted as the versions of an order
+}
+
+// disputeState is the public state of a dispute.
+type disputeState uint8
+
+const (
+	disputeUnknown disputeState = iota
+	disputeInitiated
+	disputeInProgress
+	disputeSettled           // by a solver since mostrod 0.19
+	disputeRefunded          // by a solver since mostrod 0.19
+	disputeReleased          // by the seller
+	disputeCooperativeCancel // by both parties
+)
+
+// disputeStates maps the published states. The relay's parser knows some of these states
+// only as RawState.
+var disputeStates = map[string]disputeState{
+	"pending": disputeInitiated, "initiated": disputeInitiated, "in-progress": disputeInProgress,
+	"settled": disputeSettled, "seller-refunded": disputeRefunded, "released": disputeReleased,
+	"cooperatively-canceled": disputeCooperativeCancel,
+}
+
+func (s disputeState) final() bool { return s >= disputeSettled }
+
+// author is a key that published an event that counts.
+type author struct {
+	pubkey   [32]byte
+	orders   []uint32 // rows
+	policies []policyRun
+	hours    []hour
+	mostro   bool // published an event of a Mostro
+}
+
+// hour holds the first and the last event of one hour, in seconds after its start.
+type hour struct {
+	n           uint32 // hours since 1970
+	first, last uint16
+}
+
+// Collector keeps the facts of all events that count. A Collector is not safe for
+// concurrent use, except that queries may run at the same time as each other. The owner
+// holds a lock.
+type Collector struct {
+	applied  uint64
+	authors  []author
+	byKey    map[[32]byte]uint32
+	fiats    names
+	platform names
+	networks names
+	labels   names // payment methods
+	sets     names // lists of labels: 4 bytes each
+
+	cohorts  []cohort
+	byCohort map[cohort]uint32
+	orders   table
+	blobs    slab
+
+	fees     []fee
+	firstFee map[orderKey]int32 // canonical fee of each order
+	disputes []dispute
+	byD      map[orderKey]int32
+	rates    map[uint32]*rateSeries // by currency
+
+	coverage coverage
+
+	versions []version // buffers of Apply
+	encoded  []byte
+	labelIDs []byte
+}
+
+// New returns an empty Collector.
+func New() *Collector {
+	return &Collector{
+		byKey: map[[32]byte]uint32{}, fiats: newNames(), platform: newNames(), networks: newNames(), labels: newNames(), sets: newNames(),
+		cohorts: make([]cohort, 1), byCohort: map[cohort]uint32{}, authors: make([]author, 1),
+		firstFee: map[orderKey]int32{}, byD: map[orderKey]int32{}, rates: map[uint32]*rateSeries{}, coverage: newCoverage(),
+	}
+}
+
+// Applied returns the seq of the last entry that Apply received.
+func (c *Collector) Applied() uint64 { return c.applied }
+
+// Orders returns the number of orders that the Collector holds.
+func (c *Collector) Orders() int { return c.orders.n }
+
+// Apply adds one entry of the log. An entry whose seq is not above Applied is ignored, so
+// that a replay after a crash counts nothing twice.
+//
+// Versions of orders, disputes and fees may arrive in any order. Two figures depend on the
+// order of arrival. Rates count only if their author published an event of a Mostro before,
+// and only for currencies that an order named before. Of the infos of a node only changes
+// are kept, so an info that arrives late does not split the time between two equal infos
+// exactly.
+func (c *Collector) Apply(e *mostro.Entry) {
+	if e.Seq <= c.applied || e.Event == nil {
+		return
+	}
+	c.applied = e.Seq
+	created := int64(e.Event.CreatedAt)
+	if created <= 0 || created > maxTime || e.ReceivedAt.Unix() <= 0 || e.ReceivedAt.Unix() > maxTime {
+		return
+	}
+	switch mostro.Classify(e.Event) {
+	case mostro.ClassOrder:
+		c.applyOrder(e)
+	case mostro.ClassDevFee:
+		c.applyFee(e)
+	case mostro.ClassDispute:
+		c.applyDispute(e)
+	case mostro.ClassInfo:
+		c.applyInfo(e)
+	case mostro.ClassRates:
+		c.applyRates(e)
+	case mostro.ClassHealth:
+		c.count(e, c.authorOf(e.Event.PubKey), true)
+	case mostro.ClassDeletion:
+		c.applyDeletion(e)
+	}
+}
+
+// hashOf is the hash by which an order or a dispute of one author is found. Orders of
+// different authors are never mixed, so a collision harms only their author.
+func hashOf(d string) uint64 {
+	sum := sha256.Sum256([]byte(d))
+	return binary.LittleEndian.Uint64(sum[:8])
+}
+
+// idOf returns the first 6 bytes of an event id.
+func idOf(id string) uint64 {
+	var raw [6]byte
+	if len(id) >= 12 {
+		hex.Decode(raw[:], []byte(id[:12])) //nolint:errcheck // the relay refuses ids that are not hex
+	}
+	return uint64(raw[0])<<40 | uint64(raw[1])<<32 | uint64(raw[2])<<24 | uint64(raw[3])<<16 | uint64(raw[4])<<8 | uint64(raw[5])
+}
+
+func (c *Collector) authorOf(pubkey string) uint32 {
+	key := keyOf(pubkey)
+	if id, ok := c.byKey[key]; ok {
+		return id
+	}
+	id := uint32(len(c.authors))
+	c.authors = append(c.authors, author{pubkey: key})
+	c.byKey[key] = id
+	return id
+}
+
+// count notes that an event counts: for the coverage and for the silence of its author.
+func (c *Collector) count(e *mostro.Entry, id uint32, isMostro bool) {
+	c.coverage.add(e)
+	a := &c.authors[id]
+	a.mostro = a.mostro || isMostro
+	t := uint32(e.Event.CreatedAt)
+	n, second := t/3600, uint16(t%3600)
+	i, found := slices.BinarySearchFunc(a.hours, n, func(h hour, n uint32) int { return int(int64(h.n) - int64(n)) })
+	if !found {
+		a.hours = slices.Insert(a.hours, i, hour{n, second, second})
+		return
+	}
+	a.hours[i].first, a.hours[i].last = min(a.hours[i].first, second), max(a.hours[i].last, second)
+}
+
+func orNaN(d *mostro.Decimal) float64 {
+	if d == nil {
+		return math.NaN()
+	}
+	return d.Float()
+}
+
+// clampTime returns t as an uint32, or 0 if t is unknown or out of range.
+func clampTime(t nostr.Timestamp) uint32 {
+	if t <= 0 || t > maxTime {
+		return 0
+	}
+	return uint32(t)
+}
+
+func (c *Collector) applyOrder(e *mostro.Entry) {
+	o, err := e.Order()
+	if err != nil || statuses[o.Status] == statusNone {
+		return
+	}
+	if e.Erased {
+		o.Methods = nil // FactTags keeps only a part of the list
+	}
+	author := c.authorOf(o.Pubkey)
+	c.count(e, author, o.Platform == mostro.PlatformMostro)
+	v := version{
+		created: uint32(o.CreatedAt), received: uint32(e.ReceivedAt.Unix()), seq: e.Seq, id: idOf(o.EventID),
+		status: statuses[o.Status], live: e.Source.Road.Witnessed(), cohort: c.cohortOf(author, &o),
+		sats: -1, min: orNaN(o.FiatAmount.Min), max: orNaN(o.FiatAmount.Max), premium: orNaN(o.PremiumPct), ends: clampTime(o.ExpiresAt),
+	}
+	if o.AmountSats != nil {
+		v.sats = *o.AmountSats
+	}
+	key := hashOf(o.D)
+	i := c.orders.find(author, key, c.authorOfCohort)
+	if i < 0 {
+		i = c.orders.add(author, key, v.cohort, c.authorOfCohort)
+		c.authors[author].orders = append(c.authors[author].orders, uint32(i))
+	}
+	versions, added := insertVersion(c.versionsOf(i), v)
+	if added {
+		c.setVersions(i, versions)
+	}
+}
+
+func (c *Collector) authorOfCohort(id uint32) uint32 { return c.cohorts[id].author }
+
+func (c *Collector) cohortOf(author uint32, o *mostro.Order) uint32 {
+	c.labelIDs = c.labelIDs[:0]
+	for i, label := range o.Methods {
+		if i < maxMethods {
+			c.labelIDs = binary.LittleEndian.AppendUint32(c.labelIDs, c.labels.id(label))
+		}
+	}
+	set, ok := c.sets.ids[string(c.labelIDs)]
+	if !ok {
+		set = uint32(len(c.sets.text))
+		s := string(c.labelIDs)
+		c.sets.ids[s], c.sets.text = set, append(c.sets.text, s)
+	}
+	return c.cohortID(cohort{
+		author: author, fiat: c.fiats.id(o.Fiat), platform: c.platform.id(o.Platform), network: c.networks.id(o.Network),
+		methods: set, buy: o.Side == mostro.SideBuy,
+	})
+}
+
+func (c *Collector) cohortID(h cohort) uint32 {
+	id, ok := c.byCohort[h]
+	if !ok {
+		id = uint32(len(c.cohorts))
+		c.cohorts = append(c.cohorts, h)
+		c.byCohort[h] = id
+	}
+	return id
+}
+
+// methodsOf returns the labels of a list of payment methods, each once.
+func (c *Collector) methodsOf(set uint32) []uint32 {
+	raw := c.sets.text[set]
+	var out []uint32
+	for ; len(raw) >= 4; raw = raw[4:] {
+		id := uint32(raw[0]) | uint32(raw[1])<<8 | uint32(raw[2])<<16 | uint32(raw[3])<<24
+		if !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// versionsOf decodes the versions of row i into the Collector's buffer. Only Apply may
+// use the buffer.
+func (c *Collector) versionsOf(i int) []version {
+	chunk, k := c.orders.at(i)
+	versions, err := decodeVersions(c.versions[:0], c.blobs.get(chunk.blob[k]))
+	if err != nil {
+		return c.versions[:0] // impossible: the encoding is ours, and Decode checks each order
+	}
+	return versions
+}
+
+func (c *Collector) setVersions(i int, versions []version) {
+	chunk, k := c.orders.at(i)
+	c.versions = versions
+	c.encoded = appendVersions(c.encoded[:0], versions)
+	chunk.blob[k] = c.blobs.put(chunk.blob[k], c.encoded)
+	if len(versions) == 0 {
+		chunk.clear(k)
+		return
+	}
+	r := derive(versions)
+	if _, paid := c.firstFee[orderKey{c.cohorts[r.cohort].author, chunk.key[k]}]; paid {
+		r.flags |= flagPaid
+	}
+	chunk.store(k, &r)
+}
+
+// applyDeletion applies a deletion request (NIP-09) to the author's own orders. The log
+// never appends an event after its deletion, so a Collector keeps no tombstones.
+func (c *Collector) applyDeletion(e *mostro.Entry) {
+	author, ok := c.byKey[keyOf(e.Event.PubKey)]
+	if !ok {
+		return
+	}
+	ids := map[uint64]bool{}
+	at := uint32(e.Event.CreatedAt)
+	for _, tag := range e.Event.Tags {
+		if len(tag) < 2 {
+			continue
+		}
+		switch tag[0] {
+		case "e":
+			if nostr.IsValid32ByteHex(tag[1]) {
+				ids[idOf(tag[1])] = true
+			}
+		case "a":
+			kind, rest, _ := strings.Cut(tag[1], ":")
+			pubkey, d, _ := strings.Cut(rest, ":")
+			if kind != "38383" || pubkey != e.Event.PubKey {
+				continue
+			}
+			if i := c.orders.find(author, hashOf(d), c.authorOfCohort); i >= 0 {
+				c.deleteVersions(i, at, func(v *version) bool { return v.created <= at })
+			}
+		}
+	}
+	if len(ids) == 0 {
+		return
+	}
+	for _, i := range c.authors[author].orders {
+		c.deleteVersions(int(i), at, func(v *version) bool { return ids[v.id] })
+	}
+}
+
+// deleteVersions marks the versions of row i that doomed selects, or forgets these
+// versions if their platform is no Mostro.
+func (c *Collector) deleteVersions(i int, at uint32, doomed func(*version) bool) {
+	versions := c.versionsOf(i)
+	kept, changed := versions[:0], false
+	for _, v := range versions {
+		if doomed(&v) {
+			h := c.cohorts[v.cohort]
+			if p := c.platform.text[h.platform]; p != mostro.PlatformMostro && p != "" {
+				changed = true
+				continue
+			}
+			h.methods = 0
+			if id := c.cohortID(h); id != v.cohort || v.deleted == 0 || at < v.deleted {
+				v.cohort, changed = id, true
+				if v.deleted == 0 || at < v.deleted {
+					v.deleted = at
+				}
+			}
+		}
+		kept = append(kept, v)
+	}
+	if changed {
+		c.setVersions(i, kept)
+	}
+}
+
+func witnessedAt(e *mostro.Entry) uint32 {
+	if e.Source.Road.Witnessed() {
+		return uint32(e.ReceivedAt.Unix())
+	}
+	return 0
+}
+
+func (c *Collector) applyFee(e *mostro.Entry) {
+	parsed, err := mostro.ParseDevFee(e.Event)
+	if err != nil {
+		return
+	}
+	author := c.authorOf(parsed.Pubkey)
+	c.count(e, author, true)
+	f := fee{
+		author: author, network: c.networks.id(parsed.Network), order: hashOf(parsed.OrderID), created: uint32(parsed.CreatedAt),
+		received: witnessedAt(e), sats: parsed.AmountSats, seq: e.Seq, id: idOf(parsed.EventID), canonical: true,
+	}
+	c.addFee(f)
+}
+
+func (c *Collector) addFee(f fee) {
+	key := orderKey{f.author, f.order}
+	if i := c.orders.find(f.author, f.order, c.authorOfCohort); i >= 0 {
+		f.row = uint32(i + 1)
+		chunk, k := c.orders.at(i)
+		chunk.flags[k] |= flagPaid
+	}
+	if i, ok := c.firstFee[key]; ok {
+		held := &c.fees[i]
+		if held.id == f.id {
+			return
+		}
+		if f.canonical = f.created < held.created || f.created == held.created && f.id < held.id; !f.canonical {
+			c.fees = append(c.fees, f)
+			return
+		}
+		held.canonical = false
+	}
+	c.firstFee[key] = int32(len(c.fees))
+	c.fees = append(c.fees, f)
+}
+
+func (c *Collector) applyDispute(e *mostro.Entry) {
+	d, err := mostro.ParseDispute(e.Event)
+	if err != nil {
+		return
+	}
+	author := c.authorOf(d.Pubkey)
+	c.count(e, author, true)
+	v := disputeVersion{
+		created: uint32(d.CreatedAt), received: uint32(e.ReceivedAt.Unix()), opened: clampTime(d.OpenedAt), seq: e.Seq,
+		id: idOf(d.EventID), state: disputeStates[d.RawState], live: e.Source.Road.Witnessed(),
+	}
+	key := orderKey{author, hashOf(d.D)}
+	i, ok := c.byD[key]
+	if !ok {
+		i = int32(len(c.disputes))
+		c.byD[key] = i
+		c.disputes = append(c.disputes, dispute{author: author})
+	}
+	held := &c.disputes[i].versions
+	at := len(*held)
+	for at > 0 && ((*held)[at-1].created > v.created || (*held)[at-1].created == v.created && (*held)[at-1].id < v.id) {
+		at--
+	}
+	seen := at > 0 && (*held)[at-1].created == v.created && (*held)[at-1].id == v.id
+	if len(*held) < maxVersions && !seen {
+		*held = slices.Insert(*held, at, v)
+	}
+}
+
+func keyOf(pubkey string) [32]byte { return hex32.OrZero(pubkey) }
+
+func hexOf(key [32]byte) string { return hex.EncodeToString(key[:]) }

@@ -1,0 +1,942 @@
+package stats
+
+import (
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
+
+// needs are the parts of a tally that a metric reads. A scan collects only these parts.
+type needs uint32
+
+const (
+	needTickets   needs = 1 << iota // sats of each completed order
+	needFiat                        // fiat amount of each completed order
+	needPremiums                    // premium of each created order
+	needTimes                       // gaps of timing.*
+	needBreakdown                   // numbers and sats by cohort
+	needOpen                        // the book at the end of the bucket
+	needFirst                       // first sighting of currencies, methods and instances
+	needFees
+	needDisputes
+	needIn        // signed rates of completed orders
+	needInstances // silence
+	needNetwork   // the same scan for all instances
+	needScore     // the metrics of section 2.2, only for a whole window
+
+	// The times of an order that a scan looks at.
+	needCreated
+	needCompleted
+	needCanceled
+	needLeft // the first time in progress, or else the success
+)
+
+const needMoments = needCreated | needCompleted | needCanceled | needLeft
+
+// cell counts the orders of one cohort in one bucket.
+type cell struct {
+	created, completed int64
+	sats               total // of the completed orders
+}
+
+// seen counts events and how many of them this relay witnessed.
+type seen struct{ n, witnessed int64 }
+
+func (s *seen) add(witnessed bool) {
+	s.n++
+	if witnessed {
+		s.witnessed++
+	}
+}
+
+func (s seen) plus(o seen) seen { return seen{s.n + o.n, s.witnessed + o.witnessed} }
+
+// tally holds the sums over the events of one group in one bucket.
+type tally struct {
+	created, completed, canceled, taken seen
+	abandoned                           int64 // created here, canceled and never taken
+	funnel                              struct{ taken, canceledUntaken, canceledTaken, completed, open int64 }
+	market, ranged                      int64
+	widths                              sum
+	left                                int64 // orders whose time of leaving pending is here
+
+	sats                                              total
+	priced                                            int64 // completed orders that state their sats
+	buySats, sellSats                                 total
+	sizes                                             [5]int64
+	tickets                                           []int64
+	fiat                                              map[uint32]*fiatTally
+	premiums                                          [2][]float64 // by side of the maker: buy, sell
+	fill, done, cycle                                 []uint32
+	cancel                                            []uint32
+	cells                                             map[uint32]*cell // by cohort
+	dense                                             []cell           // instead of cells, by cohort, if there is only one window and one group
+	open, inProgress                                  seen
+	ages                                              int64 // sum of the ages of the open orders, in seconds
+	newFiats, newMethods, newAuthors                  int64
+	fees, duplicates                                  seen
+	feeSats                                           total
+	lateness                                          []int64 // of fees after the success
+	chargeable, paid                                  int64   // completed orders of nodes with a fee, and those with a record of it
+	implied                                           sum
+	impliedError                                      sum
+	settled                                           sum // implied volume of fees of completed orders
+	settledSats                                       total
+	opened, closed                                    seen
+	openDisputes                                      int64
+	resolvedDisputes, activeDisputes, unknownDisputes int64
+	ends                                              [disputeCooperativeCancel + 1]int64
+	resolution                                        []uint32
+	in                                                sum
+	unpriced                                          total
+	otherRates, maxAge                                int64
+	rated                                             int64
+	silent                                            int64
+	knownInstances                                    int64
+}
+
+type fiatTally struct {
+	total   sum
+	amounts []float64 // of orders without a range
+	sats    total
+	all     int64
+}
+
+// devFeeShare is the share of a node's fee that goes to the development fund. The daemon's
+// default is assumed for every node.
+const devFeeShare = 0.30
+
+// maxRateAge is the greatest age of a signed rate that prices a trade, in seconds.
+const maxRateAge = 300
+
+// scan walks over all orders once and adds them to tallies by group and bucket.
+type scan struct {
+	c       *Collector
+	q       *Query
+	bounds  []int64 // bucket k is [bounds[k], bounds[k+1])
+	width   int64   // of every bucket; 0 if the widths differ
+	needs   needs
+	targets [][]int32 // groups of a cohort; nil: no order of the cohort counts
+	groups  int
+	tallies []*tally // by group and bucket
+
+	split    Dimension        // of the groups; "" for one group
+	authors  []bool           // filter by instance; nil: all
+	byGroup  map[uint32]int32 // group of each property, if split is set
+	buf      []version
+	firstBy  []uint32     // first time of each cohort
+	openDiff [][]openStep // by group
+	rateHint int
+}
+
+// openStep is a change of the open orders from one bucket to the next.
+type openStep struct {
+	open, openSeen, progress, progressSeen int64
+	created                                int64 // sum of the first times of the open orders
+}
+
+var noGroup = []int32{0}
+
+// matcher returns, for each dimension but method, whether a number of names matches.
+func (c *Collector) matcher(f Filter, dim Dimension, n *names) []bool {
+	values := f[dim]
+	if len(values) == 0 {
+		return nil
+	}
+	out := make([]bool, len(n.text))
+	for i, name := range n.text {
+		out[i] = slices.ContainsFunc(values, func(v string) bool { return strings.EqualFold(v, name) })
+	}
+	return out
+}
+
+func passes(match []bool, id uint32) bool { return match == nil || match[id] }
+
+// newScan prepares a scan. split is the dimension of the groups, or "" for one group.
+func (c *Collector) newScan(q *Query, bounds []int64, need needs, split Dimension) (*scan, []string) {
+	s := &scan{c: c, q: q, bounds: bounds, needs: need, groups: 1, split: split, byGroup: map[uint32]int32{}}
+	s.width = bounds[1] - bounds[0]
+	for k := 1; k < len(bounds); k++ {
+		if bounds[k]-bounds[k-1] != s.width {
+			s.width = 0
+			break
+		}
+	}
+	if wanted := q.Filter[ByInstance]; len(wanted) > 0 {
+		s.authors = make([]bool, len(c.authors))
+		for _, pubkey := range wanted {
+			if id, ok := c.byKey[keyOf(pubkey)]; ok {
+				s.authors[id] = true
+			}
+		}
+	}
+	fiats, platforms := c.matcher(q.Filter, ByFiat, &c.fiats), c.matcher(q.Filter, ByPlatform, &c.platform)
+	networks, labels := c.matcher(q.Filter, ByNetwork, &c.networks), c.matcher(q.Filter, ByMethod, &c.labels)
+	var sets []bool
+	if labels != nil {
+		sets = make([]bool, len(c.sets.text))
+		for i := range sets {
+			sets[i] = slices.ContainsFunc(c.methodsOf(uint32(i)), func(id uint32) bool { return labels[id] })
+		}
+	}
+	var order []uint32
+	group := func(id uint32) int32 {
+		g, ok := s.byGroup[id]
+		if !ok {
+			g = int32(len(order))
+			s.byGroup[id], order = g, append(order, id)
+		}
+		return g
+	}
+	if split == ByInstance { // also nodes whose orders are not known
+		for id := 1; id < len(c.authors); id++ {
+			if passes(s.authors, uint32(id)) {
+				group(uint32(id))
+			}
+		}
+	}
+	s.targets = make([][]int32, len(c.cohorts))
+	for id := 1; id < len(c.cohorts); id++ {
+		h := &c.cohorts[id]
+		if !passes(s.authors, h.author) || !passes(fiats, h.fiat) || !passes(platforms, h.platform) || !passes(networks, h.network) || !passes(sets, h.methods) {
+			continue
+		}
+		if sides := q.Filter[BySide]; len(sides) > 0 && !slices.Contains(sides, sideOf(h.buy)) {
+			continue
+		}
+		switch split {
+		case "":
+			s.targets[id] = noGroup
+		case ByMethod:
+			for _, label := range c.methodsOf(h.methods) {
+				s.targets[id] = append(s.targets[id], group(label))
+			}
+		default:
+			s.targets[id] = []int32{group(h.property(split))}
+		}
+	}
+	var keys []string
+	if split != "" {
+		s.groups = len(order)
+		for _, id := range order {
+			keys = append(keys, c.nameOf(split, id))
+		}
+	}
+	s.tallies = make([]*tally, s.groups*(len(bounds)-1))
+	return s, keys
+}
+
+func sideOf(buy bool) string {
+	if buy {
+		return string(mostro.SideBuy)
+	}
+	return string(mostro.SideSell)
+}
+
+func (h *cohort) property(dim Dimension) uint32 {
+	switch dim {
+	case ByInstance:
+		return h.author
+	case ByFiat:
+		return h.fiat
+	case ByPlatform:
+		return h.platform
+	case ByNetwork:
+		return h.network
+	}
+	if h.buy {
+		return 1
+	}
+	return 0
+}
+
+func (c *Collector) nameOf(dim Dimension, id uint32) string {
+	switch dim {
+	case ByInstance:
+		return hexOf(c.authors[id].pubkey)
+	case ByFiat:
+		return c.fiats.text[id]
+	case ByPlatform:
+		return c.platform.text[id]
+	case ByNetwork:
+		return c.networks.text[id]
+	case ByMethod:
+		return c.labels.text[id]
+	}
+	return sideOf(id == 1)
+}
+
+// bucket returns the bucket that holds t, or -1.
+func (s *scan) bucket(t uint32) int {
+	at := int64(t)
+	if t == 0 || at < s.bounds[0] || at >= s.bounds[len(s.bounds)-1] {
+		return -1
+	}
+	if len(s.bounds) == 3 {
+		if at < s.bounds[1] {
+			return 0
+		}
+		return 1
+	}
+	if s.width > 0 {
+		return int((at - s.bounds[0]) / s.width)
+	}
+	i, found := slices.BinarySearch(s.bounds, at)
+	if found {
+		return i
+	}
+	return i - 1
+}
+
+func (s *scan) tally(group int32, bucket int) *tally {
+	i := int(group)*(len(s.bounds)-1) + bucket
+	if s.tallies[i] == nil {
+		s.tallies[i] = &tally{}
+	}
+	return s.tallies[i]
+}
+
+func (t *tally) cell(id uint32) *cell {
+	if t.dense != nil {
+		return &t.dense[id]
+	}
+	if t.cells == nil {
+		t.cells = map[uint32]*cell{}
+	}
+	if t.cells[id] == nil {
+		t.cells[id] = &cell{}
+	}
+	return t.cells[id]
+}
+
+func (s *scan) run() {
+	if s.needs&needFirst != 0 {
+		s.firstBy = make([]uint32, len(s.c.cohorts))
+	}
+	if s.needs&needBreakdown != 0 && s.split == "" && len(s.bounds) == 3 {
+		s.tally(0, 1).dense = make([]cell, len(s.c.cohorts))
+	}
+	series := len(s.bounds) > 3
+	if !series && s.split == "" && s.c.orders.n > 0 {
+		s.reserve()
+	}
+	if s.needs&needOpen != 0 && series {
+		s.openDiff = make([][]openStep, s.groups)
+		for g := range s.openDiff {
+			s.openDiff[g] = make([]openStep, len(s.bounds))
+		}
+	}
+	if s.needs&orderNeeds != 0 {
+		s.eachOrder(series)
+	}
+	if s.openDiff != nil {
+		s.sumIntervals()
+	}
+	if s.needs&needFirst != 0 {
+		s.addFirst()
+	}
+	if s.needs&needFees != 0 {
+		s.addFees()
+	}
+	if s.needs&needDisputes != 0 {
+		s.addDisputes()
+	}
+	if s.needs&needInstances != 0 {
+		s.addInstances()
+	}
+}
+
+// reserve allocates the samples of one window for the greatest number of orders.
+func (s *scan) reserve() {
+	n := 0
+	for _, c := range s.c.orders.chunks {
+		if s.overlaps(c) {
+			n += rows
+		}
+	}
+	n = min(n, s.c.orders.n)
+	t := s.tally(0, 1)
+	if s.needs&needTickets != 0 {
+		t.tickets = make([]int64, 0, n)
+	}
+	if s.needs&needPremiums != 0 {
+		t.premiums = [2][]float64{make([]float64, 0, n), make([]float64, 0, n)}
+	}
+	if s.needs&needTimes != 0 {
+		for need, list := range map[needs][]*[]uint32{needLeft: {&t.fill}, needCompleted: {&t.done, &t.cycle}, needCanceled: {&t.cancel}} {
+			for _, sample := range list {
+				if s.needs&need != 0 {
+					*sample = make([]uint32, 0, n)
+				}
+			}
+		}
+	}
+}
+
+// orderNeeds are the parts that walk over the orders.
+const orderNeeds = needMoments | needOpen | needFirst
+
+func (s *scan) eachOrder(series bool) {
+	for i := 0; i < s.c.orders.n; i += rows {
+		chunk := s.c.orders.chunks[i/rows]
+		if !s.overlaps(chunk) {
+			continue
+		}
+		at := &chunk.at[s.q.Clock]
+		for k := range min(rows, s.c.orders.n-i) {
+			first := at[firstSeen][k]
+			if first == 0 {
+				continue
+			}
+			targets := s.targets[chunk.cohort[k]]
+			if s.firstBy != nil && targets != nil {
+				if held := &s.firstBy[chunk.cohort[k]]; *held == 0 || first < *held {
+					*held = first
+				}
+			}
+			for _, g := range targets {
+				s.addOrder(g, chunk, at, k)
+				if s.needs&needOpen == 0 {
+					continue
+				}
+				if series {
+					s.addIntervals(g, chunk, k)
+				} else {
+					s.addOpen(g, chunk, i+k)
+				}
+			}
+		}
+	}
+}
+
+// overlaps reports whether a chunk may hold an order that counts. Orders arrive almost in the
+// order of their times, so that a short window needs few chunks.
+func (s *scan) overlaps(c *chunk) bool {
+	if s.needs&(needOpen|needFirst) != 0 {
+		return true
+	}
+	from, until := s.bounds[0], s.bounds[len(s.bounds)-1]
+	for m, need := range [moments]needs{needCreated, needLeft, needCompleted | needLeft, needCanceled} {
+		span := &c.spans[s.q.Clock][m]
+		if s.needs&need != 0 && span.last != 0 && int64(span.last) >= from && int64(span.first) < until {
+			return true
+		}
+	}
+	return false
+}
+
+// sizeBounds are the greatest amounts of the size buckets of a ticket, in sats.
+var sizeBounds = [...]int64{9_999, 50_000, 200_000, 1_000_000}
+
+func (s *scan) addOrder(g int32, c *chunk, at *[moments][rows]uint32, k int) {
+	first, taken, success, canceled := at[firstSeen][k], at[firstTaken][k], at[firstSuccess][k], at[firstCanceled][k]
+	flags, state := c.flags[k], c.status[k]
+	if s.needs&needCreated != 0 {
+		if b := s.bucket(first); b >= 0 {
+			s.addCreated(s.tally(g, b), b, c, k, taken, state, flags)
+		}
+	}
+	if s.needs&needCompleted != 0 && success != 0 {
+		if b := s.bucket(success); b >= 0 {
+			t := s.tally(g, b)
+			if state == statusSuccess {
+				s.addCompleted(t, b, c, k, success, flags)
+			}
+			if b > 0 && s.needs&needTimes != 0 {
+				if taken != 0 && success > taken {
+					t.done = append(t.done, success-taken)
+				}
+				if success > first {
+					t.cycle = append(t.cycle, success-first)
+				}
+			}
+		}
+	}
+	if s.needs&needCanceled != 0 && canceled != 0 {
+		if b := s.bucket(canceled); b >= 0 {
+			t := s.tally(g, b)
+			if state == statusCanceled {
+				t.canceled.add(flags&(1<<firstCanceled) != 0)
+			}
+			if b > 0 && s.needs&needTimes != 0 && canceled > first {
+				t.cancel = append(t.cancel, canceled-first)
+			}
+		}
+	}
+	left := taken
+	if left == 0 {
+		left = success
+	}
+	if s.needs&needLeft != 0 && left != 0 {
+		if b := s.bucket(left); b > 0 {
+			t := s.tally(g, b)
+			t.left++
+			if taken != 0 {
+				t.taken.add(flags&(1<<firstTaken) != 0)
+				if s.needs&needTimes != 0 && taken > first {
+					t.fill = append(t.fill, taken-first)
+				}
+			}
+		}
+	}
+}
+
+func earliest(m map[uint32]uint32, id, t uint32) {
+	if held, ok := m[id]; !ok || t < held {
+		m[id] = t
+	}
+}
+
+func (s *scan) addCreated(t *tally, b int, c *chunk, k int, taken uint32, state status, flags uint16) {
+	t.created.add(flags&(1<<firstSeen) != 0)
+	if b == 0 {
+		return
+	}
+	if taken != 0 {
+		t.funnel.taken++
+	}
+	switch {
+	case state == statusCanceled && taken == 0:
+		t.abandoned++
+		t.funnel.canceledUntaken++
+	case state == statusCanceled:
+		t.funnel.canceledTaken++
+	case state == statusSuccess:
+		t.funnel.completed++
+	case state == statusPending || state == statusInProgress:
+		t.funnel.open++
+	}
+	if flags&flagMarket != 0 {
+		t.market++
+	}
+	if flags&flagRange != 0 {
+		t.ranged++
+		t.widths.add(c.amount[k])
+	}
+	if s.needs&needPremiums != 0 && !math.IsNaN(c.premium[k]) {
+		side := 1
+		if s.c.cohorts[c.cohort[k]].buy {
+			side = 0
+		}
+		t.premiums[side] = append(t.premiums[side], c.premium[k]/100)
+	}
+	if s.needs&needBreakdown != 0 {
+		t.cell(c.cohort[k]).created++
+	}
+}
+
+func (s *scan) addCompleted(t *tally, b int, c *chunk, k int, success uint32, flags uint16) {
+	t.completed.add(flags&(1<<firstSuccess) != 0)
+	if b == 0 {
+		return
+	}
+	h := &s.c.cohorts[c.cohort[k]]
+	sats := max(0, c.sats[k]) // amt 0 states no amount
+	if sats > 0 {
+		t.sats.add(sats)
+		t.priced++
+		if h.buy {
+			t.buySats.add(sats)
+		} else {
+			t.sellSats.add(sats)
+		}
+		size := 0
+		for size < len(sizeBounds) && sats > sizeBounds[size] {
+			size++
+		}
+		t.sizes[size]++
+		if s.needs&needTickets != 0 {
+			t.tickets = append(t.tickets, sats)
+		}
+	}
+	if s.needs&needBreakdown != 0 {
+		cell := t.cell(c.cohort[k])
+		cell.completed++
+		cell.sats.add(sats)
+	}
+	if s.needs&needFiat != 0 {
+		if t.fiat == nil {
+			t.fiat = map[uint32]*fiatTally{}
+		}
+		f := t.fiat[h.fiat]
+		if f == nil {
+			f = &fiatTally{}
+			t.fiat[h.fiat] = f
+		}
+		f.all++
+		f.sats.add(sats)
+		if flags&flagFixed != 0 {
+			f.total.add(c.amount[k])
+			f.amounts = append(f.amounts, c.amount[k])
+		}
+	}
+	if s.needs&needIn != 0 && sats > 0 {
+		if r, ok := s.rateOf(h.author, success); ok {
+			t.in.add(float64(sats) / 1e8 * r.price)
+			t.rated++
+			t.maxAge = max(t.maxAge, int64(r.age))
+			if r.other {
+				t.otherRates++
+			}
+		} else {
+			t.unpriced.add(sats)
+		}
+	}
+	if s.needs&needFees != 0 {
+		if p := s.c.authors[h.author].policyAt(success); p != nil && p.Fee != nil && *p.Fee > 0 {
+			t.chargeable++
+			if flags&flagPaid != 0 {
+				t.paid++
+			}
+		}
+	}
+}
+
+// rateOf returns the rate of the query's currency for a trade of a node. Most orders follow
+// each other in time, so the search begins where the last one ended.
+func (s *scan) rateOf(author, t uint32) (rate, bool) {
+	series := s.c.rates[s.c.fiats.ids[s.q.In]]
+	if series == nil {
+		return rate{}, false
+	}
+	s.rateHint = series.after(t, s.rateHint)
+	return series.newest(s.rateHint, author, t, maxRateAge)
+}
+
+// stateAt returns the version of row i that was in force at t: the newest one by the rules of
+// NIP-01 among those that were signed (or witnessed, by the clock) not after t. ok is false
+// if there is none, or if its author had deleted it. buf is a buffer.
+func (c *Collector) stateAt(i int, t int64, clock Clock, buf []version) (v version, ok bool, grown []version) {
+	chunk, k := c.orders.at(i)
+	versions, err := decodeVersions(buf[:0], c.blobs.get(chunk.blob[k]))
+	if err != nil {
+		return version{}, false, buf
+	}
+	for j := len(versions) - 1; j >= 0; j-- {
+		w := &versions[j]
+		if clock == Signed && int64(w.created) <= t || clock == Witnessed && w.live && int64(w.received) <= t {
+			return *w, w.deleted == 0 || int64(w.deleted) > t, versions
+		}
+	}
+	return version{}, false, versions
+}
+
+func expired(ends uint32, t int64) bool { return ends != 0 && int64(ends) <= t }
+
+func (s *scan) addOpen(g int32, c *chunk, i int) {
+	k, now := i%rows, s.bounds[len(s.bounds)-1]
+	first := int64(c.at[s.q.Clock][firstSeen][k])
+	if first > now || c.final(k, now, s.q.Clock) {
+		return
+	}
+	state, ends, live := c.status[k], c.ends[k], c.flags[k]&(1<<firstSeen) != 0
+	if s.q.Clock == Witnessed || int64(c.newest[k]) > now || c.flags[k]&flagDeleted != 0 {
+		var v version
+		var ok bool
+		if v, ok, s.buf = s.c.stateAt(i, now, s.q.Clock, s.buf); !ok {
+			return
+		}
+		state, ends = v.status, v.ends
+	}
+	t := s.tally(g, len(s.bounds)-2)
+	switch {
+	case state == statusPending && !expired(ends, now):
+		t.open.add(live)
+		t.ages += now - first
+	case state == statusInProgress:
+		t.inProgress.add(live)
+	}
+}
+
+// addIntervals adds the times during which an order was open to the steps of a series.
+func (s *scan) addIntervals(g int32, c *chunk, k int) {
+	first := int64(c.at[s.q.Clock][firstSeen][k])
+	live := c.flags[k]&(1<<firstSeen) != 0
+	s.eachInterval(c, k, func(v *version, from, end int64) {
+		s.addStep(g, from, v.status, live, first, 1)
+		if end != math.MaxInt64 {
+			s.addStep(g, end, v.status, live, first, -1)
+		}
+	})
+}
+
+// eachInterval calls fn for each version of row k that was pending or in progress, with the time
+// from which it was in force and the time at which it no longer was, newest first.
+func (s *scan) eachInterval(c *chunk, k int, fn func(v *version, from, end int64)) {
+	versions, err := decodeVersions(s.buf[:0], s.c.blobs.get(c.blob[k]))
+	if err != nil {
+		return
+	}
+	s.buf = versions
+	// until is the time from which a newer version is in force.
+	until := int64(math.MaxInt64)
+	for j := len(versions) - 1; j >= 0; j-- {
+		v := &versions[j]
+		from := int64(v.created)
+		if s.q.Clock == Witnessed {
+			if from = int64(v.received); !v.live {
+				continue
+			}
+		}
+		end := until
+		until = min(until, from)
+		if v.deleted != 0 {
+			end = min(end, int64(v.deleted))
+		}
+		if v.status == statusPending && v.ends != 0 {
+			end = min(end, int64(v.ends))
+		}
+		if from < end && (v.status == statusPending || v.status == statusInProgress) {
+			fn(v, from, end)
+		}
+	}
+}
+
+// addStep changes the open orders of all buckets that end at t or later.
+func (s *scan) addStep(g int32, t int64, state status, live bool, first, by int64) {
+	i, _ := slices.BinarySearch(s.bounds[1:], t)
+	if i >= len(s.bounds)-1 {
+		return
+	}
+	d := &s.openDiff[g][i]
+	seen := int64(0)
+	if live {
+		seen = by
+	}
+	if state == statusPending {
+		d.open, d.openSeen, d.created = d.open+by, d.openSeen+seen, d.created+by*first
+	} else {
+		d.progress, d.progressSeen = d.progress+by, d.progressSeen+seen
+	}
+}
+
+func (s *scan) sumIntervals() {
+	for g := range s.openDiff {
+		var now openStep
+		for b := range len(s.bounds) - 1 {
+			d := &s.openDiff[g][b]
+			now.open, now.openSeen, now.created = now.open+d.open, now.openSeen+d.openSeen, now.created+d.created
+			now.progress, now.progressSeen = now.progress+d.progress, now.progressSeen+d.progressSeen
+			t := s.tally(int32(g), b)
+			t.open, t.inProgress = seen{now.open, now.openSeen}, seen{now.progress, now.progressSeen}
+			t.ages = now.open*s.bounds[b+1] - now.created
+		}
+	}
+}
+
+func (s *scan) addFirst() {
+	type firsts struct{ fiats, labels, authors map[uint32]uint32 }
+	by := make([]firsts, s.groups)
+	for id, t := range s.firstBy {
+		if t == 0 {
+			continue
+		}
+		h := &s.c.cohorts[id]
+		for _, g := range s.targets[id] {
+			f := &by[g]
+			if f.fiats == nil {
+				*f = firsts{map[uint32]uint32{}, map[uint32]uint32{}, map[uint32]uint32{}}
+			}
+			earliest(f.fiats, h.fiat, t)
+			earliest(f.authors, h.author, t)
+			for _, label := range s.c.methodsOf(h.methods) {
+				earliest(f.labels, label, t)
+			}
+		}
+	}
+	for g := range by {
+		note := func(firsts map[uint32]uint32, count func(*tally) *int64) {
+			for _, t := range firsts {
+				if b := s.bucket(t); b > 0 {
+					*count(s.tally(int32(g), b))++
+				}
+			}
+		}
+		note(by[g].fiats, func(t *tally) *int64 { return &t.newFiats })
+		note(by[g].labels, func(t *tally) *int64 { return &t.newMethods })
+		note(by[g].authors, func(t *tally) *int64 { return &t.newAuthors })
+	}
+}
+
+// feeTime returns the time that dates a fee, 0 if the clock knows none.
+func (s *scan) feeTime(f *fee) uint32 {
+	if s.q.Clock == Witnessed {
+		return f.received
+	}
+	return f.created
+}
+
+// addFees adds the records of development fees. A fee whose order is known counts in the
+// groups of the order. Another fee counts in the group of its node, or, without groups, if
+// the filter names no dimension but instance and network.
+func (s *scan) addFees() {
+	s.eachFee(func(f *fee, row int, targets []int32, bucket int) {
+		for _, g := range targets {
+			s.addFee(s.tally(g, bucket), f, row)
+		}
+	})
+}
+
+// eachFee calls fn for each fee that counts, with the row of its order (or -1), its groups
+// and its bucket.
+func (s *scan) eachFee(fn func(f *fee, row int, targets []int32, bucket int)) {
+	networks := s.c.matcher(s.q.Filter, ByNetwork, &s.c.networks)
+	joined := s.split != "" && s.split != ByInstance // only fees of known orders count
+	for dim, values := range s.q.Filter {
+		joined = joined || dim != ByNetwork && dim != ByInstance && len(values) > 0
+	}
+	for i := range s.c.fees {
+		f := &s.c.fees[i]
+		b := s.bucket(s.feeTime(f))
+		if b <= 0 || !passes(s.authors, f.author) {
+			continue
+		}
+		row := int(f.row) - 1
+		if row < 0 {
+			row = s.c.orders.find(f.author, f.order, s.c.authorOfCohort)
+		}
+		if row >= 0 {
+			if c, k := s.c.orders.at(row); c.blob[k] == 0 {
+				row = -1
+			}
+		}
+		var targets []int32
+		switch {
+		case row >= 0:
+			c, k := s.c.orders.at(row)
+			targets = s.targets[c.cohort[k]]
+		case !joined && passes(networks, f.network):
+			targets = s.groupsOf(f.author)
+		}
+		if targets != nil {
+			fn(f, row, targets, b)
+		}
+	}
+}
+
+// groupsOf returns the groups of an event that has no property but its author.
+func (s *scan) groupsOf(author uint32) []int32 {
+	if s.split == "" {
+		return noGroup
+	}
+	if g, ok := s.byGroup[author]; ok && s.split == ByInstance {
+		return []int32{g}
+	}
+	return nil
+}
+
+func (s *scan) addFee(t *tally, f *fee, row int) {
+	if !f.canonical {
+		t.duplicates.add(f.received != 0)
+		return
+	}
+	t.fees.add(f.received != 0)
+	t.feeSats.add(f.sats)
+	var sats int64
+	settled := false
+	if row >= 0 {
+		c, k := s.c.orders.at(row)
+		if success := c.at[s.q.Clock][firstSuccess][k]; success != 0 {
+			t.lateness = append(t.lateness, int64(s.feeTime(f))-int64(success))
+			settled = c.status[k] == statusSuccess && c.sats[k] > 0
+			sats = c.sats[k]
+		}
+	}
+	p := s.c.authors[f.author].policyAt(f.created)
+	if p == nil || p.Fee == nil || *p.Fee <= 0 {
+		return
+	}
+	share := *p.Fee * devFeeShare
+	t.implied.add(float64(f.sats) / share)
+	t.impliedError.add(1 / share)
+	if settled {
+		t.settled.add(float64(f.sats) / share)
+		t.settledSats.add(sats)
+	}
+}
+
+// addDisputes adds disputes. A dispute does not name its order, so the caller checks that
+// the filter names no dimension but instance.
+func (s *scan) addDisputes() {
+	now := s.bounds[len(s.bounds)-1]
+	for i := range s.c.disputes {
+		d := &s.c.disputes[i]
+		if !passes(s.authors, d.author) {
+			continue
+		}
+		opened, closed, end := d.times(s.q.Clock)
+		for _, g := range s.groupsOf(d.author) {
+			if b := s.bucket(opened); b > 0 {
+				t := s.tally(g, b)
+				t.opened.add(d.versions[0].live)
+				switch last := d.versions[len(d.versions)-1].state; {
+				case last.final():
+					t.resolvedDisputes++
+				case last == disputeUnknown:
+					t.unknownDisputes++
+				default:
+					t.activeDisputes++
+				}
+			}
+			if b := s.bucket(closed); b > 0 {
+				t := s.tally(g, b)
+				t.closed.add(end.live)
+				t.ends[end.state]++
+				if opened != 0 && closed >= opened {
+					t.resolution = append(t.resolution, closed-opened)
+				}
+			}
+			if opened != 0 && int64(opened) <= now && (closed == 0 || int64(closed) > now) {
+				s.tally(g, len(s.bounds)-2).openDisputes++
+			}
+		}
+	}
+}
+
+// times returns the time of the opening, and the first terminal version with its time.
+func (d *dispute) times(clock Clock) (opened, closed uint32, end *disputeVersion) {
+	for i := range d.versions {
+		v := &d.versions[i]
+		if clock == Witnessed {
+			if v.live && (opened == 0 || v.received < opened) {
+				opened = v.received
+			}
+			if v.live && v.state.final() && (closed == 0 || v.received < closed) {
+				closed, end = v.received, v
+			}
+			continue
+		}
+		if v.state.final() && closed == 0 {
+			closed, end = v.created, v
+		}
+		if opened == 0 {
+			opened = v.opened
+		}
+	}
+	if opened == 0 && clock == Signed {
+		opened = d.versions[0].created
+	}
+	return opened, closed, end
+}
+
+// silence is the time without any event after which an instance counts as silent.
+const silence = 7 * 86400
+
+func (s *scan) addInstances() {
+	now := s.bounds[len(s.bounds)-1]
+	for id := 1; id < len(s.c.authors); id++ {
+		a := &s.c.authors[id]
+		if !passes(s.authors, uint32(id)) || !a.eventIn(0, now) {
+			continue
+		}
+		for _, g := range s.groupsOf(uint32(id)) {
+			t := s.tally(g, len(s.bounds)-2)
+			t.knownInstances++
+			if !a.eventIn(now-silence, now) {
+				t.silent++
+			}
+		}
+	}
+}
