@@ -428,7 +428,7 @@ func (e *Engine) newerEvent(ctx context.Context) (id string, err error) {
 	head := e.book.head
 	err = e.Log.Read(ctx, head.Cursor, func(entry mostro.Entry) error {
 		evt := entry.Event
-		if id != "" || evt.PubKey != e.Events.Pubkey || entry.Source.Road != mostro.RoadSelf {
+		if id != "" || evt.PubKey != e.Events.Pubkey || entry.Source.Origin != mostro.OriginSelf {
 			return nil
 		}
 		switch {

@@ -170,7 +170,7 @@ func TestLogThatBeganAnew(t *testing.T) {
 	_ = w.stop()
 	w.log = newMemLog()
 	w.read = make(map[string]int)
-	w.log.append(first, mostro.Source{Road: mostro.RoadClient}, w.clock.Now())
+	w.log.append(first, mostro.Source{Origin: mostro.OriginClient}, w.clock.Now())
 	w.start()
 	u.send(message.Message{RequestID: number(9), ID: &id, Action: message.ActionCancel})
 	u.wait(message.ActionCanceled)

@@ -94,7 +94,7 @@ func (b *inbox) run(ctx context.Context, cursor uint64) error {
 // mine reports whether an entry is a message for this node that may be processed. An
 // imported event is never a message, because the operator imports history.
 func (b *inbox) mine(e mostro.Entry) bool {
-	if !mostro.IsMail(e.Event.Kind) || e.Event.PubKey == b.pubkey || e.Source.Road == mostro.RoadImport {
+	if !mostro.IsMail(e.Event.Kind) || e.Event.PubKey == b.pubkey || e.Source.Origin == mostro.OriginImport {
 		return false
 	}
 	for _, tag := range e.Event.Tags {
@@ -157,7 +157,7 @@ func (b *inbox) open(e mostro.Entry) *InboundMessage {
 	return &InboundMessage{
 		Transport: env.Transport, Sender: env.Sender, Identity: env.Identity, Signed: env.Signed,
 		CreatedAt: int64(env.CreatedAt), ReplayID: env.ReplayID,
-		Received: e.ReceivedAt.Unix(), Late: e.Source.Road == mostro.RoadBackfill,
+		Received: e.ReceivedAt.Unix(), Late: e.Source.Origin == mostro.OriginBackfill,
 		Message: trade.Outgoing{Message: env.Message},
 	}
 }

@@ -431,9 +431,9 @@ func TestPast17SignatureBeforeTheGate(t *testing.T) { // #892
 	real := u.event(u.sell(50_000, 50))
 	forged := *real
 	forged.Content = forged.Content[:len(forged.Content)-8] + "AAAAAAA="
-	w.log.append(&forged, mostro.Source{Road: mostro.RoadClient}, w.clock.Now())
+	w.log.append(&forged, mostro.Source{Origin: mostro.OriginClient}, w.clock.Now())
 	delete(w.log.ids, real.ID) // the same id with different content
-	w.log.append(real, mostro.Source{Road: mostro.RoadClient}, w.clock.Now())
+	w.log.append(real, mostro.Source{Origin: mostro.OriginClient}, w.clock.Now())
 	u.wait(message.ActionNewOrder)
 }
 

@@ -51,7 +51,7 @@ func (l *memLog) Publish(_ context.Context, evt *nostr.Event) error {
 	if before {
 		return errCrash
 	}
-	l.append(evt, mostro.Source{Road: mostro.RoadSelf}, time.Now())
+	l.append(evt, mostro.Source{Origin: mostro.OriginSelf}, time.Now())
 	if after {
 		return errCrash
 	}
@@ -463,7 +463,7 @@ func (u *user) event(m message.Message) *nostr.Event {
 // send sends a message to the node.
 func (u *user) send(m message.Message) {
 	u.w.tb.Helper()
-	u.w.log.append(u.event(m), mostro.Source{Road: mostro.RoadClient}, u.w.clock.Now())
+	u.w.log.append(u.event(m), mostro.Source{Origin: mostro.OriginClient}, u.w.clock.Now())
 }
 
 // wait returns the first unread message to the user with the action.

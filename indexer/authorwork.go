@@ -157,7 +157,7 @@ func (w *authorWork) goesBy(e *mostro.Entry, stated ...string) error {
 		if !owned {
 			uses = w.held.usesOf(pubkey)
 		}
-		use := names.Use{Name: name, First: e.ReceivedAt, Last: e.ReceivedAt, Seq: e.Seq, Witnessed: e.Source.Road.Witnessed() && !e.Archived}
+		use := names.Use{Name: name, First: e.ReceivedAt, Last: e.ReceivedAt, Seq: e.Seq, Witnessed: e.Source.Origin.Witnessed() && !e.Archived}
 		if uses, changed := names.With(uses, owned, use); changed {
 			w.names[pubkey] = uses
 		}

@@ -39,14 +39,14 @@ func TestQuestionsAreBounded(t *testing.T) {
 func TestHostileTextCostsLittle(t *testing.T) {
 	log, clk := newMemLog(), newClock()
 	for i := range 5 {
-		log.add(draft{author: 1, d: fmt.Sprint("m", i), methods: []string{longRuns(120_000)}}.event(), clk.now(), mostro.RoadClient, false)
-		log.add(draft{author: 1, d: fmt.Sprint("d", i), platform: "peach", content: "beginning " + longRuns(120_000)}.event(), clk.now(), mostro.RoadClient, false)
+		log.add(draft{author: 1, d: fmt.Sprint("m", i), methods: []string{longRuns(120_000)}}.event(), clk.now(), mostro.OriginClient, false)
+		log.add(draft{author: 1, d: fmt.Sprint("d", i), platform: "peach", content: "beginning " + longRuns(120_000)}.event(), clk.now(), mostro.OriginClient, false)
 	}
 	var methods []string
 	for i := range 20_000 {
 		methods = append(methods, fmt.Sprintf("bank%d", i))
 	}
-	log.add(draft{author: 1, d: "many", methods: methods}.event(), clk.now(), mostro.RoadClient, false)
+	log.add(draft{author: 1, d: "many", methods: methods}.event(), clk.now(), mostro.OriginClient, false)
 	x := openTest(t, log, clk, "")
 	start := time.Now()
 	x.catchUp(t)

@@ -27,7 +27,7 @@ func filterBook(t *testing.T) *opened {
 		{author: 0, d: "first", side: "sell", fiat: "USD", status: "pending", amt: "1000", fa: []string{"10"}, premium: "1", rating: `["rating",{"total_rating":3.0,"total_reviews":2}]`, methods: []string{"Zelle"}, platform: "mostro", network: "mainnet", expiry: t0 + 100},
 		{author: 1, d: "second", side: "buy", fiat: "EUR", status: "in-progress", amt: "2000", fa: []string{"20"}, premium: "9", rating: `{"total_rating":0.95,"total_reviews":2}`, methods: []string{"SEPA"}, platform: "peach", network: "testnet", expiry: t0 + 100},
 	} {
-		l.add(d.event(), clk.now(), mostro.RoadClient, false)
+		l.add(d.event(), clk.now(), mostro.OriginClient, false)
 	}
 	x := openTest(t, l, clk, "")
 	x.catchUp(t)

@@ -19,9 +19,9 @@ func TestHistoryIsPaged(t *testing.T) {
 	log, clk := newMemLog(), newClock()
 	clk.set(t0 + versions)
 	for i := range versions {
-		log.add(draft{author: 1, d: "x", at: t0 + int64(i)}.event(), clk.now(), mostro.RoadClient, false)
+		log.add(draft{author: 1, d: "x", at: t0 + int64(i)}.event(), clk.now(), mostro.OriginClient, false)
 	}
-	log.add(draft{author: 1, d: "y", at: t0}.event(), clk.now(), mostro.RoadClient, false)
+	log.add(draft{author: 1, d: "y", at: t0}.event(), clk.now(), mostro.OriginClient, false)
 	x := openTest(t, log, clk, "")
 	x.catchUp(t)
 	h := x.Handler()
@@ -97,7 +97,7 @@ func deletionOf(t *testing.T, versions int) time.Duration {
 	tags := nostr.Tags{}
 	for i := range versions + 1 {
 		evt := draft{author: 1, d: "x", at: t0 + int64(i)}.event()
-		log.add(evt, clk.now(), mostro.RoadClient, false)
+		log.add(evt, clk.now(), mostro.OriginClient, false)
 		if i > 0 {
 			tags = append(tags, nostr.Tag{"e", evt.ID})
 		}
@@ -105,7 +105,7 @@ func deletionOf(t *testing.T, versions int) time.Duration {
 	x := openTest(t, log, clk, "")
 	x.catchUp(t)
 	deletion := signless(nostr.Event{PubKey: pubkeyOf(1), Kind: mostro.KindDeletion, CreatedAt: nostr.Timestamp(clk.now().Unix()), Tags: tags})
-	log.add(deletion, clk.now(), mostro.RoadClient, false)
+	log.add(deletion, clk.now(), mostro.OriginClient, false)
 	log.erase(deletion)
 	start := time.Now()
 	if err := x.CatchUp(t.Context()); err != nil {

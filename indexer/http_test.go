@@ -70,7 +70,7 @@ func real(t testing.TB) *opened {
 	l, clk := newMemLog(), newClock()
 	clk.set(1_787_741_000)
 	for _, evt := range events {
-		l.add(evt, evt.CreatedAt.Time(), mostro.RoadLive, false)
+		l.add(evt, evt.CreatedAt.Time(), mostro.OriginLive, false)
 	}
 	o := openTest(t, l, clk, "")
 	o.catchUp(t)
@@ -172,10 +172,10 @@ func TestHTTPContract(t *testing.T) {
 	l, clk := newMemLog(), newClock()
 	o := openTest(t, l, clk, "")
 	for i := range 60 {
-		l.add(draft{d: fmt.Sprint(i), at: t0 + int64(i), expiry: t0 + 1000, methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
+		l.add(draft{d: fmt.Sprint(i), at: t0 + int64(i), expiry: t0 + 1000, methods: []string{"Zelle"}}.event(), clk.now(), mostro.OriginClient, false)
 	}
 	mail := signless(nostr.Event{PubKey: pubkeyOf(1), Kind: mostro.KindGiftWrap, CreatedAt: t0, Content: "secret"})
-	l.add(mail, clk.now(), mostro.RoadClient, false)
+	l.add(mail, clk.now(), mostro.OriginClient, false)
 	h := o.Handler()
 	if w := fetch(t, h, "/readyz"); w.Code != http.StatusServiceUnavailable {
 		t.Errorf("ready before the log was read: status %d", w.Code)
@@ -242,7 +242,7 @@ func TestHTTPContract(t *testing.T) {
 				t.Errorf("%s: %q returns status %d", target, tag, w.Code)
 			}
 			clk.set(clk.now().Unix() + 1)
-			l.add(draft{d: "new" + target}.event(), clk.now(), mostro.RoadClient, false)
+			l.add(draft{d: "new" + target}.event(), clk.now(), mostro.OriginClient, false)
 			o.catchUp(t)
 			if w := fetch(t, h, target, "If-None-Match", tag); w.Code != http.StatusOK {
 				t.Errorf("%s: changed, but the status is %d", target, w.Code)
@@ -271,9 +271,9 @@ func TestHistoryShowsWhenWeReceived(t *testing.T) {
 	l, clk := newMemLog(), newClock()
 	o := openTest(t, l, clk, "")
 	at := func(s int64) time.Time { return time.Unix(t0+s, 0) }
-	l.add(draft{d: "x", at: t0 + 10, status: "in-progress", amt: "900"}.event(), at(12), mostro.RoadClient, false)
-	l.add(draft{d: "x", at: t0}.event(), at(13), mostro.RoadBackfill, true) // older, but received later
-	l.add(draft{d: "x", at: t0 + 20, status: "success", amt: "900", expiry: t0 + 25}.event(), at(21), mostro.RoadLive, false)
+	l.add(draft{d: "x", at: t0 + 10, status: "in-progress", amt: "900"}.event(), at(12), mostro.OriginClient, false)
+	l.add(draft{d: "x", at: t0}.event(), at(13), mostro.OriginBackfill, true) // older, but received later
+	l.add(draft{d: "x", at: t0 + 20, status: "success", amt: "900", expiry: t0 + 25}.event(), at(21), mostro.OriginLive, false)
 	clk.set(t0 + 22)
 	o.catchUp(t)
 	h := o.Handler()
@@ -317,16 +317,16 @@ func TestPagesEscapeWhatPublishersWrite(t *testing.T) {
 	pk := pubkeyOf(0)
 	evt := draft{d: evil, at: t0, expiry: t0 + 100, methods: []string{evil, "javascript:alert(1)"}, name: evil, content: evil, network: evil, platform: evil, fiat: "<B>"}.event()
 	evt.Tags = append(evt.Tags, nostr.Tag{"source", "javascript:alert(1)//" + evil}, nostr.Tag{"name", evil})
-	l.add(signless(*evt), clk.now(), mostro.RoadClient, false)
+	l.add(signless(*evt), clk.now(), mostro.OriginClient, false)
 	ok := draft{d: "ok", at: t0, expiry: t0 + 100}.event()
 	ok.Tags = append(ok.Tags, nostr.Tag{"source", "mostro:ok?relays=wss://relay.example&mostro=" + pk})
-	l.add(signless(*ok), clk.now(), mostro.RoadClient, false)
-	l.add(infoEvent(0, t0, evil), clk.now(), mostro.RoadClient, false)
+	l.add(signless(*ok), clk.now(), mostro.OriginClient, false)
+	l.add(infoEvent(0, t0, evil), clk.now(), mostro.OriginClient, false)
 	about, err := json.Marshal(map[string]string{"name": evil, "about": evil, "website": "javascript:alert(1)"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.add(signless(nostr.Event{PubKey: pk, Kind: 0, CreatedAt: t0, Content: string(about)}), clk.now(), mostro.RoadClient, false)
+	l.add(signless(nostr.Event{PubKey: pk, Kind: 0, CreatedAt: t0, Content: string(about)}), clk.now(), mostro.OriginClient, false)
 	o.catchUp(t)
 	h := o.Handler()
 	for _, target := range []string{"/", "/?q=" + url.QueryEscape(evil), "/?sort=" + url.QueryEscape(evil), "/?method=" + url.QueryEscape(evil), "/orders/" + pk + "/" + url.PathEscape(evil), "/instances", "/instances/" + pk} {

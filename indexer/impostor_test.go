@@ -32,7 +32,7 @@ func pretenders(clk *clock) *memLog {
 	now := clk.now()
 	at := func(ago time.Duration) time.Time { return now.Add(-ago) }
 	info := func(author int, name string, first time.Duration) {
-		l.add(infoEvent(author, at(first).Unix(), name), at(first), mostro.RoadLive, false)
+		l.add(infoEvent(author, at(first).Unix(), name), at(first), mostro.OriginLive, false)
 	}
 	order := func(author int, d, name, platform string, ago time.Duration, link string) {
 		evt := draft{author: author, d: d, name: name, platform: platform, at: at(ago).Unix(), premium: "2", fa: []string{"100"}, methods: []string{"SEPA"}, expiresAt: now.Unix() + 3600}.event()
@@ -40,7 +40,7 @@ func pretenders(clk *clock) *memLog {
 		if link != "" {
 			evt.Tags = append(evt.Tags, nostr.Tag{"source", link})
 		}
-		l.add(signless(*evt), at(ago), mostro.RoadLive, false)
+		l.add(signless(*evt), at(ago), mostro.OriginLive, false)
 	}
 	link := func(d string, node int) string {
 		return "mostro:" + d + "?relays=wss://relay.example&mostro=" + pubkeyOf(node)
@@ -208,13 +208,13 @@ func TestClassesChange(t *testing.T) {
 	x.catchUp(t)
 	now := clk.now()
 	late := draft{author: 7, d: "late", name: "Rialto", at: now.Unix(), expiresAt: now.Unix() + 30*86400}.event()
-	l.add(late, now, mostro.RoadLive, false)
+	l.add(late, now, mostro.OriginLive, false)
 	x.catchUp(t)
 	place := func() int { return slices.Index(dsOf(t, x.Index, ""), "late") }
 	if got := place(); got != 5 {
 		t.Errorf("without an info it stands at %d: %v", got, dsOf(t, x.Index, ""))
 	}
-	l.add(infoEvent(7, now.Unix(), "Rialto"), now, mostro.RoadLive, false)
+	l.add(infoEvent(7, now.Unix(), "Rialto"), now, mostro.OriginLive, false)
 	x.catchUp(t)
 	if got := place(); got != 4 { // the newest of the new ones
 		t.Errorf("with an info it stands at %d: %v", got, dsOf(t, x.Index, ""))
@@ -260,14 +260,14 @@ func TestWhatIsOverIsNotOpen(t *testing.T) {
 	clk := newClock()
 	now := clk.now()
 	l := newMemLog()
-	l.add(infoEvent(1, now.Unix()-60, "Kmbalache"), now, mostro.RoadLive, false)
+	l.add(infoEvent(1, now.Unix()-60, "Kmbalache"), now, mostro.OriginLive, false)
 	for d, c := range map[string]struct {
 		status  string
 		expires int64
 	}{"open": {"pending", 3600}, "expired": {"pending", -5}, "canceled": {"canceled", 3600}, "taken": {"in-progress", 3600}, "done": {"success", 3600}} {
 		evt := draft{author: 1, d: d, status: c.status, name: "Kmbalache", at: now.Unix() - 60, expiresAt: now.Unix() + c.expires}.event()
 		evt.Tags = append(evt.Tags, nostr.Tag{"source", "mostro:" + d + "?mostro=" + pubkeyOf(1)})
-		l.add(signless(*evt), now, mostro.RoadLive, false)
+		l.add(signless(*evt), now, mostro.OriginLive, false)
 	}
 	x := openTest(t, l, clk, "")
 	x.catchUp(t)
@@ -317,10 +317,10 @@ func TestNamesOfNobody(t *testing.T) {
 	l := newMemLog()
 	now := clk.now()
 	first := now.Add(-40 * 24 * time.Hour)
-	l.add(signless(nostr.Event{PubKey: pubkeyOf(8), CreatedAt: nostr.Timestamp(first.Unix()), Tags: nostr.Tags{}, Content: `{"name":"Kmbalache"}`}), first, mostro.RoadLive, false)
+	l.add(signless(nostr.Event{PubKey: pubkeyOf(8), CreatedAt: nostr.Timestamp(first.Unix()), Tags: nostr.Tags{}, Content: `{"name":"Kmbalache"}`}), first, mostro.OriginLive, false)
 	second := now.Add(-30 * 24 * time.Hour)
-	l.add(infoEvent(original, second.Unix(), "Kmbalache"), second, mostro.RoadLive, false)
-	l.add(infoEvent(twin, now.Unix(), "Kmba1ache"), now, mostro.RoadLive, false)
+	l.add(infoEvent(original, second.Unix(), "Kmbalache"), second, mostro.OriginLive, false)
+	l.add(infoEvent(twin, now.Unix(), "Kmba1ache"), now, mostro.OriginLive, false)
 	rules := &bannedKeys{version: 1}
 	x, err := Open(Config{Dir: t.TempDir(), Log: l, Events: l, Rules: rules, Now: clk.now})
 	if err != nil {

@@ -38,10 +38,10 @@ func newMemLog() *memLog {
 	return l
 }
 
-func (l *memLog) add(evt *nostr.Event, at time.Time, road mostro.Road, archived bool) uint64 {
+func (l *memLog) add(evt *nostr.Event, at time.Time, origin mostro.Origin, archived bool) uint64 {
 	l.mu.Lock()
 	seq := uint64(len(l.entries) + 1)
-	l.entries = append(l.entries, mostro.Entry{Seq: seq, Event: evt, ReceivedAt: at.UTC().Truncate(time.Millisecond), Source: mostro.Source{Road: road}, Archived: archived})
+	l.entries = append(l.entries, mostro.Entry{Seq: seq, Event: evt, ReceivedAt: at.UTC().Truncate(time.Millisecond), Source: mostro.Source{Origin: origin}, Archived: archived})
 	if evt.Kind == mostro.KindDeletion {
 		l.erase(evt)
 	}
@@ -320,7 +320,7 @@ func fillRandom(r *rand.Rand, l *memLog, n, addresses int) {
 		if evt.Kind == mostro.KindOrder {
 			ids = append(ids, evt)
 		}
-		l.add(evt, at, mostro.RoadClient, archived)
+		l.add(evt, at, mostro.OriginClient, archived)
 	}
 }
 

@@ -511,7 +511,7 @@ func TestRestartAnywhereEqualsRebuild(t *testing.T) {
 			t.Fatalf("round %d: digests differ:\ngrown %s\nfresh %s\nbuilt %s", round, a, b, c)
 		}
 		// Another entry must change the digest.
-		l.add(draft{author: 1, d: "one more"}.event(), clk.now(), mostro.RoadClient, false)
+		l.add(draft{author: 1, d: "one more"}.event(), clk.now(), mostro.OriginClient, false)
 		grown.catchUp(t)
 		if grown.digest(t) == a {
 			t.Fatal("the digest is equal after another order")
@@ -594,9 +594,9 @@ func TestSearchAnswersNIP50Filters(t *testing.T) {
 func TestExpiryIsToTheSecond(t *testing.T) {
 	l, clk := newMemLog(), newClock()
 	o := openTest(t, l, clk, "")
-	l.add(draft{d: "a", expiry: t0 + 100, methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
-	l.add(draft{d: "b", expiresAt: t0 + 50, expiry: t0 + 1000, methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
-	l.add(draft{d: "c", methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
+	l.add(draft{d: "a", expiry: t0 + 100, methods: []string{"Zelle"}}.event(), clk.now(), mostro.OriginClient, false)
+	l.add(draft{d: "b", expiresAt: t0 + 50, expiry: t0 + 1000, methods: []string{"Zelle"}}.event(), clk.now(), mostro.OriginClient, false)
+	l.add(draft{d: "c", methods: []string{"Zelle"}}.event(), clk.now(), mostro.OriginClient, false)
 	o.catchUp(t)
 	for _, at := range []struct{ second, live int64 }{{t0 + 49, 3}, {t0 + 50, 2}, {t0 + 99, 2}, {t0 + 100, 1}, {t0 + 5000, 1}} {
 		clk.set(at.second)
@@ -625,7 +625,7 @@ func TestCursorIsStableUnderInserts(t *testing.T) {
 	l, clk := newMemLog(), newClock()
 	o := openTest(t, l, clk, "")
 	for i := range 100 {
-		l.add(draft{d: strconv.Itoa(i), at: t0 + int64(i/10), methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
+		l.add(draft{d: strconv.Itoa(i), at: t0 + int64(i/10), methods: []string{"Zelle"}}.event(), clk.now(), mostro.OriginClient, false)
 	}
 	o.catchUp(t)
 	for _, sort := range []orders.Sort{orders.SortNewest, orders.SortPremium, orders.SortExpiry} {
@@ -642,7 +642,7 @@ func TestCursorIsStableUnderInserts(t *testing.T) {
 				}
 				seen[r.Order.D] = true
 			}
-			l.add(draft{d: fmt.Sprint(sort, "new", n), at: t0 + 50 - int64(n*4)}.event(), clk.now(), mostro.RoadClient, false)
+			l.add(draft{d: fmt.Sprint(sort, "new", n), at: t0 + 50 - int64(n*4)}.event(), clk.now(), mostro.OriginClient, false)
 			o.catchUp(t)
 			if q.Cursor = a.Next; q.Cursor == "" {
 				break

@@ -66,7 +66,7 @@ func (m *market) entry(seq uint64) mostro.Entry {
 	if r.IntN(50) == 0 {
 		d.methods = append(d.methods, fmt.Sprintf("mi banco %d", r.IntN(20_000)))
 	}
-	return mostro.Entry{Seq: seq, Event: d.event(), ReceivedAt: time.Unix(t0, 0).UTC(), Source: mostro.Source{Road: mostro.RoadClient}}
+	return mostro.Entry{Seq: seq, Event: d.event(), ReceivedAt: time.Unix(t0, 0).UTC(), Source: mostro.Source{Origin: mostro.OriginClient}}
 }
 
 func (m *market) base() uint64 { return uint64(m.orders * m.versions) }
@@ -102,7 +102,7 @@ func (m *market) Event(context.Context, string) (*nostr.Event, error) { return n
 
 func (m *market) add(d draft) {
 	m.mu.Lock()
-	m.more = append(m.more, mostro.Entry{Seq: m.base() + uint64(len(m.more)) + 1, Event: d.event(), ReceivedAt: time.Now().UTC(), Source: mostro.Source{Road: mostro.RoadClient}})
+	m.more = append(m.more, mostro.Entry{Seq: m.base() + uint64(len(m.more)) + 1, Event: d.event(), ReceivedAt: time.Now().UTC(), Source: mostro.Source{Origin: mostro.OriginClient}})
 	m.mu.Unlock()
 	m.moved.raise()
 }

@@ -28,7 +28,7 @@ func TestWholeWordsComeFirst(t *testing.T) {
 	// Orders of Mostros without an info come last, whatever their words. Here all authors
 	// have an info.
 	for author := range 6 {
-		l.add(infoEvent(author, t0-1000, fmt.Sprint("node", author)), clk.now(), mostro.RoadClient, false)
+		l.add(infoEvent(author, t0-1000, fmt.Sprint("node", author)), clk.now(), mostro.OriginClient, false)
 	}
 	for i := range 900 {
 		d := draft{author: 1 + r.IntN(5), d: fmt.Sprint(i), at: t0 - int64(r.IntN(400)), platform: "hodlhodl"}
@@ -54,10 +54,10 @@ func TestWholeWordsComeFirst(t *testing.T) {
 			d.content = first + " a " + second
 		}
 		evt := d.event()
-		l.add(evt, clk.now(), mostro.RoadClient, false)
+		l.add(evt, clk.now(), mostro.OriginClient, false)
 		all = append(all, known{evt.ID, tier, d.at})
 	}
-	l.add(draft{d: "half", methods: []string{"transfer"}}.event(), clk.now(), mostro.RoadClient, false)
+	l.add(draft{d: "half", methods: []string{"transfer"}}.event(), clk.now(), mostro.OriginClient, false)
 	o.catchUp(t)
 	ids, err := o.Search(t.Context(), nostr.Filter{Search: "transfer banco", Limit: 1000, Tags: nostr.TagMap{"y": {"hodlhodl", "mostro"}}})
 	if err != nil {
@@ -84,12 +84,12 @@ func TestWholeWordsComeFirst(t *testing.T) {
 func TestDeletedVersionLeavesNoTrace(t *testing.T) {
 	l, clk := newMemLog(), newClock()
 	o := openTest(t, l, clk, "")
-	l.add(draft{author: 1, d: "x", at: t0, methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
+	l.add(draft{author: 1, d: "x", at: t0, methods: []string{"Zelle"}}.event(), clk.now(), mostro.OriginClient, false)
 	last := draft{author: 1, d: "x", at: t0 + 1, expiry: t0 + 10, methods: []string{"Zelle"}}.event()
-	l.add(last, clk.now(), mostro.RoadClient, false)
+	l.add(last, clk.now(), mostro.OriginClient, false)
 	clk.set(t0 + 20)
 	o.catchUp(t)
-	l.add(signless(nostr.Event{PubKey: pubkeyOf(1), Kind: mostro.KindDeletion, CreatedAt: t0 + 15, Tags: nostr.Tags{{"e", last.ID}}}), clk.now(), mostro.RoadClient, false)
+	l.add(signless(nostr.Event{PubKey: pubkeyOf(1), Kind: mostro.KindDeletion, CreatedAt: t0 + 15, Tags: nostr.Tags{{"e", last.ID}}}), clk.now(), mostro.OriginClient, false)
 	o.catchUp(t)
 	if a, err := o.Orders(t.Context(), orders.Query{}); err != nil || a.Total != 1 {
 		t.Fatalf("%+v (%v), want the first version live", a, err)

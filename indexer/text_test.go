@@ -47,7 +47,7 @@ func TestRunFollowsTheLog(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- o.Run(ctx) }()
 	for i := range 50 {
-		l.add(draft{d: string(rune('a' + i)), expiry: t0 + 100 + int64(i), methods: []string{"Transferencia"}}.event(), clk.now(), mostro.RoadClient, false)
+		l.add(draft{d: string(rune('a' + i)), expiry: t0 + 100 + int64(i), methods: []string{"Transferencia"}}.event(), clk.now(), mostro.OriginClient, false)
 	}
 	waitFor(t, func() bool {
 		ids, err := o.Search(t.Context(), nostr.Filter{Search: "transf", Kinds: []int{mostro.KindOrder}})
@@ -84,7 +84,7 @@ func TestDeletionsStick(t *testing.T) {
 	first := draft{author: 1, d: "x", at: t0, methods: []string{"Zelle"}}.event()
 	address := orders.Address(pubkeyOf(1), "x")
 	del := func(author int, at int64, tag ...string) {
-		l.add(signless(nostr.Event{PubKey: pubkeyOf(author), Kind: mostro.KindDeletion, CreatedAt: nostr.Timestamp(at), Tags: nostr.Tags{tag}}), clk.now(), mostro.RoadClient, false)
+		l.add(signless(nostr.Event{PubKey: pubkeyOf(author), Kind: mostro.KindDeletion, CreatedAt: nostr.Timestamp(at), Tags: nostr.Tags{tag}}), clk.now(), mostro.OriginClient, false)
 	}
 	total := func(want int) {
 		t.Helper()
@@ -95,7 +95,7 @@ func TestDeletionsStick(t *testing.T) {
 			}
 		}
 	}
-	l.add(first, clk.now(), mostro.RoadClient, false)
+	l.add(first, clk.now(), mostro.OriginClient, false)
 	total(1)
 	del(2, t0+5, "a", address)
 	del(2, t0+5, "e", first.ID)
@@ -105,13 +105,13 @@ func TestDeletionsStick(t *testing.T) {
 	del(1, t0+5, "a", address)
 	total(0)
 	// The real log would not pass these entries on. The index refuses them as well.
-	l.add(draft{author: 1, d: "x", at: t0 + 5, methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
+	l.add(draft{author: 1, d: "x", at: t0 + 5, methods: []string{"Zelle"}}.event(), clk.now(), mostro.OriginClient, false)
 	total(0)
-	l.add(draft{author: 1, d: "x", at: t0 + 6, methods: []string{"Zelle"}}.event(), clk.now(), mostro.RoadClient, false)
+	l.add(draft{author: 1, d: "x", at: t0 + 6, methods: []string{"Zelle"}}.event(), clk.now(), mostro.OriginClient, false)
 	total(1)
 	late := draft{author: 1, d: "y", at: t0, methods: []string{"Zelle"}}.event()
 	del(1, t0, "e", late.ID)
-	l.add(late, clk.now(), mostro.RoadClient, false)
+	l.add(late, clk.now(), mostro.OriginClient, false)
 	total(1)
 }
 
@@ -122,7 +122,7 @@ func FuzzRecord(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	r := &orders.Record{Version: orders.Version{Seq: 7, ReceivedAt: time.UnixMilli(5).UTC(), Source: mostro.Source{Road: mostro.RoadLive, Relay: "wss://relay.example"}, Order: order}, FirstSeenAt: time.UnixMilli(3).UTC(), Versions: 2}
+	r := &orders.Record{Version: orders.Version{Seq: 7, ReceivedAt: time.UnixMilli(5).UTC(), Source: mostro.Source{Origin: mostro.OriginLive, Relay: "wss://relay.example"}, Order: order}, FirstSeenAt: time.UnixMilli(3).UTC(), Versions: 2}
 	f.Add(r.Pack(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := orders.UnpackRecord(b)
@@ -140,8 +140,8 @@ func FuzzRecord(f *testing.F) {
 func TestPairOfTheHelpFinds(t *testing.T) {
 	clk := newClock()
 	l := newMemLog()
-	l.add(draft{author: 1, d: "dear", premium: "5", fiat: "VES"}.event(), clk.now(), mostro.RoadClient, false)
-	l.add(draft{author: 1, d: "cheap", premium: "1", fiat: "VES"}.event(), clk.now(), mostro.RoadClient, false)
+	l.add(draft{author: 1, d: "dear", premium: "5", fiat: "VES"}.event(), clk.now(), mostro.OriginClient, false)
+	l.add(draft{author: 1, d: "cheap", premium: "1", fiat: "VES"}.event(), clk.now(), mostro.OriginClient, false)
 	x := openTest(t, l, clk, "")
 	x.catchUp(t)
 	if got := dsOf(t, x.Index, "q="+url.QueryEscape("venezuela premium:<=2")); !slices.Equal(got, []string{"cheap"}) {

@@ -56,46 +56,46 @@ func (e *Entry) Order() (Order, error) {
 	return p.order, p.err
 }
 
-// Source names the road by which an event reached the log.
+// Source names the way by which an event reached the log.
 type Source struct {
-	Road  Road
-	Relay string // URL of the other relay for RoadLive and RoadBackfill, else ""
+	Origin Origin
+	Relay  string // URL of the other relay for OriginLive and OriginBackfill, else ""
 }
 
-// Road is the kind of a Source. Only events with RoadClient, RoadLive or RoadSelf were
+// Origin is the kind of a Source. Only events with OriginClient, OriginLive or OriginSelf were
 // witnessed at the time of their publication.
-type Road uint8
+type Origin uint8
 
 const (
-	RoadClient   Road = 1 // an EVENT frame on our own socket
-	RoadImport   Road = 2 // an operator's file: history, never witnessed
-	RoadSelf     Road = 3 // published in-process by this program
-	RoadLive     Road = 4 // another relay's live subscription
-	RoadBackfill Road = 5 // catching up from another relay: history
+	OriginClient   Origin = 1 // an EVENT frame on our own socket
+	OriginImport   Origin = 2 // an operator's file: history, never witnessed
+	OriginSelf     Origin = 3 // published in-process by this program
+	OriginLive     Origin = 4 // another relay's live subscription
+	OriginBackfill Origin = 5 // catching up from another relay: history
 )
 
-var roadNames = [...]string{RoadClient: "client", RoadImport: "import", RoadSelf: "self", RoadLive: "live", RoadBackfill: "backfill"}
+var originNames = [...]string{OriginClient: "client", OriginImport: "import", OriginSelf: "self", OriginLive: "live", OriginBackfill: "backfill"}
 
 // String returns "client", "import", "self", "live" or "backfill", and "unknown" for
 // any other value.
-func (r Road) String() string {
-	if int(r) < len(roadNames) && roadNames[r] != "" {
-		return roadNames[r]
+func (r Origin) String() string {
+	if int(r) < len(originNames) && originNames[r] != "" {
+		return originNames[r]
 	}
 	return "unknown"
 }
 
 // Witnessed reports whether the relay saw the event at its publication. If so,
 // ReceivedAt dates the publication.
-func (r Road) Witnessed() bool { return r == RoadClient || r == RoadLive || r == RoadSelf }
+func (r Origin) Witnessed() bool { return r == OriginClient || r == OriginLive || r == OriginSelf }
 
-// String returns the road, followed by the relay if there is one: "import", "backfill
+// String returns the origin, followed by the relay if there is one: "import", "backfill
 // wss://relay.example".
 func (s Source) String() string {
 	if s.Relay == "" {
-		return s.Road.String()
+		return s.Origin.String()
 	}
-	return s.Road.String() + " " + s.Relay
+	return s.Origin.String() + " " + s.Relay
 }
 
 // Log is the full reading interface of the event log. Each consumer declares the part

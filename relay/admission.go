@@ -37,7 +37,7 @@ type Admission struct {
 	out     eventlog.Outcome // Duplicate if the event was found before the store was asked
 }
 
-// admitter decides about events of all roads: it makes the checks, passes the event through
+// admitter decides about events of all origins: it makes the checks, passes the event through
 // khatru to the store or to the dispatcher, and waits for the outcome. Any goroutine may
 // use it.
 type admitter struct {
@@ -78,17 +78,17 @@ func (d *admitter) check(a *Admission) (more bool) {
 	rules := d.rules.current()
 	policy := d.cfg.Policy
 	policy.Kinds = rules.kinds(policy.Kinds)
-	client := a.source.Road == mostro.RoadClient
+	client := a.source.Origin == mostro.OriginClient
 	if client && rules.blocksIP(a.ip) {
 		return a.refuse("blocked: this address may not publish here")
 	}
-	if reason := policy.refuse(evt, a.size, d.cfg.Now(), a.source.Road); reason != "" {
+	if reason := policy.refuse(evt, a.size, d.cfg.Now(), a.source.Origin); reason != "" {
 		return a.refuse(reason)
 	}
-	if reason := rules.refuse(evt, a.source.Road); reason != "" {
+	if reason := rules.refuse(evt, a.source.Origin); reason != "" {
 		return a.refuse(reason)
 	}
-	if reason := d.refuseMail(evt, a.source.Road); reason != "" {
+	if reason := d.refuseMail(evt, a.source.Origin); reason != "" {
 		return a.refuse(reason)
 	}
 	if client && !a.local {
@@ -96,7 +96,7 @@ func (d *admitter) check(a *Admission) (more bool) {
 			return a.refuse(reason)
 		}
 	}
-	if d.cfg.Quota != nil && a.source.Road == mostro.RoadClient && !a.local {
+	if d.cfg.Quota != nil && a.source.Origin == mostro.OriginClient && !a.local {
 		if reason := d.cfg.Quota(a.ip, evt); reason != "" {
 			return a.refuse(reason)
 		}
@@ -112,7 +112,7 @@ func (d *admitter) check(a *Admission) (more bool) {
 			return a.refuse("error: the store could not be asked")
 		}
 		if held {
-			a.out, a.ok, a.reason = d.repeated(a, evt.ID, a.source.Road)
+			a.out, a.ok, a.reason = d.repeated(a, evt.ID, a.source.Origin)
 			return false
 		}
 	}
@@ -156,9 +156,9 @@ func (d *admitter) checkClient(a *Admission) (more bool) {
 // events, so its own events pass.
 func (d *admitter) refuseProtected(a *Admission) string {
 	switch {
-	case !isProtected(a.evt.Tags) || a.source.Road == mostro.RoadSelf || a.authd[a.evt.PubKey]:
+	case !isProtected(a.evt.Tags) || a.source.Origin == mostro.OriginSelf || a.authd[a.evt.PubKey]:
 		return ""
-	case len(a.authd) == 0 && a.source.Road == mostro.RoadClient:
+	case len(a.authd) == 0 && a.source.Origin == mostro.OriginClient:
 		return "auth-required: a protected event is taken from its author only"
 	default:
 		return "restricted: a protected event is taken from its author only"
@@ -169,8 +169,8 @@ func (d *admitter) refuseProtected(a *Admission) string {
 // no event.
 func (d *admitter) enqueue(a *Admission) (refusal string) {
 	arrival := eventlog.Arrival{Event: a.evt, JSON: a.json, ReceivedAt: d.cfg.Now(), Source: a.source,
-		Forward: d.cfg.Forwarding && a.source.Road == mostro.RoadSelf,
-		Quota:   d.rules.current().quotas(a.source.Road)}
+		Forward: d.cfg.Forwarding && a.source.Origin == mostro.OriginSelf,
+		Quota:   d.rules.current().quotas(a.source.Origin)}
 	if a.was != nil {
 		a.was.Restore(&arrival)
 	}
@@ -201,7 +201,7 @@ func (d *admitter) deliver(a *Admission) (refusal string) {
 
 // settle waits for the outcome of a submitted event and returns the fields of the OK
 // message.
-func (d *admitter) settle(ctx context.Context, p eventlog.Pending, id string, road mostro.Road) (out eventlog.Outcome, ok bool, reason string) {
+func (d *admitter) settle(ctx context.Context, p eventlog.Pending, id string, origin mostro.Origin) (out eventlog.Outcome, ok bool, reason string) {
 	_, out, err := p.Wait(ctx)
 	if errors.Is(err, eventlog.ErrFull) {
 		return 0, false, reasonFull
@@ -214,7 +214,7 @@ func (d *admitter) settle(ctx context.Context, p eventlog.Pending, id string, ro
 	case eventlog.Added:
 		return out, true, ""
 	case eventlog.Duplicate:
-		return d.repeated(ctx, id, road)
+		return d.repeated(ctx, id, origin)
 	case eventlog.Archived:
 		return out, true, reasonOlder
 	case eventlog.Deleted:
@@ -228,10 +228,10 @@ func (d *admitter) settle(ctx context.Context, p eventlog.Pending, id string, ro
 // repeated returns the answer to an event that the store already holds. If the stored
 // event cannot be read, the event was deleted or is expired mail, and is refused. The
 // outbox of this program gets an acceptance instead, because nothing remains to be done.
-func (d *admitter) repeated(ctx context.Context, id string, road mostro.Road) (out eventlog.Outcome, ok bool, reason string) {
+func (d *admitter) repeated(ctx context.Context, id string, origin mostro.Origin) (out eventlog.Outcome, ok bool, reason string) {
 	_, err := d.cfg.Store.Find(ctx, id)
 	switch {
-	case err == nil, errors.Is(err, mostro.ErrNotFound) && road == mostro.RoadSelf:
+	case err == nil, errors.Is(err, mostro.ErrNotFound) && origin == mostro.OriginSelf:
 		return eventlog.Duplicate, true, reasonDuplicate
 	case eventlog.IsDamage(err):
 		return 0, false, "error: the stored copy of this event is damaged"
@@ -244,8 +244,8 @@ func (d *admitter) repeated(ctx context.Context, id string, road mostro.Road) (o
 
 // refuseMail returns a reason if the operator accepts only mail of known keys, and neither
 // the author nor a recipient is known.
-func (d *admitter) refuseMail(evt *nostr.Event, road mostro.Road) string {
-	if d.cfg.KnownMail == nil || road == mostro.RoadSelf || !mostro.IsMail(evt.Kind) || d.cfg.KnownMail(evt.PubKey) {
+func (d *admitter) refuseMail(evt *nostr.Event, origin mostro.Origin) string {
+	if d.cfg.KnownMail == nil || origin == mostro.OriginSelf || !mostro.IsMail(evt.Kind) || d.cfg.KnownMail(evt.PubKey) {
 		return ""
 	}
 	for _, tag := range evt.Tags {
@@ -260,12 +260,12 @@ func (d *admitter) refuseMail(evt *nostr.Event, road mostro.Road) string {
 // log, or was in the log before and has been deleted or has expired. An error that wraps
 // ErrRefused is final; any other error may be retried.
 func (d *admitter) publish(ctx context.Context, evt *nostr.Event) error {
-	a := &Admission{Context: ctx, evt: evt, source: mostro.Source{Road: mostro.RoadSelf}}
+	a := &Admission{Context: ctx, evt: evt, source: mostro.Source{Origin: mostro.OriginSelf}}
 	if d.check(a) {
 		d.submit(a)
 	}
 	if a.pending != nil {
-		_, a.ok, a.reason = d.settle(ctx, a.pending, evt.ID, mostro.RoadSelf)
+		_, a.ok, a.reason = d.settle(ctx, a.pending, evt.ID, mostro.OriginSelf)
 	}
 	switch {
 	case a.ok:
@@ -282,7 +282,7 @@ func (d *admitter) outcome(a *Admission) (out eventlog.Outcome, ok bool, reason 
 	if a.pending == nil {
 		return a.out, a.ok, a.reason
 	}
-	return d.settle(a, a.pending, a.evt.ID, a.source.Road)
+	return d.settle(a, a.pending, a.evt.ID, a.source.Origin)
 }
 
 // ErrRefused says that the relay refuses an event for good. Publishing the event again

@@ -2,7 +2,7 @@
 // subscriptions, NIP-11, NIP-77 and NIP-86, and the import and export over HTTP. Package
 // eventlog keeps the events, and package federation follows other relays.
 //
-// Every event passes the same admission, by any road: from a client, from an import, from
+// Every event passes the same admission, of any origin: from a client, from an import, from
 // another relay, or from this program. Check applies policy, rules, rates, id and
 // signature. Submit passes the event to the hooks of khatru's AddEvent, which enqueue a
 // stored kind or deliver an ephemeral kind. Settle waits for the store.

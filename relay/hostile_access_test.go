@@ -212,16 +212,16 @@ func TestOwnEventsAreNotRefusedForTheirTime(t *testing.T) {
 	at := time.Unix(1_790_000_000, 0)
 	evt := &nostr.Event{ID: strings.Repeat("a", 64), PubKey: strings.Repeat("b", 64), Sig: strings.Repeat("c", 128), Kind: mostro.KindOrder, Tags: nostr.Tags{{"d", "x"}}}
 	evt.CreatedAt = nostr.Timestamp(at.Unix() + 901)
-	for road, refused := range map[mostro.Road]bool{mostro.RoadSelf: false, mostro.RoadClient: true} {
-		if reason := (Policy{}).Refuse(evt, 0, at, road); (reason != "") != refused {
-			t.Errorf("an event dated 901 s ahead by %v: %q", road, reason)
+	for origin, refused := range map[mostro.Origin]bool{mostro.OriginSelf: false, mostro.OriginClient: true} {
+		if reason := (Policy{}).Refuse(evt, 0, at, origin); (reason != "") != refused {
+			t.Errorf("an event dated 901 s ahead by %v: %q", origin, reason)
 		}
 	}
 	evt.CreatedAt = nostr.Timestamp(at.Unix())
 	evt.Tags = append(evt.Tags, nostr.Tag{"expiration", "1790000000"})
-	for road, refused := range map[mostro.Road]bool{mostro.RoadSelf: false, mostro.RoadClient: true} {
-		if reason := (Policy{}).Refuse(evt, 0, at, road); (reason != "") != refused {
-			t.Errorf("an event that expires at this second by %v: %q", road, reason)
+	for origin, refused := range map[mostro.Origin]bool{mostro.OriginSelf: false, mostro.OriginClient: true} {
+		if reason := (Policy{}).Refuse(evt, 0, at, origin); (reason != "") != refused {
+			t.Errorf("an event that expires at this second by %v: %q", origin, reason)
 		}
 	}
 	r := startRelay(t, nil)

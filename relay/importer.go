@@ -24,7 +24,7 @@ import (
 // ImportOptions are the options of one import.
 type ImportOptions struct {
 	Workers int // lines checked at the same time; 0: one per core
-	// Evidence makes Import believe the times and roads of receipt in a backup that Export
+	// Evidence makes Import believe the times and origins of receipt in a backup that Export
 	// wrote with its own Evidence option. Only the owner of the data directory may set
 	// Evidence. If Evidence is false, such lines are rejected.
 	Evidence bool
@@ -283,7 +283,7 @@ func (im *importer) checkLine(ctx context.Context, t *jsonscan.Scanner, l *impor
 	}
 	l.a = &Admission{
 		was: was, Context: ctx, evt: evt, text: l.text, size: len(l.text),
-		source: mostro.Source{Road: mostro.RoadImport}, ip: netip.Addr{}, local: true,
+		source: mostro.Source{Origin: mostro.OriginImport}, ip: netip.Addr{}, local: true,
 	}
 	l.going = im.admit.check(l.a)
 	l.text = ""
@@ -302,7 +302,7 @@ func (im *importer) lineResult(ctx context.Context, l *importLine) ImportResult 
 		}
 		return res
 	}
-	out, ok, reason := im.admit.settle(ctx, l.a.pending, l.id, mostro.RoadImport)
+	out, ok, reason := im.admit.settle(ctx, l.a.pending, l.id, mostro.OriginImport)
 	if !ok {
 		res.Reason = reason
 		return res

@@ -104,7 +104,7 @@ func TestImportTellsTheOutcomeOfEachLine(t *testing.T) {
 	}
 	var archived int
 	if err := r.Store.Read(context.Background(), 0, func(e mostro.Entry) error {
-		if e.Source.Road != mostro.RoadImport {
+		if e.Source.Origin != mostro.OriginImport {
 			t.Errorf("entry %d came by %s", e.Seq, e.Source)
 		}
 		if e.Archived {

@@ -12,7 +12,7 @@ import (
 )
 
 // TestEveryEventPassesKhatru checks that the hooks of khatru's AddEvent see every accepted
-// event, for every road.
+// event, for every origin.
 func TestEveryEventPassesKhatru(t *testing.T) {
 	r := startRelay(t, nil)
 	var mu sync.Mutex

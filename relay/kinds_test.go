@@ -48,7 +48,7 @@ func TestKindsNextToOrders(t *testing.T) {
 	}
 }
 
-// TestAttestationsArePrivate sends an attestation by every road, and also to a relay whose
+// TestAttestationsArePrivate sends an attestation from every origin, and also to a relay whose
 // operator lists the kind.
 func TestAttestationsArePrivate(t *testing.T) {
 	const reason = "invalid: kind 38388"
@@ -63,9 +63,9 @@ func TestAttestationsArePrivate(t *testing.T) {
 			if err := r.srv.Publish(context.Background(), evt); err == nil {
 				t.Error("published by this program")
 			}
-			for _, road := range []mostro.Road{mostro.RoadClient, mostro.RoadLive, mostro.RoadBackfill, mostro.RoadImport, mostro.RoadSelf} {
-				if got := r.srv.cfg.Policy.Refuse(evt, 500, evt.CreatedAt.Time(), road); !strings.HasPrefix(got, reason) {
-					t.Errorf("by road %s: %q", road, got)
+			for _, origin := range []mostro.Origin{mostro.OriginClient, mostro.OriginLive, mostro.OriginBackfill, mostro.OriginImport, mostro.OriginSelf} {
+				if got := r.srv.cfg.Policy.Refuse(evt, 500, evt.CreatedAt.Time(), origin); !strings.HasPrefix(got, reason) {
+					t.Errorf("by road %s: %q", origin, got)
 				}
 			}
 			if r.Store.Head() != 0 {

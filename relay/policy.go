@@ -120,14 +120,14 @@ func WellFormed(evt *nostr.Event) string {
 }
 
 // Refuse returns the reason why this relay does not take an event of size bytes that
-// arrives by road at time now, or "". Refuse makes only cheap checks. The id and the
+// comes from origin at time now, or "". Refuse makes only cheap checks. The id and the
 // signature are verified afterwards.
-func (p Policy) Refuse(evt *nostr.Event, size int, now time.Time, road mostro.Road) string {
+func (p Policy) Refuse(evt *nostr.Event, size int, now time.Time, origin mostro.Origin) string {
 	p = p.withDefaults()
-	return p.refuse(evt, size, now, road)
+	return p.refuse(evt, size, now, origin)
 }
 
-func (p *Policy) refuse(evt *nostr.Event, size int, now time.Time, road mostro.Road) string {
+func (p *Policy) refuse(evt *nostr.Event, size int, now time.Time, origin mostro.Origin) string {
 	if size > p.MaxEventBytes {
 		return fmt.Sprintf("invalid: the event is larger than %d bytes", p.MaxEventBytes)
 	}
@@ -157,18 +157,18 @@ func (p *Policy) refuse(evt *nostr.Event, size int, now time.Time, road mostro.R
 	}
 	// The times of this program's own events are not checked. An own event that is refused
 	// here would be published on no relay.
-	own := road == mostro.RoadSelf
+	own := origin == mostro.OriginSelf
 	if ahead := int64(evt.CreatedAt) - now.Unix(); !own && ahead > int64(p.MaxFuture/time.Second) {
 		return fmt.Sprintf("invalid: created_at is more than %d seconds in the future", int64(p.MaxFuture/time.Second))
 	}
-	history := road == mostro.RoadImport || road == mostro.RoadBackfill
+	history := origin == mostro.OriginImport || origin == mostro.OriginBackfill
 	if ephemeral && history {
 		return "invalid: ephemeral events are not stored"
 	}
 	if !history && !own && eventlog.ExpiredAt(evt.Tags, now) {
 		return "invalid: expired"
 	}
-	if p.MinPow > 0 && road != mostro.RoadSelf && nip13.Difficulty(evt.ID) < p.MinPow {
+	if p.MinPow > 0 && origin != mostro.OriginSelf && nip13.Difficulty(evt.ID) < p.MinPow {
 		return fmt.Sprintf("pow: the id has fewer than %d leading zero bits", p.MinPow)
 	}
 	return ""

@@ -155,7 +155,7 @@ func eventCost(evt *nostr.Event) int {
 // chargeWalk charges a deletion request for the rows that were read, once their number is
 // known.
 func (r *rates) chargeWalk(a *Admission, walked int) {
-	if a.source.Road != mostro.RoadClient || a.local || walked < costShare {
+	if a.source.Origin != mostro.OriginClient || a.local || walked < costShare {
 		return
 	}
 	limits, now := r.rules.current().limits, r.now()

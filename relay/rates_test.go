@@ -193,7 +193,7 @@ func TestRatesOfEvents(t *testing.T) {
 	ask := func(ip, secret, d string, local bool) string {
 		t.Helper()
 		evt := testkit.SignedBy(t, secret, mostro.KindOrder, clock.Now().Unix(), "", nostr.Tag{"d", d})
-		a := &Admission{Context: context.Background(), evt: evt, ip: netip.MustParseAddr(ip), local: local, source: mostro.Source{Road: mostro.RoadClient}}
+		a := &Admission{Context: context.Background(), evt: evt, ip: netip.MustParseAddr(ip), local: local, source: mostro.Source{Origin: mostro.OriginClient}}
 		if r.srv.Check(a) {
 			return ""
 		}

@@ -122,7 +122,7 @@ func (c *conn) handleEvent() {
 	}
 	s := c.srv
 	a := &Admission{
-		Context: s.ctx, evt: evt, text: text, size: len(text), source: mostro.Source{Road: mostro.RoadClient},
+		Context: s.ctx, evt: evt, text: text, size: len(text), source: mostro.Source{Origin: mostro.OriginClient},
 		ip: c.ip, local: c.local, authd: c.authd,
 	}
 	if s.admit.checkClient(a) {
@@ -159,7 +159,7 @@ func (c *conn) acknowledge() {
 	defer close(c.ackerDone)
 	for k := range c.acks {
 		if k.pending != nil {
-			_, k.ok, k.reason = c.srv.admit.settle(c.srv.ctx, k.pending, k.id, mostro.RoadClient)
+			_, k.ok, k.reason = c.srv.admit.settle(c.srv.ctx, k.pending, k.id, mostro.OriginClient)
 			c.srv.met.appendSeconds.Observe(time.Since(k.started).Seconds())
 		}
 		c.sendOK(k)

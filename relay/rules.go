@@ -125,8 +125,8 @@ func (c *compiled) kinds(configured []int) []int {
 
 // refuse returns the reason why the rules do not take an event, or "". Events of this
 // program are never refused.
-func (c *compiled) refuse(evt *nostr.Event, road mostro.Road) string {
-	if road == mostro.RoadSelf {
+func (c *compiled) refuse(evt *nostr.Event, origin mostro.Origin) string {
+	if origin == mostro.OriginSelf {
 		return ""
 	}
 	if _, ok := c.BlockedKeys[evt.PubKey]; ok {
@@ -144,10 +144,10 @@ func (c *compiled) refuse(evt *nostr.Event, road mostro.Road) string {
 	return ""
 }
 
-// quotas returns the quotas that apply to an event by its road. No quota applies to an
+// quotas returns the quotas that apply to an event by its origin. No quota applies to an
 // import of the operator or to an event of this program.
-func (c *compiled) quotas(road mostro.Road) eventlog.LiveQuotas {
-	if road == mostro.RoadSelf || road == mostro.RoadImport {
+func (c *compiled) quotas(origin mostro.Origin) eventlog.LiveQuotas {
+	if origin == mostro.OriginSelf || origin == mostro.OriginImport {
 		return eventlog.LiveQuotas{}
 	}
 	return eventlog.LiveQuotas{Key: max(c.limits.LiveAddressesPerKey, 0), Platform: max(c.limits.LiveAddressesPerPlatform, 0)}

@@ -215,15 +215,15 @@ func TestPublishInProcess(t *testing.T) {
 	}
 	c.Expect("EVENT", "s")
 	c.Quiet()
-	var roads []string
+	var origins []string
 	if err := r.Store.Read(context.Background(), 0, func(e mostro.Entry) error {
-		roads = append(roads, e.Source.String())
+		origins = append(origins, e.Source.String())
 		return nil
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(roads, []string{"self"}) {
-		t.Errorf("log: %v", roads)
+	if !slices.Equal(origins, []string{"self"}) {
+		t.Errorf("log: %v", origins)
 	}
 	bad := *evt
 	bad.Content = "changed"
@@ -373,7 +373,7 @@ func TestPanicsCostTheirCauseAlone(t *testing.T) {
 
 func appendTo(tb testing.TB, st *eventlog.Store, evt *nostr.Event, at time.Time) eventlog.Outcome {
 	tb.Helper()
-	_, out, err := st.Append(context.Background(), eventlog.Arrival{Event: evt, ReceivedAt: at, Source: mostro.Source{Road: mostro.RoadClient}})
+	_, out, err := st.Append(context.Background(), eventlog.Arrival{Event: evt, ReceivedAt: at, Source: mostro.Source{Origin: mostro.OriginClient}})
 	if err != nil {
 		tb.Fatal(err)
 	}

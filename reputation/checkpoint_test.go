@@ -24,21 +24,21 @@ func marketOfFormat3(t *testing.T) *scoretest.MemLog {
 	w.Honest(a, 0, 32, "0.8")
 	w.Honest(b, 20, 5, "1")
 	n := scoretest.HonestOrder(a, 3)
-	w.Event(mostro.DevFee{Pubkey: a, OrderID: scoretest.OrderID(n), AmountSats: 30, Hash: scoretest.KeyOf("hash")}.Event(), scoretest.At(3.4), mostro.RoadLive)
-	w.Event(nostr.Event{Kind: mostro.KindAppData, PubKey: fund, Tags: nostr.Tags{{"d", score.FundListD + "1"}, {"paid", scoretest.KeyOf("hash"), "30", a}}}, scoretest.At(4), mostro.RoadLive)
+	w.Event(mostro.DevFee{Pubkey: a, OrderID: scoretest.OrderID(n), AmountSats: 30, Hash: scoretest.KeyOf("hash")}.Event(), scoretest.At(3.4), mostro.OriginLive)
+	w.Event(nostr.Event{Kind: mostro.KindAppData, PubKey: fund, Tags: nostr.Tags{{"d", score.FundListD + "1"}, {"paid", scoretest.KeyOf("hash"), "30", a}}}, scoretest.At(4), mostro.OriginLive)
 	for i, state := range []mostro.DisputeState{mostro.DisputeStateInitiated, mostro.DisputeStateInProgress, mostro.DisputeStateSettled} {
-		w.Event(mostro.Dispute{Pubkey: a, D: "dispute", State: state}.Event(), scoretest.At(5+float64(i)/24), mostro.RoadLive)
+		w.Event(mostro.Dispute{Pubkey: a, D: "dispute", State: state}.Event(), scoretest.At(5+float64(i)/24), mostro.OriginLive)
 	}
-	w.Event(mostro.UserRating{Pubkey: a, D: scoretest.KeyOf("user"), TotalReviews: new(int64(1)), TotalRating: new(5.0)}.Event(), scoretest.At(6), mostro.RoadLive)
-	w.Event(mostro.Order{Pubkey: a, D: "no uuid", Side: mostro.SideSell, Status: mostro.StatusPending, Fiat: "VES", AmountSats: new(int64(1000)), Methods: []string{"x"}, Network: "testnet"}.Event(), scoretest.At(7), mostro.RoadLive)
+	w.Event(mostro.UserRating{Pubkey: a, D: scoretest.KeyOf("user"), TotalReviews: new(int64(1)), TotalRating: new(5.0)}.Event(), scoretest.At(6), mostro.OriginLive)
+	w.Event(mostro.Order{Pubkey: a, D: "no uuid", Side: mostro.SideSell, Status: mostro.StatusPending, Fiat: "VES", AmountSats: new(int64(1000)), Methods: []string{"x"}, Network: "testnet"}.Event(), scoretest.At(7), mostro.OriginLive)
 	w.Order(a, 99_999, mostro.StatusSuccess, 1000, scoretest.At(31.5))
 	w.Order(a, 99_999, mostro.StatusCanceled, 1000, scoretest.At(31.5)) // an equivocation
 	w.Rate(a, scoretest.KeyOf("blind"), n, "1", scoretest.At(8), "r2", "2026-01")
-	w.Event(nostr.Event{Kind: mostro.KindDeletion, PubKey: a, Tags: nostr.Tags{{"a", "38383:" + a + ":" + scoretest.OrderID(n)}}}, scoretest.At(9), mostro.RoadClient)
+	w.Event(nostr.Event{Kind: mostro.KindDeletion, PubKey: a, Tags: nostr.Tags{{"a", "38383:" + a + ":" + scoretest.OrderID(n)}}}, scoretest.At(9), mostro.OriginClient)
 	w.Rate(a, scoretest.KeyOf("refused"), n, "0.5", scoretest.At(10), "forged")
-	w.Event(nostr.Event{Kind: mostro.KindHostRating, PubKey: scoretest.KeyOf("refused"), Tags: nostr.Tags{{"d", "x"}, {"p", a}, {"rating", "NaN"}}}, scoretest.At(10), mostro.RoadClient)
+	w.Event(nostr.Event{Kind: mostro.KindHostRating, PubKey: scoretest.KeyOf("refused"), Tags: nostr.Tags{{"d", "x"}, {"p", a}, {"rating", "NaN"}}}, scoretest.At(10), mostro.OriginClient)
 	rater := scoretest.KeyOf(fmt.Sprint("rater", a, 2))
-	w.Event(nostr.Event{Kind: mostro.KindDeletion, PubKey: rater, Tags: nostr.Tags{{"a", "31986:" + rater + ":mostro:" + scoretest.OrderID(n-1)}}}, scoretest.At(11), mostro.RoadClient)
+	w.Event(nostr.Event{Kind: mostro.KindDeletion, PubKey: rater, Tags: nostr.Tags{{"a", "31986:" + rater + ":mostro:" + scoretest.OrderID(n-1)}}}, scoretest.At(11), mostro.OriginClient)
 	modulus := new(big.Int).Lsh(big.NewInt(3), 2046)
 	key := &rsa.PublicKey{N: modulus.SetBit(modulus, 0, 1), E: 65537} // no private key is known
 	k, err := receipt.NewKeyset(a, "2026-01", key)
@@ -47,7 +47,7 @@ func marketOfFormat3(t *testing.T) *scoretest.MemLog {
 	}
 	keyset := k.Event()
 	keyset.Kind = 38387 // the former kind, as in the file
-	w.Event(keyset, scoretest.At(12), mostro.RoadLive)
+	w.Event(keyset, scoretest.At(12), mostro.OriginLive)
 	log := &scoretest.MemLog{}
 	log.Add(w.Entries...)
 	return log

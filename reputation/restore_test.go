@@ -19,7 +19,7 @@ func TestRestoredScoresAreTheSame(t *testing.T) {
 		w.Trade(node, d, 50_000, scoretest.At(float64(d)+0.1))
 		w.Rate(node, scoretest.KeyOf("rater")[:63]+string("0123456789abcdef"[d%16]), d, "0.8", scoretest.At(float64(d)+0.2), "R1")
 	}
-	w.Event((mostro.UserRating{Pubkey: node, D: scoretest.KeyOf("user")}).Event(), scoretest.At(19.5), mostro.RoadLive)
+	w.Event((mostro.UserRating{Pubkey: node, D: scoretest.KeyOf("user")}).Event(), scoretest.At(19.5), mostro.OriginLive)
 	log, dir := &scoretest.MemLog{}, t.TempDir()
 	log.Add(w.Entries...)
 	open := func() *Service {

@@ -99,7 +99,7 @@ func TestRestartEqualsRebuild(t *testing.T) {
 	}
 	w.Order(scoretest.KeyOf("a"), 99_999, mostro.StatusSuccess, 1000, scoretest.At(39.9))
 	w.Order(scoretest.KeyOf("a"), 99_999, mostro.StatusCanceled, 1000, scoretest.At(39.9)) // an equivocation
-	w.Event(nostr.Event{Kind: 5, PubKey: scoretest.KeyOf("a"), Tags: nostr.Tags{{"a", "38383:" + scoretest.KeyOf("a") + ":" + scoretest.OrderID(3)}}}, scoretest.At(39.95), mostro.RoadClient)
+	w.Event(nostr.Event{Kind: 5, PubKey: scoretest.KeyOf("a"), Tags: nostr.Tags{{"a", "38383:" + scoretest.KeyOf("a") + ":" + scoretest.OrderID(3)}}}, scoretest.At(39.95), mostro.OriginClient)
 	log := &scoretest.MemLog{}
 	half := len(w.Entries) / 2
 	log.Add(w.Entries[:half]...)
@@ -208,7 +208,7 @@ func TestPublishesOnChangeOnly(t *testing.T) {
 	w := &scoretest.World{T: t}
 	a := scoretest.KeyOf("a")
 	w.Honest(a, 0, 40, "1")
-	w.Event(mostro.Info{Pubkey: scoretest.KeyOf("unseen"), Version: "1", ProtocolVersion: 2}.Event(), scoretest.At(1), mostro.RoadBackfill)
+	w.Event(mostro.Info{Pubkey: scoretest.KeyOf("unseen"), Version: "1", ProtocolVersion: 2}.Event(), scoretest.At(1), mostro.OriginBackfill)
 	log := &scoretest.MemLog{}
 	log.Add(w.Entries...)
 	now := scoretest.At(40)

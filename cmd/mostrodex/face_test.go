@@ -55,7 +55,7 @@ func (f *fair) put(keys *envelope.Keys, evt nostr.Event, when time.Time) *nostr.
 	evt.CreatedAt = nostr.Timestamp(when.Unix())
 	signed := signAs(f.tb, keys, evt)
 	var err error
-	if f.last, err = f.m.store.Enqueue(context.Background(), eventlog.Arrival{Event: signed, ReceivedAt: when.Add(time.Second), Source: mostro.Source{Road: mostro.RoadLive, Relay: "wss://relay.example"}}); err != nil {
+	if f.last, err = f.m.store.Enqueue(context.Background(), eventlog.Arrival{Event: signed, ReceivedAt: when.Add(time.Second), Source: mostro.Source{Origin: mostro.OriginLive, Relay: "wss://relay.example"}}); err != nil {
 		f.tb.Fatal(err)
 	}
 	return signed

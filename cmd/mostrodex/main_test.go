@@ -324,8 +324,8 @@ func eventIDs(events []*nostr.Event) []string {
 	return out
 }
 
-// TestRoadsAgree runs one query in three ways and compares the results with a manual search.
-func TestRoadsAgree(t *testing.T) {
+// TestOriginsAgree runs one query in three ways and compares the results with a manual search.
+func TestOriginsAgree(t *testing.T) {
 	m := MustRunMain(t, t.TempDir())
 	events := mustCorpus(t, corpus.Config{Seed: 4, Instances: 6, Orders: 300, Now: time.Now(), Unexpired: true})
 	out := mustProgram(t, ndjson(t, events), "import", "-", "--url", "http://"+m.Addr())

@@ -147,7 +147,7 @@ func (v *Version) Pack(dst []byte) []byte {
 	if v.Withdrawn {
 		flags |= 2
 	}
-	dst = append(dst, flags, byte(v.Source.Road))
+	dst = append(dst, flags, byte(v.Source.Origin))
 	text(v.Source.Relay)
 	dst = AppendHex(dst, o.EventID)
 	dst = AppendHex(dst, o.Pubkey)
@@ -322,7 +322,7 @@ func (u *unpacker) version(v *Version) {
 	v.ReceivedAt = time.UnixMilli(u.varint()).UTC()
 	flags := u.byte()
 	v.Archived, v.Withdrawn = flags&1 != 0, flags&2 != 0
-	v.Source.Road = mostro.Road(u.byte())
+	v.Source.Origin = mostro.Origin(u.byte())
 	v.Source.Relay = u.text()
 	o.EventID, o.Pubkey, o.D = u.hex(), u.hex(), u.text()
 	o.CreatedAt = nostr.Timestamp(u.varint())

@@ -13,7 +13,7 @@ import (
 // field that the record does not hold would be lost without an error.
 func TestRecordKeepsEveryField(t *testing.T) {
 	one, two := mostro.DecimalOf(1), mostro.DecimalOf(2)
-	v := &Version{Seq: 7, ReceivedAt: time.UnixMilli(1782000000123).UTC(), Source: mostro.Source{Road: mostro.RoadLive, Relay: "wss://a.example"}, Archived: true, Withdrawn: true,
+	v := &Version{Seq: 7, ReceivedAt: time.UnixMilli(1782000000123).UTC(), Source: mostro.Source{Origin: mostro.OriginLive, Relay: "wss://a.example"}, Archived: true, Withdrawn: true,
 		Order: mostro.Order{
 			EventID: strings.Repeat("a1", 32), Pubkey: strings.Repeat("b2", 32), D: "d", CreatedAt: 1, Platform: "mostro", InstanceName: "n",
 			Side: mostro.SideSell, Status: mostro.StatusPending, RawStatus: "pending", Fiat: "EUR", FiatAmount: mostro.Range{Min: &one, Max: &two}, AmountSats: new(int64(3)), PremiumPct: &one,

@@ -30,7 +30,7 @@ func benchMarket(orders int, fn func(e *mostro.Entry)) {
 	seq := uint64(0)
 	emit := func(author string, kind int, created int64, tags nostr.Tags, content string) {
 		seq++
-		e := mostro.Entry{Seq: seq, ReceivedAt: time.Unix(created+1, 0), Source: mostro.Source{Road: mostro.RoadLive, Relay: "wss://relay.example"},
+		e := mostro.Entry{Seq: seq, ReceivedAt: time.Unix(created+1, 0), Source: mostro.Source{Origin: mostro.OriginLive, Relay: "wss://relay.example"},
 			Event: &nostr.Event{ID: m.hex(64), PubKey: author, Kind: kind, CreatedAt: nostr.Timestamp(created), Tags: tags, Content: content}}
 		fn(&e)
 	}

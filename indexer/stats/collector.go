@@ -266,7 +266,7 @@ func (c *Collector) applyOrder(e *mostro.Entry) {
 	c.count(e, author, o.Platform == mostro.PlatformMostro)
 	v := version{
 		created: uint32(o.CreatedAt), received: uint32(e.ReceivedAt.Unix()), seq: e.Seq, id: idOf(o.EventID),
-		status: statuses[o.Status], live: e.Source.Road.Witnessed(), cohort: c.cohortOf(author, &o),
+		status: statuses[o.Status], live: e.Source.Origin.Witnessed(), cohort: c.cohortOf(author, &o),
 		sats: -1, min: orNaN(o.FiatAmount.Min), max: orNaN(o.FiatAmount.Max), premium: orNaN(o.PremiumPct), ends: clampTime(o.ExpiresAt),
 	}
 	if o.AmountSats != nil {
@@ -420,7 +420,7 @@ func (c *Collector) deleteVersions(i int, at uint32, doomed func(*version) bool)
 }
 
 func witnessedAt(e *mostro.Entry) uint32 {
-	if e.Source.Road.Witnessed() {
+	if e.Source.Origin.Witnessed() {
 		return uint32(e.ReceivedAt.Unix())
 	}
 	return 0
@@ -471,7 +471,7 @@ func (c *Collector) applyDispute(e *mostro.Entry) {
 	c.count(e, author, true)
 	v := disputeVersion{
 		created: uint32(d.CreatedAt), received: uint32(e.ReceivedAt.Unix()), opened: clampTime(d.OpenedAt), seq: e.Seq,
-		id: idOf(d.EventID), state: disputeStates[d.RawState], live: e.Source.Road.Witnessed(),
+		id: idOf(d.EventID), state: disputeStates[d.RawState], live: e.Source.Origin.Witnessed(),
 	}
 	key := orderKey{author, hashOf(d.D)}
 	i, ok := c.byD[key]

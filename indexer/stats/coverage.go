@@ -19,12 +19,12 @@ type Coverage struct {
 	// Complete is true if this relay witnessed the whole window of the query, or of the
 	// last answer, as far as it was up.
 	Complete bool           `json:"complete"`
-	Sources  []SourceCounts `json:"sources"` // sorted by road and relay
+	Sources  []SourceCounts `json:"sources"` // sorted by origin and relay
 }
 
-// SourceCounts counts the events that came by one road.
+// SourceCounts counts the events that came by one origin.
 type SourceCounts struct {
-	Road   string `json:"road"`
+	Origin string `json:"road"`
 	Relay  string `json:"relay"`
 	Events int64  `json:"events"`
 	First  int64  `json:"first"` // time of receipt of the first event
@@ -44,7 +44,7 @@ func newCoverage() coverage { return coverage{sources: map[mostro.Source]*Source
 func (c *coverage) add(e *mostro.Entry) {
 	received, created := e.ReceivedAt.Unix(), int64(e.Event.CreatedAt)
 	t := &c.total
-	if e.Source.Road.Witnessed() {
+	if e.Source.Origin.Witnessed() {
 		t.Witnessed++
 		if t.WitnessedFrom == 0 || received < t.WitnessedFrom {
 			t.WitnessedFrom = received
@@ -58,12 +58,12 @@ func (c *coverage) add(e *mostro.Entry) {
 	}
 	s := c.sources[e.Source]
 	if s == nil {
-		key := mostro.Source{Road: e.Source.Road, Relay: clip.Text(e.Source.Relay, maxText)}
+		key := mostro.Source{Origin: e.Source.Origin, Relay: clip.Text(e.Source.Relay, maxText)}
 		if len(c.sources) >= maxSources {
 			key.Relay = "other"
 		}
 		if s = c.sources[key]; s == nil {
-			s = &SourceCounts{Road: key.Road.String(), Relay: key.Relay, First: received}
+			s = &SourceCounts{Origin: key.Origin.String(), Relay: key.Relay, First: received}
 			c.sources[key] = s
 		}
 	}
@@ -79,7 +79,7 @@ func (c *Collector) Coverage(from int64) Coverage {
 		out.Sources = append(out.Sources, *s)
 	}
 	slices.SortFunc(out.Sources, func(a, b SourceCounts) int {
-		return cmp.Or(cmp.Compare(a.Road, b.Road), cmp.Compare(a.Relay, b.Relay))
+		return cmp.Or(cmp.Compare(a.Origin, b.Origin), cmp.Compare(a.Relay, b.Relay))
 	})
 	return out
 }

@@ -23,7 +23,7 @@ func (s *script) event(kind int, created int64, tags nostr.Tags) string {
 	id := strings.Repeat("0", 60) + strconv.Itoa(1000+len(s.entries))
 	id = id[60:] + id[:60]
 	s.entries = append(s.entries, mostro.Entry{
-		Seq: uint64(len(s.entries) + 1), ReceivedAt: time.Unix(created, 0).UTC(), Source: mostro.Source{Road: mostro.RoadClient},
+		Seq: uint64(len(s.entries) + 1), ReceivedAt: time.Unix(created, 0).UTC(), Source: mostro.Source{Origin: mostro.OriginClient},
 		Event: &nostr.Event{ID: id, PubKey: scriptAuthor, Kind: kind, CreatedAt: nostr.Timestamp(created), Tags: tags},
 	})
 	return id

@@ -13,7 +13,7 @@ import (
 func TestFiguresOfRealEvents(t *testing.T) {
 	c := New()
 	for i, evt := range reference.RealEvents(t) {
-		c.Apply(&mostro.Entry{Seq: uint64(i + 1), Event: evt, ReceivedAt: time.Unix(1_791_429_600, 0), Source: mostro.Source{Road: mostro.RoadBackfill, Relay: "wss://relay.example"}})
+		c.Apply(&mostro.Entry{Seq: uint64(i + 1), Event: evt, ReceivedAt: time.Unix(1_791_429_600, 0), Source: mostro.Source{Origin: mostro.OriginBackfill, Relay: "wss://relay.example"}})
 	}
 	whole := Query{From: 1_770_000_000, Until: 1_791_430_000}
 	august := Query{From: 1_787_000_000, Until: 1_787_741_000}
@@ -92,7 +92,7 @@ func TestFiguresOfRealEvents(t *testing.T) {
 		}
 	}
 	coverage := c.Coverage(whole.From)
-	if coverage.Witnessed != 0 || coverage.Complete || len(coverage.Sources) != 1 || coverage.Sources[0].Road != "backfill" || coverage.Sources[0].Events != coverage.History {
+	if coverage.Witnessed != 0 || coverage.Complete || len(coverage.Sources) != 1 || coverage.Sources[0].Origin != "backfill" || coverage.Sources[0].Events != coverage.History {
 		t.Errorf("the coverage is %+v", coverage)
 	}
 	// 12 orders, 11 fees, 6 disputes and 5 infos: the 3 events of other applications, user

@@ -34,15 +34,15 @@ func (m *market) event(author string, kind int, created int64, tags nostr.Tags, 
 	if created <= 0 {
 		created = 1
 	}
-	roads := []mostro.Road{mostro.RoadClient, mostro.RoadImport, mostro.RoadLive, mostro.RoadBackfill, mostro.RoadLive}
-	road := roads[m.rng.Intn(len(roads))]
+	origins := []mostro.Origin{mostro.OriginClient, mostro.OriginImport, mostro.OriginLive, mostro.OriginBackfill, mostro.OriginLive}
+	origin := origins[m.rng.Intn(len(origins))]
 	received := created + int64(m.rng.Intn(3))
-	if !road.Witnessed() {
+	if !origin.Witnessed() {
 		received += int64(m.rng.Intn(200_000))
 	}
 	m.entries = append(m.entries, mostro.Entry{
 		Event:      &nostr.Event{ID: m.hex(64), PubKey: author, Kind: kind, CreatedAt: nostr.Timestamp(created), Tags: tags, Content: content},
-		ReceivedAt: time.Unix(received, 0).UTC(), Source: mostro.Source{Road: road, Relay: []string{"wss://a", "wss://b", ""}[m.rng.Intn(3)]},
+		ReceivedAt: time.Unix(received, 0).UTC(), Source: mostro.Source{Origin: origin, Relay: []string{"wss://a", "wss://b", ""}[m.rng.Intn(3)]},
 	})
 }
 

@@ -67,8 +67,8 @@ func newOracle(entries []mostro.Entry) *oracle {
 			continue
 		}
 		seqs[e.Seq], ids[e.Event.ID] = true, true
-		road := e.Source.Road
-		live := road == mostro.RoadClient || road == mostro.RoadSelf || road == mostro.RoadLive
+		origin := e.Source.Origin
+		live := origin == mostro.OriginClient || origin == mostro.OriginSelf || origin == mostro.OriginLive
 		received, author := e.ReceivedAt.Unix(), e.Event.PubKey
 		seen := func() { o.events[author] = append(o.events[author], int64(e.Event.CreatedAt)) }
 		if order, err := mostro.ParseOrder(e.Event); err == nil && order.Status != mostro.StatusUnknown {

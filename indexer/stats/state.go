@@ -150,10 +150,10 @@ func (w *writer) coverage(c *coverage) {
 	}
 	w.uint(uint64(len(c.sources)))
 	for _, key := range slices.SortedFunc(maps.Keys(c.sources), func(a, b mostro.Source) int {
-		return cmp.Or(cmp.Compare(a.Road, b.Road), cmp.Compare(a.Relay, b.Relay))
+		return cmp.Or(cmp.Compare(a.Origin, b.Origin), cmp.Compare(a.Relay, b.Relay))
 	}) {
 		s := c.sources[key]
-		w.uint(uint64(key.Road))
+		w.uint(uint64(key.Origin))
 		w.text(key.Relay)
 		w.int(s.Events)
 		w.int(s.First)
@@ -295,8 +295,8 @@ func (c *Collector) decode(r *reader) {
 		*n = r.varint()
 	}
 	for range r.count(5) {
-		key := mostro.Source{Road: mostro.Road(r.below(256)), Relay: r.text()}
-		c.coverage.sources[key] = &SourceCounts{Road: key.Road.String(), Relay: key.Relay, Events: r.varint(), First: r.varint(), Last: r.varint()}
+		key := mostro.Source{Origin: mostro.Origin(r.below(256)), Relay: r.text()}
+		c.coverage.sources[key] = &SourceCounts{Origin: key.Origin.String(), Relay: key.Relay, Events: r.varint(), First: r.varint(), Last: r.varint()}
 	}
 }
 

@@ -19,7 +19,7 @@ func TestQuotaOfLiveAddressesIsExact(t *testing.T) {
 	put := func(author byte, d string, createdAt int64, q LiveQuotas, tags ...nostr.Tag) Pending {
 		t.Helper()
 		p, err := st.Enqueue(ctx, Arrival{Event: testkit.Unsigned(author, mostro.KindOrder, createdAt, "", append(nostr.Tags{{"d", d}}, tags...)...),
-			ReceivedAt: clock.Now(), Source: mostro.Source{Road: mostro.RoadClient}, Quota: q})
+			ReceivedAt: clock.Now(), Source: mostro.Source{Origin: mostro.OriginClient}, Quota: q})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,7 +15,7 @@ import (
 type evidenceLine struct {
 	Event      json.RawMessage `json:"event"`
 	ReceivedAt int64           `json:"received_at"` // Unix time in milliseconds
-	Road       string          `json:"road"`        // client, import, self, live or backfill
+	Origin     string          `json:"road"`        // client, import, self, live or backfill
 	Relay      string          `json:"relay,omitempty"`
 	Archived   bool            `json:"archived,omitempty"`
 }
@@ -24,7 +24,7 @@ type evidenceLine struct {
 func writeEvidence(w io.Writer, e *mostro.Entry, body []byte) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false) // the event's text must not change
-	return enc.Encode(evidenceLine{body, e.ReceivedAt.UnixMilli(), e.Source.Road.String(), e.Source.Relay, e.Archived})
+	return enc.Encode(evidenceLine{body, e.ReceivedAt.UnixMilli(), e.Source.Origin.String(), e.Source.Relay, e.Archived})
 }
 
 // Witnessed holds the time and the source of an event's first arrival, from a line of a
@@ -35,7 +35,7 @@ type Witnessed struct {
 	archived bool
 }
 
-var roads = [...]mostro.Road{mostro.RoadClient, mostro.RoadImport, mostro.RoadSelf, mostro.RoadLive, mostro.RoadBackfill}
+var origins = [...]mostro.Origin{mostro.OriginClient, mostro.OriginImport, mostro.OriginSelf, mostro.OriginLive, mostro.OriginBackfill}
 
 const ReasonEvidence = "invalid: the line has a time of receipt, which is trusted only in your own backup: use import --evidence with a data directory"
 
@@ -47,14 +47,14 @@ func ReadEvidence(text string, now time.Time) (event string, a *Witnessed, err e
 		return text, nil, nil // a plain event or malformed; the caller parses it
 	}
 	a = &Witnessed{at: time.UnixMilli(line.ReceivedAt).UTC(), source: mostro.Source{Relay: line.Relay}, archived: line.Archived}
-	for _, road := range roads {
-		if road.String() == line.Road {
-			a.source.Road = road
+	for _, origin := range origins {
+		if origin.String() == line.Origin {
+			a.source.Origin = origin
 		}
 	}
 	switch {
-	case a.source.Road == 0:
-		return "", nil, fmt.Errorf("road %q is not client, import, self, live or backfill", line.Road)
+	case a.source.Origin == 0:
+		return "", nil, fmt.Errorf("road %q is not client, import, self, live or backfill", line.Origin)
 	case line.ReceivedAt <= 0 || a.at.After(now.Add(time.Minute)):
 		return "", nil, errors.New("received_at is not a past time in Unix milliseconds")
 	}

@@ -13,7 +13,7 @@ import (
 // TestFormatExample compares the example of FORMAT.md with the record that the code
 // writes.
 func TestFormatExample(t *testing.T) {
-	r := recordlog.Record{FirstOfWrite: true, ReceivedAt: 1_700_000_000_123, Source: mostro.Source{Road: mostro.RoadClient}, Kind: 1, CreatedAt: 1_700_000_000}
+	r := recordlog.Record{FirstOfWrite: true, ReceivedAt: 1_700_000_000_123, Source: mostro.Source{Origin: mostro.OriginClient}, Kind: 1, CreatedAt: 1_700_000_000}
 	for i := range r.ID {
 		r.ID[i], r.PubKey[i] = 0x11, 0x22
 	}

@@ -108,7 +108,7 @@ func fillStore(t *testing.T, dir string, others bool) {
 	// Own events continue while the files have room.
 	for i := range 20 {
 		evt := testkit.Unsigned(200, 38383, int64(i+1), "own", nostr.Tag{"d", fmt.Sprint(i)})
-		if _, _, err := st.Append(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now(), Source: mostro.Source{Road: mostro.RoadSelf}}); err == nil {
+		if _, _, err := st.Append(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now(), Source: mostro.Source{Origin: mostro.OriginSelf}}); err == nil {
 			acknowledged = append(acknowledged, evt)
 		} else {
 			t.Fatal(err)

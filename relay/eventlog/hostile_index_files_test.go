@@ -289,7 +289,7 @@ func meetFlip(t *testing.T, c indexCase, harmed, where string) string {
 	mustCheck(t, st)
 	n := 0
 	for evt, want := range c.again {
-		if _, out, err := st.Append(context.Background(), Arrival{Event: evt, ReceivedAt: st.now(), Source: mostro.Source{Road: mostro.RoadClient}}); err != nil || out != want {
+		if _, out, err := st.Append(context.Background(), Arrival{Event: evt, ReceivedAt: st.now(), Source: mostro.Source{Origin: mostro.OriginClient}}); err != nil || out != want {
 			t.Errorf("%s: the outcome of an earlier event is %s, %v, want %s", where, out, err, want)
 		}
 		if n++; n == 40 {

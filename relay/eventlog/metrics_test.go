@@ -63,7 +63,7 @@ func TestLogBytes(t *testing.T) {
 			all += int64(len(raw))
 			at := append(recordOffsets(raw), len(raw))
 			for i := range len(at) - 1 {
-				id := raw[at[i]+16+2:][:32] // behind the lengths, the checksums, the flags and the road
+				id := raw[at[i]+16+2:][:32] // behind the lengths, the checksums, the flags and the origin
 				if st.Served(hex.EncodeToString(id)) {
 					live += int64(at[i+1] - at[i])
 				}

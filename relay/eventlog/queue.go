@@ -83,7 +83,7 @@ func (q *arrivalQueue) refuses(p *Enqueued) bool {
 	if p.Event == nil {
 		return len(p.writes) > 0 && p.writes[0].key[0] == spaceCursor
 	}
-	return p.Source.Road != mostro.RoadSelf
+	return p.Source.Origin != mostro.OriginSelf
 }
 
 // keyWrite writes one key that does not belong to an event: the cursor of an upstream

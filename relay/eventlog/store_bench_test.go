@@ -23,7 +23,7 @@ func BenchmarkAppend(b *testing.B) {
 	b.ResetTimer()
 	var flight []Pending
 	for _, evt := range events {
-		p, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now(), Source: mostro.Source{Road: mostro.RoadClient}})
+		p, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: time.Now(), Source: mostro.Source{Origin: mostro.OriginClient}})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -45,7 +45,7 @@ func mustCheck(tb testing.TB, st *Store) CheckReport {
 
 func mustAppend(tb testing.TB, st *Store, evt *nostr.Event) Outcome {
 	tb.Helper()
-	_, out, err := st.Append(context.Background(), Arrival{Event: evt, ReceivedAt: st.now(), Source: mostro.Source{Road: mostro.RoadClient}})
+	_, out, err := st.Append(context.Background(), Arrival{Event: evt, ReceivedAt: st.now(), Source: mostro.Source{Origin: mostro.OriginClient}})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -388,7 +388,7 @@ func TestReadGivesWhatWasAppended(t *testing.T) {
 	var want []string
 	for i := range ringSize + 700 {
 		evt := testkit.Unsigned(byte(1+i%5), 1, int64(i), strconv.Itoa(i))
-		p, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: clock.Now(), Source: mostro.Source{Road: mostro.RoadLive, Relay: "wss://r"}})
+		p, err := st.Enqueue(context.Background(), Arrival{Event: evt, ReceivedAt: clock.Now(), Source: mostro.Source{Origin: mostro.OriginLive, Relay: "wss://r"}})
 		if err != nil {
 			t.Fatal(err)
 		}

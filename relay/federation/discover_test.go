@@ -40,7 +40,7 @@ func appendAll(tb testing.TB, st *eventlog.Store, events []*nostr.Event) {
 	tb.Helper()
 	var waiting []eventlog.Pending
 	for _, evt := range events {
-		p, err := st.Enqueue(context.Background(), eventlog.Arrival{Event: evt, ReceivedAt: time.Now(), Source: mostro.Source{Road: mostro.RoadClient}})
+		p, err := st.Enqueue(context.Background(), eventlog.Arrival{Event: evt, ReceivedAt: time.Now(), Source: mostro.Source{Origin: mostro.OriginClient}})
 		if err != nil {
 			tb.Fatal(err)
 		}

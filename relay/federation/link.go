@@ -342,12 +342,12 @@ func (l *link) event(t *jsonscan.Scanner, id string) error {
 		sub.newest = max(sub.newest, at)
 		sub.n++
 	}
-	road := mostro.RoadBackfill
+	origin := mostro.OriginBackfill
 	now := l.up.srv.Now()
 	// An old event that a relay sends late is history, also on a live subscription. Mail
 	// is excepted, because its dates are set back on purpose.
 	if sub.live && sub.eose && (mostro.IsMail(evt.Kind) || now.Unix()-int64(evt.CreatedAt) < int64(liveWindow/time.Second)) {
-		road = mostro.RoadLive
+		origin = mostro.OriginLive
 		h.sawLive(now, evt)
 	}
 	switch evt.Kind {
@@ -363,7 +363,7 @@ func (l *link) event(t *jsonscan.Scanner, id string) error {
 		sub.stats.refused.Add(1)
 		return nil
 	}
-	return l.push(&arrival{stats: sub.stats, checked: make(chan struct{}), a: l.up.srv.Federated(l.ctx, evt, t.Pos-from, mostro.Source{Road: road, Relay: l.up.url})})
+	return l.push(&arrival{stats: sub.stats, checked: make(chan struct{}), a: l.up.srv.Federated(l.ctx, evt, t.Pos-from, mostro.Source{Origin: origin, Relay: l.up.url})})
 }
 
 // liveWindow is the largest age at which an event counts as witnessed when it was made.

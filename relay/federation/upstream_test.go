@@ -304,7 +304,7 @@ func TestSecondThatCannotBeSplitIsCounted(t *testing.T) {
 	}
 }
 
-func TestRoadsOfUpstreamEvents(t *testing.T) {
+func TestOriginsOfUpstreamEvents(t *testing.T) {
 	old := testkit.Order(t, "old", testkit.Now()-7200, "pending")
 	other := startOther(t, 100, old)
 	r := startRelay(t, nil)
@@ -318,15 +318,15 @@ func TestRoadsOfUpstreamEvents(t *testing.T) {
 	other.publish(fresh)
 	other.publish(late)
 	r.awaitIDs("live events", sortedIDs([]*nostr.Event{old, fresh, late}))
-	roads := map[string]mostro.Source{}
+	origins := map[string]mostro.Source{}
 	if err := r.Store.Read(context.Background(), 0, func(e mostro.Entry) error {
-		roads[e.Event.ID] = e.Source
+		origins[e.Event.ID] = e.Source
 		return nil
 	}); err != nil {
 		t.Fatal(err)
 	}
-	for id, want := range map[string]mostro.Road{old.ID: mostro.RoadBackfill, fresh.ID: mostro.RoadLive, late.ID: mostro.RoadBackfill} {
-		if got := roads[id]; got.Road != want || got.Relay != other.url() {
+	for id, want := range map[string]mostro.Origin{old.ID: mostro.OriginBackfill, fresh.ID: mostro.OriginLive, late.ID: mostro.OriginBackfill} {
+		if got := origins[id]; got.Origin != want || got.Relay != other.url() {
 			t.Errorf("source %v, want %v", got, want)
 		}
 	}

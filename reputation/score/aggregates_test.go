@@ -19,10 +19,10 @@ import (
 // share a payment, confirmations of a fund, disputes, ratings and deletions.
 func randomEvidence(w *scoretest.World, r *rand.Rand, n int, fund string) {
 	nodes := []string{scoretest.KeyOf("a"), scoretest.KeyOf("b"), scoretest.KeyOf("c")}
-	roads := []mostro.Road{mostro.RoadLive, mostro.RoadLive, mostro.RoadLive, mostro.RoadClient, mostro.RoadBackfill}
+	origins := []mostro.Origin{mostro.OriginLive, mostro.OriginLive, mostro.OriginLive, mostro.OriginClient, mostro.OriginBackfill}
 	hash := func() string { return scoretest.KeyOf(fmt.Sprint("hash ", r.IntN(12))) }
 	for range n {
-		node, num, road := nodes[r.IntN(len(nodes))], r.IntN(12), roads[r.IntN(len(roads))]
+		node, num, origin := nodes[r.IntN(len(nodes))], r.IntN(12), origins[r.IntN(len(origins))]
 		when := scoretest.At(r.Float64() * 20)
 		switch r.IntN(16) {
 		case 0:
@@ -33,18 +33,18 @@ func randomEvidence(w *scoretest.World, r *rand.Rand, n int, fund string) {
 				num %= 4
 				node, paid = nodes[num%2], scoretest.KeyOf(fmt.Sprint("hash ", num))
 			}
-			w.Event(mostro.DevFee{Pubkey: node, OrderID: scoretest.OrderID(num), AmountSats: int64(1 + r.IntN(300)), Hash: paid}.Event(), when, road)
+			w.Event(mostro.DevFee{Pubkey: node, OrderID: scoretest.OrderID(num), AmountSats: int64(1 + r.IntN(300)), Hash: paid}.Event(), when, origin)
 		case 2:
 			tags := nostr.Tags{{"d", FundListD + fmt.Sprint(r.IntN(3))}}
 			for range 1 + r.IntN(4) {
 				tags = append(tags, nostr.Tag{"paid", hash(), fmt.Sprint(1 + r.IntN(300))})
 			}
-			w.Event(nostr.Event{Kind: mostro.KindAppData, PubKey: fund, Tags: tags}, when, road)
+			w.Event(nostr.Event{Kind: mostro.KindAppData, PubKey: fund, Tags: tags}, when, origin)
 		case 3:
 			states := []mostro.DisputeState{mostro.DisputeStateInitiated, mostro.DisputeStateInProgress, mostro.DisputeStateSettled}
-			w.Event(mostro.Dispute{Pubkey: node, D: fmt.Sprint("q", r.IntN(6)), State: states[r.IntN(3)]}.Event(), when, road)
+			w.Event(mostro.Dispute{Pubkey: node, D: fmt.Sprint("q", r.IntN(6)), State: states[r.IntN(3)]}.Event(), when, origin)
 		case 4:
-			w.Event(mostro.UserRating{Pubkey: node, D: scoretest.KeyOf(fmt.Sprint("user ", r.IntN(5))), TotalReviews: new(int64(1)), TotalRating: new(5.0)}.Event(), when, road)
+			w.Event(mostro.UserRating{Pubkey: node, D: scoretest.KeyOf(fmt.Sprint("user ", r.IntN(5))), TotalReviews: new(int64(1)), TotalRating: new(5.0)}.Event(), when, origin)
 		case 5, 6, 7:
 			receipt := [][]string{{"R1"}, {"R0", "canceled"}, {"R2"}, {"r2", "2026-0" + fmt.Sprint(1+r.IntN(3))}, {"forged"}, nil}[r.IntN(6)]
 			w.Rate(node, scoretest.KeyOf(fmt.Sprint("rater ", r.IntN(20))), num, []string{"0", "0.4", "1"}[r.IntN(3)], when, receipt...)
@@ -55,7 +55,7 @@ func randomEvidence(w *scoretest.World, r *rand.Rand, n int, fund string) {
 				author = scoretest.KeyOf(fmt.Sprint("rater ", r.IntN(20)))
 				tag = nostr.Tag{"a", "31986:" + author + ":mostro:" + scoretest.OrderID(num)}
 			}
-			w.Event(nostr.Event{Kind: nostr.KindDeletion, PubKey: author, Tags: nostr.Tags{tag}}, when, road)
+			w.Event(nostr.Event{Kind: nostr.KindDeletion, PubKey: author, Tags: nostr.Tags{tag}}, when, origin)
 		case 11: // rare, so that blind receipts wait for a keyset
 			if r.IntN(12) == 0 {
 				epoch := fmt.Sprint("2026-0", 1+r.IntN(3))
@@ -63,13 +63,13 @@ func randomEvidence(w *scoretest.World, r *rand.Rand, n int, fund string) {
 				if err != nil {
 					w.T.Fatal(err)
 				}
-				w.Event(k.Event(), when, road)
+				w.Event(k.Event(), when, origin)
 			}
 		case 9: // a second receipt of an event that was received before
 			if len(w.Entries) > 0 {
 				e := w.Entries[r.IntN(len(w.Entries))]
 				e.ReceivedAt = e.ReceivedAt.Add(time.Duration(r.IntN(7200)-3600) * time.Second)
-				e.Source.Road = road
+				e.Source.Origin = origin
 				w.Entries = append(w.Entries, e)
 			}
 		default:
@@ -82,7 +82,7 @@ func randomEvidence(w *scoretest.World, r *rand.Rand, n int, fund string) {
 			if r.IntN(400) == 0 {
 				o.Network = "testnet"
 			}
-			w.Event(o.Event(), scoretest.At(float64(o.CreatedAt-nostr.Timestamp(scoretest.Start.Unix()))/day+float64(r.IntN(300))/day), road)
+			w.Event(o.Event(), scoretest.At(float64(o.CreatedAt-nostr.Timestamp(scoretest.Start.Unix()))/day+float64(r.IntN(300))/day), origin)
 		}
 	}
 }

@@ -63,7 +63,7 @@ type bundleHead struct {
 type bundleEntry struct {
 	Seq      uint64          `json:"seq"`
 	Received int64           `json:"received_ms"`
-	Road     string          `json:"road"`
+	Origin   string          `json:"road"`
 	Relay    string          `json:"relay,omitempty"`
 	Archived bool            `json:"archived,omitempty"`
 	Erased   bool            `json:"erased,omitempty"` // the author deleted the event: the entry holds only the facts, without a signature
@@ -82,9 +82,9 @@ type bundleEnd struct {
 // ErrUnsound means that a bundle does not hold the events or scores that it claims.
 var ErrUnsound = errors.New("unsound bundle")
 
-// roadOf parses the name of a road.
-func roadOf(name string) (mostro.Road, error) {
-	for r := mostro.RoadClient; r <= mostro.RoadBackfill; r++ {
+// originOf parses the name of an origin.
+func originOf(name string) (mostro.Origin, error) {
+	for r := mostro.OriginClient; r <= mostro.OriginBackfill; r++ {
 		if r.String() == name {
 			return r, nil
 		}
@@ -154,7 +154,7 @@ func WriteBundle(ctx context.Context, w io.Writer, log Reader, params Params, as
 			if err != nil {
 				return err
 			}
-			b := bundleEntry{Seq: e.Seq, Received: e.ReceivedAt.UnixMilli(), Road: e.Source.Road.String(), Relay: e.Source.Relay, Archived: e.Archived, Erased: e.Erased, Event: raw}
+			b := bundleEntry{Seq: e.Seq, Received: e.ReceivedAt.UnixMilli(), Origin: e.Source.Origin.String(), Relay: e.Source.Relay, Archived: e.Archived, Erased: e.Erased, Event: raw}
 			if b.Link, err = chain.add(b); err != nil {
 				return err
 			}
@@ -404,7 +404,7 @@ func entryOf(line []byte, check func(*nostr.Event) error, chain *bundleChain) (e
 		return e, err
 	}
 	e = mostro.Entry{Seq: b.Seq, ReceivedAt: time.UnixMilli(b.Received).UTC(), Source: mostro.Source{Relay: b.Relay}, Archived: b.Archived, Erased: b.Erased, Event: &nostr.Event{}}
-	if e.Source.Road, err = roadOf(b.Road); err != nil {
+	if e.Source.Origin, err = originOf(b.Origin); err != nil {
 		return e, err
 	}
 	if err := json.Unmarshal(b.Event, e.Event); err != nil {

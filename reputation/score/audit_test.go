@@ -46,15 +46,15 @@ func signedMarket(t testing.TB) *scoretest.MemLog {
 		}
 		return &evt
 	}
-	add := func(evt *nostr.Event, road mostro.Road) {
-		log.Add(mostro.Entry{Event: evt, ReceivedAt: evt.CreatedAt.Time().UTC().Add(700 * time.Millisecond), Source: mostro.Source{Road: road}})
+	add := func(evt *nostr.Event, origin mostro.Origin) {
+		log.Add(mostro.Entry{Event: evt, ReceivedAt: evt.CreatedAt.Time().UTC().Add(700 * time.Millisecond), Source: mostro.Source{Origin: origin}})
 	}
 	for i, evt := range events {
-		road := mostro.RoadLive
+		origin := mostro.OriginLive
 		if i%17 == 0 {
-			road = mostro.RoadBackfill
+			origin = mostro.OriginBackfill
 		}
-		add(evt, road)
+		add(evt, origin)
 	}
 	w := &scoretest.World{T: t}
 	for d := range 12 {
@@ -62,7 +62,7 @@ func signedMarket(t testing.TB) *scoretest.MemLog {
 		w.Trade(host.Pubkey(), d, int64(10_000+999*d), scoretest.At(float64(d)+.2))
 	}
 	for _, e := range w.Entries {
-		add(sign(*e.Event, host), mostro.RoadLive)
+		add(sign(*e.Event, host), mostro.OriginLive)
 	}
 	for d := range 12 {
 		rater := scoretest.Keys(t, "rater", d)
@@ -83,7 +83,7 @@ func signedMarket(t testing.TB) *scoretest.MemLog {
 		if d == 10 {
 			evt.Tags = append(evt.Tags, nostr.Tag{"rating", "NaN"})
 		}
-		add(sign(evt, rater), mostro.RoadClient)
+		add(sign(evt, rater), mostro.OriginClient)
 	}
 	return log
 }
@@ -281,7 +281,7 @@ func TestBundleOfErasedFacts(t *testing.T) {
 			if err := request.Sign(scoretest.Hex(secret[:])); err != nil {
 				t.Fatal(err)
 			}
-			log.Add(mostro.Entry{Event: &request, ReceivedAt: request.CreatedAt.Time(), Source: mostro.Source{Road: mostro.RoadClient}})
+			log.Add(mostro.Entry{Event: &request, ReceivedAt: request.CreatedAt.Time(), Source: mostro.Source{Origin: mostro.OriginClient}})
 		}
 		for _, only := range []string{"", host.Pubkey()} {
 			var b bytes.Buffer

@@ -43,7 +43,7 @@ type Sighting struct {
 	ID       id
 	Created  int64 // unix seconds, as the author signed
 	Received int64 // unix milliseconds, by the clock of this relay
-	Witness  bool  // received in time, by a live road
+	Witness  bool  // received in time, from a live origin
 }
 
 func (s Sighting) compare(b Sighting) int {

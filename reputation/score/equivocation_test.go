@@ -57,7 +57,7 @@ func TestWhatIsAnEquivocation(t *testing.T) {
 			for _, pair := range [][2]nostr.Event{{c.one, c.two}, {c.two, c.one}} {
 				w := &scoretest.World{T: t}
 				w.Info(node, "", scoretest.At(0))
-				a, b := w.Event(pair[0], scoretest.At(1), mostro.RoadLive), w.Event(pair[1], scoretest.At(1), mostro.RoadLive)
+				a, b := w.Event(pair[0], scoretest.At(1), mostro.OriginLive), w.Event(pair[1], scoretest.At(1), mostro.OriginLive)
 				want := map[bool]int{true: 1}[c.proven && a.ID != b.ID]
 				if got := scoreOf(t, ledgerOf(w), node, scoretest.At(2)).Evidence.Equivocations; len(got) != want {
 					t.Errorf("%d proofs, want %d", len(got), want)
@@ -76,8 +76,8 @@ func TestDisputesThatTheirPartiesEnd(t *testing.T) {
 	} {
 		w := &scoretest.World{T: t}
 		w.Info(node, "", scoretest.At(0))
-		w.Event(mostro.Dispute{Pubkey: node, D: "q", Initiator: "buyer", State: mostro.DisputeStateInitiated}.Event(), scoretest.At(1), mostro.RoadLive)
-		w.Event(mostro.Dispute{Pubkey: node, D: "q", Initiator: "buyer", State: state}.Event(), scoretest.At(1.5), mostro.RoadLive)
+		w.Event(mostro.Dispute{Pubkey: node, D: "q", Initiator: "buyer", State: mostro.DisputeStateInitiated}.Event(), scoretest.At(1), mostro.OriginLive)
+		w.Event(mostro.Dispute{Pubkey: node, D: "q", Initiator: "buyer", State: state}.Event(), scoretest.At(1.5), mostro.OriginLive)
 		e := scoreOf(t, ledgerOf(w), node, scoretest.At(40)).Evidence
 		if e.Resolved.Witnessed != resolved || e.Unresolved.Witnessed != 1-resolved {
 			t.Errorf("%s: %d resolved, %d not", state, e.Resolved.Witnessed, e.Unresolved.Witnessed)

@@ -12,11 +12,11 @@ import (
 )
 
 // witness returns the sighting of an entry. An event is witnessed if the event came by a
-// live road, close to its created_at.
+// live origin, close to its created_at.
 func (l *Ledger) witness(e *mostro.Entry) Sighting {
 	s := Sighting{ID: idOf(e.Event.ID), Created: int64(e.Event.CreatedAt), Received: e.ReceivedAt.UnixMilli()}
 	late := s.Received/1000 - s.Created
-	s.Witness = e.Source.Road.Witnessed() && !e.Archived && late <= l.params.LateSeconds && -late <= l.params.AheadSeconds
+	s.Witness = e.Source.Origin.Witnessed() && !e.Archived && late <= l.params.LateSeconds && -late <= l.params.AheadSeconds
 	return s
 }
 

@@ -30,9 +30,9 @@ func TestKeysetsOfBothKinds(t *testing.T) {
 			w := &scoretest.World{T: t}
 			w.Info(node, "", scoretest.At(0))
 			rating := w.Rate(node, scoretest.KeyOf("rater"), 1, "1", scoretest.At(2), "r2", "2026-01")
-			w.Event(notice, scoretest.At(3), mostro.RoadLive)
+			w.Event(notice, scoretest.At(3), mostro.OriginLive)
 			for i, kind := range kinds {
-				w.Event(keyset(kind), scoretest.At(float64(4+i)), mostro.RoadLive)
+				w.Event(keyset(kind), scoretest.At(float64(4+i)), mostro.OriginLive)
 			}
 			l := NewLedger(DefaultParams(), saysSoByKey{})
 			for _, e := range w.Entries {

@@ -11,8 +11,8 @@ import (
 )
 
 // late appends an event that is received some time after its created_at.
-func late(w *scoretest.World, evt nostr.Event, dated time.Time, by time.Duration, road mostro.Road) {
-	w.Event(evt, dated, road)
+func late(w *scoretest.World, evt nostr.Event, dated time.Time, by time.Duration, origin mostro.Origin) {
+	w.Event(evt, dated, origin)
 	w.Entries[len(w.Entries)-1].ReceivedAt = dated.Add(by)
 }
 
@@ -35,8 +35,8 @@ func TestLateEnds(t *testing.T) {
 		return scoreOf(t, ledgerOf(w), node, scoretest.At(10)).Evidence
 	}
 	taken := func(w *scoretest.World, expires time.Time) {
-		w.Event(orderEvent(node, 1, mostro.StatusPending, expires), scoretest.At(1), mostro.RoadLive)
-		w.Event(orderEvent(node, 1, mostro.StatusInProgress, expires), scoretest.At(1.1), mostro.RoadLive)
+		w.Event(orderEvent(node, 1, mostro.StatusPending, expires), scoretest.At(1), mostro.OriginLive)
+		w.Event(orderEvent(node, 1, mostro.StatusInProgress, expires), scoretest.At(1.1), mostro.OriginLive)
 	}
 	for name, c := range map[string]struct {
 		change func(w *scoretest.World)
@@ -45,37 +45,37 @@ func TestLateEnds(t *testing.T) {
 	}{
 		"a cancellation dated back": {func(w *scoretest.World) {
 			taken(w, scoretest.At(2))
-			late(w, orderEvent(node, 1, mostro.StatusCanceled, scoretest.At(2)), scoretest.At(1.2), 11*time.Minute, mostro.RoadClient)
+			late(w, orderEvent(node, 1, mostro.StatusCanceled, scoretest.At(2)), scoretest.At(1.2), 11*time.Minute, mostro.OriginClient)
 		}, func(e Evidence) *Triple { return &e.Failures }, true},
 		"a cancellation heard after our outage": {func(w *scoretest.World) {
 			taken(w, scoretest.At(2))
-			late(w, orderEvent(node, 1, mostro.StatusCanceled, scoretest.At(2)), scoretest.At(1.2), 72*time.Hour, mostro.RoadBackfill)
+			late(w, orderEvent(node, 1, mostro.StatusCanceled, scoretest.At(2)), scoretest.At(1.2), 72*time.Hour, mostro.OriginBackfill)
 		}, func(e Evidence) *Triple { return &e.Failures }, true},
 		"one dated back to its taking": {func(w *scoretest.World) {
 			taken(w, scoretest.At(2))
-			late(w, orderEvent(node, 1, mostro.StatusCanceled, scoretest.At(2)), scoretest.At(1.101), 3*time.Hour, mostro.RoadClient)
+			late(w, orderEvent(node, 1, mostro.StatusCanceled, scoretest.At(2)), scoretest.At(1.101), 3*time.Hour, mostro.OriginClient)
 		}, func(e Evidence) *Triple { return &e.Failures }, true},
 		"taken, as is heard late, and cancelled": {func(w *scoretest.World) {
-			w.Event(orderEvent(node, 1, mostro.StatusPending, scoretest.At(2)), scoretest.At(1), mostro.RoadLive)
-			late(w, orderEvent(node, 1, mostro.StatusInProgress, scoretest.At(2)), scoretest.At(1.1), 11*time.Minute, mostro.RoadClient)
-			w.Event(orderEvent(node, 1, mostro.StatusCanceled, scoretest.At(2)), scoretest.At(1.2), mostro.RoadLive)
+			w.Event(orderEvent(node, 1, mostro.StatusPending, scoretest.At(2)), scoretest.At(1), mostro.OriginLive)
+			late(w, orderEvent(node, 1, mostro.StatusInProgress, scoretest.At(2)), scoretest.At(1.1), 11*time.Minute, mostro.OriginClient)
+			w.Event(orderEvent(node, 1, mostro.StatusCanceled, scoretest.At(2)), scoretest.At(1.2), mostro.OriginLive)
 		}, func(e Evidence) *Triple { return &e.Failures }, true},
 		"a success heard after our outage": {func(w *scoretest.World) {
 			taken(w, scoretest.At(2))
-			late(w, orderEvent(node, 1, mostro.StatusSuccess, scoretest.At(2)), scoretest.At(1.2), 72*time.Hour, mostro.RoadBackfill)
+			late(w, orderEvent(node, 1, mostro.StatusSuccess, scoretest.At(2)), scoretest.At(1.2), 72*time.Hour, mostro.OriginBackfill)
 		}, func(e Evidence) *Triple { return &e.EndedLate }, true},
 		"an offer withdrawn in our outage": {func(w *scoretest.World) {
-			w.Event(orderEvent(node, 1, mostro.StatusPending, far), scoretest.At(1), mostro.RoadLive)
-			late(w, orderEvent(node, 1, mostro.StatusCanceled, far), scoretest.At(1.2), 72*time.Hour, mostro.RoadBackfill)
+			w.Event(orderEvent(node, 1, mostro.StatusPending, far), scoretest.At(1), mostro.OriginLive)
+			late(w, orderEvent(node, 1, mostro.StatusCanceled, far), scoretest.At(1.2), 72*time.Hour, mostro.OriginBackfill)
 		}, func(e Evidence) *Triple { return &e.EndedLate }, true},
 		"no end, to expire in 2099": {func(w *scoretest.World) { taken(w, far) }, func(e Evidence) *Triple { return &e.Omitted }, true},
 		"an offer that is to expire in 2099": {func(w *scoretest.World) {
-			w.Event(orderEvent(node, 1, mostro.StatusPending, far), scoretest.At(1), mostro.RoadLive)
+			w.Event(orderEvent(node, 1, mostro.StatusPending, far), scoretest.At(1), mostro.OriginLive)
 		}, func(e Evidence) *Triple { return &e.OpenSats }, false},
 		"both ends, the bad one late": {func(w *scoretest.World) {
 			taken(w, scoretest.At(2))
-			late(w, orderEvent(node, 1, mostro.StatusSuccess, scoretest.At(2)), scoretest.At(1.15), 30*time.Minute, mostro.RoadClient)
-			late(w, orderEvent(node, 1, mostro.StatusCanceled, scoretest.At(2)), scoretest.At(1.2), 30*time.Minute, mostro.RoadClient)
+			late(w, orderEvent(node, 1, mostro.StatusSuccess, scoretest.At(2)), scoretest.At(1.15), 30*time.Minute, mostro.OriginClient)
+			late(w, orderEvent(node, 1, mostro.StatusCanceled, scoretest.At(2)), scoretest.At(1.2), 30*time.Minute, mostro.OriginClient)
 		}, func(e Evidence) *Triple { return &e.Failures }, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -116,22 +116,22 @@ func TestLateDisputes(t *testing.T) {
 		disputes, resolved, unresolved int64
 	}{
 		"dated back by 11 minutes, never resolved": {0, func(w *scoretest.World) {
-			late(w, dispute(mostro.DisputeStateInitiated), scoretest.At(3), 11*time.Minute, mostro.RoadClient)
+			late(w, dispute(mostro.DisputeStateInitiated), scoretest.At(3), 11*time.Minute, mostro.OriginClient)
 		}, 1, 0, 1},
 		"its end after five days dated back to the first": {0, func(w *scoretest.World) {
-			w.Event(dispute(mostro.DisputeStateInitiated), scoretest.At(3), mostro.RoadLive)
-			late(w, dispute(mostro.DisputeStateSettled), scoretest.At(3.5), 108*time.Hour, mostro.RoadClient)
+			w.Event(dispute(mostro.DisputeStateInitiated), scoretest.At(3), mostro.OriginLive)
+			late(w, dispute(mostro.DisputeStateSettled), scoretest.At(3.5), 108*time.Hour, mostro.OriginClient)
 		}, 1, 0, 1},
 		"resolved in our outage": {4, func(w *scoretest.World) {
-			w.Event(dispute(mostro.DisputeStateInitiated), scoretest.At(1.9), mostro.RoadLive)
-			late(w, dispute(mostro.DisputeStateSettled), scoretest.At(3), 73*time.Hour, mostro.RoadBackfill)
+			w.Event(dispute(mostro.DisputeStateInitiated), scoretest.At(1.9), mostro.OriginLive)
+			late(w, dispute(mostro.DisputeStateSettled), scoretest.At(3), 73*time.Hour, mostro.OriginBackfill)
 		}, 1, 0, 0},
 		"resolved in time": {0, func(w *scoretest.World) {
-			w.Event(dispute(mostro.DisputeStateInitiated), scoretest.At(3), mostro.RoadLive)
-			w.Event(dispute(mostro.DisputeStateSettled), scoretest.At(3.5), mostro.RoadLive)
+			w.Event(dispute(mostro.DisputeStateInitiated), scoretest.At(3), mostro.OriginLive)
+			w.Event(dispute(mostro.DisputeStateSettled), scoretest.At(3.5), mostro.OriginLive)
 		}, 1, 1, 0},
 		"of a time before the node was watched": {0, func(w *scoretest.World) {
-			late(w, dispute(mostro.DisputeStateInitiated), scoretest.At(-20), 500*time.Hour, mostro.RoadBackfill)
+			late(w, dispute(mostro.DisputeStateInitiated), scoretest.At(-20), 500*time.Hour, mostro.OriginBackfill)
 		}, 0, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestClockThatIsOff(t *testing.T) {
 			if jitter {
 				skew += time.Duration(i) * time.Hour
 			}
-			late(w, mostro.Info{Pubkey: node, Version: "0.18.5", ProtocolVersion: 2}.Event(), when.Add(-skew), skew, mostro.RoadLive)
+			late(w, mostro.Info{Pubkey: node, Version: "0.18.5", ProtocolVersion: 2}.Event(), when.Add(-skew), skew, mostro.OriginLive)
 		}
 		return scoreOf(t, ledgerOf(w), node, scoretest.At(float64(from+days)))
 	}

@@ -55,7 +55,7 @@ func TestMonotone(t *testing.T) {
 			w.Order(node, 1, mostro.StatusInProgress, 1000, scoretest.At(27.1))
 		}},
 		"a dispute": {false, func(w *scoretest.World) {
-			w.Event(mostro.Dispute{Pubkey: node, D: "q", State: mostro.DisputeStateInitiated}.Event(), scoretest.At(30.1), mostro.RoadLive)
+			w.Event(mostro.Dispute{Pubkey: node, D: "q", State: mostro.DisputeStateInitiated}.Event(), scoretest.At(30.1), mostro.OriginLive)
 		}},
 		"an order for sale": {true, func(w *scoretest.World) { w.Order(node, 1, mostro.StatusPending, 1000, scoretest.At(30.9)) }},
 		"one withdrawn": {true, func(w *scoretest.World) {
@@ -113,7 +113,7 @@ func TestRatingsThatDoNotCount(t *testing.T) {
 				}
 			}
 			e.Tags = append(e.Tags, nostr.Tag{"role", "buyer"})
-			return w.Event(*e, scoretest.At(30.2), mostro.RoadImport)
+			return w.Event(*e, scoretest.At(30.2), mostro.OriginImport)
 		}},
 		"late": {"not received", func(w *scoretest.World) *nostr.Event {
 			e := w.Rate(node, scoretest.KeyOf("x"), scoretest.HonestOrder(node, 3), "0", scoretest.At(20), "R1")
@@ -127,7 +127,7 @@ func TestRatingsThatDoNotCount(t *testing.T) {
 		}},
 		"taken back": {"taken back", func(w *scoretest.World) *nostr.Event {
 			e := w.Rate(node, scoretest.KeyOf("x"), scoretest.HonestOrder(node, 3), "0", scoretest.At(30.2), "R1")
-			w.Event(nostr.Event{Kind: 5, PubKey: e.PubKey, Tags: nostr.Tags{{"e", e.ID}}}, scoretest.At(30.3), mostro.RoadClient)
+			w.Event(nostr.Event{Kind: 5, PubKey: e.PubKey, Tags: nostr.Tags{{"e", e.ID}}}, scoretest.At(30.3), mostro.OriginClient)
 			return e
 		}},
 		"a third one of an order": {"has its ratings", func(w *scoretest.World) *nostr.Event {
@@ -174,9 +174,9 @@ func TestReceiptCountsOnce(t *testing.T) {
 	node := scoretest.KeyOf("a")
 	w.Honest(node, 0, 30, "0.6")
 	d := mostro.HostRating{Pubkey: scoretest.KeyOf("first"), D: "mostro:" + scoretest.OrderID(scoretest.HonestOrder(node, 3)), Platform: "mostro", Host: node, Role: "buyer", Receipt: []string{"R1"}}
-	first := w.Event(d.Event(), scoretest.At(29.1), mostro.RoadClient)
+	first := w.Event(d.Event(), scoretest.At(29.1), mostro.OriginClient)
 	d.Pubkey = scoretest.KeyOf("second")
-	second := w.Event(d.Event(), scoretest.At(29.2), mostro.RoadClient)
+	second := w.Event(d.Event(), scoretest.At(29.2), mostro.OriginClient)
 	weights := map[string]Micro{}
 	reasons := map[string]string{}
 	for _, r := range ledgerOf(w).Ratings(node, One/2, scoretest.At(31).Unix()) {
@@ -194,7 +194,7 @@ func TestDeletionKeepsTheRecord(t *testing.T) {
 	w.Honest(node, 0, 30, "0.6")
 	w.Failure(node, 7, 10_000, scoretest.At(29))
 	before := scoreOf(t, ledgerOf(w), node, scoretest.At(31))
-	w.Event(nostr.Event{Kind: 5, PubKey: node, Tags: nostr.Tags{{"a", "38383:" + node + ":" + scoretest.OrderID(7)}, {"e", scoretest.KeyOf("some id")}}}, scoretest.At(30), mostro.RoadClient)
+	w.Event(nostr.Event{Kind: 5, PubKey: node, Tags: nostr.Tags{{"a", "38383:" + node + ":" + scoretest.OrderID(7)}, {"e", scoretest.KeyOf("some id")}}}, scoretest.At(30), mostro.OriginClient)
 	after := scoreOf(t, ledgerOf(w), node, scoretest.At(31))
 	if after.Value != before.Value || after.Evidence.Failures.Witnessed != 1 {
 		t.Errorf("value %s after %s", after.Value, before.Value)
@@ -203,7 +203,7 @@ func TestDeletionKeepsTheRecord(t *testing.T) {
 		t.Error("the deletion request raised no flag")
 	}
 	// A request of another key has no effect.
-	w.Event(nostr.Event{Kind: 5, PubKey: scoretest.KeyOf("b"), Tags: nostr.Tags{{"a", "38383:" + scoretest.KeyOf("c") + ":x"}}}, scoretest.At(30), mostro.RoadClient)
+	w.Event(nostr.Event{Kind: 5, PubKey: scoretest.KeyOf("b"), Tags: nostr.Tags{{"a", "38383:" + scoretest.KeyOf("c") + ":x"}}}, scoretest.At(30), mostro.OriginClient)
 	if got := scoreOf(t, ledgerOf(w), node, scoretest.At(31)); len(got.Flags) != len(after.Flags) {
 		t.Error("a stranger's deletion shows")
 	}
@@ -220,11 +220,11 @@ func TestCostNeedsTheFund(t *testing.T) {
 		list := nostr.Event{Kind: mostro.KindAppData, PubKey: author, Tags: nostr.Tags{{"d", FundListD + "1"}}}
 		for d := range 10 {
 			hash := scoretest.KeyOf(fmt.Sprint("payment ", d))
-			w.Event(mostro.DevFee{Pubkey: node, OrderID: scoretest.OrderID(scoretest.HonestOrder(node, d)), AmountSats: 30, Hash: hash}.Event(), scoretest.At(float64(d)+.4), mostro.RoadLive)
-			w.Event(mostro.DevFee{Pubkey: thief, OrderID: scoretest.OrderID(scoretest.HonestOrder(thief, d)), AmountSats: 30, Hash: hash}.Event(), scoretest.At(float64(d)+.45), mostro.RoadLive)
+			w.Event(mostro.DevFee{Pubkey: node, OrderID: scoretest.OrderID(scoretest.HonestOrder(node, d)), AmountSats: 30, Hash: hash}.Event(), scoretest.At(float64(d)+.4), mostro.OriginLive)
+			w.Event(mostro.DevFee{Pubkey: thief, OrderID: scoretest.OrderID(scoretest.HonestOrder(thief, d)), AmountSats: 30, Hash: hash}.Event(), scoretest.At(float64(d)+.45), mostro.OriginLive)
 			list.Tags = append(list.Tags, nostr.Tag{"paid", hash, "28"})
 		}
-		w.Event(list, scoretest.At(10), mostro.RoadLive)
+		w.Event(list, scoretest.At(10), mostro.OriginLive)
 		return w
 	}
 	score := func(author, who string) Score {
@@ -263,16 +263,16 @@ func TestFundNamesThePayer(t *testing.T) {
 		for d := range 10 {
 			hash := scoretest.KeyOf(fmt.Sprint("payment ", d))
 			for _, order := range []int{scoretest.HonestOrder(node, d), scoretest.HonestOrder(node, (d+1)%10)} { // the second order repeats the payment
-				w.Event(mostro.DevFee{Pubkey: node, OrderID: scoretest.OrderID(order), AmountSats: 30, Hash: hash}.Event(), scoretest.At(float64(d)+.4), mostro.RoadLive)
+				w.Event(mostro.DevFee{Pubkey: node, OrderID: scoretest.OrderID(order), AmountSats: 30, Hash: hash}.Event(), scoretest.At(float64(d)+.4), mostro.OriginLive)
 			}
-			w.Event(mostro.DevFee{Pubkey: thief, OrderID: scoretest.OrderID(scoretest.HonestOrder(thief, d)), AmountSats: 30, Hash: hash}.Event(), scoretest.At(float64(d)+.399), mostro.RoadLive)
+			w.Event(mostro.DevFee{Pubkey: thief, OrderID: scoretest.OrderID(scoretest.HonestOrder(thief, d)), AmountSats: 30, Hash: hash}.Event(), scoretest.At(float64(d)+.399), mostro.OriginLive)
 			tag := nostr.Tag{"paid", hash, "28"}
 			if payer != "" {
 				tag = append(tag, payer)
 			}
 			list.Tags = append(list.Tags, tag)
 		}
-		w.Event(list, scoretest.At(10), mostro.RoadLive)
+		w.Event(list, scoretest.At(10), mostro.OriginLive)
 		p := DefaultParams()
 		p.Funds = []string{fund}
 		for _, reverse := range []bool{false, true} {
@@ -302,11 +302,11 @@ func TestNothingWitnessedIsProvisional(t *testing.T) {
 	w := &scoretest.World{T: t}
 	a, b := scoretest.KeyOf("a"), scoretest.KeyOf("b")
 	for _, node := range []string{a, b} {
-		w.Event(mostro.Info{Pubkey: node, Version: "1", ProtocolVersion: 2}.Event(), scoretest.At(1), mostro.RoadBackfill)
+		w.Event(mostro.Info{Pubkey: node, Version: "1", ProtocolVersion: 2}.Event(), scoretest.At(1), mostro.OriginBackfill)
 	}
 	for n := range 30 {
-		w.OrderBy(a, n, mostro.StatusPending, 50_000, scoretest.At(float64(n)/10), mostro.RoadImport)
-		w.OrderBy(a, n, mostro.StatusSuccess, 50_000, scoretest.At(float64(n)/10+.05), mostro.RoadImport)
+		w.OrderBy(a, n, mostro.StatusPending, 50_000, scoretest.At(float64(n)/10), mostro.OriginImport)
+		w.OrderBy(a, n, mostro.StatusSuccess, 50_000, scoretest.At(float64(n)/10+.05), mostro.OriginImport)
 	}
 	l := ledgerOf(w)
 	first, second := scoreOf(t, l, a, scoretest.At(5)), scoreOf(t, l, b, scoretest.At(5))

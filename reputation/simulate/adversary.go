@@ -254,7 +254,7 @@ func (g *game) twoKeys(context.Context) error {
 func (m *market) orderAs(h *host, d deal, status mostro.Status, made, received, expires time.Time) {
 	o := mostro.Order{Pubkey: h.pubkey, D: d.id, Side: d.side, Status: status, Fiat: h.fiat, AmountSats: &d.sats, Network: "mainnet",
 		Methods: []string{h.methods[int(d.id[0])%len(h.methods)]}, ExpiresAt: nostr.Timestamp(expires.Unix())}
-	m.putAt(o.Event(), made, received, mostro.RoadLive)
+	m.putAt(o.Event(), made, received, mostro.OriginLive)
 }
 
 // launder plays a bad host that hides its failures in the given way.
@@ -301,7 +301,7 @@ func (m *market) launder(h *host, how string) {
 						by = late
 					}
 					if w.Before(h.to) {
-						m.putAt(q.Event(), w, w.Add(by), mostro.RoadLive)
+						m.putAt(q.Event(), w, w.Add(by), mostro.OriginLive)
 					}
 				}
 			}
@@ -449,7 +449,7 @@ func (g *game) hashNamedFirst(context.Context) error {
 			f.order(thief, x, mostro.StatusPending, x.made)
 			f.order(thief, x, mostro.StatusSuccess, e.Event.CreatedAt.Time().Add(-time.Minute))
 			stolen := mostro.DevFee{Pubkey: thief.pubkey, OrderID: x.id, AmountSats: fee.AmountSats, Hash: fee.Hash, Destination: "x", Network: "mainnet"}
-			f.putAt(stolen.Event(), e.Event.CreatedAt.Time(), e.ReceivedAt.Add(-300*time.Millisecond), mostro.RoadClient)
+			f.putAt(stolen.Event(), e.Event.CreatedAt.Time(), e.ReceivedAt.Add(-300*time.Millisecond), mostro.OriginClient)
 		}
 		now := f.at(end)
 		lost, gained := float64(before.Rank-now[v.pubkey].Rank), float64(now[thief.pubkey].Evidence.DevFeeSats.Costed)
@@ -542,7 +542,7 @@ func (g *game) ownOutage(context.Context) error {
 	from, to := after(float64(days-37)), after(float64(days-34))
 	for i := range f.entries {
 		if e := &f.entries[i]; e.ReceivedAt.After(from) && e.ReceivedAt.Before(to) {
-			e.ReceivedAt, e.Source = to.Add(time.Second), mostro.Source{Road: mostro.RoadBackfill, Relay: "wss://upstream.example"}
+			e.ReceivedAt, e.Source = to.Add(time.Second), mostro.Source{Origin: mostro.OriginBackfill, Relay: "wss://upstream.example"}
 		}
 	}
 	now := f.at(end)

@@ -96,18 +96,18 @@ func (g *game) forged(context.Context) error {
 	now := end.Add(-6 * time.Hour)
 	put := func(d deal, made time.Time) {
 		o := mostro.Order{Pubkey: h.pubkey, D: d.id, Side: d.side, Status: mostro.StatusSuccess, Fiat: "VES", AmountSats: &d.sats, Network: "mainnet", ExpiresAt: 1}
-		m.putAt(o.Event(), made, now, mostro.RoadClient)
+		m.putAt(o.Event(), made, now, mostro.OriginClient)
 	}
 	info := mostro.Info{Pubkey: h.pubkey, Name: "forger", Version: "0.18.5", ProtocolVersion: 2}
 	for back := 365; back >= 0; back-- {
-		m.putAt(info.Event(), now.Add(-time.Duration(back)*day), now.Add(time.Duration(400-back)*time.Second), mostro.RoadClient)
+		m.putAt(info.Event(), now.Add(-time.Duration(back)*day), now.Add(time.Duration(400-back)*time.Second), mostro.OriginClient)
 		d := h.newDeal(r, now.Add(-time.Duration(back)*day-5*time.Hour))
 		d.sats = 1_000_000
 		if back < 100 {
 			put(d, d.ended)
 		}
 		fee := mostro.DevFee{Pubkey: h.pubkey, OrderID: d.id, AmountSats: 1800, Hash: nobody(r), Destination: "dev@fund.example", Network: "mainnet"}
-		m.putAt(fee.Event(), d.ended, now.Add(time.Minute), mostro.RoadClient)
+		m.putAt(fee.Event(), d.ended, now.Add(time.Minute), mostro.OriginClient)
 		for _, role := range []string{receipt.RoleBuyer, receipt.RoleSeller} {
 			m.rate(h, d, role, nobody(r), 1, now.Add(2*time.Minute), r)
 		}

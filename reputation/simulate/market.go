@@ -146,16 +146,16 @@ func (m *market) addHost(name string, n nature, from, to time.Time) *host {
 
 // put appends an event that is received live, 400 ms after its creation.
 func (m *market) put(evt nostr.Event, when time.Time) *nostr.Event {
-	return m.putAt(evt, when, when.Add(400*time.Millisecond), mostro.RoadLive)
+	return m.putAt(evt, when, when.Add(400*time.Millisecond), mostro.OriginLive)
 }
 
-func (m *market) putAt(evt nostr.Event, made, received time.Time, road mostro.Road) *nostr.Event {
+func (m *market) putAt(evt nostr.Event, made, received time.Time, origin mostro.Origin) *nostr.Event {
 	evt.CreatedAt = nostr.Timestamp(made.Unix())
 	if evt.Tags == nil {
 		evt.Tags = nostr.Tags{}
 	}
 	evt.ID = evt.GetID()
-	m.entries = append(m.entries, mostro.Entry{Event: &evt, ReceivedAt: received.UTC(), Source: mostro.Source{Road: road}})
+	m.entries = append(m.entries, mostro.Entry{Event: &evt, ReceivedAt: received.UTC(), Source: mostro.Source{Origin: origin}})
 	m.sorted = false
 	return &evt
 }
@@ -259,7 +259,7 @@ func (m *market) rateWith(h *host, orderID, rater string, rating float64, when t
 		panic(err)
 	}
 	rt := mostro.HostRating{Pubkey: rater, D: "mostro:" + orderID, Platform: mostro.PlatformMostro, Host: h.pubkey, Rating: score, Receipt: receipt, Order: "38383:" + h.pubkey + ":" + orderID}
-	return m.putAt(rt.Event(), when, when.Add(time.Second), mostro.RoadClient)
+	return m.putAt(rt.Event(), when, when.Add(time.Second), mostro.OriginClient)
 }
 
 // source is a seeded source of randomness for signatures, so the same market has the

@@ -192,7 +192,7 @@ func (g *game) badInput(context.Context) error {
 		e := bad[name](good())
 		m.entries = m.entries[:len(m.entries)-1] // removes the valid rating that the bad event was derived from
 		e.Sig = ""
-		ids[m.putAt(e, when, when.Add(time.Second), mostro.RoadClient).ID] = name
+		ids[m.putAt(e, when, when.Add(time.Second), mostro.OriginClient).ID] = name
 	}
 	l := m.ledger(end)
 	dirty := look(l, end).score[h.pubkey]
@@ -391,7 +391,7 @@ func (g *game) equivocation(ctx context.Context) error {
 	add := func(evt nostr.Event, relay string) *nostr.Event {
 		evt.CreatedAt = nostr.Timestamp(now.Unix())
 		evt.ID = evt.GetID()
-		entries = append(entries, mostro.Entry{Seq: uint64(len(entries) + 1), Event: &evt, ReceivedAt: now, Source: mostro.Source{Road: mostro.RoadLive, Relay: relay}})
+		entries = append(entries, mostro.Entry{Seq: uint64(len(entries) + 1), Event: &evt, ReceivedAt: now, Source: mostro.Source{Origin: mostro.OriginLive, Relay: relay}})
 		return &evt
 	}
 	order := func(status mostro.Status) nostr.Event {

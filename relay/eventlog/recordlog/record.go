@@ -45,7 +45,7 @@ func (r Record) encode(b []byte) []byte {
 			flags |= f.bit
 		}
 	}
-	b = append(b, flags, byte(r.Source.Road))
+	b = append(b, flags, byte(r.Source.Origin))
 	b = append(b, r.ID[:]...)
 	b = append(b, r.PubKey[:]...)
 	b = binary.AppendVarint(b, r.ReceivedAt)
@@ -78,7 +78,7 @@ func SplitHead(b []byte) (r Record, rest []byte, err error) {
 	head := in.Bytes(2)
 	is := func(bit byte) bool { return head[0]&bit != 0 }
 	r = Record{Archived: is(flagArchived), PayloadErased: is(flagNoPayload), Expired: is(flagExpired), Forward: is(flagForward), FirstOfWrite: is(flagFirst)}
-	r.Source.Road = mostro.Road(head[1])
+	r.Source.Origin = mostro.Origin(head[1])
 	copy(r.ID[:], in.Bytes(32))
 	copy(r.PubKey[:], in.Bytes(32))
 	r.ReceivedAt = in.Varint()

@@ -17,7 +17,7 @@ import (
 
 // testRecord returns a record with a payload of n bytes.
 func testRecord(seq uint64, n int) (Record, []byte) {
-	r := Record{ReceivedAt: 1, Kind: 1, CreatedAt: int64(seq), Source: mostro.Source{Road: mostro.RoadImport, Relay: "wss://relay.example"}}
+	r := Record{ReceivedAt: 1, Kind: 1, CreatedAt: int64(seq), Source: mostro.Source{Origin: mostro.OriginImport, Relay: "wss://relay.example"}}
 	binary.BigEndian.PutUint64(r.ID[:], seq)
 	return r, bytes.Repeat([]byte{'a' + byte(seq%26)}, n)
 }

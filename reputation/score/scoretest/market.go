@@ -96,12 +96,12 @@ func At(days float64) time.Time { return Start.Add(time.Duration(days * float64(
 
 // Event appends an event that was received 300 ms after a moment. An event without
 // a created_at is dated at that moment.
-func (w *World) Event(evt nostr.Event, when time.Time, road mostro.Road) *nostr.Event {
+func (w *World) Event(evt nostr.Event, when time.Time, origin mostro.Origin) *nostr.Event {
 	if evt.CreatedAt == 0 {
 		evt.CreatedAt = nostr.Timestamp(when.Unix())
 	}
 	evt.ID = evt.GetID()
-	w.Entries = append(w.Entries, mostro.Entry{Seq: uint64(len(w.Entries) + 1), Event: &evt, ReceivedAt: when.Add(300 * time.Millisecond), Source: mostro.Source{Road: road}})
+	w.Entries = append(w.Entries, mostro.Entry{Seq: uint64(len(w.Entries) + 1), Event: &evt, ReceivedAt: when.Add(300 * time.Millisecond), Source: mostro.Source{Origin: origin}})
 	return &evt
 }
 
@@ -112,7 +112,7 @@ func (w *World) Info(node, ln string, when time.Time) {
 	if ln != "" {
 		i.LND = &mostro.LightningNode{Pubkey: "02" + KeyOf(ln)}
 	}
-	w.Event(i.Event(), when, mostro.RoadLive)
+	w.Event(i.Event(), when, mostro.OriginLive)
 }
 
 // OrderID returns the order id of a number.
@@ -120,14 +120,14 @@ func OrderID(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d",
 
 // Order appends a version of an order, received live.
 func (w *World) Order(node string, n int, status mostro.Status, sats int64, when time.Time) *nostr.Event {
-	return w.OrderBy(node, n, status, sats, when, mostro.RoadLive)
+	return w.OrderBy(node, n, status, sats, when, mostro.OriginLive)
 }
 
-// OrderBy appends a version of an order, received by a road.
-func (w *World) OrderBy(node string, n int, status mostro.Status, sats int64, when time.Time, road mostro.Road) *nostr.Event {
+// OrderBy appends a version of an order, received from an origin.
+func (w *World) OrderBy(node string, n int, status mostro.Status, sats int64, when time.Time, origin mostro.Origin) *nostr.Event {
 	o := mostro.Order{Pubkey: node, D: OrderID(n), Side: mostro.SideSell, Status: status, Fiat: "VES", AmountSats: &sats,
 		Methods: []string{fmt.Sprint("method ", n%7)}, Network: "mainnet", ExpiresAt: nostr.Timestamp(when.Add(24 * time.Hour).Unix())}
-	return w.Event(o.Event(), when, road)
+	return w.Event(o.Event(), when, origin)
 }
 
 // Trade appends all versions of an order that ended well, witnessed.
@@ -164,7 +164,7 @@ func HonestOrder(node string, d int) int { return 1000*int(node[0]) + 10_000*int
 func (w *World) Rate(node, rater string, n int, rating string, when time.Time, receipt ...string) *nostr.Event {
 	r := mostro.HostRating{Pubkey: rater, D: "mostro:" + OrderID(n), Platform: "mostro", Host: node, Rating: *Decimal(w.T, rating), Receipt: receipt,
 		Order: "38383:" + node + ":" + OrderID(n)}
-	return w.Event(r.Event(), when, mostro.RoadClient)
+	return w.Event(r.Event(), when, mostro.OriginClient)
 }
 
 // Keys returns the keys of a name.
