@@ -155,13 +155,13 @@ func parseKey(s string) (string, error) {
 	return "", badParam("pubkey", "not a public key of 64 hex digits or an npub")
 }
 
-// Standing returns the summary of a node's score. ok is false if there is no score.
-func (f *Face) Standing(pubkey string) (mostro.Standing, bool) {
+// ReputationSummary returns the summary of a node's score. ok is false if there is no score.
+func (f *Face) ReputationSummary(pubkey string) (mostro.ReputationSummary, bool) {
 	s, ok := f.Known.Score(pubkey)
 	if !ok {
-		return mostro.Standing{}, false
+		return mostro.ReputationSummary{}, false
 	}
-	return mostro.Standing{Rank: s.Rank, Lo: s.Lo.Float(), Hi: s.Hi.Float(), Provisional: s.Provisional, Unranked: s.Unranked,
+	return mostro.ReputationSummary{Rank: s.Rank, Lo: s.Lo.Float(), Hi: s.Hi.Float(), Provisional: s.Provisional, Unranked: s.Unranked,
 		WatchedDays: s.Evidence.WitnessedDays, WatchDays: s.WatchDays, Claim: s.Claim.Float(), Exposure: s.ExposureSats,
 		Trades: mostro.Evidence(s.Evidence.Successes), VolumeSats: mostro.Evidence(s.Evidence.VolumeSats), Disputes: mostro.Evidence(s.Evidence.Disputes),
 		Flags: flagNames(s.Flags)}, true

@@ -308,8 +308,8 @@ func TestWatchedNodesAreNotPublished(t *testing.T) {
 			v.WatchedDays != days || v.WatchDays != 30 {
 			t.Errorf("after %d days: %s", days, scoretest.JSON(t, v))
 		}
-		if standing, _ := f.Standing(a); standing.Unranked != score.Unranked || standing.WatchedDays != days {
-			t.Errorf("after %d days the index is told %+v", days, standing)
+		if summary, _ := f.ReputationSummary(a); summary.Unranked != score.Unranked || summary.WatchedDays != days {
+			t.Errorf("after %d days the index is told %+v", days, summary)
 		}
 	}
 }

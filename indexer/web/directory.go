@@ -59,7 +59,7 @@ func (x *views) directory(ctx context.Context, values url.Values) (*instanceList
 		}
 		switch name {
 		case "sort":
-			if value == "rank" && x.standings == nil {
+			if value == "rank" && x.summaries == nil {
 				return nil, &orders.QueryError{Param: "sort", Reason: "rank is not offered: the reputation of instances is switched off here; sort by volume, trades, fee or age"}
 			}
 			if instanceSorts[value] == nil {

@@ -73,7 +73,7 @@ type frame struct {
 	Title, Page, Style string
 	Now                moment
 	Ready              bool
-	Rated              bool // the site has standings
+	Rated              bool // the site has reputations
 	Script             bool // the page has scripts, which connect to the relay
 	Problem            *problem
 }
@@ -113,7 +113,7 @@ func (x *explorer) servePage(route string, get func(*http.Request) (string, any,
 	fr := f.frameOf()
 	now := x.index.Now()
 	fr.Style, fr.Now, fr.Ready = x.pages.styleName, moment{rfc(now), now.UTC().Format("2 January 2006, 15:04:05") + " UTC"}, x.index.Ready()
-	fr.Rated = x.standings != nil
+	fr.Rated = x.summaries != nil
 	if fr.Script {
 		h.Set("Content-Security-Policy", scriptPolicy(r))
 	}
@@ -488,7 +488,7 @@ func (x *explorer) instanceRowOf(v *instanceView, now time.Time) instanceRow {
 func (x *explorer) instancesPage(r *http.Request) (string, any, error) {
 	values := r.URL.Query()
 	sorts := []string{"volume", "Volume", "trades", "Trades", "fee", "Lowest fee", "age", "Longest known"}
-	if x.standings != nil {
+	if x.summaries != nil {
 		if sorts = append([]string{"rank", "Rank"}, sorts...); values.Get("sort") == "" {
 			values.Set("sort", "rank")
 		}
@@ -563,7 +563,7 @@ func (x *explorer) instancePage(r *http.Request) (string, any, error) {
 		BookLink                  string
 		Policy                    []factRow
 		Statuses, Fiats, Disputes []countRow
-		Standing                  template.HTML
+		ReputationSummary         template.HTML
 	}{frame: frame{Title: row.Name, Page: "instance"}, Row: row, About: text(v.About), Pubkey: pubkey, InfoID: v.InfoEventID,
 		BookLink: "/?instance=" + pubkey, Statuses: most(v.Orders, 20), Fiats: most(v.Fiats, 30), Disputes: most(v.Disputes, 10)}
 	currencies := strings.Join(v.Currencies, ", ")
@@ -584,8 +584,8 @@ func (x *explorer) instancePage(r *http.Request) (string, any, error) {
 	d.Policy = []factRow{{"Fee, both sides together", row.Fee}, {"Order size, sats", row.Limits}, {"Currencies", currencies}, {"Bond", bond},
 		{"Escrow", v.EscrowMode}, {"Daemon", text(v.Version)}, {"Transport", transport}, {"Lightning node", text(v.LightningAlias)},
 		{"Relays", strings.Join(v.Relays, " ")}, {"Website", text(v.Website)}, {"Info signed", momentOf(v.InfoAt, now).Text}}
-	if x.standings != nil {
-		if d.Standing, err = x.standings.Section(r, pubkey); err != nil {
+	if x.summaries != nil {
+		if d.ReputationSummary, err = x.summaries.Section(r, pubkey); err != nil {
 			return "", nil, err
 		}
 		d.Script = true

@@ -21,7 +21,7 @@ import (
 // explorer makes its pages. It has no state of its own.
 type views struct {
 	index     *indexer.Index
-	standings Standings // nil: no standings are shown; set by Site.Show before the first request
+	summaries Summaries // nil: no reputations are shown; set by Site.Show before the first request
 }
 
 type orderView struct {

@@ -136,9 +136,9 @@ func (x *Site) Page(path, name, nav, summary string, get func(*http.Request) (ti
 	})
 }
 
-// Show adds standings to the API and the explorer. Show must be called before the first
+// Show adds reputations to the API and the explorer. Show must be called before the first
 // request.
-func (x *Site) Show(s Standings) { x.views.standings = s }
+func (x *Site) Show(s Summaries) { x.views.summaries = s }
 
 // serveReady answers GET /readyz. Notes do not change the status, because the program can
 // serve requests despite them.

@@ -1,7 +1,7 @@
 package mostro
 
-// Standing is a short summary of a node's reputation. Package reputation computes it.
-type Standing struct {
+// ReputationSummary is a short summary of a node's reputation. Package reputation computes it.
+type ReputationSummary struct {
 	Rank        int      // 0 to 100; without meaning if Unranked is set
 	Lo, Hi      float64  // 5 and 95 percent bounds of the node's good behaviour, 0 to 100
 	Provisional bool     // no event of the node was witnessed yet: it has no rank

@@ -11,18 +11,18 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Standings is the source of the reputation that the site shows. Its methods are called
+// Summaries is the source of the reputation that the site shows. Its methods are called
 // concurrently.
-type Standings interface {
-	// Standing returns the standing of a node. ok is false if nothing is known of the
+type Summaries interface {
+	// ReputationSummary returns the reputation of a node. ok is false if nothing is known of the
 	// node.
-	Standing(pubkey string) (s mostro.Standing, ok bool)
-	// Section returns the part of an instance's page that explains its standing. The HTML
+	ReputationSummary(pubkey string) (s mostro.ReputationSummary, ok bool)
+	// Section returns the part of an instance's page that explains its reputation. The HTML
 	// must be safe, and its scripts must be files of this origin.
 	Section(r *http.Request, pubkey string) (template.HTML, error)
 }
 
-// reputationView is the JSON of a Standing. If the reputation room has witnessed no event
+// reputationView is the JSON of a ReputationSummary. If the reputation room has witnessed no event
 // of a node, its unknown values are null.
 type reputationView struct {
 	Rank         *int            `json:"rank"`
@@ -32,7 +32,7 @@ type reputationView struct {
 	Reason       *string         `json:"reason"` // why rank is null: "unwitnessed", "watching" or "clock"
 	WatchedDays  int             `json:"watched_days"`
 	WatchDays    int             `json:"watch_days"`    // days of watching that a rank requires
-	ClaimedValue *float64        `json:"claimed_value"` // value of a provisional standing; never a rank
+	ClaimedValue *float64        `json:"claimed_value"` // value of a provisional reputation; never a rank
 	ExposureSats int64           `json:"exposure_sats"`
 	Trades       mostro.Evidence `json:"trades"`
 	VolumeSats   mostro.Evidence `json:"volume_sats"`
@@ -41,12 +41,12 @@ type reputationView struct {
 	Why          string          `json:"why"` // path of the full score
 }
 
-// stand sets the standing of an instance in its view.
+// stand sets the reputation of an instance in its view.
 func (x *views) stand(v *instanceView) {
-	if x.standings == nil {
+	if x.summaries == nil {
 		return
 	}
-	s, ok := x.standings.Standing(v.Pubkey)
+	s, ok := x.summaries.ReputationSummary(v.Pubkey)
 	if !ok {
 		return
 	}
