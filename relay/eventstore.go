@@ -55,9 +55,9 @@ type eventStore interface {
 	// AtMost returns an upper bound for the live events that match a filter.
 	AtMost(f nostr.Filter) int
 
-	// Shun hides the events of keys, and single events, from queries, counts and
+	// Moderate hides the events of keys, and single events, from queries, counts and
 	// reconciliations.
-	Shun(keys, ids map[[32]byte]struct{})
+	Moderate(keys, ids map[[32]byte]struct{})
 
 	// Find returns the stored event and JSON of an id if the body is readable, live or
 	// archived. Otherwise Find returns mostro.ErrNotFound.

@@ -77,12 +77,12 @@ func (m *moderation) apply(r Rules) error {
 	if err != nil {
 		return err
 	}
-	shunned := maps.Clone(c.hidden)
-	if shunned == nil {
-		shunned = make(map[[32]byte]struct{}, len(c.spam))
+	moderated := maps.Clone(c.hidden)
+	if moderated == nil {
+		moderated = make(map[[32]byte]struct{}, len(c.spam))
 	}
-	maps.Copy(shunned, c.spam)
-	m.cfg.Store.Shun(shunned, c.blocked)
+	maps.Copy(moderated, c.spam)
+	m.cfg.Store.Moderate(moderated, c.blocked)
 	if was := m.rules.Load(); was != nil {
 		c.version = was.version + 1
 	}
@@ -92,7 +92,7 @@ func (m *moderation) apply(r Rules) error {
 }
 
 // hidden returns the keys and the events that the rules in force never show, as
-// Server.Shunned returns them.
+// Server.Moderated returns them.
 func (m *moderation) hidden() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
 	c := m.current()
 	return c.version, c.hidden, c.spam, c.blocked

@@ -232,10 +232,10 @@ func newChallenge() string {
 // Rules returns the rules in force.
 func (s *Server) Rules() Rules { return s.moderation.current().Rules }
 
-// Shunned returns the keys and the events that the rules in force never show. onDemand are
+// Moderated returns the keys and the events that the rules in force never show. onDemand are
 // the keys that are shown if a search asks for spam. version changes with the rules. The
 // caller must not modify the sets.
-func (s *Server) Shunned() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
+func (s *Server) Moderated() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
 	return s.moderation.hidden()
 }
 

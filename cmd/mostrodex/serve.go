@@ -191,7 +191,7 @@ func (m rulesOf) Hidden() (version uint64, never, onDemand, events map[[32]byte]
 	if m.relay == nil {
 		return 0, nil, nil, nil
 	}
-	return m.relay.Shunned()
+	return m.relay.Moderated()
 }
 
 // Addr returns the address of the public listener.

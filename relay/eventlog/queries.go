@@ -26,7 +26,7 @@ const None = liveindex.None
 var ErrFilter = liveindex.ErrFilter
 
 // queries answers filters from the live index. Its methods change only the payload cache
-// and the shunned keys. It has no fields of its own.
+// and the moderated keys. It has no fields of its own.
 type queries struct{ *parts }
 
 // Query appends to dst the live events that match f and were appended at or before seq
@@ -97,6 +97,6 @@ func (q *queries) Served(id string) bool {
 	return ok && seq <= head
 }
 
-// Shun sets the keys and the event ids that queries, counts and reconciliations skip.
+// Moderate sets the keys and the event ids that queries, counts and reconciliations skip.
 // The caller must not modify the maps afterwards.
-func (q *queries) Shun(keys, ids map[[32]byte]struct{}) { q.live.Shun(keys, ids) }
+func (q *queries) Moderate(keys, ids map[[32]byte]struct{}) { q.live.Moderate(keys, ids) }

@@ -49,10 +49,10 @@ type Index struct {
 	numbers     []uint32 // buffer for the tag numbers of the entry being filled
 
 	// The following fields are not guarded by mu.
-	shun         atomic.Pointer[shunned] // nil if nothing is shunned
-	now          func() time.Time        // does not change
-	noPostings   bool                    // set if the index answers no queries; does not change
-	walkedAtOnce int                     // number of items that are read before the lock is released; does not change
+	moderation   atomic.Pointer[moderated] // nil if no event is moderated
+	now          func() time.Time          // does not change
+	noPostings   bool                      // set if the index answers no queries; does not change
+	walkedAtOnce int                       // number of items that are read before the lock is released; does not change
 }
 
 // composite is the key of a composite posting. A field that does not apply is None. The

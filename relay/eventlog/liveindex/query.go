@@ -27,8 +27,8 @@ type condition struct {
 	tags         []tagCondition
 	since, until int64
 	upTo         uint64
-	shunned      []uint32 // sorted numbers of authors whose events are not served
-	shunnedIDs   map[[32]byte]struct{}
+	moderated    []uint32 // sorted numbers of authors whose events are not served
+	moderatedIDs map[[32]byte]struct{}
 }
 
 type tagCondition struct {
@@ -56,9 +56,9 @@ func (l *Index) condition(f nostr.Filter, upTo uint64) (c condition, none bool, 
 			return c, false, fmt.Errorf("%w: #%.20s is not a single letter", ErrFilter, name)
 		}
 	}
-	c.shunned = l.shunnedAuthors()
-	if s := l.shun.Load(); s != nil && len(s.ids) > 0 {
-		c.shunnedIDs = s.ids
+	c.moderated = l.moderatedAuthors()
+	if s := l.moderation.Load(); s != nil && len(s.ids) > 0 {
+		c.moderatedIDs = s.ids
 	}
 	if c.since > c.until || f.IDs != nil && len(f.IDs) == 0 {
 		return c, true, nil
@@ -291,7 +291,7 @@ func (p *plan) countable(c *condition) bool { return p.disjoint && p.exact(c) }
 
 // exact reports whether every item of the plan within the time range matches.
 func (p *plan) exact(c *condition) bool {
-	return (p.kinds || c.kinds == nil) && (p.authors || c.authors == nil) && p.provesTags(c) && c.upTo == 0 && c.shunned == nil && c.shunnedIDs == nil
+	return (p.kinds || c.kinds == nil) && (p.authors || c.authors == nil) && p.provesTags(c) && c.upTo == 0 && c.moderated == nil && c.moderatedIDs == nil
 }
 
 func (p *plan) provesTags(c *condition) bool {
@@ -312,13 +312,13 @@ func (l *Index) matches(c *condition, s *liveEntry, p *plan) bool {
 	if c.upTo != 0 && s.seq > c.upTo {
 		return false
 	}
-	if len(c.shunnedIDs) > 0 {
-		if _, ok := c.shunnedIDs[s.id]; ok {
+	if len(c.moderatedIDs) > 0 {
+		if _, ok := c.moderatedIDs[s.id]; ok {
 			return false
 		}
 	}
-	if c.shunned != nil {
-		if _, ok := slices.BinarySearch(c.shunned, s.author); ok {
+	if c.moderated != nil {
+		if _, ok := slices.BinarySearch(c.moderated, s.author); ok {
 			return false
 		}
 	}
@@ -664,18 +664,18 @@ func (s *entrySet) add(n uint32) bool {
 	return !was
 }
 
-// shunned lists keys and event ids that queries skip. The maps are not modified after
-// Shun.
-type shunned struct {
+// moderated lists keys and event ids that queries skip. The maps are not modified after
+// Moderate.
+type moderated struct {
 	keys, ids map[[32]byte]struct{}
 }
 
-// Shun sets the keys and ids that queries skip.
-func (l *Index) Shun(keys, ids map[[32]byte]struct{}) { l.shun.Store(&shunned{keys, ids}) }
+// Moderate sets the keys and ids that queries skip.
+func (l *Index) Moderate(keys, ids map[[32]byte]struct{}) { l.moderation.Store(&moderated{keys, ids}) }
 
 // Hides reports whether the moderation rules hide an event from the public.
 func (l *Index) Hides(evt *nostr.Event) bool {
-	s := l.shun.Load()
+	s := l.moderation.Load()
 	if s == nil || len(s.keys)+len(s.ids) == 0 {
 		return false
 	}
@@ -684,10 +684,10 @@ func (l *Index) Hides(evt *nostr.Event) bool {
 	return key || id
 }
 
-// shunnedAuthors returns the sorted numbers of the shunned keys that have live events,
+// moderatedAuthors returns the sorted numbers of the moderated keys that have live events,
 // or nil if there are none. The caller holds mu.
-func (l *Index) shunnedAuthors() (list []uint32) {
-	s := l.shun.Load()
+func (l *Index) moderatedAuthors() (list []uint32) {
+	s := l.moderation.Load()
 	if s == nil {
 		return nil
 	}
