@@ -33,7 +33,7 @@ func (c *Commit) Empty() bool {
 
 // Head holds the counters and settings of the store itself.
 type Head struct {
-	Commits uint64 `json:"commits"` // grows with every commit; if a store has fewer than the witness file says, the store is an old copy
+	Commits uint64 `json:"commits"` // grows with every commit; if a store has fewer than the guard file says, the store is an old copy
 	Cursor  uint64 `json:"cursor"`  // last log entry that was read
 	// CursorID is the id of the event at the cursor; "" if unknown. If the log has another
 	// event there, it is not the log that was read.

@@ -50,7 +50,7 @@ type Engine struct {
 	Events EventBuilder
 	// RollbackGuard detects an old copy of the store. If nil, a copy is not detected.
 	RollbackGuard *RollbackGuard
-	// Reconcile makes Open treat the store as an old copy, regardless of the witness file.
+	// Reconcile makes Open treat the store as an old copy, regardless of the guard file.
 	Reconcile bool
 
 	Clock   func() time.Time
@@ -85,7 +85,7 @@ type Engine struct {
 	status   atomic.Pointer[Status]
 	ahead    int64 // seconds by which the newest own created_at is ahead of the clock
 	stuck    int   // number of payouts in flight beyond the longest time lock
-	// rememberErr is the last error of a write of the witness file.
+	// rememberErr is the last error of a write of the guard file.
 	rememberErr error
 }
 
@@ -249,7 +249,7 @@ func (e *Engine) sendAgain(head uint64) func(context.Context, notice) error {
 	}
 }
 
-// remember writes the number of commits to the witness file. A failed write does not stop
+// remember writes the number of commits to the guard file. A failed write does not stop
 // the engine, because the store is sound.
 func (e *Engine) remember(commits uint64) {
 	err := e.RollbackGuard.Store(commits)
@@ -309,7 +309,7 @@ func (e *Engine) markCopied(ctx context.Context) error {
 	return e.commit(ctx, false)
 }
 
-// remembers reports whether the witness file follows the store. The file does not follow a
+// remembers reports whether the guard file follows the store. The file does not follow a
 // copy until every open hash is looked up.
 func (e *Engine) remembers() bool { return e.RollbackGuard != nil && !e.book.head.Copied }
 
@@ -452,7 +452,7 @@ func (e *Engine) newerEvent(ctx context.Context) (id string, err error) {
 }
 
 // lostDays is the number of days for which the node's invoices are compared with the
-// store. A copy older than that is detected only by the witness file and the log.
+// store. A copy older than that is detected only by the guard file and the log.
 const lostDays = 30
 
 // lostHolds returns the number of the node's hold invoices that are derived from this

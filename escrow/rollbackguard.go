@@ -11,10 +11,10 @@ import (
 )
 
 // RollbackGuard stores the number of commits of the store in a file outside of the store,
-// the witness file. If the store is replaced with an older copy, the witness file reveals
+// the guard file. If the store is replaced with an older copy, the guard file reveals
 // this. The file may lag by the commits of one second, because a copy is older than that.
 type RollbackGuard struct {
-	// Path is the witness file. It must not be part of the store or of the store's
+	// Path is the guard file. It must not be part of the store or of the store's
 	// backups.
 	Path string
 	// Old is the earlier path of the file, "" for none. Load reads Old if there is no file
@@ -68,7 +68,7 @@ func (g RollbackGuard) Store(commits uint64) error {
 }
 
 // rolledBack reports whether a store is an older copy of itself. A store with commits but
-// without a witness file may be a copy, and counts as one.
+// without a guard file may be a copy, and counts as one.
 func rolledBack(head Head, commits uint64, known bool) bool {
 	if !known {
 		return head.Commits > 0
