@@ -102,6 +102,14 @@ func TestImpostorBesideTheOriginal(t *testing.T) {
 			t.Errorf("%s: status %d, %q is missing", path, code, want)
 		}
 	}
+	_, _, body := getBody(t, base+"/choose?fiat=VES&side=buy&exposure=ignore")
+	for _, entry := range strings.Split(body, `<li class="candidate">`)[1:] {
+		for _, name := range []string{"alfa", "twin"} {
+			if strings.Contains(entry, "/instances/"+f.nodes[name].Pubkey()) && strings.Contains(entry, "Best offer") == (name == "twin") {
+				t.Errorf("%s on the page of choose: a button to an offer: %v", name, name == "twin")
+			}
+		}
+	}
 	if _, _, body := getBody(t, base+"/instances/"+f.nodes["alfa"].Pubkey()); strings.Contains(body, "This is not") || strings.Contains(body, "name of") {
 		t.Error("the page of the original carries a warning")
 	}
