@@ -21,6 +21,8 @@ type Commit struct {
 	// Throttles are the takers that cancelled before payment. A Count of 0 removes an
 	// entry.
 	Throttles []Throttle
+	// Solvers are the solvers that changed.
+	Solvers []Solver
 	// ReceiptKeys are the receipt keys that changed.
 	ReceiptKeys []ReceiptKey
 	Head        Head
@@ -28,7 +30,7 @@ type Commit struct {
 
 // Empty reports whether the commit contains no changes that need a transaction.
 func (c *Commit) Empty() bool {
-	return len(c.Trades)+len(c.Journal)+len(c.Outbox)+len(c.Done)+len(c.Seen)+len(c.Users)+len(c.Claims)+len(c.Issued)+len(c.ReceiptKeys)+len(c.Throttles) == 0
+	return len(c.Trades)+len(c.Journal)+len(c.Outbox)+len(c.Done)+len(c.Seen)+len(c.Users)+len(c.Claims)+len(c.Issued)+len(c.ReceiptKeys)+len(c.Throttles)+len(c.Solvers) == 0
 }
 
 // Head holds the counters and settings of the store itself.
@@ -115,6 +117,8 @@ type Store interface {
 	Issued(id trade.OrderID, role string) (Issued, error)
 	// ReceiptKeys calls fn for every receipt key.
 	ReceiptKeys(fn func(ReceiptKey) error) error
+	// Solvers calls fn for every solver, removed ones too.
+	Solvers(fn func(Solver) error) error
 	// Throttles calls fn for every taker that cancelled before payment.
 	Throttles(fn func(Throttle) error) error
 	// Seen reports whether a replay id was committed.

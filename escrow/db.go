@@ -34,9 +34,13 @@ const (
 	spaceIssued  = 'i' // order id, role -> Issued
 	spaceKeyset  = 'k' // epoch -> ReceiptKey
 	spaceWait    = 'w' // trade key or identity -> Throttle
+	spaceSolver  = 'v' // identity -> Solver
 )
 
-const schemaVersion = 1
+// Schema 2 has solvers, and journals that rules2 decided. A program of schema 1 would replay
+// these to other trades, so it must not open the store. A store of schema 1 needs no change
+// besides its number.
+const schemaVersion = 2
 
 // OpenDB opens the store in a directory, or creates a new one.
 func OpenDB(dir string) (*DB, error) { return openDB(dir, true) }
@@ -102,10 +106,13 @@ func (db *DB) schema() error {
 			return fmt.Errorf("read schema: %w", err)
 		}
 		return item.Value(func(v []byte) error {
-			if len(v) != 1 || v[0] != schemaVersion {
-				return fmt.Errorf("escrow store has schema %x, this program knows %d", v, schemaVersion)
+			if len(v) != 1 || v[0] < 1 || v[0] > schemaVersion {
+				return fmt.Errorf("escrow store has schema %x, this program knows 1 to %d", v, schemaVersion)
 			}
-			return nil
+			if v[0] == schemaVersion {
+				return nil
+			}
+			return txn.Set([]byte{spaceSchema}, []byte{schemaVersion})
 		})
 	})
 }
@@ -225,6 +232,11 @@ func fill(txn *badger.Txn, c *Commit) error {
 			return err
 		}
 	}
+	for i := range c.Solvers {
+		if err := set(append([]byte{spaceSolver}, c.Solvers[i].Key...), &c.Solvers[i]); err != nil {
+			return err
+		}
+	}
 	for i := range c.Throttles {
 		key := append([]byte{spaceWait}, c.Throttles[i].Subject...)
 		if c.Throttles[i].Count == 0 {
@@ -333,6 +345,17 @@ func (db *DB) ReceiptKeys(fn func(ReceiptKey) error) error {
 			return fmt.Errorf("receipt key: %w", err)
 		}
 		return fn(k)
+	})
+}
+
+// Solvers calls fn for every solver.
+func (db *DB) Solvers(fn func(Solver) error) error {
+	return db.each([]byte{spaceSolver}, true, func(_ *badger.Txn, _, value []byte) error {
+		var s Solver
+		if err := json.Unmarshal(value, &s); err != nil {
+			return fmt.Errorf("solver: %w", err)
+		}
+		return fn(s)
 	})
 }
 

@@ -52,6 +52,9 @@ type Engine struct {
 	RollbackGuard *RollbackGuard
 	// Reconcile makes Open treat the store as an old copy, regardless of the guard file.
 	Reconcile bool
+	// Assistant is the key of an announced assistant, hex, which is a solver with the role
+	// read; "" for none.
+	Assistant string
 
 	Clock   func() time.Time
 	Logger  *slog.Logger
@@ -324,6 +327,7 @@ func (e *Engine) readStore() error {
 	book.OrderEvent = func(t trade.Trade) *nostr.Event { return e.Events.Order(t, e.Policy) }
 	book.DisputeEvents = func(t trade.Trade) []*nostr.Event { return e.Events.Disputes(t, e.Policy) }
 	book.KeysetEvent = e.Events.Keyset
+	book.NodeKey, book.Assistant = e.Events.Pubkey, e.Assistant
 	if e.Decode == nil {
 		book.Decode = func(text string) trade.Destination { return decode(text, e.Card) }
 	}
@@ -1033,6 +1037,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	}
 	for i := range c.Trades {
 		if id := c.Trades[i].ID; !c.Trades[i].Frozen && e.withheld[id] != nil {
+			e.withheld[id] = slices.DeleteFunc(e.withheld[id], func(r OutboxRow) bool { return slices.Contains(c.Done, r.ID) })
 			e.outbox.add(e.withheld[id]) // older than the rows of the same commit
 			delete(e.withheld, id)
 		}
@@ -1091,6 +1096,33 @@ func (e *Engine) verdict(ctx context.Context, id trade.OrderID, kind trade.Input
 		}
 		return b.step(t, trade.Input{At: at, Kind: kind})
 	})
+}
+
+// Close ends a trade by hand whose escrow is gone, or that is frozen. Its errors are those of
+// TradeBook.Close.
+func (e *Engine) Close(ctx context.Context, id trade.OrderID, outcome trade.Outcome, reason string) error {
+	return e.Ask(ctx, func(b *TradeBook, at int64) error {
+		_, withheld := e.withheld[id]
+		return b.Close(id, outcome, reason, withheld, at)
+	})
+}
+
+// Decide applies a decision of the operator about a dispute. Its errors are those of
+// TradeBook.Decide.
+func (e *Engine) Decide(ctx context.Context, id trade.OrderID, action message.Action, reason string) error {
+	return e.Ask(ctx, func(b *TradeBook, at int64) error { return b.Decide(id, action, reason, at) })
+}
+
+// SetSolver gives a key a role, or with the role "" removes it. Its errors are those of
+// TradeBook.SetSolver.
+func (e *Engine) SetSolver(ctx context.Context, key string, role trade.Role) error {
+	return e.Ask(ctx, func(b *TradeBook, at int64) error { return b.SetSolver(key, role, at) })
+}
+
+// Solvers returns the keys that may take disputes.
+func (e *Engine) Solvers(ctx context.Context) (list []Solver, err error) {
+	err = e.Ask(ctx, func(b *TradeBook, _ int64) error { list = b.Solvers(); return nil })
+	return list, err
 }
 
 // Paused reports whether new trades are stopped, and whether the reason is a comparison

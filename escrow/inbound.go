@@ -120,12 +120,17 @@ func (b *TradeBook) wasSeen(id string) (bool, error) {
 // outcome answers a refused message, and returns the outcome for Receive.
 func (b *TradeBook) outcome(msg InboundMessage, err error) (string, error) {
 	var refusal message.CantDo
+	var answered trade.Answered
 	switch {
 	case err == nil:
 		return "", nil
 	case errors.As(err, &refusal):
 		b.reply(msg, msg.Message.Message.Refuse(refusal.Reason))
 		return string(refusal.Reason), nil
+	case errors.As(err, &answered):
+		m := msg.Message.Message
+		b.reply(msg, message.Message{Wrapper: message.WrapperOrder, RequestID: m.RequestID, ID: m.ID, Action: answered.Action})
+		return "", nil
 	case errors.Is(err, errDrop), errors.Is(err, trade.ErrNothing):
 		return "dropped", nil
 	case errors.Is(err, trade.ErrTable):
@@ -210,9 +215,11 @@ func (b *TradeBook) act(msg InboundMessage, at int64, heard answers) error {
 		}
 	case message.ActionAddInvoice, message.ActionFiatSent, message.ActionRelease, message.ActionCancel,
 		message.ActionDispute, message.ActionTradePubkey:
-	case message.ActionPayInvoice, message.ActionRateUser, message.ActionAddBondInvoice,
-		message.ActionAdminTakeDispute, message.ActionAdminSettle, message.ActionAdminCancel, message.ActionAdminAddSolver,
-		message.ActionAddCashuEscrow:
+	case message.ActionAdminTakeDispute, message.ActionAdminSettle, message.ActionAdminCancel:
+		return b.solve(msg, at)
+	case message.ActionAdminAddSolver:
+		return b.addSolver(msg, at)
+	case message.ActionPayInvoice, message.ActionRateUser, message.ActionAddBondInvoice, message.ActionAddCashuEscrow:
 		return trade.Refuse(message.ReasonInvalidAction)
 	default:
 		return errDrop // a message that only nodes send, or one between users
@@ -344,6 +351,8 @@ func (b *TradeBook) facts(in *trade.Input, t trade.Trade, msg InboundMessage) er
 	case message.ActionAddInvoice:
 		invoice = m.Payload.(message.PaymentRequest).Invoice
 		b.setPreimage(in, t.ID, msg)
+	case message.ActionDispute:
+		in.Limited = b.disputesOf(msg.Identity) >= maxOpenDisputes
 	case message.ActionFiatSent, message.ActionRelease:
 		if p, ok := m.Payload.(message.NextTrade); ok {
 			in.KeyInUse = b.keys.has(p.Pubkey)

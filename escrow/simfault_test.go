@@ -90,7 +90,7 @@ func (s *sim) judgeLook(in trade.Input) {
 	if t.Hash != in.Hash || t.Frozen || t.Settling || t.EscrowGone || hold.state.Phase != trade.HoldAccepted || s.node.height+marginBlocks(t.Terms) < hold.state.ExpiryHeight {
 		return
 	}
-	if t.Status == message.TradeActive || t.Status == message.TradeFiatSent {
+	if trade.Escrowed(t.Status) && t.Last != trade.OnGuardFiatSent { // a dispute that this look opened is decided at the next
 		s.fail("trade %s is %s, and its hold was looked up %d blocks before its expiry", t.ID, t.Status, hold.state.ExpiryHeight-s.node.height)
 	}
 }
@@ -288,6 +288,9 @@ func (s *sim) resume() {
 		if t := s.book.open[id]; t != nil && t.Frozen {
 			verb := s.verdict(*t)
 			if verb == "" {
+				if s.abandoned[id] && s.rng.IntN(4) == 0 {
+					s.close(*t, trade.OutcomePaid)
+				}
 				continue
 			}
 			frozen = true

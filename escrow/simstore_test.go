@@ -22,6 +22,7 @@ type simStore struct {
 	keysets map[string]ReceiptKey
 
 	throttles map[string]Throttle
+	solvers   map[string]Solver
 
 	failBefore, failAfter bool
 	refuse                bool // if set, the next commit is refused as too large for one transaction
@@ -52,7 +53,7 @@ func newSimStore() *simStore {
 	return &simStore{
 		trades: make(map[trade.OrderID]trade.Trade), journal: make(map[trade.OrderID][]trade.Input), outbox: make(map[uint64]OutboxRow),
 		users: make(map[string]User), claims: make(map[trade.Hash]trade.OrderID), seen: make(map[string]bool), issued: make(map[string]Issued), keysets: make(map[string]ReceiptKey),
-		throttles: make(map[string]Throttle),
+		throttles: make(map[string]Throttle), solvers: make(map[string]Solver),
 	}
 }
 
@@ -106,6 +107,9 @@ func (s *simStore) Commit(c *Commit) error {
 	}
 	for _, id := range c.Seen {
 		s.seen[id] = true
+	}
+	for _, v := range c.Solvers {
+		s.solvers[v.Key] = v
 	}
 	for _, t := range c.Throttles {
 		if t.Count == 0 {
@@ -203,6 +207,15 @@ func (s *simStore) Throttles(fn func(Throttle) error) error {
 	return nil
 }
 
+func (s *simStore) Solvers(fn func(Solver) error) error {
+	for _, v := range s.solvers {
+		if err := fn(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *simStore) Seen(id string) (bool, error) { return s.seen[id], nil }
 
 // clone returns a copy of the store as a backup would hold. Journals only grow, so the copy
@@ -212,6 +225,7 @@ func (s *simStore) clone() *simStore {
 	c.head.Stamps = maps.Clone(s.head.Stamps)
 	c.trades, c.outbox, c.users = maps.Clone(s.trades), maps.Clone(s.outbox), maps.Clone(s.users)
 	c.claims, c.seen, c.issued = maps.Clone(s.claims), maps.Clone(s.seen), maps.Clone(s.issued)
+	c.solvers = maps.Clone(s.solvers)
 	c.keysets, c.throttles, c.rows = maps.Clone(s.keysets), maps.Clone(s.throttles), slices.Clone(s.rows)
 	c.journal = make(map[trade.OrderID][]trade.Input, len(s.journal))
 	for id, rows := range s.journal {

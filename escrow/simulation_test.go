@@ -143,6 +143,7 @@ type sim struct {
 	calm    bool // if set, there are no more faults and all trades end
 	outage  int64
 	hurry   int64 // speed of the clock in comparison with users
+	quarrel bool  // if set, users often open disputes, and solvers are active
 	sleepy  bool  // if set, users forget their trades after the sats are held
 	stopped bool  // if set, the program does not run while the world continues
 	skew    int64 // seconds by which the program's clock is ahead
@@ -208,6 +209,7 @@ func newSim(seed uint64, mirror *DB) *sim {
 	}
 	s.hurry = []int64{2, 10, 60}[rng.IntN(3)]
 	s.sleepy = rng.IntN(4) == 0
+	s.quarrel = rng.IntN(3) == 0
 	s.count.ends, s.count.triggers = make(map[message.TradeStatus]int), make(map[trade.Trigger]int)
 	s.node.fickle = true
 	s.store.mirror = mirror
@@ -270,6 +272,10 @@ func (s *sim) read() {
 	}
 	b.Policy = DefaultPolicy()
 	b.Policy.Terms.Fee = 6_000_000
+	if s.seed%4 == 2 {
+		b.Policy.Terms.Overdue = trade.OverdueSettle
+	}
+	b.NodeKey, b.Assistant = simNodeKey, simAssistant
 	b.Secret, b.Decode, b.Quote = trade.NodeSecret{1}, simDecode, s.quote
 	b.OrderEvent = func(t trade.Trade) *nostr.Event {
 		return &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t.StampedAt), Content: string(t.Bucket)}
@@ -553,6 +559,7 @@ func (s *sim) judgeRow(row JournalRow) {
 	if in.Kind == trade.InHold && in.Hold.Phase == trade.HoldAccepted {
 		was := s.journalTrade(row)
 		s.judgeRoom(was, in)
+		s.judgeOverdue(row, was)
 	}
 	if failedPayout(in) {
 		s.judgeSpared(row)
@@ -577,6 +584,11 @@ func (s *sim) judgeRow(row JournalRow) {
 		return
 	}
 	was := s.journalTrade(row)
+	switch action {
+	case message.ActionAdminTakeDispute, message.ActionAdminSettle, message.ActionAdminCancel:
+		s.judgeSolver(row, was)
+		return
+	}
 	if !party(was) {
 		s.fail("%s of %s by a stranger", action, row.Trade)
 	}
@@ -799,6 +811,9 @@ func (s *sim) delivered(row OutboxRow) {
 			}
 			s.truth[row.Trade].shown[d.Hash] = true
 		}
+	}
+	if ref, ok := m.Payload.(message.DisputeRef); ok && ref.Info != nil && ref.Info.Preimage != nil {
+		s.fail("a solver of %s is shown a preimage", row.Trade)
 	}
 	if o, ok := m.Payload.(*message.SmallOrder); ok && o.BuyerInvoice != nil && m.Action != message.ActionNewOrder {
 		s.fail("%s shows the buyer's invoice", m.Action)

@@ -18,8 +18,10 @@ func (s *sim) happen() {
 	}
 	open := s.unfinished()
 	switch n := s.rng.IntN(1000); {
-	case n < 480:
+	case n < 470 && !(s.quarrel && n < 60):
 		s.perform()
+	case n < 480:
+		s.solver()
 	case n < 730 && len(open) > 0:
 		s.act(open[s.rng.IntN(len(open))])
 	case n < 860 && len(open) > 0:
@@ -131,6 +133,9 @@ func (s *sim) aged(h trade.Hash) {
 	}
 	if t.Hash == h && t.Status == message.TradeActive && s.node.now-s.outage > 7200 {
 		s.fail("trade %s is active and its hold ran into its time lock", t.ID)
+	}
+	if t.Hash == h && t.Status == message.TradeDispute && !t.Settling && s.node.now-s.outage > 7200 {
+		s.fail("the chain decided the dispute of trade %s", t.ID)
 	}
 	if t.Hash == h && t.Status == message.TradeFiatSent && !t.Settling && s.node.now-s.outage > 7200 {
 		s.fail("trade %s has fiat sent, its hold ran into its time lock, and nobody opened a dispute", t.ID)
@@ -292,6 +297,12 @@ func (s *sim) act(id trade.OrderID) {
 		}
 		s.send(buyer, nil, message.ActionFiatSent, &id, next)
 	case message.TradeFiatSent, message.TradeDispute:
+		if s.quarrel && s.rng.IntN(4) > 0 {
+			if t.Status == message.TradeFiatSent {
+				s.send([]trade.Party{buyer, seller}[s.rng.IntN(2)], nil, message.ActionDispute, &id, nil)
+			}
+			return
+		}
 		switch s.rng.IntN(12) {
 		case 0:
 			s.send([]trade.Party{buyer, seller}[s.rng.IntN(2)], nil, message.ActionCancel, &id, nil)

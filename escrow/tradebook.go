@@ -75,6 +75,9 @@ type TradeBook struct {
 	DisputeEvents func(trade.Trade) []*nostr.Event
 	// KeysetEvent builds the public event of a receipt key, unsigned.
 	KeysetEvent func(receipt.Keyset) *nostr.Event
+	// NodeKey is the node's own key, which may take and decide every dispute. Assistant is the
+	// key of an announced assistant, a solver with the role read; "" for none.
+	NodeKey, Assistant string
 	// Reconciling refuses every message that would begin a trade. It is set while a store
 	// that may be an old copy is compared with the node.
 	Reconciling bool
@@ -92,6 +95,8 @@ type TradeBook struct {
 	open       map[trade.OrderID]*trade.Trade
 	identities map[string]map[trade.OrderID]struct{} // parties of open trades
 	holds      map[trade.Hash]int                    // hold invoices of open trades
+	solvers    map[string]Solver                 // by identity; removed ones have no role
+	disputes   map[trade.OrderID]trade.OrderID   // dispute id of an open trade -> its order
 	throttles  throttles
 	probes     *probes             // messages that wait for the check of their address
 	questions  map[question]uint64 // outbox rows whose question must be in the outbox only once
@@ -108,6 +113,7 @@ func NewTradeBook(store Store) (*TradeBook, error) {
 		identities: make(map[string]map[trade.OrderID]struct{}), keys: newKeyring(),
 		holds: make(map[trade.Hash]int), throttles: make(throttles), probes: newProbes(),
 		questions: make(map[question]uint64), asking: make(map[uint64]question),
+		solvers: make(map[string]Solver), disputes: make(map[trade.OrderID]trade.OrderID),
 	}
 	head, err := store.Head()
 	if err != nil {
@@ -119,6 +125,16 @@ func NewTradeBook(store Store) (*TradeBook, error) {
 	}
 	if err := store.Throttles(func(t Throttle) error { b.throttles[t.Subject] = t; return nil }); err != nil {
 		return nil, fmt.Errorf("read throttles: %w", err)
+	}
+	err = store.Solvers(func(s Solver) error {
+		b.solvers[s.Key] = s
+		if s.Role != "" {
+			b.keys.count(s.Key, 1)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read solvers: %w", err)
 	}
 	err = store.Outbox(func(r OutboxRow) error {
 		if r.Inbound != nil {
@@ -168,11 +184,15 @@ func (b *TradeBook) put(t *trade.Trade) {
 	if old := b.open[t.ID]; old != nil {
 		b.index(old, -1)
 		delete(b.open, t.ID)
+		delete(b.disputes, old.Dispute.ID)
 	}
 	if t.Over() {
 		return
 	}
 	b.open[t.ID] = t
+	if t.Dispute.Status != "" {
+		b.disputes[t.Dispute.ID] = t.ID
+	}
 	b.index(t, 1)
 }
 

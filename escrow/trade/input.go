@@ -46,7 +46,41 @@ type Input struct {
 	// Grace is in seconds. InRestart: the extension of deadlines that passed while the program
 	// was down. InClockBack: the seconds by which the clock was set back, 0 if unknown.
 	Grace int64 `json:"grace,omitzero"`
+
+	// Facts about solvers. Role is the sender's present role: admin-take-dispute,
+	// admin-settle, admin-cancel. Holder is the present role of the solver that has taken the
+	// dispute. The records are those of the identities, nil for a party without one:
+	// admin-take-dispute.
+	Role         Role              `json:"role,omitempty"`
+	Holder       Role              `json:"holder,omitempty"`
+	BuyerRecord  *message.UserInfo `json:"buyer_record,omitempty"`
+	SellerRecord *message.UserInfo `json:"seller_record,omitempty"`
+	Solver       string            `json:"solver,omitempty"`  // InSolverGone: the removed solver's identity
+	Reason       string            `json:"reason,omitempty"`  // of a verdict, or of InClose; text of a person
+	Outcome      Outcome           `json:"outcome,omitempty"` // InClose
 }
+
+// Role is the right of a key to decide disputes. The zero value is a key without any.
+type Role string
+
+// The roles, in order of their rights.
+const (
+	RoleRead  Role = "read"  // may take disputes that no solver has taken, and decides nothing
+	RoleWrite Role = "write" // may also decide, and take over from a solver with RoleRead
+	RoleNode  Role = "node"  // the node's own key: may take and decide every dispute
+)
+
+// decides reports whether the role may decide a dispute.
+func (r Role) decides() bool { return r == RoleWrite || r == RoleNode }
+
+// Outcome is the way in which an operator closes a trade by hand.
+type Outcome string
+
+// The outcomes.
+const (
+	OutcomeRefunded Outcome = "refunded" // the seller has, or receives, the sats
+	OutcomePaid     Outcome = "paid"     // the buyer has received the sats, by a way that this store does not know
+)
 
 // Rules is a version of the rules of Step.
 type Rules uint8
@@ -56,7 +90,7 @@ type Rules uint8
 const (
 	rules0 Rules = 0 // journals of version 1307280 and before name no version
 	rules1 Rules = 1 // November 2026: the findings of the second audit
-	rules2 Rules = 2 // December 2026: amounts as mostrod 0.20 computes them
+	rules2 Rules = 2 // December 2026: amounts as mostrod 0.20 computes them; solvers decide disputes
 
 	// CurrentRules decide about every new input, in trades of any age.
 	CurrentRules = rules2
@@ -74,6 +108,8 @@ const (
 	InClockBack     InputKind = "clock-back"     // the clock was set back, so deadlines are too far ahead
 	InResume        InputKind = "resume"         // an operator has examined a frozen trade and lets it continue
 	InUncommitted   InputKind = "uncommitted"    // an input of the trade could not be written; an operator must examine the trade
+	InClose         InputKind = "close"          // an operator closes a trade whose escrow is gone, or that is frozen
+	InSolverGone    InputKind = "solver-gone"    // the solver that has taken the dispute was removed
 	InPayAfterAll   InputKind = "pay-after-all"  // an operator has seen that the hold is settled and the buyer is unpaid
 	InHoldMade      InputKind = "hold-made"      // the node has made our hold invoice
 	InHoldRefused   InputKind = "hold-refused"   // the node will not make the hold invoice

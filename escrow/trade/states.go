@@ -58,8 +58,16 @@ const (
 	OnPayAfterAll      Trigger = "operator has the buyer paid"
 	OnHoldClosed       Trigger = "hold given back"
 	OnRestart          Trigger = "restart"
+	OnSolverTake       Trigger = "admin-take-dispute"
 	OnSolverSettle     Trigger = "admin-settle"
 	OnSolverCancel     Trigger = "admin-cancel"
+	OnSolverGone       Trigger = "solver removed"
+	OnWarn             Trigger = "dispute is due"
+	OnOverdueCancel    Trigger = "dispute is overdue: cancel"
+	OnOverdueSettle    Trigger = "dispute is overdue: settle"
+	OnNodeCancel       Trigger = "cancel by the node's key"
+	OnClosedRefunded   Trigger = "operator closes: refunded"
+	OnClosedPaid       Trigger = "operator closes: paid"
 	OnMakerBond        Trigger = "maker's bond locked"
 	OnTakerBond        Trigger = "taker's bond asked"
 )
@@ -104,11 +112,14 @@ var Transitions = []Transition{
 	{message.TradePending, OnRotate, byMaker, message.TradePending, "the maker's trade key changes", false},
 	{message.TradePending, OnCancelMaker, byMaker, message.TradeCanceled, "canceled to the maker", false},
 	{message.TradePending, OnExpired, byClock, message.TradeExpired, "taken off the book", false},
+	{message.TradePending, OnNodeCancel, byOperator, message.TradeCanceledByAdmin, "admin-canceled to the maker", false},
+	{message.TradePending, OnClosedRefunded, byOperator, message.TradeCanceledByAdmin, "frozen: admin-canceled to the maker", false},
 
 	{message.TradeWaitingBuyerInvoice, OnAddInvoice, byBuyer, message.TradeWaitingPayment, "sell order: hold invoice ordered", false},
 	{message.TradeWaitingBuyerInvoice, OnAddInvoice, byBuyer, message.TradeActive, "buy order, escrow held: hold-invoice-payment-accepted, buyer-took-order", false},
 	{message.TradeWaitingBuyerInvoice, OnCancelMaker, byMaker, message.TradeCanceled, "hold cancelled; canceled to both", false},
 	{message.TradeWaitingBuyerInvoice, OnCancelTaker, byTaker, message.TradePending, "hold cancelled; canceled to the taker, new-order to the maker", false},
+	{message.TradeWaitingBuyerInvoice, OnClosedRefunded, byOperator, message.TradeCanceledByAdmin, "frozen: hold cancelled; admin-canceled to both", false},
 	{message.TradeWaitingBuyerInvoice, OnTimeoutTaker, byClock, message.TradePending, "sell order: canceled to the taker, new-order to the maker", false},
 	{message.TradeWaitingBuyerInvoice, OnTimeoutMaker, byClock, message.TradeCanceled, "buy order: hold cancelled; canceled to both", false},
 	{message.TradeWaitingBuyerInvoice, OnEscrowGone, byNode, message.TradeCanceled, "hold-invoice-payment-canceled and canceled to both", false},
@@ -123,6 +134,7 @@ var Transitions = []Transition{
 	{message.TradeWaitingPayment, OnCancelMaker, byMaker, message.TradeCanceled, "hold cancelled; canceled to both", false},
 	{message.TradeWaitingPayment, OnCancelTaker, byTaker, message.TradePending, "hold cancelled; canceled to the taker, new-order to the maker", false},
 	{message.TradeWaitingPayment, OnGuard, byClock, message.TradeWaitingPayment, "the seller's time is up: the hold is looked up", false},
+	{message.TradeWaitingPayment, OnClosedRefunded, byOperator, message.TradeCanceledByAdmin, "frozen: hold cancelled; admin-canceled to both", false},
 	{message.TradeWaitingPayment, OnTimeoutTaker, byClock, message.TradePending, "buy order, or no invoice could be shown: hold cancelled; canceled to the taker, new-order to the maker", false},
 	{message.TradeWaitingPayment, OnTimeoutMaker, byClock, message.TradeCanceled, "sell order: hold cancelled; canceled to both", false},
 
@@ -133,6 +145,8 @@ var Transitions = []Transition{
 	{message.TradeActive, OnGuard, byNode, message.TradeActive, "the hold is looked up, or its time lock noted", false},
 	{message.TradeActive, OnGuardFiatSent, byNode, message.TradeDispute, "only in a store that was rolled back: fiat may have been sent", false},
 	{message.TradeActive, OnGuardActive, byNode, message.TradeCanceled, "hold cancelled; canceled to both", false},
+	{message.TradeActive, OnClosedRefunded, byOperator, message.TradeCanceledByAdmin, "frozen: hold cancelled; admin-canceled to both", false},
+	{message.TradeActive, OnClosedPaid, byOperator, message.TradeCompletedByAdmin, "frozen: admin-settled to both", false},
 	{message.TradeActive, OnEscrowGone, byNode, message.TradeCanceled, "hold-invoice-payment-canceled and canceled to both", false},
 
 	{message.TradeFiatSent, OnRelease, bySeller, message.TradeFiatSent, "hold being settled", false},
@@ -144,16 +158,25 @@ var Transitions = []Transition{
 	{message.TradeFiatSent, OnGuard, byNode, message.TradeFiatSent, "the hold is looked up, or its time lock noted", false},
 	{message.TradeFiatSent, OnGuardFiatSent, byNode, message.TradeDispute, "dispute opened for the buyer; the hold is left alone", false},
 	{message.TradeFiatSent, OnEscrowGone, byNode, message.TradeFiatSent, "hold-invoice-payment-canceled to both", false},
+	{message.TradeFiatSent, OnClosedRefunded, byOperator, message.TradeCanceledByAdmin, "frozen, or the escrow is gone: admin-canceled to both", false},
+	{message.TradeFiatSent, OnClosedPaid, byOperator, message.TradeCompletedByAdmin, "frozen: admin-settled to both", false},
 
 	{message.TradeDispute, OnRelease, bySeller, message.TradeDispute, "hold being settled", false},
-	{message.TradeDispute, OnSettled, byNode, message.TradeSettledHoldInvoice, "as from fiat-sent; dispute published as settled", false},
+	{message.TradeDispute, OnSettled, byNode, message.TradeSettledHoldInvoice, "as from fiat-sent; dispute published as released", false},
 	{message.TradeDispute, OnSettleImpossible, byNode, message.TradeDispute, "hold-invoice-payment-canceled to both", false},
 	{message.TradeDispute, OnCancelAsked, byParty, message.TradeDispute, "cooperative-cancel-initiated-by-you and -by-peer", false},
-	{message.TradeDispute, OnCancelAgreed, byParty, message.TradeCooperativelyCanceled, "hold cancelled; cooperative-cancel-accepted to both; dispute published as seller-refunded", false},
+	{message.TradeDispute, OnCancelAgreed, byParty, message.TradeCooperativelyCanceled, "hold cancelled; cooperative-cancel-accepted to both; dispute published as cooperatively-canceled", false},
 	{message.TradeDispute, OnGuard, byNode, message.TradeDispute, "the hold is looked up, or its time lock noted", false},
 	{message.TradeDispute, OnEscrowGone, byNode, message.TradeDispute, "hold-invoice-payment-canceled to both", false},
-	{message.TradeDispute, OnSolverSettle, bySolver, message.TradeSettledHoldInvoice, "", true},
-	{message.TradeDispute, OnSolverCancel, bySolver, message.TradeCanceledByAdmin, "", true},
+	{message.TradeDispute, OnSolverTake, bySolver, message.TradeDispute, "admin-took-dispute to the solver and both; dispute published as in-progress", false},
+	{message.TradeDispute, OnSolverGone, byOperator, message.TradeDispute, "dispute published as initiated", false},
+	{message.TradeDispute, OnSolverSettle, bySolver, message.TradeDispute, "hold being settled; then admin-settled to the solver and both, dispute published as settled, payout begins", false},
+	{message.TradeDispute, OnSolverCancel, bySolver, message.TradeCanceledByAdmin, "hold cancelled; admin-canceled to the solver and both; dispute published as seller-refunded", false},
+	{message.TradeDispute, OnWarn, byClock, message.TradeDispute, "72, 48 and 36 blocks before the margin: send-dm to both and the solver", false},
+	{message.TradeDispute, OnOverdueCancel, byClock, message.TradeCanceledByAdmin, "at the margin: hold cancelled; admin-canceled to both and the solver; dispute published as seller-refunded, overdue", false},
+	{message.TradeDispute, OnOverdueSettle, byClock, message.TradeDispute, "at the margin, if the terms say so: hold being settled, as by a solver", false},
+	{message.TradeDispute, OnClosedRefunded, byOperator, message.TradeCanceledByAdmin, "frozen, or the escrow is gone: admin-canceled to both", false},
+	{message.TradeDispute, OnClosedPaid, byOperator, message.TradeCompletedByAdmin, "frozen: admin-settled to both", false},
 
 	{message.TradeSettledHoldInvoice, OnMinted, byNode, message.TradeSettledHoldInvoice, "payout claimed under the invoice's hash, then sent", false},
 	{message.TradeSettledHoldInvoice, OnPaySent, byNode, message.TradeSettledHoldInvoice, "its outcome is watched", false},
@@ -162,6 +185,7 @@ var Transitions = []Transition{
 	{message.TradeSettledHoldInvoice, OnRetry, byClock, message.TradeSettledHoldInvoice, "payout claimed and sent again", false},
 	{message.TradeSettledHoldInvoice, OnTrack, byClock, message.TradeSettledHoldInvoice, "the node is asked", false},
 	{message.TradeSettledHoldInvoice, OnRemind, byClock, message.TradeSettledHoldInvoice, "add-invoice to the buyer again", false},
+	{message.TradeSettledHoldInvoice, OnClosedPaid, byOperator, message.TradeCompletedByAdmin, "frozen: admin-settled to both", false},
 	{message.TradeSettledHoldInvoice, OnAddInvoice, byBuyer, message.TradeSettledHoldInvoice, "no payout in flight: invoice-updated to the buyer; payout begins", false},
 
 	{none, OnMakerBond, byMaker, message.TradeWaitingMakerBond, "", true},

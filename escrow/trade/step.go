@@ -73,6 +73,10 @@ func (s *step) decide() error {
 		return s.resume()
 	case InPayAfterAll:
 		return s.payAfterAll()
+	case InClose:
+		return s.closeByHand()
+	case InSolverGone:
+		return s.solverGone()
 	case InUncommitted:
 		return s.uncommitted()
 	case InHoldMade:
@@ -135,6 +139,12 @@ func (s *step) message() error {
 		return s.dispute()
 	case message.ActionTradePubkey:
 		return s.rotate()
+	case message.ActionAdminTakeDispute:
+		return s.takeDispute()
+	case message.ActionAdminSettle:
+		return s.solverSettle()
+	case message.ActionAdminCancel:
+		return s.solverCancel()
 	}
 	return Refuse(message.ReasonInvalidAction)
 }

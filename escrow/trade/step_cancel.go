@@ -60,7 +60,7 @@ func (s *step) cooperate() error {
 		s.closeHold()
 	}
 	if t.Status == message.TradeDispute {
-		s.showDispute(message.DisputeStatusSellerRefunded)
+		s.closeDispute(message.DisputeStatusCooperativelyCanceled, message.DisputeStatusSellerRefunded, message.ActionCooperativeCancelAccepted)
 	}
 	return s.end(OnCancelAgreed, message.TradeCooperativelyCanceled)
 }
@@ -72,41 +72,4 @@ func (s *step) partyOf(role message.Initiator) Party {
 		return s.t.Buyer
 	}
 	return s.t.Seller
-}
-
-// dispute stops the trade until a solver decides. The seller can still release, and both
-// parties together can still cancel.
-func (s *step) dispute() error {
-	t := &s.t
-	switch {
-	case t.Dispute.Status != "":
-		return Refuse(message.ReasonDisputeCreationError)
-	case t.Status != message.TradeActive && t.Status != message.TradeFiatSent || t.Settling:
-		return Refuse(message.ReasonNotAllowedByStatus)
-	case !s.isParty():
-		return Refuse(message.ReasonInvalidPubkey)
-	}
-	return s.openDispute(OnDispute, s.role(), s.in.Request.Message.RequestID)
-}
-
-// openDispute opens the dispute. A trade has at most one dispute.
-func (s *step) openDispute(on Trigger, by message.Initiator, request *uint64) error {
-	t := &s.t
-	previous := t.Status
-	if err := s.move(on, message.TradeDispute); err != nil {
-		return err
-	}
-	t.Dispute.By, t.Dispute.Previous, t.Dispute.OpenedAt = by, previous, s.in.At
-	if s.rules(rules1) {
-		t.CancelBy = "" // a consent from before the dispute does not count in it
-	}
-	ref := message.DisputeRef{ID: t.Dispute.ID}
-	mine, theirs := t.Buyer, t.Seller
-	if by == message.InitiatorSeller {
-		mine, theirs = theirs, mine
-	}
-	s.say(theirs, message.ActionDisputeInitiatedByPeer, ref).RequestID = request
-	s.say(mine, message.ActionDisputeInitiatedByYou, ref).RequestID = request
-	s.showDispute(message.DisputeStatusInitiated)
-	return nil
 }

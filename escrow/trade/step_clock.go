@@ -1,6 +1,8 @@
 package trade
 
 import (
+	"errors"
+
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
@@ -89,6 +91,9 @@ func (s *step) holdUnknown() error {
 	t := &s.t
 	if !Escrowed(t.Status) || t.Hash != s.in.Hash || t.Settling || t.EscrowGone || t.Frozen {
 		return ErrNothing
+	}
+	if err := s.watchDispute((t.safeUntil()-s.in.At)/BlockSeconds, s.in.Kind == InHold); !errors.Is(err, ErrNothing) {
+		return err
 	}
 	return s.guard(t.safeUntil() <= s.in.At)
 }

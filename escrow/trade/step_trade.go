@@ -118,6 +118,9 @@ func (s *step) held() error {
 	if s.in.Hold.ExpiryHeight == 0 {
 		return s.holdUnknown()
 	}
+	if err := s.watchDispute(int64(s.in.Hold.ExpiryHeight)-int64(s.in.Hold.Height)-int64(t.Terms.margin()), true); !errors.Is(err, ErrNothing) {
+		return err
+	}
 	if s.in.Hold.Height+t.Terms.margin() >= s.in.Hold.ExpiryHeight {
 		return s.guard(true)
 	}
@@ -301,13 +304,17 @@ func (s *step) settled() error {
 		return err
 	}
 	t.Settling, t.CancelBy = false, ""
-	s.say(t.Buyer, message.ActionReleased, nil)
-	s.say(t.Seller, message.ActionHoldInvoicePaymentSettled, nil).RequestID = t.ReleaseRequest
-	s.say(t.Seller, message.ActionRate, nil)
-	if disputed {
-		s.showDispute(message.DisputeStatusSettled)
+	if t.Dispute.Verdict != nil {
+		s.verdictSettled()
+	} else {
+		s.say(t.Buyer, message.ActionReleased, nil)
+		s.say(t.Seller, message.ActionHoldInvoicePaymentSettled, nil).RequestID = t.ReleaseRequest
+		s.say(t.Seller, message.ActionRate, nil)
+		if disputed {
+			s.closeDispute(message.DisputeStatusReleased, message.DisputeStatusSettled, message.ActionReleased)
+		}
+		s.rest()
 	}
-	s.rest()
 	t.ReleaseRequest = nil
 	if s.withheld() {
 		t.Deadline = s.in.At + remindFirst
@@ -366,6 +373,7 @@ func (s *step) gone(on Trigger) error {
 	}
 	s.say(t.Buyer, message.ActionHoldInvoicePaymentCanceled, nil)
 	s.say(t.Seller, message.ActionHoldInvoicePaymentCanceled, nil)
+	s.verdictFailed()
 	return nil
 }
 

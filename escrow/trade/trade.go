@@ -129,6 +129,26 @@ type Dispute struct {
 	Previous  message.TradeStatus   `json:"previous,omitzero"`
 	OpenedAt  int64                 `json:"opened_at,omitzero"`
 	StampedAt int64                 `json:"stamped_at,omitzero"`
+	// Solver has taken the dispute; zero if none. Key and Identity are both the solver's
+	// identity, because messages about the dispute go there.
+	Solver     Party    `json:"solver,omitzero"`
+	SolverRole Role     `json:"solver_role,omitempty"` // at the time of the take
+	TakenAt    int64    `json:"taken_at,omitzero"`
+	Told       uint32   `json:"told,omitzero"` // the warning that was sent last, in blocks before the margin; 0 for none
+	Verdict    *Verdict `json:"verdict,omitempty"`
+}
+
+// Verdict is a decision about a dispute that the parties did not make.
+type Verdict struct {
+	Action  message.Action `json:"action"`       // admin-settle or admin-cancel
+	By      string         `json:"by,omitempty"` // identity of the solver; "" for the rule of an overdue dispute, and for an operator's closing
+	Role    Role           `json:"role,omitempty"`
+	At      int64          `json:"at"`
+	Overdue bool           `json:"overdue,omitzero"` // decided by the rule, at the margin of the time lock
+	Reason  string         `json:"reason,omitempty"`
+	// Sender and Request receive the answer once the hold is settled.
+	Sender  Party   `json:"sender,omitzero"`
+	Request *uint64 `json:"request,omitempty"`
 }
 
 // Payout is the state of the payment to the buyer.
@@ -172,7 +192,20 @@ type Terms struct {
 	RoutingWithinFee bool   `json:"routing_within_fee,omitzero"`
 	PaymentAttempts  uint32 `json:"attempts"`      // with one invoice
 	PaymentRetrySecs int64  `json:"retry_seconds"` // between the attempts
+	// Overdue is the rule for a dispute that no solver has decided when the hold comes within
+	// the margin: OverdueCancel, or OverdueSettle. If "", the rule is OverdueCancel.
+	Overdue Overdue `json:"overdue,omitempty"`
 }
+
+// Overdue is a rule for a dispute that no solver decides in time.
+type Overdue string
+
+// The rules for overdue disputes. Either is better than the chain's decision, which returns
+// the sats to the seller and closes a channel by force.
+const (
+	OverdueCancel Overdue = "cancel" // the seller receives the sats back
+	OverdueSettle Overdue = "settle" // the buyer is paid
+)
 
 // DefaultTerms returns the terms of the reference node.
 func DefaultTerms() Terms {

@@ -1,0 +1,288 @@
+package escrow
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mostrodex/mostrodex/escrow/trade"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
+)
+
+// Solver is a key that may take disputes. The row of a removed solver stays in the store
+// with an empty Role.
+type Solver struct {
+	Key     string     `json:"key"` // identity, hex
+	Role    trade.Role `json:"role"`
+	AddedAt int64      `json:"added_at"`            // unix seconds of the last change to a role
+	GoneAt  int64      `json:"gone_at,omitzero"`    // unix seconds of the removal
+	Static  bool       `json:"configured,omitzero"` // from the configuration, not from the store
+}
+
+// maxReason is the longest reason of a verdict, in bytes.
+const maxReason = 500
+
+// Errors of an operator's verbs about disputes and solvers.
+var (
+	ErrSolverKey  = errors.New("a solver's key is 64 characters of hex or an npub, and not the node's own key")
+	ErrSolverRole = errors.New("a solver's role is read or read-write")
+	ErrReason     = fmt.Errorf("a reason is needed, of at most %d bytes", maxReason)
+	ErrUnderWay   = errors.New("a call for this trade is still under way: restart the program, which holds the calls of frozen trades back, and close the trade then")
+)
+
+// role returns the present role of a key.
+func (b *TradeBook) role(key string) trade.Role {
+	switch {
+	case key == "":
+		return ""
+	case key == b.NodeKey:
+		return trade.RoleNode
+	}
+	if s := b.solvers[key]; s.Role != "" {
+		return s.Role
+	}
+	if key == b.Assistant {
+		return trade.RoleRead
+	}
+	return ""
+}
+
+// Solvers returns the keys that may take disputes, in the order of their keys.
+func (b *TradeBook) Solvers() []Solver {
+	list := make([]Solver, 0, len(b.solvers)+1)
+	for _, s := range b.solvers {
+		if s.Role != "" {
+			list = append(list, s)
+		}
+	}
+	if b.Assistant != "" && b.solvers[b.Assistant].Role == "" {
+		list = append(list, Solver{Key: b.Assistant, Role: trade.RoleRead, Static: true})
+	}
+	slices.SortFunc(list, func(a, b Solver) int { return strings.Compare(a.Key, b.Key) })
+	return list
+}
+
+// ParseSolver reads "KEY", "KEY:read", "KEY:read-write" or "KEY:write", where KEY is an npub
+// or hex. Without a role it is read-write. The refusals are those of mostrod.
+func ParseSolver(text string) (key string, role trade.Role, err error) {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return "", "", trade.Refuse(message.ReasonInvalidTextMessage)
+	}
+	name, suffix, ranked := strings.Cut(text, ":")
+	role = trade.RoleWrite
+	switch {
+	case ranked && suffix == "read":
+		role = trade.RoleRead
+	case ranked && suffix != "read-write" && suffix != "write":
+		return "", "", trade.Refuse(message.ReasonInvalidParameters)
+	}
+	if key, err = message.ParsePubkey(name); err != nil {
+		return "", "", trade.Refuse(message.ReasonInvalidParameters)
+	}
+	return key, role, nil
+}
+
+// SetSolver gives a key a role, or with the role "" removes it. A removed solver loses the
+// disputes that it has taken: they are free again. SetSolver returns mostro.ErrNotFound if a
+// key to be removed has no role in the store.
+func (b *TradeBook) SetSolver(key string, role trade.Role, at int64) error {
+	switch {
+	case key == "" || key == b.NodeKey:
+		return ErrSolverKey
+	case role != "" && role != trade.RoleRead && role != trade.RoleWrite:
+		return ErrSolverRole
+	}
+	s := b.solvers[key]
+	if role == "" && s.Role == "" {
+		return mostro.ErrNotFound
+	}
+	switch {
+	case role == "":
+		s.GoneAt = at
+	case role != s.Role:
+		s.AddedAt, s.GoneAt = at, 0
+	}
+	if (s.Role == "") != (role == "") {
+		by := 1
+		if role == "" {
+			by = -1
+		}
+		b.keys.count(key, by)
+	}
+	s.Key, s.Role = key, role
+	b.solvers[key] = s
+	b.batch.commit.Solvers = append(b.batch.commit.Solvers, s)
+	if role != "" || b.role(key) != "" {
+		return nil
+	}
+	for _, id := range b.inDispute() {
+		if b.open[id].Dispute.Solver.Identity != key {
+			continue
+		}
+		err := b.step(*b.open[id], trade.Input{At: at, Kind: trade.InSolverGone, Solver: key})
+		if err != nil && !errors.Is(err, trade.ErrNothing) {
+			return err
+		}
+	}
+	return nil
+}
+
+// inDispute returns the open trades in dispute, ordered by id.
+func (b *TradeBook) inDispute() []trade.OrderID {
+	var ids []trade.OrderID
+	for _, order := range b.disputes {
+		if b.open[order].Status == message.TradeDispute {
+			ids = append(ids, order)
+		}
+	}
+	slices.SortFunc(ids, func(a, b trade.OrderID) int { return slices.Compare(a[:], b[:]) })
+	return ids
+}
+
+// addSolver decides about admin-add-solver, which only the node's key may send.
+func (b *TradeBook) addSolver(msg InboundMessage, at int64) error {
+	if msg.Identity != b.NodeKey {
+		return errDrop
+	}
+	text, ok := msg.Message.Payload.(message.TextMessage)
+	if !ok {
+		return trade.Refuse(message.ReasonInvalidTextMessage)
+	}
+	key, role, err := ParseSolver(string(text))
+	if err != nil {
+		return err
+	}
+	if err := b.SetSolver(key, role, at); errors.Is(err, ErrSolverKey) {
+		return trade.Refuse(message.ReasonInvalidParameters)
+	} else if err != nil {
+		return err
+	}
+	m := msg.Message.Message
+	b.reply(msg, message.Message{Wrapper: message.WrapperOrder, RequestID: m.RequestID, ID: m.ID, Action: message.ActionAdminAddSolver, Payload: text})
+	return nil
+}
+
+// solve decides about a message of a solver. admin-take-dispute names the dispute; the other
+// two name the order, or the dispute.
+func (b *TradeBook) solve(msg InboundMessage, at int64) error {
+	m := msg.Message.Message
+	in := trade.Input{At: at, Kind: trade.InMessage, Role: b.role(msg.Identity)}
+	if text, ok := m.Payload.(message.TextMessage); ok {
+		in.Reason = clipReason(string(text))
+	}
+	request, err := trade.NewRequest(msg.from(), m)
+	if err != nil {
+		return err
+	}
+	in.Request = request
+	return b.solveWith(in, *m.ID)
+}
+
+// Decide applies a decision of the operator about a dispute: admin-take-dispute,
+// admin-settle or admin-cancel, under the node's own key. id names the dispute or the order.
+// Decide returns mostro.ErrNotFound, ErrReason, or a message.CantDo if the trade is not in a
+// state for it.
+func (b *TradeBook) Decide(id trade.OrderID, action message.Action, reason string, at int64) error {
+	if action != message.ActionAdminTakeDispute && (reason == "" || len(reason) > maxReason) {
+		return ErrReason
+	}
+	in := trade.Input{At: at, Kind: trade.InMessage, Role: trade.RoleNode, Reason: reason, Request: &trade.Request{
+		From:    trade.Party{Identity: b.NodeKey},
+		Message: message.Message{Wrapper: message.WrapperOrder, Version: 2, ID: &id, Action: action},
+	}}
+	err := b.solveWith(in, id)
+	var refusal message.CantDo
+	if errors.As(err, &refusal) && refusal.Reason == message.ReasonNotFound {
+		return mostro.ErrNotFound
+	}
+	return err
+}
+
+func (b *TradeBook) solveWith(in trade.Input, id trade.OrderID) error {
+	if order, ok := b.disputes[id]; ok {
+		id = order
+	} else if in.Request.Message.Action == message.ActionAdminTakeDispute && in.Request.From.Key != "" {
+		return trade.Refuse(message.ReasonNotFound)
+	}
+	t, err := b.trade(id)
+	if errors.Is(err, ErrNoRow) {
+		return trade.Refuse(message.ReasonNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	in.Holder = b.role(t.Dispute.Solver.Identity)
+	if in.Request.Message.Action == message.ActionAdminTakeDispute {
+		in.BuyerRecord, in.SellerRecord = b.batch.recordOf(t.Buyer, in.At), b.batch.recordOf(t.Seller, in.At)
+	}
+	return b.step(t, in)
+}
+
+// clipReason bounds a text of a solver at a whole character.
+func clipReason(text string) string {
+	text = strings.ToValidUTF8(strings.TrimSpace(text), "")
+	for len(text) > maxReason {
+		text = strings.ToValidUTF8(text[:maxReason], "")
+	}
+	return text
+}
+
+// Close ends a trade by hand, as an operator decides. withheld reports that the outbox holds
+// the trade's calls back, so that the rows can be removed. Close returns mostro.ErrNotFound,
+// ErrReason, ErrUnderWay, or trade.ErrNothing if the trade is not in a state for it.
+func (b *TradeBook) Close(id trade.OrderID, outcome trade.Outcome, reason string, withheld bool, at int64) error {
+	if reason == "" || len(reason) > maxReason {
+		return ErrReason
+	}
+	t, err := b.trade(id)
+	if errors.Is(err, ErrNoRow) {
+		return mostro.ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	var rows []uint64
+	err = b.store.Outbox(func(r OutboxRow) error {
+		switch k := r.Effect.Kind; {
+		case r.Trade != id:
+		case k == trade.FxPay || k == trade.FxSettle || k == trade.FxMint || k == trade.FxCreateHold:
+			rows = append(rows, r.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the outbox: %w", err)
+	}
+	if len(rows) > 0 && !withheld {
+		return ErrUnderWay
+	}
+	if err := b.step(t, trade.Input{At: at, Kind: trade.InClose, Outcome: outcome, Reason: reason}); err != nil {
+		return err
+	}
+	for _, row := range rows {
+		b.Done(row)
+	}
+	return nil
+}
+
+// maxOpenDisputes is the number of open disputes that one identity may have opened. A party
+// in full privacy has one trade under its key.
+const maxOpenDisputes = 5
+
+// disputesOf returns the number of open disputes that an identity has opened.
+func (b *TradeBook) disputesOf(identity string) (n int) {
+	for id := range b.identities[identity] {
+		t := b.open[id]
+		opener := t.Buyer
+		if t.Dispute.By == message.InitiatorSeller {
+			opener = t.Seller
+		}
+		if t.Status == message.TradeDispute && opener.Identity == identity {
+			n++
+		}
+	}
+	return n
+}
