@@ -76,7 +76,7 @@ func (s *sim) changeSolver() {
 		return
 	}
 	role := []trade.Role{"", trade.RoleRead, trade.RoleWrite, trade.RoleWrite}[s.rng.IntN(4)]
-	s.commit() // the roles of a batch are those of its beginning
+	s.batch() // the roles of a batch are those of its beginning
 	if err := s.book.SetSolver(simSolverKey(s.rng.IntN(5)), role, s.clock()); err != nil && !errors.Is(err, mostro.ErrNotFound) {
 		s.fail("set solver: %v", err)
 	}
@@ -86,6 +86,7 @@ func (s *sim) changeSolver() {
 // operate is a verb of the operator: a decision about a dispute or an order, or the closing of
 // a trade whose escrow is gone.
 func (s *sim) operate() {
+	s.batch() // as the engine, which looks at the clock before a verb
 	open := s.unfinished()
 	if len(open) == 0 || s.stopped || s.reconciling {
 		return
@@ -109,6 +110,7 @@ func (s *sim) operate() {
 
 // close closes a trade by hand.
 func (s *sim) close(t trade.Trade, outcome trade.Outcome) {
+	s.noticeClock()
 	err := s.book.Close(t.ID, outcome, "looked at the node", s.withheld[t.ID], s.clock())
 	if err != nil && !errors.Is(err, ErrUnderWay) && !errors.Is(err, trade.ErrNothing) {
 		s.fail("close: %v", err)
