@@ -174,7 +174,11 @@ func (b *TradeBook) fresh(msg InboundMessage, at int64) error {
 		}
 		return nil
 	}
-	t, err := b.trade(*msg.Message.ID)
+	id := *msg.Message.ID
+	if order, ok := b.disputes[id]; ok {
+		id = order // a solver may name the dispute
+	}
+	t, err := b.trade(id)
 	if errors.Is(err, ErrNoRow) {
 		return errDrop
 	}

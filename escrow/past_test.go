@@ -77,7 +77,7 @@ func TestPast03GuardianActsBeforeTheTimeLock(t *testing.T) { // #862
 		r := newRig(t)
 		id, seller, buyer := r.toActive()
 		r.must(buyer, message.ActionFiatSent, &id, nil)
-		toHeight(r, id, 24)
+		toHeight(r, id, 24+60) // half of the usable time of this lock
 		r.status(message.TradeDispute, id)
 		if r.node.heldMsat == 0 || r.got(buyer, message.ActionDisputeInitiatedByYou) != 1 || r.got(seller, message.ActionDisputeInitiatedByPeer) != 1 || len(r.disputes) != 1 {
 			t.Error("no dispute was opened, or its hold is not held")
@@ -404,7 +404,7 @@ func TestPast15DisputesAreDatedAtTheirCommit(t *testing.T) { // #899
 	if closed.StampedAt <= opened.StampedAt || opened.OpenedAt != closed.OpenedAt {
 		t.Errorf("opened %d, closed %d", opened.StampedAt, closed.StampedAt)
 	}
-	if len(r.disputes) != 2 || r.disputes[0] != message.DisputeStatusInitiated || r.disputes[1] != message.DisputeStatusSettled {
+	if len(r.disputes) != 2 || r.disputes[0] != message.DisputeStatusInitiated || r.disputes[1] != message.DisputeStatusReleased {
 		t.Errorf("published %v", r.disputes)
 	}
 }
@@ -538,17 +538,25 @@ func TestPast22UnknownOrderIsAnswered(t *testing.T) { // #752
 	}
 }
 
-// TestPast23 is about solvers (#746): the node's own key may end a dispute. Solvers are not
-// open yet. The row in the table names the party that will be allowed.
-func TestPast23SolversDoorIsClosed(t *testing.T) { // #746
-	r := newRig(t)
-	id, _, buyer := r.toActive()
-	r.must(buyer, message.ActionDispute, &id, nil)
-	node := r.someone()
-	for _, action := range []message.Action{message.ActionAdminSettle, message.ActionAdminCancel, message.ActionAdminTakeDispute} {
-		r.refused(message.ReasonInvalidAction, node, action, &id, nil)
+// TestPast23 is about solvers (#746): the node's own key may end a dispute that it has not
+// taken, by the id of the order or of the dispute. A key without a role may not.
+func TestPast23TheNodesKeyEndsADispute(t *testing.T) { // #746
+	for _, byDispute := range []bool{false, true} {
+		r := newRig(t)
+		id, _, buyer := r.toActive()
+		r.must(buyer, message.ActionDispute, &id, nil)
+		named := id
+		if byDispute {
+			named = r.trade(id).Dispute.ID
+		}
+		r.refused(message.ReasonIsNotYourDispute, r.someone(), message.ActionAdminCancel, &named, nil)
+		node := trade.Party{Key: simNodeKey, Identity: simNodeKey, Transport: envelope.TransportV2}
+		r.must(node, message.ActionAdminCancel, &named, nil)
+		r.status(message.TradeCanceledByAdmin, id)
+		if r.node.heldMsat != 0 {
+			t.Error("the seller's sats are still held")
+		}
 	}
-	r.status(message.TradeDispute, id)
 }
 
 func TestPast24NullRateSpoilsNothing(t *testing.T) { // #748

@@ -270,7 +270,7 @@ func TestDispute(t *testing.T) {
 		r.must(mine, message.ActionCancel, &id, nil)
 		r.must(theirs, message.ActionCancel, &id, nil)
 		r.status(message.TradeCooperativelyCanceled, id)
-		if len(r.disputes) != 2 || r.disputes[1] != message.DisputeStatusSellerRefunded {
+		if len(r.disputes) != 2 || r.disputes[1] != message.DisputeStatusCooperativelyCanceled {
 			t.Errorf("published %v", r.disputes)
 		}
 	}

@@ -56,6 +56,7 @@ func (r *rig) start() {
 	}
 	b.Policy, b.Secret, b.Decode = r.policy, trade.NodeSecret{1}, simDecode
 	b.Quote = func(string, int64) trade.Quote { return r.price }
+	b.NodeKey, b.Assistant = simNodeKey, simAssistant
 	b.OrderEvent = func(t trade.Trade) *nostr.Event {
 		return &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t.StampedAt), Content: string(t.Bucket)}
 	}
@@ -417,6 +418,7 @@ func (r *rig) copied() {
 	}
 	b.Policy, b.Secret, b.Decode, b.Quote = r.policy, r.book.Secret, simDecode, r.book.Quote
 	b.OrderEvent, b.DisputeEvents = r.book.OrderEvent, r.book.DisputeEvents
+	b.NodeKey, b.Assistant = r.book.NodeKey, r.book.Assistant
 	r.book = b
 	var ids []trade.OrderID
 	for id := range b.open {

@@ -64,7 +64,7 @@ func (s *sim) solver() {
 	case 0, 1:
 		s.send(p, nil, message.ActionAdminTakeDispute, &dispute, nil)
 	case 2:
-		s.send(p, nil, message.ActionAdminSettle, []*trade.OrderID{&id, &dispute}[s.rng.IntN(2)], message.TextMessage("the buyer showed a receipt"))
+		s.send(p, nil, message.ActionAdminSettle, []*trade.OrderID{&id, &dispute}[s.rng.IntN(2)], nil)
 	default:
 		s.send(p, nil, message.ActionAdminCancel, []*trade.OrderID{&id, &dispute}[s.rng.IntN(2)], nil)
 	}

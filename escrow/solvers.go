@@ -170,8 +170,8 @@ func (b *TradeBook) addSolver(msg InboundMessage, at int64) error {
 func (b *TradeBook) solve(msg InboundMessage, at int64) error {
 	m := msg.Message.Message
 	in := trade.Input{At: at, Kind: trade.InMessage, Role: b.role(msg.Identity)}
-	if text, ok := m.Payload.(message.TextMessage); ok {
-		in.Reason = clipReason(string(text))
+	if bonds, ok := m.Payload.(message.BondResolution); ok && in.Role != "" && (bonds.SlashBuyer || bonds.SlashSeller) {
+		return trade.Refuse(message.ReasonInvalidPayload) // no party has locked a bond
 	}
 	request, err := trade.NewRequest(msg.from(), m)
 	if err != nil {
@@ -219,15 +219,6 @@ func (b *TradeBook) solveWith(in trade.Input, id trade.OrderID) error {
 		in.BuyerRecord, in.SellerRecord = b.batch.recordOf(t.Buyer, in.At), b.batch.recordOf(t.Seller, in.At)
 	}
 	return b.step(t, in)
-}
-
-// clipReason bounds a text of a solver at a whole character.
-func clipReason(text string) string {
-	text = strings.ToValidUTF8(strings.TrimSpace(text), "")
-	for len(text) > maxReason {
-		text = strings.ToValidUTF8(text[:maxReason], "")
-	}
-	return text
 }
 
 // Close ends a trade by hand, as an operator decides. withheld reports that the outbox holds

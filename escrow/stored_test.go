@@ -20,7 +20,7 @@ var writeStored = flag.Bool("stored.write", false, "rewrite testdata/stored.json
 // error.
 func TestStoredForm(t *testing.T) {
 	var got bytes.Buffer
-	for _, row := range []any{new(trade.Trade), new(trade.Input), new(OutboxRow), new(Head), new(User), new(Throttle), new(Issued), new(ReceiptKey)} {
+	for _, row := range []any{new(trade.Trade), new(trade.Input), new(OutboxRow), new(Head), new(User), new(Throttle), new(Issued), new(ReceiptKey), new(Solver)} {
 		n := 0
 		setAll(t, reflect.ValueOf(row).Elem(), &n)
 		b, err := trade.Encode(row)

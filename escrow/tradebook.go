@@ -95,8 +95,8 @@ type TradeBook struct {
 	open       map[trade.OrderID]*trade.Trade
 	identities map[string]map[trade.OrderID]struct{} // parties of open trades
 	holds      map[trade.Hash]int                    // hold invoices of open trades
-	solvers    map[string]Solver                 // by identity; removed ones have no role
-	disputes   map[trade.OrderID]trade.OrderID   // dispute id of an open trade -> its order
+	solvers    map[string]Solver                     // by identity; removed ones have no role
+	disputes   map[trade.OrderID]trade.OrderID       // dispute id of an open trade -> its order
 	throttles  throttles
 	probes     *probes             // messages that wait for the check of their address
 	questions  map[question]uint64 // outbox rows whose question must be in the outbox only once

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
@@ -59,8 +60,8 @@ func (s *step) openDispute(on Trigger, by message.Initiator, request *uint64) er
 	if by == message.InitiatorSeller {
 		mine, theirs = theirs, mine
 	}
-	s.say(theirs, message.ActionDisputeInitiatedByPeer, ref).RequestID = request
-	s.say(mine, message.ActionDisputeInitiatedByYou, ref).RequestID = request
+	s.say(theirs, message.ActionDisputeInitiatedByPeer, refFor(theirs, ref)).RequestID = request
+	s.say(mine, message.ActionDisputeInitiatedByYou, refFor(mine, ref)).RequestID = request
 	if s.rules(rules2) {
 		d.Solver, d.SolverRole, d.TakenAt, d.Told, d.Verdict = Party{}, "", 0, 0, nil
 		// The first warning is due this many blocks before the margin. Until then the
@@ -70,6 +71,14 @@ func (s *step) openDispute(on Trigger, by message.Initiator, request *uint64) er
 	}
 	s.showDispute(message.DisputeStatusInitiated)
 	return nil
+}
+
+// refFor returns the payload that names a dispute to a party. In 2023 there was none.
+func refFor(to Party, ref message.DisputeRef) message.Payload {
+	if to.Transport == envelope.TransportLegacy {
+		return nil
+	}
+	return ref
 }
 
 // closeDispute publishes the end of a dispute that the parties resolved, and tells the
@@ -106,6 +115,9 @@ func (s *step) takeDispute() error {
 	d.SolverRole = s.in.Role
 	took := s.answer(d.Solver, message.ActionAdminTookDispute, message.DisputeRef{ID: d.ID, Info: s.solverInfo()})
 	took.Wrapper, took.ID = message.WrapperDispute, &d.ID
+	if d.Solver.Transport == envelope.TransportLegacy {
+		took.ID, took.Payload = &t.ID, s.solverOrder()
+	}
 	if again {
 		return nil // the solver lost the answer; the parties know the solver already
 	}
@@ -162,6 +174,18 @@ func (s *step) solverInfo() *message.SolverDisputeInfo {
 		info.BuyerInvoice = &t.BuyerInvoice.Text
 	}
 	return info
+}
+
+// solverOrder returns the facts about a trade in the form of 2023: the order with the status
+// that it had before the dispute, both keys and the buyer's invoice.
+func (s *step) solverOrder() *message.SmallOrder {
+	t := s.t
+	o := t.WithKeys(t.SmallOrder(t.Dispute.Previous, t.AmountSats))
+	o.ExpiresAt = nil
+	if t.BuyerInvoice.Text != "" {
+		o.BuyerInvoice = &t.BuyerInvoice.Text
+	}
+	return o
 }
 
 // mayDecide returns nil if the sender may decide the dispute now. closed is the reason of a
@@ -384,8 +408,11 @@ func (s *step) overdue() error {
 	return s.cancelBy(OnOverdueCancel, v)
 }
 
-// tell sends a text of the node about the trade.
+// tell sends a text of the node about the trade. The protocol of 2023 has no such message.
 func (s *step) tell(to Party, text string) {
+	if to.Transport == envelope.TransportLegacy {
+		return
+	}
 	m := s.say(to, message.ActionSendDM, message.TextMessage(text))
 	m.Wrapper = message.WrapperDM
 }
