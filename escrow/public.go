@@ -107,6 +107,9 @@ func (b *EventBuilder) Disputes(t trade.Trade, p Policy) []*nostr.Event {
 		OpenedAt: nostr.Timestamp(t.Dispute.OpenedAt), InstanceName: b.Name,
 		Expiration: nostr.Timestamp(t.Dispute.StampedAt + p.DisputeDays*86400),
 	}
+	if v := t.Dispute.Verdict; v != nil && v.Overdue && d.State.Final() {
+		d.Overdue = string(t.Terms.OverdueRule())
+	}
 	evt := d.Event()
 	events := []*nostr.Event{&evt}
 	if t.Buyer.Transport == envelope.TransportLegacy || t.Seller.Transport == envelope.TransportLegacy {
@@ -188,6 +191,7 @@ func (b *EventBuilder) Info(p Policy) nostr.Event {
 		InvoiceWindowSeconds: whole(t.InvoiceSeconds),
 		EscrowMode:           "lightning", EscrowDeadlineMarginBlocks: whole(int64(t.MarginBlocks)),
 		Bond: &mostro.BondPolicy{Enabled: false}, Maintenance: &b.maintenance,
+		DisputeOverdue: string(t.OverdueRule()),
 	}
 	if n, ok := b.node(); ok {
 		info.LND = &mostro.LightningNode{

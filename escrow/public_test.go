@@ -41,14 +41,14 @@ func TestInfoStatesEveryNumber(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, tag, want)
 		}
 	}
-	// The order of mostrod 0.20.
+	// The order of mostrod 0.20, with our tag before the last one.
 	var names []string
 	for _, tag := range evt.Tags {
 		names = append(names, tag[0])
 	}
 	const want = "d mostro_version mostro_commit_hash max_order_amount min_order_amount expiration_hours expiration_seconds fiat_currencies_accepted " +
 		"max_orders_per_response fee pow pow_first_contact protocol_version y z escrow_mode hold_invoice_cltv_delta escrow_deadline_margin_blocks lnd_version " +
-		"lnd_node_pubkey lnd_commit_hash lnd_node_alias lnd_chains lnd_networks lnd_uris invoice_expiration_window hold_invoice_expiration_window bond_enabled maintenance_mode"
+		"lnd_node_pubkey lnd_commit_hash lnd_node_alias lnd_chains lnd_networks lnd_uris invoice_expiration_window hold_invoice_expiration_window bond_enabled dispute_overdue maintenance_mode"
 	if got := strings.Join(names, " "); got != want {
 		t.Errorf("the tags are\n%s\nwant\n%s", got, want)
 	}
@@ -120,6 +120,48 @@ func TestDisputeEventDoesNotNameItsOrder(t *testing.T) {
 	both := events.Disputes(tr, DefaultPolicy())
 	if len(both) != 2 || both[1].Kind != mostro.KindOrder || both[1].Tags.FindWithValue("s", "Pending") == nil || both[1].CreatedAt != 7 || both[1].PubKey != events.Pubkey {
 		t.Errorf("%v", both)
+	}
+}
+
+// The end of a dispute by the rule is public, with the rule. The rule is in the description,
+// before the last tag of the reference.
+func TestOverdueIsPublic(t *testing.T) {
+	events := testEvents()
+	tr := trade.Trade{Dispute: trade.Dispute{ID: trade.OrderID{4}, Status: message.DisputeStatusSellerRefunded, By: message.InitiatorBuyer, OpenedAt: 5, StampedAt: 7,
+		Verdict: &trade.Verdict{Action: message.ActionAdminCancel, Overdue: true, Reason: "overdue"}}}
+	evt := events.Disputes(tr, DefaultPolicy())[0]
+	if last := evt.Tags[len(evt.Tags)-1]; len(last) != 2 || last[0] != "overdue" || last[1] != "cancel" {
+		t.Errorf("the last tag is %v", last)
+	}
+	if d, err := mostro.ParseDispute(evt); err != nil || d.Overdue != "cancel" || d.State != mostro.DisputeStateSellerRefunded {
+		t.Errorf("%v %+v", err, d)
+	}
+	tr.Terms.Overdue, tr.Dispute.Status = trade.OverdueSettle, message.DisputeStatusSettled
+	if evt = events.Disputes(tr, DefaultPolicy())[0]; evt.Tags.FindWithValue("overdue", "settle") == nil {
+		t.Errorf("%v", evt.Tags)
+	}
+	tr.Dispute.Status = message.DisputeStatusInProgress // the settlement is on its way
+	if evt = events.Disputes(tr, DefaultPolicy())[0]; evt.Tags.Find("overdue") != nil {
+		t.Errorf("%v", evt.Tags)
+	}
+	tr.Dispute.Status, tr.Dispute.Verdict = message.DisputeStatusSettled, &trade.Verdict{By: "ann", Reason: "a private text"}
+	if evt = events.Disputes(tr, DefaultPolicy())[0]; evt.Tags.Find("overdue") != nil || strings.Contains(evt.String(), "private") {
+		t.Errorf("%v", evt.Tags)
+	}
+	tr.Buyer.Transport, tr.Dispute.Verdict = envelope.TransportLegacy, &trade.Verdict{Overdue: true}
+	if old := events.Disputes(tr, DefaultPolicy())[1]; len(old.Tags) != 4 {
+		t.Errorf("the form of 2023 has the tags %v", old.Tags)
+	}
+	policy := DefaultPolicy()
+	for rule, want := range map[trade.Overdue]string{"": "cancel", trade.OverdueCancel: "cancel", trade.OverdueSettle: "settle"} {
+		policy.Terms.Overdue = rule
+		info := events.Info(policy)
+		if info.Tags.FindWithValue("dispute_overdue", want) == nil {
+			t.Errorf("rule %q: %v", rule, info.Tags)
+		}
+		if got, err := mostro.ParseInfo(&info); err != nil || got.DisputeOverdue != want {
+			t.Errorf("rule %q: %v %+v", rule, err, got)
+		}
 	}
 }
 

@@ -57,6 +57,10 @@ type Dispute struct {
 
 	InstanceName string
 	Expiration   nostr.Timestamp // NIP-40; 0 none
+
+	// Overdue is the rule that ended the dispute because no solver did in time: "cancel" or
+	// "settle"; "" for another end. The tag is ours.
+	Overdue string `json:",omitempty"`
 }
 
 // ParseDispute parses kind 38386, and the disputes in kind 38383 that nodes published
@@ -78,7 +82,7 @@ func ParseDispute(evt *nostr.Event) (Dispute, error) {
 	if d.RawState == "" {
 		return Dispute{}, MalformedEvent(evt, "no s")
 	}
-	d.State = disputeStates[d.RawState]
+	d.State, d.Overdue = disputeStates[d.RawState], kebab(t.Value("overdue"))
 	if v := kebab(t.Value("initiator")); v == "buyer" || v == "seller" {
 		d.Initiator = v
 	}
@@ -101,6 +105,7 @@ func (d Dispute) Event() nostr.Event {
 	w.time("published_at", d.OpenedAt)
 	w.Instance(d.InstanceName)
 	w.Add("z", "dispute")
+	w.text("overdue", d.Overdue)
 	return nostr.Event{PubKey: d.Pubkey, CreatedAt: d.CreatedAt, Kind: KindDispute, Tags: nostr.Tags(w)}
 }
 

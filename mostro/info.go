@@ -54,6 +54,10 @@ type Info struct {
 	Serbero                    string             `json:",omitempty"` // key of the node's assistant for disputes, hex; "" none
 	ReputationImport           *ReputationIssuers `json:",omitempty"` // nil: the node imports no reputation
 	ReputationIssuer           string             `json:",omitempty"` // key with which the node signs attestations, hex; "" none
+
+	// DisputeOverdue is the rule for a dispute that no solver decides in time: "cancel" or
+	// "settle"; "" not stated. The tag is ours.
+	DisputeOverdue string `json:",omitempty"`
 }
 
 // ReputationIssuers are the issuers whose attestations a node imports.
@@ -112,6 +116,7 @@ func ParseInfo(evt *nostr.Event) (Info, error) {
 		CashuLocktimeDays: t.Whole("cashu_escrow_locktime_days"), Maintenance: t.boolean("maintenance_mode"),
 		EscrowDeadlineMarginBlocks: t.Whole("escrow_deadline_margin_blocks"),
 		Serbero:                    t.pubkey("serbero"), ReputationIssuer: t.pubkey("reputation_issuer"),
+		DisputeOverdue: strings.ToLower(t.Value("dispute_overdue")),
 	}
 	for _, url := range t.values("cashu_mint_url") {
 		info.CashuMints = appendNew(info.CashuMints, strings.TrimSpace(url))
@@ -274,6 +279,7 @@ func (i Info) Event() nostr.Event {
 		w.Add("reputation_import_issuers", r.Keys...)
 	}
 	w.text("reputation_issuer", i.ReputationIssuer)
+	w.text("dispute_overdue", i.DisputeOverdue)
 	w.boolean("maintenance_mode", i.Maintenance)
 	return nostr.Event{PubKey: i.Pubkey, CreatedAt: i.CreatedAt, Kind: KindInfo, Tags: nostr.Tags(w)}
 }

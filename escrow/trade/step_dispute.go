@@ -342,7 +342,7 @@ func (t Terms) leadBlocks() int64 { return int64(min(warnBlocks[0], (t.CLTVBlock
 
 // overdueText says the rule of Overdue as part of a sentence.
 func (t Terms) overdueText() string {
-	if t.Overdue == OverdueSettle {
+	if t.OverdueRule() == OverdueSettle {
 		return "the escrow pays the buyer"
 	}
 	return "the escrow returns the sats to the seller"
@@ -401,7 +401,7 @@ func (s *step) overdue() error {
 		return s.contradiction()
 	}
 	v := &Verdict{Action: message.ActionAdminCancel, At: s.in.At, Overdue: true, Reason: "overdue"}
-	if t.Terms.Overdue == OverdueSettle {
+	if t.Terms.OverdueRule() == OverdueSettle {
 		v.Action = message.ActionAdminSettle
 		return s.settleBy(OnOverdueSettle, v)
 	}

@@ -36,6 +36,7 @@ func TestTermsCheck(t *testing.T) {
 		"limits": func(t *Terms) { t.MaxSats = 99 }, "least": func(t *Terms) { t.MinSats = 0 }, "life": func(t *Terms) { t.LifeSeconds = 0 },
 		"wait": func(t *Terms) { t.WaitSeconds = 0 }, "lock": func(t *Terms) { t.CLTVBlocks = 0 }, "attempts": func(t *Terms) { t.PaymentAttempts = 0 },
 		"routing": func(t *Terms) { t.MaxRoutingFee = -1 }, "margin": func(t *Terms) { t.MarginBlocks = 17 }, "margin of the whole hold": func(t *Terms) { t.MarginBlocks = t.CLTVBlocks },
+		"overdue": func(t *Terms) { t.Overdue = "chain" },
 	} {
 		terms := DefaultTerms()
 		if spoil(&terms); terms.Check() == nil {

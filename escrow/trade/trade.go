@@ -207,6 +207,14 @@ const (
 	OverdueSettle Overdue = "settle" // the buyer is paid
 )
 
+// OverdueRule returns the rule of Overdue.
+func (t Terms) OverdueRule() Overdue {
+	if t.Overdue == OverdueSettle {
+		return OverdueSettle
+	}
+	return OverdueCancel
+}
+
 // DefaultTerms returns the terms of the reference node.
 func DefaultTerms() Terms {
 	return Terms{
@@ -425,6 +433,8 @@ func (t Terms) Check() error {
 		return fmt.Errorf("terms: a hold needs at least 2 blocks, and a margin of at least %d blocks", leastMarginBlocks)
 	case t.MarginBlocks >= t.CLTVBlocks || t.guardSeconds() <= t.WaitSeconds:
 		return fmt.Errorf("terms: a hold of %d blocks less a margin of %d ends before the buyer's time of %d seconds", t.CLTVBlocks, t.MarginBlocks, t.WaitSeconds)
+	case t.Overdue != "" && t.Overdue != OverdueCancel && t.Overdue != OverdueSettle:
+		return fmt.Errorf("terms: the rule for overdue disputes is %q, which is neither cancel nor settle", t.Overdue)
 	case t.InvoiceSeconds < 0 || t.PaymentAttempts < 1 || t.PaymentRetrySecs < 1:
 		return errors.New("terms: a payout needs at least one attempt, and one second between attempts")
 	}
