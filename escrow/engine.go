@@ -280,6 +280,7 @@ func (e *Engine) Open() error {
 	if e.Tick == 0 {
 		e.Tick = time.Second
 	}
+	e.Events.Assistant = e.Assistant
 	e.asked = make(map[trade.OrderID]bool)
 	e.notices, e.stopped = make(chan notice, maxBatch), make(chan struct{})
 	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Clock, payoutBlocks: e.Policy.PayoutBlocks,
@@ -288,6 +289,9 @@ func (e *Engine) Open() error {
 	e.outbox.defers, e.Card.sync.deferAfter = e.Card.defers, e.DeferAfter
 	if err := e.readStore(); err != nil {
 		return fmt.Errorf("open the escrow: %w", err)
+	}
+	if err := e.book.checkAssistant(); err != nil {
+		return fmt.Errorf("escrow.assistant: %w", err)
 	}
 	e.Card.expect(e.book.Wallet())
 	if back := e.book.head.At - e.Clock().Unix(); back > clockSlack {

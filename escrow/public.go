@@ -21,6 +21,8 @@ type EventBuilder struct {
 	Relays  []string // relays at which the node can be reached
 	Version string
 	Commit  string
+	// Assistant is the key of the announced assistant for disputes, hex; "" for none.
+	Assistant string
 	// Pow and PowFirstContact equal the prefilter's values.
 	Pow, PowFirstContact int
 	// Transports are the accepted transports. If V2 is one of them, the description says
@@ -190,7 +192,7 @@ func (b *EventBuilder) Info(p Policy) nostr.Event {
 		HoldInvoiceWindowSeconds: whole(t.HoldSeconds()), HoldInvoiceCLTVDelta: whole(int64(t.CLTVBlocks)),
 		InvoiceWindowSeconds: whole(t.InvoiceSeconds),
 		EscrowMode:           "lightning", EscrowDeadlineMarginBlocks: whole(int64(t.MarginBlocks)),
-		Bond: &mostro.BondPolicy{Enabled: false}, Maintenance: &b.maintenance,
+		Bond: &mostro.BondPolicy{Enabled: false}, Maintenance: &b.maintenance, Serbero: b.Assistant,
 		DisputeOverdue: string(t.OverdueRule()),
 	}
 	if n, ok := b.node(); ok {

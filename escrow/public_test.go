@@ -153,6 +153,10 @@ func TestOverdueIsPublic(t *testing.T) {
 		t.Errorf("the form of 2023 has the tags %v", old.Tags)
 	}
 	policy := DefaultPolicy()
+	events.Assistant = strings.Repeat("cd", 32)
+	if evt := events.Info(policy); evt.Tags.FindWithValue("serbero", events.Assistant) == nil {
+		t.Errorf("%v", evt.Tags)
+	}
 	for rule, want := range map[trade.Overdue]string{"": "cancel", trade.OverdueCancel: "cancel", trade.OverdueSettle: "settle"} {
 		policy.Terms.Overdue = rule
 		info := events.Info(policy)

@@ -28,6 +28,7 @@ const maxReason = 500
 var (
 	ErrSolverKey  = errors.New("a solver's key is 64 characters of hex or an npub, and not the node's own key")
 	ErrSolverRole = errors.New("a solver's role is read or read-write")
+	ErrAssistant  = errors.New("the key is escrow.assistant of the config, which may only read: take it out of the config, or name another solver")
 	ErrReason     = fmt.Errorf("a reason is needed, of at most %d bytes", maxReason)
 	ErrUnderWay   = errors.New("a call for this trade is still under way: restart the program, which holds the calls of frozen trades back, and close the trade then")
 )
@@ -47,6 +48,28 @@ func (b *TradeBook) role(key string) trade.Role {
 		return trade.RoleRead
 	}
 	return ""
+}
+
+// checkAssistant returns an error if the announced assistant must not have its role: it is the
+// node's own key, a solver that may decide, or a user of this node.
+func (b *TradeBook) checkAssistant() error {
+	switch key := b.Assistant; {
+	case key == "":
+		return nil
+	case key == b.NodeKey:
+		return errors.New("the assistant's key is the node's own key")
+	case b.solvers[key].Role == trade.RoleWrite:
+		return errors.New("the assistant's key is that of a solver who decides disputes: remove that solver first")
+	default:
+		_, err := b.store.User(key)
+		if errors.Is(err, ErrNoRow) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return errors.New("the assistant's key is that of a user who has traded here")
+	}
 }
 
 // Solvers returns the keys that may take disputes, in the order of their keys.
@@ -94,6 +117,8 @@ func (b *TradeBook) SetSolver(key string, role trade.Role, at int64) error {
 		return ErrSolverKey
 	case role != "" && role != trade.RoleRead && role != trade.RoleWrite:
 		return ErrSolverRole
+	case role == trade.RoleWrite && key == b.Assistant:
+		return ErrAssistant
 	}
 	s := b.solvers[key]
 	if role == "" && s.Role == "" {
@@ -155,7 +180,7 @@ func (b *TradeBook) addSolver(msg InboundMessage, at int64) error {
 	if err != nil {
 		return err
 	}
-	if err := b.SetSolver(key, role, at); errors.Is(err, ErrSolverKey) {
+	if err := b.SetSolver(key, role, at); errors.Is(err, ErrSolverKey) || errors.Is(err, ErrAssistant) {
 		return trade.Refuse(message.ReasonInvalidParameters)
 	} else if err != nil {
 		return err

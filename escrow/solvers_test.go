@@ -168,6 +168,25 @@ func TestAssistant(t *testing.T) {
 	r.must(r.solver(trade.RoleWrite), message.ActionAdminTakeDispute, &dispute, nil)
 }
 
+// TestAssistantsKey checks which keys the assistant may have.
+func TestAssistantsKey(t *testing.T) {
+	r := newRig(t)
+	ann, bob, user := r.solver(trade.RoleWrite), r.solver(trade.RoleRead), r.someone()
+	r.order(user, message.SmallOrder{})
+	for key, want := range map[string]string{
+		"": "", simAssistant: "", bob.Key: "", ann.Key: "decides disputes", simNodeKey: "node's own key", user.Identity: "has traded here",
+	} {
+		r.book.Assistant = key
+		if err := r.book.checkAssistant(); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", key, err, want)
+		}
+	}
+	r.book.Assistant = bob.Key
+	if err := r.book.SetSolver(bob.Key, trade.RoleWrite, r.node.now); !errors.Is(err, ErrAssistant) {
+		t.Errorf("the assistant becomes a solver that may decide: %v", err)
+	}
+}
+
 // TestSolverIDs checks which verb may name the order, and which the dispute.
 func TestSolverIDs(t *testing.T) {
 	r := newRig(t)

@@ -103,6 +103,11 @@ type EscrowConfig struct {
 	// directory and must not be part of a backup. If Witness is "", the file is in the user's
 	// state directory.
 	Witness string `toml:"witness"`
+	// Assistant is the key (npub or hex) of a program such as Serbero, which may take disputes
+	// and see their trades, and decides nothing. The key is public in the node's description.
+	Assistant string `toml:"assistant"`
+	// Overdue is the rule for a dispute that no solver decides in time: cancel or settle.
+	Overdue string `toml:"overdue"`
 	// DisputesUnsolved confirms that the operator knows that no solver can end a disputed
 	// trade yet. Only the time lock of the hold ends such a trade, in favor of the seller.
 	DisputesUnsolved bool `toml:"i_know_disputes_are_unsolved"`
@@ -140,7 +145,7 @@ func defaultConfig() Config {
 		Indexer:    IndexerConfig{Enabled: true},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
 		Escrow: EscrowConfig{Transports: []string{"v2"}, ElToqueToken: "ELTOQUE_TOKEN", Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
-			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxPayouts: 100, MaxPayoutsOf: 10, UnsyncedSeconds: 600, SyncedSeconds: 300}},
+			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, Overdue: "cancel", LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxPayouts: 100, MaxPayoutsOf: 10, UnsyncedSeconds: 600, SyncedSeconds: 300}},
 	}
 }
 

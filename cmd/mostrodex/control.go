@@ -140,7 +140,46 @@ func (r *escrowRoom) controlHandler() http.Handler {
 	handle("GET /trades", r.controlTrades)
 	handle("GET /trades/{id}", r.controlTrade)
 	handle("GET /trades/{id}/journal", r.controlJournal)
+	handle("GET /disputes", r.controlDisputes)
+	handle("GET /disputes/{id}", r.controlDispute)
+	for verb, action := range map[string]message.Action{
+		"take": message.ActionAdminTakeDispute, "settle": message.ActionAdminSettle, "cancel": message.ActionAdminCancel,
+	} {
+		handle("POST /disputes/{id}/"+verb, func(req *http.Request) (any, error) {
+			id, err := pathID(req)
+			if err != nil {
+				return nil, err
+			}
+			if err := r.engine.Decide(req.Context(), id, action, req.URL.Query().Get("reason")); err != nil {
+				return nil, decisionError(err)
+			}
+			return r.controlDispute(req)
+		})
+	}
+	handle("GET /solvers", r.controlSolvers)
+	handle("POST /solvers/{key}", func(req *http.Request) (any, error) {
+		key, err := message.ParsePubkey(req.PathValue("key"))
+		if err != nil {
+			return nil, escrow.ErrSolverKey
+		}
+		err = r.engine.SetSolver(req.Context(), key, trade.Role(req.URL.Query().Get("role")))
+		if errors.Is(err, mostro.ErrNotFound) {
+			return nil, errConflict{errors.New("this key is no solver of the list: see 'mostrodex solver list'")}
+		}
+		if err != nil {
+			return nil, err
+		}
+		return r.controlSolvers(req)
+	})
 	for verb, do := range map[string]func(*http.Request, trade.OrderID) error{
+		"close": func(req *http.Request, id trade.OrderID) error {
+			err := r.engine.Close(req.Context(), id, trade.Outcome(req.URL.Query().Get("outcome")), req.URL.Query().Get("reason"))
+			if errors.Is(err, trade.ErrNothing) {
+				return errConflict{errors.New("the trade is not in a state for this: only a frozen trade is closed as paid, only a frozen trade " +
+					"or one whose escrow is gone as refunded, and none whose escrow is settled; a dispute is ended by 'mostrodex dispute'")}
+			}
+			return err
+		},
 		"resume": func(req *http.Request, id trade.OrderID) error { return r.engine.Resume(req.Context(), id) },
 		"pay":    func(req *http.Request, id trade.OrderID) error { return r.engine.PayAfterAll(req.Context(), id) },
 	} {
@@ -237,6 +276,74 @@ func (r *escrowRoom) controlTrade(req *http.Request) (any, error) {
 	return t.Redacted(), nil
 }
 
+// controlDisputes lists the trades in dispute, or with ?all=true all trades that ever were, the
+// ones that the rule decides soonest first.
+func (r *escrowRoom) controlDisputes(req *http.Request) (any, error) {
+	list := []trade.Trade{}
+	add := func(t trade.Trade) error {
+		if t.Dispute.Status != "" {
+			list = append(list, t.Redacted())
+		}
+		return nil
+	}
+	if req.URL.Query().Get("all") == "true" {
+		if err := r.db.Trades(add); err != nil {
+			return nil, err
+		}
+	} else {
+		trades, err := r.engine.Trades(req.Context())
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range trades {
+			if t.Status == message.TradeDispute {
+				_ = add(t) // never fails
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b trade.Trade) int {
+		x, y := dueAt(&a), dueAt(&b)
+		if (x == 0) != (y == 0) {
+			return cmp.Compare(y, x) // those that are over last
+		}
+		return cmp.Or(cmp.Compare(x, y), cmp.Compare(b.Dispute.OpenedAt, a.Dispute.OpenedAt), slices.Compare(a.ID[:], b.ID[:]))
+	})
+	return map[string]any{"items": list}, nil
+}
+
+// controlDispute returns the trade of a dispute. The id is that of the dispute or of the order.
+func (r *escrowRoom) controlDispute(req *http.Request) (any, error) {
+	id, err := pathID(req)
+	if err != nil {
+		return nil, err
+	}
+	t, err := r.engine.Trade(req.Context(), id)
+	if errors.Is(err, mostro.ErrNotFound) {
+		found := false
+		err = r.db.Trades(func(one trade.Trade) error {
+			if one.Dispute.ID == id && one.Dispute.Status != "" {
+				t, found = one, true
+			}
+			return nil
+		})
+		if err == nil && !found {
+			err = mostro.ErrNotFound
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if t.Dispute.Status == "" {
+		return nil, errConflict{fmt.Errorf("trade %s is not in dispute", id)}
+	}
+	return t.Redacted(), nil
+}
+
+func (r *escrowRoom) controlSolvers(req *http.Request) (any, error) {
+	list, err := r.engine.Solvers(req.Context())
+	return map[string]any{"items": list}, err
+}
+
 func (r *escrowRoom) controlJournal(req *http.Request) (any, error) {
 	id, err := pathID(req)
 	if err != nil {
@@ -268,8 +375,10 @@ func controlError(w http.ResponseWriter, err error) {
 	status, detail := http.StatusInternalServerError, err.Error()
 	var input errControlInput
 	switch {
-	case errors.As(err, &input):
+	case errors.As(err, &input), errors.Is(err, escrow.ErrReason), errors.Is(err, escrow.ErrSolverKey), errors.Is(err, escrow.ErrSolverRole), errors.Is(err, escrow.ErrAssistant):
 		status = http.StatusBadRequest
+	case errors.As(err, new(errConflict)), errors.Is(err, escrow.ErrUnderWay):
+		status = http.StatusConflict
 	case errors.Is(err, mostro.ErrNotFound):
 		status, detail = http.StatusNotFound, "there is no such trade"
 	case errors.Is(err, trade.ErrNothing), errors.Is(err, trade.ErrTable):

@@ -18,6 +18,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
+	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/mostrodex/mostrodex/relay"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
@@ -65,6 +66,9 @@ func (c *EscrowConfig) validate() error {
 		return errors.New("max_pending_orders: at least 1")
 	case c.Pow < 0 || c.Pow > 256 || c.PowFirstContact < 0 || c.PowFirstContact > 256:
 		return errors.New("pow: not in 0..256")
+	}
+	if _, err := c.assistant(); err != nil {
+		return err
 	}
 	for _, p := range c.Prices {
 		if err := c.priceSource(p).Check(); err != nil {
@@ -126,6 +130,9 @@ func (c *EscrowConfig) terms() (trade.Terms, error) {
 	t.MinSats = t.LeastSats()
 	t.MaxLifeSeconds = max(t.MaxLifeSeconds, t.LifeSeconds)
 	t.CLTVBlocks, t.MarginBlocks = c.HoldBlocks, c.MarginBlocks
+	if t.Overdue = trade.Overdue(c.Overdue); t.Overdue != trade.OverdueCancel && t.Overdue != trade.OverdueSettle {
+		return t, fmt.Errorf("overdue: %q is neither cancel nor settle", c.Overdue)
+	}
 	if err := t.Check(); err != nil {
 		return t, err
 	}
@@ -135,6 +142,18 @@ func (c *EscrowConfig) terms() (trade.Terms, error) {
 		return t, fmt.Errorf("margin_blocks: %w", err)
 	}
 	return t, nil
+}
+
+// assistant returns the assistant's key in hex, or "".
+func (c *EscrowConfig) assistant() (string, error) {
+	if c.Assistant == "" {
+		return "", nil
+	}
+	key, err := message.ParsePubkey(c.Assistant)
+	if err != nil {
+		return "", fmt.Errorf("assistant: %q is not a public key: name an npub, or 64 hex digits", c.Assistant)
+	}
+	return key, nil
 }
 
 func (c *EscrowConfig) transports() (list []envelope.Transport, err error) {
@@ -161,6 +180,10 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 	}
 	terms := policy.Terms
 	transports, err := cfg.transports()
+	if err != nil {
+		return nil, err
+	}
+	assistant, err := cfg.assistant()
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +225,7 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer, ReceiptSigner: sealer,
 		Prefilter: &escrow.Prefilter{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
 		Events:    events, RollbackGuard: &escrow.RollbackGuard{Path: witness, Old: filepath.Join(m.Config.Data, "escrow.witness")},
-		Clock: m.Now, Secret: trade.NodeSecretOf(keys), Logger: m.Log, Metrics: metrics,
+		Assistant: assistant, Clock: m.Now, Secret: trade.NodeSecretOf(keys), Logger: m.Log, Metrics: metrics,
 	}
 	if m.addresses != nil {
 		room.engine.Addresses = m.addresses

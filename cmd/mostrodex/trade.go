@@ -87,7 +87,7 @@ the node has settled the hold, so the sats are here. The payout begins when the
 node confirms that. Only for trades whose fiat was sent, or that are disputed.
 
 Look first whether the buyer is paid already: 'mostrodex trade show ID' gives
-the payment hashes to ask the node about.`))
+the payment hashes to ask the node about.`), newTradeCloseCmd())
 }
 
 func newTradeListCmd() *cobra.Command {
@@ -341,7 +341,17 @@ func printTrade(out io.Writer, t *trade.Trade) error {
 		line("being given back", hashOf(h))
 	}
 	if t.Dispute.Status != "" {
-		line("dispute", fmt.Sprintf("%s by %s, %s", t.Dispute.Status, t.Dispute.By, clock(t.Dispute.OpenedAt)))
+		d := &t.Dispute
+		line("dispute", fmt.Sprintf("%s: %s by %s, %s", d.ID, d.Status, d.By, clock(d.OpenedAt)))
+		if d.Solver.Key != "" {
+			line("solver", fmt.Sprintf("%s (%s), %s", d.Solver.Key, d.SolverRole, clock(d.TakenAt)))
+		}
+		if at := dueAt(t); at != 0 {
+			line("overdue", fmt.Sprintf("about %s: %s", clock(at), t.Terms.OverdueRule()))
+		}
+		if d.Verdict != nil {
+			line("verdict", verdictText(d.Verdict))
+		}
 	}
 	line("payout", hashOf(t.Payout.Hash))
 	if t.Payout.LastHash != t.Payout.Hash {
@@ -414,6 +424,14 @@ func detailOf(in trade.Input) string {
 	}
 	if in.Attempt > 0 {
 		parts = append(parts, fmt.Sprintf("attempt %d", in.Attempt))
+	}
+	for _, s := range []string{string(in.Role), in.Solver, string(in.Outcome)} {
+		if s != "" {
+			parts = append(parts, s)
+		}
+	}
+	if in.Reason != "" {
+		parts = append(parts, fmt.Sprintf("%q", in.Reason))
 	}
 	return strings.Join(parts, ", ")
 }
