@@ -323,7 +323,7 @@ func TestRolledBackStore(t *testing.T) {
 		r.settle()
 		r.status(message.TradeActive, id)
 		h := r.trade(id).Hash
-		r.node.height = r.node.holds[h].state.ExpiryHeight - 20
+		r.node.height = r.node.holds[h].state.ExpiryHeight - 84 // 60 blocks before the margin
 		r.pass(r.trade(id).Deadline - r.node.now)
 		r.status(message.TradeDispute, id) // the hold is not canceled, because fiat may have been sent
 		if r.node.heldMsat == 0 {

@@ -385,6 +385,20 @@ func TestDisputeOpensInTime(t *testing.T) {
 	}
 }
 
+// TestDoubtfulTradeIsDisputedInTime checks that an active trade of a store that may be a copy
+// becomes a dispute as early as one with fiat sent: the message may be lost.
+func TestDoubtfulTradeIsDisputedInTime(t *testing.T) {
+	tr := inStatus(message.TradeActive)
+	if next, _, _ := Step(tr, heldWith(tr, 60)); next.Status != message.TradeActive {
+		t.Errorf("an active trade becomes %s", next.Status)
+	}
+	tr.Doubtful = true
+	next, effects, err := Step(tr, heldWith(tr, 60))
+	if err != nil || next.Status != message.TradeDispute || has(effects, FxCancel) {
+		t.Errorf("%v: %s", err, next.Status)
+	}
+}
+
 // TestReopenedDispute checks that a dispute which the parties resolved is opened again without
 // its solver, its warnings and its verdict (daemon.md 5.9).
 func TestReopenedDispute(t *testing.T) {

@@ -356,12 +356,12 @@ func (s *step) watchDispute(left int64, known bool) error {
 	if !s.rules(rules2) {
 		return ErrNothing
 	}
-	switch t.Status {
-	case message.TradeFiatSent:
+	switch {
+	case t.Status == message.TradeFiatSent, t.Status == message.TradeActive && t.Doubtful: // fiat may have been sent in the lost time
 		if left <= t.Terms.leadBlocks() {
 			return s.openDispute(OnGuardFiatSent, message.InitiatorBuyer, nil)
 		}
-	case message.TradeDispute:
+	case t.Status == message.TradeDispute:
 		if left <= 0 && known {
 			return s.overdue()
 		}
