@@ -23,6 +23,8 @@ type batch struct {
 	// Refusals and bugs are counted for metrics.
 	bugs  []error
 	steps map[trade.Trigger]int
+	// notable holds the trades after each step of which the operator is told.
+	notable []trade.Trade
 }
 
 // issued returns the receipts of one side of a trade, or ErrNoRow.

@@ -997,6 +997,12 @@ func (e *Engine) report() {
 	if inFlight, waiting := e.outbox.runner.gate.numbers(); waiting > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts wait until some of the %d payouts in flight have ended", waiting, inFlight))
 	}
+	if n := e.book.dueDisputes(); n > 0 {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%d disputes are due: see `dispute list`", n))
+	}
+	if e.book.full() {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("the Lightning node holds %d payments: no order can be taken until a trade has ended", e.book.held))
+	}
 	if e.ahead > stampSlack {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("published events are dated up to %d s ahead: the clock was set back", e.ahead))
 	}
@@ -1030,6 +1036,9 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 		return err
 	} else if err != nil {
 		return fmt.Errorf("the escrow's store is in doubt: %w", err)
+	}
+	for i := range batch.notable {
+		e.logDispute(&batch.notable[i])
 	}
 	e.Metrics.committed(c, batch.steps, bugs, e.Clock().Sub(now).Seconds())
 	if e.remembers() && now.Sub(e.rememberedAt) >= time.Second {

@@ -159,6 +159,51 @@ func RunFlows(t *testing.T, n *FlowNet) {
 			f.release()
 			f.paid()
 		}},
+		{"a solver has the buyer paid", func(f *flow) {
+			f.dispute(func() {})
+			f.solve(message.ActionAdminSettle, func() {})
+			f.buyer.wait(message.ActionAdminSettled)
+			f.seller.wait(message.ActionAdminSettled)
+			f.paid()
+		}},
+		{"a solver returns the sats", func(f *flow) {
+			f.dispute(func() {})
+			f.solve(message.ActionAdminCancel, func() {})
+			f.buyer.wait(message.ActionAdminCanceled)
+			f.seller.wait(message.ActionAdminCanceled)
+			f.ends(message.TradeCanceledByAdmin)
+			f.unchanged()
+		}},
+		{"a solver has the buyer paid, and our process stops and starts between all steps", func(f *flow) {
+			f.dispute(f.w.restart)
+			f.solve(message.ActionAdminSettle, f.w.restart)
+			f.paid()
+		}},
+		{"a solver returns the sats, and our process stops and starts between all steps", func(f *flow) {
+			f.dispute(f.w.restart)
+			f.solve(message.ActionAdminCancel, f.w.restart)
+			f.ends(message.TradeCanceledByAdmin)
+			f.unchanged()
+		}},
+		{"the operator decides while the node is down", func(f *flow) {
+			f.dispute(func() {})
+			f.shown()
+			if err := f.w.engine.Decide(f.Context(), f.id, message.ActionAdminSettle, "a receipt"); err != nil {
+				f.Fatal(err)
+			}
+			if err := f.n.Restart(f.Context()); err != nil {
+				f.Fatal(err)
+			}
+			f.paid()
+		}},
+		{"the parties agree to cancel in a dispute", func(f *flow) {
+			f.dispute(func() {})
+			f.cancel(f.seller)
+			f.buyer.wait(message.ActionCooperativeCancelInitiatedByPeer)
+			f.cancel(f.buyer)
+			f.ends(message.TradeCooperativelyCanceled)
+			f.unchanged()
+		}},
 	} {
 		if !t.Run(test.name, func(t *testing.T) {
 			f := &flow{T: t, w: w, n: n, seller: w.user(envelope.TransportV2), buyer: w.user(envelope.TransportV1)}
@@ -172,6 +217,44 @@ func RunFlows(t *testing.T, n *FlowNet) {
 		}
 		w.tb = t
 	}
+}
+
+// dispute brings a sell order to a dispute of the buyer after fiat was sent. between is called
+// between the steps.
+func (f *flow) dispute(between func()) {
+	f.Helper()
+	f.sell()
+	f.take()
+	f.addInvoice()
+	between()
+	f.pay()
+	between()
+	f.fiatSent()
+	between()
+	f.buyer.send(message.Message{RequestID: number(7), ID: &f.id, Action: message.ActionDispute})
+	f.seller.wait(message.ActionDisputeInitiatedByPeer)
+	between()
+}
+
+// solve has a new solver take the dispute and decide.
+func (f *flow) solve(verdict message.Action, between func()) {
+	f.Helper()
+	solver := &user{w: f.w, trade: newKeys(f), transport: envelope.TransportV2}
+	if err := f.w.engine.SetSolver(f.Context(), solver.trade.Pubkey(), trade.RoleWrite); err != nil {
+		f.Fatal(err)
+	}
+	between()
+	id := f.w.trade(f.id).Dispute.ID
+	solver.send(message.Message{RequestID: number(8), ID: &id, Action: message.ActionAdminTakeDispute})
+	took := solver.wait(message.ActionAdminTookDispute)
+	if ref, ok := took.Payload.(message.DisputeRef); !ok || ref.Info == nil || ref.Info.Preimage != nil || ref.Info.ID != f.id {
+		f.Errorf("the solver receives %+v", took)
+	}
+	between()
+	solver.send(message.Message{RequestID: number(9), ID: &f.id, Action: verdict})
+	between()
+	solver.wait(map[message.Action]message.Action{message.ActionAdminSettle: message.ActionAdminSettled, message.ActionAdminCancel: message.ActionAdminCanceled}[verdict])
+	between()
 }
 
 const (

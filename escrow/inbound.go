@@ -214,6 +214,9 @@ func (b *TradeBook) act(msg InboundMessage, at int64, heard answers) error {
 		if b.head.Paused || b.Reconciling || b.NodeDown {
 			return trade.Refuse(message.ReasonNotAllowedByStatus)
 		}
+		if m.Action != message.ActionNewOrder && b.full() {
+			return trade.Refuse(message.ReasonNotAllowedByStatus)
+		}
 		if err := b.batch.checkIndex(msg); err != nil {
 			return err
 		}

@@ -24,6 +24,9 @@ type Metrics struct {
 	open     *prometheus.GaugeVec // status
 	queue    *prometheus.GaugeVec // lane
 	doubtful prometheus.Gauge
+	disputes *prometheus.GaugeVec // state
+	due      prometheus.Gauge
+	held     prometheus.Gauge
 	refused  *prometheus.CounterVec // kind of event
 	aside    prometheus.Counter
 	node     *prometheus.GaugeVec // problem
@@ -53,12 +56,15 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 		aside:    prometheus.NewCounter(prometheus.CounterOpts{Name: "mostrodex_escrow_set_aside_total", Help: "Inputs that no commit could hold. Messages were skipped and trades frozen."}),
 		node:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_node_problem", Help: "1 for the reason why the Lightning node cannot be used."}, []string{"problem"}),
 		ahead:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_stamps_ahead_seconds", Help: "Seconds by which published events are dated ahead of the clock."}),
+		disputes: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_open_disputes", Help: "Trades in dispute, by the public state of the dispute."}, []string{"state"}),
+		due:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_due_disputes", Help: "Trades in dispute of which the parties were told that the time ends."}),
+		held:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_held_payments", Help: "Payments that the Lightning node holds for open trades."}),
 		doubtful: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_frozen_trades", Help: "Trades that wait for an operator."}),
 	}
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.messages, m.receipts, m.drops, m.steps, m.effects, m.failures, m.bugs, m.unsealed, m.commits, m.open, m.queue, m.doubtful, m.refused, m.aside, m.node, m.ahead} {
+	for _, c := range []prometheus.Collector{m.messages, m.receipts, m.drops, m.steps, m.effects, m.failures, m.bugs, m.unsealed, m.commits, m.open, m.queue, m.doubtful, m.disputes, m.due, m.held, m.refused, m.aside, m.node, m.ahead} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -128,13 +134,22 @@ func (m *Metrics) survey(b *TradeBook, o *outbox, ahead int64) {
 	}
 	m.open.Reset()
 	frozen := 0
+	open := map[message.DisputeStatus]int{message.DisputeStatusInitiated: 0, message.DisputeStatusInProgress: 0}
 	b.Trades(func(t *trade.Trade) {
 		m.open.WithLabelValues(string(t.Status)).Inc()
+		if t.Status == message.TradeDispute {
+			open[t.Dispute.Status]++
+		}
 		if t.Frozen {
 			frozen++
 		}
 	})
 	m.doubtful.Set(float64(frozen))
+	for state, n := range open {
+		m.disputes.WithLabelValues(string(state)).Set(float64(n))
+	}
+	m.due.Set(float64(b.dueDisputes()))
+	m.held.Set(float64(b.held))
 	for l, n := range o.depth() {
 		m.queue.WithLabelValues(laneNames[l]).Set(float64(n))
 	}

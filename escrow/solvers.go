@@ -167,6 +167,30 @@ func (b *TradeBook) inDispute() []trade.OrderID {
 	return ids
 }
 
+// dueDisputes returns the number of open disputes of which the parties were told that their
+// time ends.
+func (b *TradeBook) dueDisputes() (n int) {
+	for _, order := range b.disputes {
+		if t := b.open[order]; t.Status == message.TradeDispute && t.Dispute.Told != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// logDispute tells the operator of a dispute that opens, is due, or was decided by the rule.
+func (e *Engine) logDispute(t *trade.Trade) {
+	note := []any{"dispute", t.Dispute.ID.String(), "trade", t.ID.String(), "by", string(t.Dispute.By), "solver", t.Dispute.Solver.Key}
+	switch t.Last {
+	case trade.OnWarn:
+		e.Logger.Warn("a dispute is due: decide it, or have a solver decide it", append(note, "blocks", t.Dispute.Told, "rule", string(t.Terms.OverdueRule()))...)
+	case trade.OnOverdueCancel, trade.OnOverdueSettle:
+		e.Logger.Warn("no one has decided a dispute in time: the rule decides it", append(note, "rule", string(t.Terms.OverdueRule()))...)
+	default:
+		e.Logger.Warn("a dispute was opened", append(note, "cause", string(t.Last))...)
+	}
+}
+
 // addSolver decides about admin-add-solver, which only the node's key may send.
 func (b *TradeBook) addSolver(msg InboundMessage, at int64) error {
 	if msg.Identity != b.NodeKey {

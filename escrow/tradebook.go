@@ -29,6 +29,9 @@ type Policy struct {
 	// after which maintenance begins by itself; 0: never. It ends by itself after the node has
 	// been synced for MaintenanceClear.
 	MaintenanceAfter, MaintenanceClear time.Duration
+	// MaxHolds is the largest number of payments that the node may hold before takes are
+	// refused: a channel has at most 483 slots for payments in each direction. 0: no limit.
+	MaxHolds int
 	// GraceSeconds is the extension of a waiting state's deadline that passed while the
 	// program was down, given at the start.
 	GraceSeconds int64
@@ -40,7 +43,7 @@ type Policy struct {
 // DefaultPolicy returns the policy of the reference node, plus a GraceSeconds that the
 // reference node lacks.
 func DefaultPolicy() Policy {
-	return Policy{Terms: trade.DefaultTerms(), MaxOrders: 10, GraceSeconds: 180, MaxPending: 20, PayoutBlocks: 1008, MaxPayouts: 100, MaxPayoutsOfPayee: 10, MaintenanceAfter: 10 * time.Minute, MaintenanceClear: 5 * time.Minute, OrderDays: 30, DisputeDays: 90, MailDays: 30}
+	return Policy{Terms: trade.DefaultTerms(), MaxOrders: 10, GraceSeconds: 180, MaxPending: 20, MaxHolds: 400, PayoutBlocks: 1008, MaxPayouts: 100, MaxPayoutsOfPayee: 10, MaintenanceAfter: 10 * time.Minute, MaintenanceClear: 5 * time.Minute, OrderDays: 30, DisputeDays: 90, MailDays: 30}
 }
 
 // routeBlocks is the number of blocks that a route may need besides the last hop of an invoice.
@@ -95,6 +98,7 @@ type TradeBook struct {
 	open       map[trade.OrderID]*trade.Trade
 	identities map[string]map[trade.OrderID]struct{} // parties of open trades
 	holds      map[trade.Hash]int                    // hold invoices of open trades
+	held       int                                   // payments that the node holds for open trades
 	solvers    map[string]Solver                     // by identity; removed ones have no role
 	disputes   map[trade.OrderID]trade.OrderID       // dispute id of an open trade -> its order
 	throttles  throttles
@@ -197,6 +201,9 @@ func (b *TradeBook) put(t *trade.Trade) {
 }
 
 func (b *TradeBook) index(t *trade.Trade, by int) {
+	if holdsSats(t) {
+		b.held += by
+	}
 	for _, h := range append([]trade.Hash{t.Hash}, t.Closing...) {
 		if b.holds[h] += by; b.holds[h] == 0 {
 			delete(b.holds, h)
@@ -220,6 +227,14 @@ func (b *TradeBook) index(t *trade.Trade, by int) {
 		}
 	}
 }
+
+// holdsSats reports whether the node holds a payment for the trade, as far as the store knows.
+func holdsSats(t *trade.Trade) bool {
+	return t.Hash != trade.Hash{} && t.HeldAt != 0 && !t.EscrowGone && (trade.Escrowed(t.Status) || t.Status == message.TradeWaitingBuyerInvoice)
+}
+
+// full reports whether the node holds as many payments as the policy allows.
+func (b *TradeBook) full() bool { return b.Policy.MaxHolds > 0 && b.held >= b.Policy.MaxHolds }
 
 // Read records the position up to which the log was read.
 func (b *TradeBook) Read(seq uint64) { b.ReadEntry(seq, "") }
@@ -432,10 +447,23 @@ func (b *TradeBook) record(t trade.Trade, in trade.Input) {
 		c.Trades = append(c.Trades, t)
 	}
 	b.batch.steps[t.Last]++
+	if notable(t.Last) {
+		b.batch.notable = append(b.batch.notable, t)
+	}
 	b.batch.at = max(b.batch.at, in.At)
 	c.Journal = append(c.Journal, JournalRow{Trade: t.ID, N: t.Steps, Input: in})
 	b.batch.bytes += tradeBytes + tradeTextBytes(t) + inputTextBytes(in)
 	b.put(&t)
+}
+
+// notable reports whether the operator is told of a step: a dispute opens, is due, or is
+// decided by the rule.
+func notable(on trade.Trigger) bool {
+	switch on {
+	case trade.OnDispute, trade.OnGuardFiatSent, trade.OnWarn, trade.OnOverdueCancel, trade.OnOverdueSettle:
+		return true
+	}
+	return false
 }
 
 // Estimates of the size of a trade, an outbox row and their journal in the store, without
@@ -452,13 +480,17 @@ const (
 
 // tradeTextBytes estimates the size of a trade's texts in the store.
 func tradeTextBytes(t trade.Trade) int {
-	return 6*(len(t.PaymentMethod)+len(t.Fiat)) + len(t.BuyerInvoice.Text) + len(t.MakerInvoice.Text) +
+	reason := 0
+	if v := t.Dispute.Verdict; v != nil {
+		reason = 6 * len(v.Reason)
+	}
+	return reason + 6*(len(t.PaymentMethod)+len(t.Fiat)) + len(t.BuyerInvoice.Text) + len(t.MakerInvoice.Text) +
 		len(t.HoldInvoice) + len(t.Payout.Bolt11) + 70*len(t.Closing)
 }
 
 // inputTextBytes estimates the size of an input's texts in the journal.
 func inputTextBytes(in trade.Input) int {
-	n := len(in.Bolt11)
+	n := len(in.Bolt11) + 6*len(in.Reason)
 	if in.Request != nil {
 		n += trade.JournalLimit(in.Request.Message.Payload)
 	}

@@ -130,6 +130,7 @@ type LNDConfig struct {
 	// HoldExpiryDelta repeats LND's own setting invoices.holdexpirydelta, which LND does not
 	// report. LND cancels a held payment by itself this many blocks before its expiry.
 	HoldExpiryDelta uint32 `toml:"hold_expiry_delta"`
+	MaxHolds        int    `toml:"max_holds"`                            // payments held for trades, above which no order can be taken; 0: no limit
 	MaxPayouts      int    `toml:"max_inflight_payouts"`                 // payouts in flight; more payouts wait; 0: no limit
 	MaxPayoutsOf    int    `toml:"max_inflight_payouts_per_destination"` // the same to one Lightning node
 	UnsyncedSeconds int64  `toml:"maintenance_unsynced_seconds"`         // unsynced so long, LND causes maintenance; 0: never
@@ -145,7 +146,7 @@ func defaultConfig() Config {
 		Indexer:    IndexerConfig{Enabled: true},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
 		Escrow: EscrowConfig{Transports: []string{"v2"}, ElToqueToken: "ELTOQUE_TOKEN", Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
-			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, Overdue: "cancel", LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxPayouts: 100, MaxPayoutsOf: 10, UnsyncedSeconds: 600, SyncedSeconds: 300}},
+			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, Overdue: "cancel", LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxHolds: 400, MaxPayouts: 100, MaxPayoutsOf: 10, UnsyncedSeconds: 600, SyncedSeconds: 300}},
 	}
 }
 

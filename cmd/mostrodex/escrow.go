@@ -56,6 +56,8 @@ func (c *EscrowConfig) validate() error {
 		return errors.New("lnd.cert: name LND's tls.cert")
 	case c.LND.Macaroon == "":
 		return errors.New("lnd.macaroon: name a macaroon file")
+	case c.LND.MaxHolds < 0:
+		return errors.New("lnd.max_holds: at least 0")
 	case c.LND.MaxPayouts < 0 || c.LND.MaxPayoutsOf < 0:
 		return errors.New("lnd.max_inflight_payouts and lnd.max_inflight_payouts_per_destination: not below 0")
 	case c.LND.UnsyncedSeconds < 0 || c.LND.UnsyncedSeconds > 0 && c.LND.UnsyncedSeconds <= 60:
@@ -96,6 +98,7 @@ func (c *EscrowConfig) policy() (escrow.Policy, error) {
 	terms, err := c.terms()
 	p := escrow.DefaultPolicy()
 	p.Terms, p.Currencies, p.MaxPending, p.PayoutBlocks = terms, c.Currencies, c.MaxPending, c.LND.PaymentCLTV
+	p.MaxHolds = c.LND.MaxHolds
 	p.MaxPayouts, p.MaxPayoutsOfPayee = c.LND.MaxPayouts, c.LND.MaxPayoutsOf
 	p.MaintenanceAfter, p.MaintenanceClear = time.Duration(c.LND.UnsyncedSeconds)*time.Second, time.Duration(c.LND.SyncedSeconds)*time.Second
 	if err == nil {
