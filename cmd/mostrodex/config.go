@@ -108,9 +108,6 @@ type EscrowConfig struct {
 	Assistant string `toml:"assistant"`
 	// Overdue is the rule for a dispute that no solver decides in time: cancel or settle.
 	Overdue string `toml:"overdue"`
-	// DisputesUnsolved confirms that the operator knows that no solver can end a disputed
-	// trade yet. Only the time lock of the hold ends such a trade, in favor of the seller.
-	DisputesUnsolved bool `toml:"i_know_disputes_are_unsolved"`
 
 	LND     LNDConfig     `toml:"lnd"`
 	Publish PublishConfig `toml:"publish"`
@@ -182,7 +179,11 @@ func decodeConfig(b []byte, cfg *Config) error {
 		var keys []string
 		for _, e := range strict.Errors {
 			row, _ := e.Position()
-			keys = append(keys, fmt.Sprintf("line %d: %s", row, strings.Join(e.Key(), ".")))
+			key := strings.Join(e.Key(), ".")
+			if key == "escrow.i_know_disputes_are_unsolved" { // a key until November 2026
+				key += " (delete the line: solvers, the operator or a rule end every dispute now)"
+			}
+			keys = append(keys, fmt.Sprintf("line %d: %s", row, key))
 		}
 		return fmt.Errorf("unknown keys: %s", strings.Join(keys, ", "))
 	}

@@ -241,7 +241,7 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 	if err != nil {
 		return nil, err
 	}
-	room.engine.Vet = room.vet(cfg, terms)
+	room.engine.Vet = room.vet(terms)
 	if room.db, err = escrow.OpenDB(filepath.Join(m.Config.Data, "escrow")); err != nil {
 		return nil, err
 	}
@@ -271,14 +271,10 @@ func (r *escrowRoom) connect(m *Main) error {
 
 // vet returns the check of a Lightning node, which returns an error if the escrow must not
 // work with that node.
-func (r *escrowRoom) vet(cfg *EscrowConfig, terms trade.Terms) func(context.Context, escrow.NodeInfo) error {
+func (r *escrowRoom) vet(terms trade.Terms) func(context.Context, escrow.NodeInfo) error {
 	return func(ctx context.Context, info escrow.NodeInfo) error {
 		if err := terms.CheckNode(info.HoldExpiryDelta); err != nil {
 			return fmt.Errorf("escrow.margin_blocks: %w", err)
-		}
-		if info.Network == escrow.Mainnet && !cfg.DisputesUnsolved {
-			return errors.New("the Lightning node is on mainnet, and no one can end a disputed trade yet: its time lock would decide for the seller; " +
-				"set escrow.i_know_disputes_are_unsolved = true if you accept that, or use another network")
 		}
 		if r.lnd != nil {
 			return r.lnd.CheckPermissions(ctx)
