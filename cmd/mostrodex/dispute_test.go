@@ -1,11 +1,13 @@
 package main
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -173,6 +175,23 @@ func TestSolverVerbs(t *testing.T) {
 				t.Errorf("the solver receives %+v", took)
 			}
 			x.seller.expect(message.ActionAdminTookDispute)
+			// Party and solver derive the keys of a chat from what they were sent.
+			peer := x.buyer.expect(message.ActionAdminTookDispute).Payload.(message.Peer)
+			mine, err := envelope.NewChat(x.buyer.keys, peer.Pubkey)
+			if err != nil {
+				t.Fatal(err)
+			}
+			theirs, err := envelope.NewChat(solver.keys, x.buyer.keys.Pubkey())
+			if err != nil {
+				t.Fatal(err)
+			}
+			evt, err := mine.Seal(x.buyer.keys, "here is the receipt", time.Now(), rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := theirs.Open(evt, time.Now()); err != nil || got.Text != "here is the receipt" || peer.Pubkey != key {
+				t.Errorf("the solver reads %+v: %v", got, err)
+			}
 			x.shownDispute(dispute.String(), "in-progress")
 			solver.send(message.ActionAdminSettle, &x.id, nil)
 			solver.expect(message.ActionCantDo)
