@@ -1,6 +1,7 @@
 package escrow
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -81,7 +82,9 @@ func TestOverdueDispute(t *testing.T) {
 				t.Errorf("the operator is told %d times that the dispute is due", got)
 			}
 		}
-		w.eventually("the status names the dispute", func() bool { return strings.Contains(strings.Join(w.engine.Status().Warnings, "\n"), "1 disputes are due") })
+		w.eventually("the status names the dispute", func() bool {
+			return strings.Contains(strings.Join(w.engine.Status().Warnings, "\n"), "1 disputes are due")
+		})
 		if got := testutil.ToFloat64(w.engine.Metrics.due); got != 1 {
 			t.Errorf("the metric of due disputes is %v", got)
 		}
@@ -189,4 +192,32 @@ func TestRestoredStoreOfADispute(t *testing.T) {
 	if r.node.paidMsat != paid {
 		t.Error("the buyer is paid twice")
 	}
+}
+
+// TestNoVerdictBeforeTheComparison checks that an operator decides nothing while the store is not
+// compared with the node: it may be an older copy, whose trade was paid out already.
+func TestNoVerdictBeforeTheComparison(t *testing.T) {
+	w := newWorld(t)
+	id, seller, _ := w.disputed()
+	_ = w.stop()
+	w.node.with(func(n *simNode) { n.down = true })
+	w.start()
+	for _, action := range []message.Action{message.ActionAdminCancel, message.ActionAdminSettle} {
+		if err := w.engine.Decide(t.Context(), id, action, "x"); !errors.Is(err, ErrUncompared) {
+			t.Errorf("%s: %v", action, err)
+		}
+	}
+	if err := w.engine.Close(t.Context(), id, trade.OutcomeRefunded, "x"); !errors.Is(err, ErrUncompared) {
+		t.Errorf("close: %v", err)
+	}
+	w.node.with(func(n *simNode) { n.down = false })
+	w.eventually("the verdict", func() bool {
+		err := w.engine.Decide(t.Context(), id, message.ActionAdminCancel, "x")
+		if err != nil && !errors.Is(err, ErrUncompared) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	seller.wait(message.ActionAdminCanceled)
+	w.until(id, message.TradeCanceledByAdmin)
 }

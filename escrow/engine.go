@@ -86,6 +86,7 @@ type Engine struct {
 	withheld map[trade.OrderID][]OutboxRow
 	claimed  []OutboxRow // payouts that the process before may have sent
 	status   atomic.Pointer[Status]
+	awake    bool  // the store was compared with the node, and trades go on
 	ahead    int64 // seconds by which the newest own created_at is ahead of the clock
 	stuck    int   // number of payouts in flight beyond the longest time lock
 	// rememberErr is the last error of a write of the guard file.
@@ -168,6 +169,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		if err := e.wake(ctx); err != nil {
 			return err
 		}
+		e.awake = true
 		group.Go(func() error { e.outbox.run(ctx); return nil })
 		group.Go(func() error { e.outbox.runner.gate.survey(ctx, e.claimed, e.Node); return nil })
 		if e.ReceiptSigner != nil {
@@ -1111,10 +1113,13 @@ func (e *Engine) verdict(ctx context.Context, id trade.OrderID, kind trade.Input
 	})
 }
 
-// Close ends a trade by hand whose escrow is gone, or that is frozen. Its errors are those of
+// Close ends a trade by hand whose escrow is gone, or that is frozen. Its errors are ErrUncompared and those of
 // TradeBook.Close.
 func (e *Engine) Close(ctx context.Context, id trade.OrderID, outcome trade.Outcome, reason string) error {
 	return e.Ask(ctx, func(b *TradeBook, at int64) error {
+		if !e.awake || b.Reconciling {
+			return ErrUncompared
+		}
 		_, withheld := e.withheld[id]
 		return b.Close(id, outcome, reason, withheld, at)
 	})
@@ -1123,7 +1128,12 @@ func (e *Engine) Close(ctx context.Context, id trade.OrderID, outcome trade.Outc
 // Decide applies a decision of the operator about a dispute. Its errors are those of
 // TradeBook.Decide.
 func (e *Engine) Decide(ctx context.Context, id trade.OrderID, action message.Action, reason string) error {
-	return e.Ask(ctx, func(b *TradeBook, at int64) error { return b.Decide(id, action, reason, at) })
+	return e.Ask(ctx, func(b *TradeBook, at int64) error {
+		if !e.awake || b.Reconciling {
+			return ErrUncompared
+		}
+		return b.Decide(id, action, reason, at)
+	})
 }
 
 // SetSolver gives a key a role, or with the role "" removes it. Its errors are those of

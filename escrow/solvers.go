@@ -30,6 +30,7 @@ var (
 	ErrSolverRole = errors.New("a solver's role is read or read-write")
 	ErrAssistant  = errors.New("the key is escrow.assistant of the config, which may only read: take it out of the config, or name another solver")
 	ErrReason     = fmt.Errorf("a reason is needed, of at most %d bytes", maxReason)
+	ErrUncompared = errors.New("the store was not compared with the Lightning node yet, so the trade may have gone on since: try again when /readyz names no reason")
 	ErrUnderWay   = errors.New("a call for this trade is still under way: restart the program, which holds the calls of frozen trades back, and close the trade then")
 )
 
