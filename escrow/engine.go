@@ -1125,7 +1125,7 @@ func (e *Engine) Close(ctx context.Context, id trade.OrderID, outcome trade.Outc
 	})
 }
 
-// Decide applies a decision of the operator about a dispute. Its errors are those of
+// Decide applies a decision of the operator about a dispute. Its errors are ErrUncompared and those of
 // TradeBook.Decide.
 func (e *Engine) Decide(ctx context.Context, id trade.OrderID, action message.Action, reason string) error {
 	return e.Ask(ctx, func(b *TradeBook, at int64) error {
