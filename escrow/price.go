@@ -1,6 +1,7 @@
 package escrow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,11 +102,12 @@ type breaker struct {
 const (
 	maxCooldown   = 30 * time.Minute
 	maxHeardRates = 64
+	maxAhead      = time.Minute // by which a table of a node may be dated ahead of the clock
 )
 
 // Run polls until ctx ends.
 func (p *Prices) Run(ctx context.Context) error {
-	every := max(orElse(p.Interval, 5*time.Minute), time.Minute)
+	every := max(cmp.Or(p.Interval, 5*time.Minute), time.Minute)
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
@@ -143,7 +145,7 @@ func (p *Prices) Poll(ctx context.Context) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			ctx, cancel := context.WithTimeout(ctx, orElse(p.Timeout, 10*time.Second))
+			ctx, cancel := context.WithTimeout(ctx, cmp.Or(p.Timeout, 10*time.Second))
 			defer cancel()
 			answers[i], errs[i] = s.Fetch(ctx)
 		}()
@@ -200,7 +202,7 @@ func (p *Prices) judge(name string, err error, now time.Time) {
 	if b.failures++; b.failures < most {
 		return
 	}
-	b.until = now.Add(min(orElse(p.Cooldown, 2*time.Minute)<<min(b.opened, 10), maxCooldown))
+	b.until = now.Add(min(cmp.Or(p.Cooldown, 2*time.Minute)<<min(b.opened, 10), maxCooldown))
 	b.opened++
 	b.failures = most - 1 // after the cooldown, one more failure opens the breaker again
 }
@@ -240,7 +242,7 @@ func (p *Prices) outlier() float64 {
 	return 5
 }
 
-func (p *Prices) staleness() time.Duration { return orElse(p.Staleness, 30*time.Minute) }
+func (p *Prices) staleness() time.Duration { return cmp.Or(p.Staleness, 30*time.Minute) }
 
 // stale reports whether a price is too old. A price that is dated far ahead is from before the
 // clock was set back, and says nothing.
@@ -295,7 +297,7 @@ func (p *Prices) Hear(evt *nostr.Event) {
 	if err != nil {
 		return // not a table of rates
 	}
-	if r.CreatedAt.Time().After(p.Clock().Add(clockSlack * time.Second)) {
+	if r.CreatedAt.Time().After(p.Clock().Add(maxAhead)) {
 		return // it would keep out every later table until its time
 	}
 	p.mu.Lock()
@@ -358,7 +360,7 @@ func (p *Prices) Rates(now time.Time) (mostro.Rates, bool) {
 	if !p.Publish || p.polled.IsZero() {
 		return mostro.Rates{}, false
 	}
-	interval := max(orElse(p.Interval, 5*time.Minute), time.Minute)
+	interval := max(cmp.Or(p.Interval, 5*time.Minute), time.Minute)
 	r := mostro.Rates{
 		BTC: make(map[string]float64), PublishedAt: nostr.Timestamp(p.polled.Unix()),
 		Expiration: nostr.Timestamp(p.polled.Add(min(2*interval, time.Hour)).Unix()),
