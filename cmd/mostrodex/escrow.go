@@ -29,12 +29,12 @@ import (
 type escrowRoom struct {
 	engine *escrow.Engine
 	db     *escrow.DB
-	prices *price.Prices // nil: fixed prices
-	lnd    *lnd.Client   // nil: a simulated node
-	world  *lnsim.World  // nil: a real node
-	wallet http.Handler  // wallet of the simulated network; nil: no wallet
-	relays bool          // if set, the relays of the node's events were configured
-	pubkey string        // public key of the node
+	prices *price.Feed  // nil: fixed prices
+	lnd    *lnd.Client  // nil: a simulated node
+	world  *lnsim.World // nil: a real node
+	wallet http.Handler // wallet of the simulated network; nil: no wallet
+	relays bool         // if set, the relays of the node's events were configured
+	pubkey string       // public key of the node
 }
 
 // rememberedPeers is the number of trade keys whose shared secret is cached, so that later
@@ -262,7 +262,7 @@ func (r *escrowRoom) connect(m *Main) error {
 	}
 	r.lnd = client
 	r.engine.Node = client
-	r.prices = &price.Prices{Nodes: cfg.PriceNodes, Pegged: cfg.Pegged, Publish: cfg.PublishPrices, Clock: m.Now, Logger: m.Log}
+	r.prices = &price.Feed{Nodes: cfg.PriceNodes, Pegged: cfg.Pegged, Publish: cfg.PublishPrices, Clock: m.Now, Logger: m.Log}
 	for _, p := range cfg.Prices {
 		r.prices.Sources = append(r.prices.Sources, cfg.priceSource(p))
 	}

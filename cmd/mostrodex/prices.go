@@ -21,7 +21,7 @@ func (m *Main) openPrices() error {
 	if len(m.Config.Reputation.Prices) == 0 {
 		return nil
 	}
-	m.prices = &price.Prices{Clock: m.Now, Logger: m.Log}
+	m.prices = &price.Feed{Clock: m.Now, Logger: m.Log}
 	for _, text := range m.Config.Reputation.Prices {
 		s, err := priceSource(text)
 		if err != nil {

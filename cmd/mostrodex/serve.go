@@ -48,7 +48,7 @@ type Main struct {
 	escrow    *escrowRoom         // nil when disabled
 	addresses escrow.Addresses    // nil: of the network; a test's are on loopback
 	scores    *reputation.Service // nil when disabled
-	prices    *price.Prices       // of reputation.prices; nil: none are named
+	prices    *price.Feed         // of reputation.prices; nil: none are named
 	routes    route.Table
 	web       http.Handler // of the public routes
 }
