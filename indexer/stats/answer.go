@@ -41,7 +41,7 @@ func (c *Collector) Metric(name string, q Query) (Figure, error) {
 		return Figure{}, err
 	}
 	bounds := windowBounds(q.From, q.Until)
-	s, _ := c.newScan(&q, bounds, d.needs, "")
+	s, _ := newScan(c, &q, bounds, d.needs, "")
 	s.run()
 	f := s.figures(0, 1)
 	f.complete(d.needs)
@@ -72,7 +72,7 @@ func (c *Collector) Document(q Query) (Document, error) {
 			all |= d.needs
 		}
 	}
-	s, _ := c.newScan(&q, windowBounds(q.From, q.Until), all, "")
+	s, _ := newScan(c, &q, windowBounds(q.From, q.Until), all, "")
 	s.run()
 	f := s.figures(0, 1)
 	f.complete(all)
@@ -108,7 +108,7 @@ func (c *Collector) Series(name string, q Query, by Every) ([]Point, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, _ := c.newScan(&q, bounds, d.needs, "")
+	s, _ := newScan(c, &q, bounds, d.needs, "")
 	s.run()
 	var network *scan
 	if d.needs&needNetwork != 0 && s.ofInstances() {
@@ -145,7 +145,7 @@ func (c *Collector) Groups(name string, q Query, dim Dimension) ([]Point, error)
 	if d.needs&needScore != 0 {
 		return nil, badParam("metric", "%s has no groups: filter by %s instead", name, dim)
 	}
-	s, keys := c.newScan(&q, windowBounds(q.From, q.Until), d.needs, dim)
+	s, keys := newScan(c, &q, windowBounds(q.From, q.Until), d.needs, dim)
 	s.run()
 	var network *scan
 	if d.needs&needNetwork != 0 && s.ofInstances() {
@@ -182,7 +182,7 @@ func (s *scan) withoutInstances(need needs) *scan {
 	q := *s.q
 	q.Filter = maps.Clone(q.Filter)
 	delete(q.Filter, ByInstance)
-	out, _ := s.c.newScan(&q, s.bounds, need&needMoments, "")
+	out, _ := newScan(s.c, &q, s.bounds, need&needMoments, "")
 	out.run()
 	return out
 }
@@ -197,7 +197,7 @@ func (f *figures) complete(need needs) {
 		f.network = f.s.withoutInstances(need).tally(0, 1)
 	}
 	if need&needScore != 0 {
-		f.node = f.s.scoreOf()
+		f.node = scoreOf(f.s)
 	}
 }
 

@@ -63,7 +63,7 @@ func (c *Collector) BookAt(q Query) (Book, error) {
 		}
 		return Book{}, err
 	}
-	s, _ := c.newScan(&q, windowBounds(q.From, at), needOpen, "")
+	s, _ := newScan(c, &q, windowBounds(q.From, at), needOpen, "")
 	out := Book{At: at, Clock: q.Clock.String(), Coverage: c.Coverage(at), BeforeCoverage: c.coverage.total.WitnessedFrom == 0 || at < c.coverage.total.WitnessedFrom}
 	rates := map[uint32]*rate{}
 	for i := range c.orders.n {
@@ -72,20 +72,19 @@ func (c *Collector) BookAt(q Query) (Book, error) {
 		if first == 0 || first > at || s.endedBefore(chunk, k) || chunk.final(k, at, q.Clock) {
 			continue
 		}
-		var v version
-		var ok bool
-		if v, ok, s.buf = c.stateAt(i, at, q.Clock, s.buf); !ok || v.status != statusPending || expired(v.ends, at) || s.targets[v.cohort] == nil {
+		v, ok := s.stateAt(i, at)
+		if !ok || v.status != statusPending || expired(v.ends, at) || s.targets[v.cohort] == nil {
 			continue
 		}
 		fiat := c.cohorts[v.cohort].fiat
 		r, known := rates[fiat]
 		if !known {
-			if found, ok := c.rateAt(0, fiat, uint32(at), maxBookRateAge); ok {
+			if found, ok := c.rates.at(0, fiat, uint32(at), maxBookRateAge); ok {
 				r = &found
 			}
 			rates[fiat] = r
 		}
-		out.Offers = append(out.Offers, c.offer(i, first, &v, r))
+		out.Offers = append(out.Offers, newOffer(c, i, first, &v, r))
 	}
 	slices.SortFunc(out.Offers, func(a, b Offer) int { return cmp.Or(cmp.Compare(a.FirstAt, b.FirstAt), cmp.Compare(a.Seq, b.Seq)) })
 	return out, nil
@@ -98,7 +97,7 @@ func (s *scan) endedBefore(c *chunk, k int) bool {
 	return s.q.Clock == Signed && int64(c.newest[k]) <= at && (c.status[k] != statusPending || expired(c.ends[k], at))
 }
 
-func (c *Collector) offer(row int, first int64, v *version, r *rate) Offer {
+func newOffer(c *Collector, row int, first int64, v *version, r *rate) Offer {
 	h := &c.cohorts[v.cohort]
 	o := Offer{
 		Pubkey: hexOf(c.authors[h.author].pubkey), Seq: v.seq, Side: mostro.Side(sideOf(h.buy)), Fiat: c.fiats.text[h.fiat],

@@ -138,7 +138,7 @@ type Collector struct {
 	firstFee map[orderKey]int32 // canonical fee of each order
 	disputes []dispute
 	byD      map[orderKey]int32
-	rates    map[uint32]*rateSeries // by currency
+	rates    signedRates
 
 	coverage coverage
 
@@ -152,7 +152,7 @@ func New() *Collector {
 	return &Collector{
 		byKey: map[[32]byte]uint32{}, fiats: newNames(), platform: newNames(), networks: newNames(), labels: newNames(), sets: newNames(),
 		cohorts: make([]cohort, 1), byCohort: map[cohort]uint32{}, authors: make([]author, 1),
-		firstFee: map[orderKey]int32{}, byD: map[orderKey]int32{}, rates: map[uint32]*rateSeries{}, coverage: newCoverage(),
+		firstFee: map[orderKey]int32{}, byD: map[orderKey]int32{}, rates: signedRates{}, coverage: newCoverage(),
 	}
 }
 
@@ -161,6 +161,9 @@ func (c *Collector) Applied() uint64 { return c.applied }
 
 // Orders returns the number of orders that the Collector holds.
 func (c *Collector) Orders() int { return c.orders.n }
+
+// Coverage returns the coverage of the window that begins at from.
+func (c *Collector) Coverage(from int64) Coverage { return c.coverage.window(from) }
 
 // Apply adds one entry of the log. An entry whose seq is not above Applied is ignored, so
 // that a replay after a crash counts nothing twice.

@@ -226,9 +226,12 @@ func (s *rateSeries) newest(n int, own, t, maxAge uint32) (best rate, ok bool) {
 	return best, ok
 }
 
-// rateAt returns the newest rate of a currency at t, of the node own or else of another.
-func (c *Collector) rateAt(own, fiat, t, maxAge uint32) (rate, bool) {
-	s := c.rates[fiat]
+// signedRates are the signed prices by currency.
+type signedRates map[uint32]*rateSeries
+
+// at returns the newest rate of a currency at t, of the node own or else of another.
+func (r signedRates) at(own, fiat, t, maxAge uint32) (rate, bool) {
+	s := r[fiat]
 	if s == nil {
 		return rate{}, false
 	}

@@ -64,14 +64,14 @@ func (c *Collector) ImpliedRates(fiat string, q Query, by Every, trim float64) (
 	if bounds = bounds[1:]; len(bounds)-1 > maxRatePoint {
 		return nil, badParam("by", "the series has more than %d points", maxRatePoint)
 	}
-	s, _ := c.newScan(&q, bounds, needOpen, "")
+	s, _ := newScan(c, &q, bounds, needOpen, "")
 	n := len(bounds) - 1
 	points, prices, newest := make([]RatePoint, n), make([][]float64, n), make([]uint32, n)
 	signed := make([]rate, n)
 	for b := range points {
 		p := &points[b]
 		p.From, p.Until, p.Parallel = bounds[b], bounds[b+1], true
-		if r, ok := c.rateAt(0, c.fiats.ids[fiat], uint32(bounds[b+1]-1), maxBookRateAge); ok && c.fiats.ids[fiat] != 0 {
+		if r, ok := c.rates.at(0, c.fiats.ids[fiat], uint32(bounds[b+1]-1), maxBookRateAge); ok && c.fiats.ids[fiat] != 0 {
 			signed[b], p.Signed, p.Parallel = r, fiatValue(r.price), false
 		}
 	}

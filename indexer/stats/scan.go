@@ -140,7 +140,7 @@ type openStep struct {
 var noGroup = []int32{0}
 
 // matcher returns, for each dimension but method, whether a number of names matches.
-func (c *Collector) matcher(f Filter, dim Dimension, n *names) []bool {
+func matcher(f Filter, dim Dimension, n *names) []bool {
 	values := f[dim]
 	if len(values) == 0 {
 		return nil
@@ -155,7 +155,7 @@ func (c *Collector) matcher(f Filter, dim Dimension, n *names) []bool {
 func passes(match []bool, id uint32) bool { return match == nil || match[id] }
 
 // newScan prepares a scan. split is the dimension of the groups, or "" for one group.
-func (c *Collector) newScan(q *Query, bounds []int64, need needs, split Dimension) (*scan, []string) {
+func newScan(c *Collector, q *Query, bounds []int64, need needs, split Dimension) (*scan, []string) {
 	s := &scan{c: c, q: q, bounds: bounds, needs: need, groups: 1, split: split, byGroup: map[uint32]int32{}}
 	s.width = bounds[1] - bounds[0]
 	for k := 1; k < len(bounds); k++ {
@@ -172,8 +172,8 @@ func (c *Collector) newScan(q *Query, bounds []int64, need needs, split Dimensio
 			}
 		}
 	}
-	fiats, platforms := c.matcher(q.Filter, ByFiat, &c.fiats), c.matcher(q.Filter, ByPlatform, &c.platform)
-	networks, labels := c.matcher(q.Filter, ByNetwork, &c.networks), c.matcher(q.Filter, ByMethod, &c.labels)
+	fiats, platforms := matcher(q.Filter, ByFiat, &c.fiats), matcher(q.Filter, ByPlatform, &c.platform)
+	networks, labels := matcher(q.Filter, ByNetwork, &c.networks), matcher(q.Filter, ByMethod, &c.labels)
 	var sets []bool
 	if labels != nil {
 		sets = make([]bool, len(c.sets.text))
@@ -221,7 +221,7 @@ func (c *Collector) newScan(q *Query, bounds []int64, need needs, split Dimensio
 	if split != "" {
 		s.groups = len(order)
 		for _, id := range order {
-			keys = append(keys, c.nameOf(split, id))
+			keys = append(keys, nameOf(c, split, id))
 		}
 	}
 	s.tallies = make([]*tally, s.groups*(len(bounds)-1))
@@ -252,7 +252,7 @@ func (h *cohort) property(dim Dimension) uint32 {
 	return 0
 }
 
-func (c *Collector) nameOf(dim Dimension, id uint32) string {
+func nameOf(c *Collector, dim Dimension, id uint32) string {
 	switch dim {
 	case ByInstance:
 		return hexOf(c.authors[id].pubkey)
@@ -607,20 +607,21 @@ func (s *scan) rateOf(author, t uint32) (rate, bool) {
 
 // stateAt returns the version of row i that was in force at t: the newest one by the rules of
 // NIP-01 among those that were signed (or witnessed, by the clock) not after t. ok is false
-// if there is none, or if its author had deleted it. buf is a buffer.
-func (c *Collector) stateAt(i int, t int64, clock Clock, buf []version) (v version, ok bool, grown []version) {
-	chunk, k := c.orders.at(i)
-	versions, err := decodeVersions(buf[:0], c.blobs.get(chunk.blob[k]))
+// if there is none, or if its author had deleted it.
+func (s *scan) stateAt(i int, t int64) (v version, ok bool) {
+	chunk, k := s.c.orders.at(i)
+	versions, err := decodeVersions(s.buf[:0], s.c.blobs.get(chunk.blob[k]))
 	if err != nil {
-		return version{}, false, buf
+		return version{}, false
 	}
+	s.buf = versions
 	for j := len(versions) - 1; j >= 0; j-- {
 		w := &versions[j]
-		if clock == Signed && int64(w.created) <= t || clock == Witnessed && w.live && int64(w.received) <= t {
-			return *w, w.deleted == 0 || int64(w.deleted) > t, versions
+		if s.q.Clock == Signed && int64(w.created) <= t || s.q.Clock == Witnessed && w.live && int64(w.received) <= t {
+			return *w, w.deleted == 0 || int64(w.deleted) > t
 		}
 	}
-	return version{}, false, versions
+	return version{}, false
 }
 
 func expired(ends uint32, t int64) bool { return ends != 0 && int64(ends) <= t }
@@ -633,9 +634,8 @@ func (s *scan) addOpen(g int32, c *chunk, i int) {
 	}
 	state, ends, live := c.status[k], c.ends[k], c.flags[k]&(1<<firstSeen) != 0
 	if s.q.Clock == Witnessed || int64(c.newest[k]) > now || c.flags[k]&flagDeleted != 0 {
-		var v version
-		var ok bool
-		if v, ok, s.buf = s.c.stateAt(i, now, s.q.Clock, s.buf); !ok {
+		v, ok := s.stateAt(i, now)
+		if !ok {
 			return
 		}
 		state, ends = v.status, v.ends
@@ -782,7 +782,7 @@ func (s *scan) addFees() {
 // eachFee calls fn for each fee that counts, with the row of its order (or -1), its groups
 // and its bucket.
 func (s *scan) eachFee(fn func(f *fee, row int, targets []int32, bucket int)) {
-	networks := s.c.matcher(s.q.Filter, ByNetwork, &s.c.networks)
+	networks := matcher(s.q.Filter, ByNetwork, &s.c.networks)
 	joined := s.split != "" && s.split != ByInstance // only fees of known orders count
 	for dim, values := range s.q.Filter {
 		joined = joined || dim != ByNetwork && dim != ByInstance && len(values) > 0

@@ -22,7 +22,7 @@ func (c *Collector) Sources(name string, q Query, after uint64, limit int) ([]ui
 	if limit < 1 || limit > maxSeqs {
 		return nil, badParam("limit", "is not between 1 and %d", maxSeqs)
 	}
-	s, _ := c.newScan(&q, windowBounds(q.From, q.Until), d.needs, "")
+	s, _ := newScan(c, &q, windowBounds(q.From, q.Until), d.needs, "")
 	if label != "" {
 		s.onlyLabel(d.Name, label)
 	}
@@ -91,9 +91,7 @@ func (s *scan) orderSeqs(f family, add func(uint64)) {
 		case f == famTaken && counts(firstTaken):
 			add(s.seqOf(i, statusInProgress))
 		case f == famOpen || f == famProgress:
-			var v version
-			var ok bool
-			v, ok, s.buf = s.c.stateAt(i, s.q.Until, s.q.Clock, s.buf)
+			v, ok := s.stateAt(i, s.q.Until)
 			if ok && (f == famOpen && v.status == statusPending && !expired(v.ends, s.q.Until) || f == famProgress && v.status == statusInProgress) {
 				add(v.seq)
 			}

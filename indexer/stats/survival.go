@@ -32,7 +32,7 @@ func (c *Collector) Survival(q Query) (Survival, error) {
 	if err := q.check(); err != nil {
 		return Survival{}, err
 	}
-	s, _ := c.newScan(&q, windowBounds(q.From, q.Until), 0, "")
+	s, _ := newScan(c, &q, windowBounds(q.From, q.Until), 0, "")
 	var taken, censored []uint32
 	for i := 0; i < c.orders.n; i += rows {
 		chunk := c.orders.chunks[i/rows]
