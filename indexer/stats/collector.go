@@ -497,3 +497,42 @@ func (c *Collector) applyDispute(e *mostro.Entry) {
 func keyOf(pubkey string) [32]byte { return hex32.OrZero(pubkey) }
 
 func hexOf(key [32]byte) string { return hex.EncodeToString(key[:]) }
+
+func (c *Collector) applyInfo(e *mostro.Entry) {
+	info, err := mostro.ParseInfo(e.Event)
+	if err != nil {
+		return
+	}
+	id := c.authorOf(info.Pubkey)
+	c.count(e, id, true)
+	a := &c.authors[id]
+	if len(a.policies) >= maxPolicies {
+		return
+	}
+	a.policies = insertPolicy(a.policies, policyRun{uint32(info.CreatedAt), uint32(info.CreatedAt), e.Seq, policyOf(&info)})
+}
+
+func (c *Collector) applyRates(e *mostro.Entry) {
+	id, known := c.byKey[keyOf(e.Event.PubKey)]
+	if !known || !c.authors[id].mostro {
+		return
+	}
+	rates, err := mostro.ParseRates(e.Event)
+	if err != nil {
+		return
+	}
+	c.count(e, id, false)
+	for code, price := range rates.BTC {
+		fiat, used := c.fiats.ids[code]
+		if !used && (code == "USD" || code == "EUR") {
+			fiat, used = c.fiats.id(code), true
+		}
+		if !used || math.IsInf(price, 0) {
+			continue
+		}
+		if c.rates[fiat] == nil {
+			c.rates[fiat] = &rateSeries{}
+		}
+		c.rates[fiat].insert(uint32(rates.CreatedAt), id, price)
+	}
+}
