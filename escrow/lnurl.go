@@ -149,24 +149,24 @@ func (s PayServices) Probe(ctx context.Context, destination string) error {
 	return err
 }
 
-// Invoice requests an invoice for exactly that many sats. The comment is sent only if the
-// service accepts a comment of its length. Invoice parses the result and checks the
-// amount. Destination.payable checks the network, the expiry and the lock.
-func (s PayServices) Invoice(ctx context.Context, destination string, sats int64, comment string) (Invoice, error) {
+// Invoice requests an invoice for exactly that many sats and returns the service's text. The
+// comment is sent only if the service accepts a comment of its length. The caller parses
+// the invoice and checks its amount.
+func (s PayServices) Invoice(ctx context.Context, destination string, sats int64, comment string) (string, error) {
 	if sats <= 0 || sats > 21_000_000*100_000_000 {
-		return Invoice{}, fmt.Errorf("%w: amount of %d sats", ErrPayService, sats)
+		return "", fmt.Errorf("%w: amount of %d sats", ErrPayService, sats)
 	}
 	offer, err := s.ask(ctx, destination)
 	if err != nil {
-		return Invoice{}, err
+		return "", err
 	}
 	msat := sats * 1000
 	if msat < offer.MinSendable || msat > offer.MaxSendable {
-		return Invoice{}, fmt.Errorf("%w: the service does not accept this amount", ErrPayService)
+		return "", fmt.Errorf("%w: the service does not accept this amount", ErrPayService)
 	}
 	callback, err := url.Parse(offer.Callback)
 	if err != nil {
-		return Invoice{}, fmt.Errorf("%w: malformed callback", ErrPayService)
+		return "", fmt.Errorf("%w: malformed callback", ErrPayService)
 	}
 	// Our parameters replace the service's parameters of the same name. Other parameters
 	// stay.
@@ -184,19 +184,12 @@ func (s PayServices) Invoice(ctx context.Context, destination string, sats int64
 		PR     string `json:"pr"`
 	}
 	if err := s.get(ctx, callback, &answer); err != nil {
-		return Invoice{}, err
+		return "", err
 	}
 	if strings.EqualFold(answer.Status, "ERROR") || answer.PR == "" {
-		return Invoice{}, fmt.Errorf("%w: the service made no invoice", ErrPayService)
+		return "", fmt.Errorf("%w: the service made no invoice", ErrPayService)
 	}
-	invoice, err := ParseInvoice(answer.PR)
-	if err != nil {
-		return Invoice{}, fmt.Errorf("%w: the service's invoice is malformed", ErrPayService)
-	}
-	if invoice.AmountMsat != msat {
-		return Invoice{}, fmt.Errorf("%w: the service's invoice is for another amount", ErrPayService)
-	}
-	return invoice, nil
+	return answer.PR, nil
 }
 
 func (s PayServices) ask(ctx context.Context, destination string) (payRequest, error) {

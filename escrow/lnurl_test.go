@@ -19,7 +19,6 @@ import (
 
 	"github.com/btcsuite/btcd/btcutil/bech32"
 	"github.com/mostrodex/mostrodex/escrow"
-	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // names is a resolver that returns the addresses of a map.
@@ -51,14 +50,13 @@ func lnurl(t testing.TB, text string) string {
 // payService is a service on loopback whose answers a test can change.
 type payService struct {
 	*httptest.Server
-	t       *testing.T
 	offer   func(map[string]any)                  // changes the first answer
 	invoice func(http.ResponseWriter, url.Values) // replaces the second answer
 	asked   url.Values                            // parameters of the callback
 }
 
 func newPayService(t *testing.T) *payService {
-	s := &payService{t: t}
+	s := new(payService)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/lnurlp/alice", func(w http.ResponseWriter, r *http.Request) {
 		offer := map[string]any{
@@ -85,13 +83,8 @@ func newPayService(t *testing.T) *payService {
 	return s
 }
 
-func (s *payService) sign(msat int64) string {
-	text, err := escrow.InvoiceDraft{Hash: trade.Hash{9}, AmountMsat: msat, Network: escrow.Regtest, CreatedAt: time.Now(), Expiry: time.Minute, MinFinalCLTV: 18}.Sign(key(s.t))
-	if err != nil {
-		s.t.Error(err)
-	}
-	return text
-}
+// sign returns the text that stands for an invoice of an amount.
+func (s *payService) sign(msat int64) string { return fmt.Sprintf("lnbcrt%d", msat) }
 
 // client returns PayServices that connect to loopback, which only tests allow.
 func (s *payService) client() escrow.PayServices {
@@ -121,8 +114,8 @@ func TestPayServiceMakesAnInvoice(t *testing.T) {
 			t.Errorf("%s: %v", destination, err)
 			continue
 		}
-		if invoice.AmountMsat != 1_234_000 || invoice.Network != escrow.Regtest {
-			t.Errorf("%s: %+v", destination, invoice)
+		if invoice != s.sign(1_234_000) {
+			t.Errorf("%s: %s", destination, invoice)
 		}
 		if got := s.asked.Encode(); got != "amount=1234000&comment=hallo&id=7" {
 			t.Errorf("%s: asked for %s", destination, got)
@@ -168,14 +161,6 @@ func TestPayServiceThatMisbehavesIsRefused(t *testing.T) {
 		"invoice refused": {invoice: func(*payService) func(http.ResponseWriter, url.Values) {
 			return answer(`{"status":"error","reason":"x","pr":"y"}`)
 		}, want: escrow.ErrPayService},
-		"invoice broken": {invoice: func(*payService) func(http.ResponseWriter, url.Values) { return answer(`{"pr":"lnbc1x"}`) },
-			want: escrow.ErrPayService},
-		"invoice for less": {invoice: func(s *payService) func(http.ResponseWriter, url.Values) {
-			return answer(`{"pr":"` + s.sign(999_000) + `"}`)
-		}, want: escrow.ErrPayService},
-		"invoice without amount": {invoice: func(s *payService) func(http.ResponseWriter, url.Values) {
-			return answer(`{"pr":"` + s.sign(0) + `"}`)
-		}, want: escrow.ErrPayService},
 		"no JSON": {invoice: func(*payService) func(http.ResponseWriter, url.Values) { return answer(`<html>`) },
 			want: escrow.ErrPayService},
 		"endless": {invoice: func(*payService) func(http.ResponseWriter, url.Values) {
@@ -201,8 +186,8 @@ func TestPayServiceThatMisbehavesIsRefused(t *testing.T) {
 				s.invoice = c.invoice(s)
 			}
 			invoice, err := s.client().Invoice(t.Context(), s.address(), 1000, "")
-			if !errors.Is(err, c.want) || invoice != (escrow.Invoice{}) {
-				t.Fatalf("got %+v, %v; want %v", invoice, err, c.want)
+			if !errors.Is(err, c.want) || invoice != "" {
+				t.Fatalf("got %q, %v; want %v", invoice, err, c.want)
 			}
 			if strings.Contains(err.Error(), "127.0.0.1") || strings.Contains(strings.ToLower(err.Error()), "alice") {
 				t.Errorf("the error names the user or the service: %v", err)
@@ -378,7 +363,7 @@ func TestIsPayService(t *testing.T) {
 		"alice@exa mple.com":                false,
 		"älice@example.com":                 false,
 		"alice@[::1]":                       true, // parsed, and refused when probed
-		boltCoffee:                          false,
+		"lnbc2500u1pvjluezsp5zyg3zyg3zyg":   false,
 		"lnurl1":                            false,
 		"lnurl1qqqqqq":                      false,
 		strings.Repeat("a", 65) + "@x":      false,
@@ -395,29 +380,4 @@ func FuzzIsPayService(f *testing.F) {
 	f.Add(lnurl(f, "https://example.com/lnurl?x=1"))
 	f.Add("lightning:LNURL1")
 	f.Fuzz(func(t *testing.T, text string) { escrow.IsPayService(text) })
-}
-
-// For any answer of a service, Mint returns either an invoice of the right amount or one of
-// two errors.
-func FuzzPayServiceAnswer(f *testing.F) {
-	var first, second []byte
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /.well-known/lnurlp/alice", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(first) })
-	mux.HandleFunc("GET /cb", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(second) })
-	server := httptest.NewServer(mux)
-	f.Cleanup(server.Close)
-	at := netip.MustParseAddrPort(server.Listener.Addr().String())
-	s := escrow.PayServices{AllowForTest: func(a netip.AddrPort) bool { return a == at }}
-	f.Add([]byte(`{"tag":"payRequest","callback":"`+server.URL+`/cb","minSendable":1,"maxSendable":100000000}`), []byte(`{"pr":"`+boltCoffee+`"}`))
-	f.Add([]byte(`{"tag":"payRequest","callback":"x","minSendable":1e999}`), []byte(`[]`))
-	f.Fuzz(func(t *testing.T, a, b []byte) {
-		first, second = a, b
-		invoice, err := s.Invoice(t.Context(), "alice@"+at.String(), 1000, "c")
-		if err == nil && invoice.AmountMsat != 1_000_000 {
-			t.Fatalf("%+v", invoice)
-		}
-		if err != nil && !errors.Is(err, escrow.ErrPayService) && !errors.Is(err, escrow.ErrPayServiceDown) {
-			t.Fatal(err)
-		}
-	})
 }

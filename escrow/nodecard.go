@@ -214,11 +214,19 @@ func (e *Engine) usable(ctx context.Context, fresh time.Duration) error {
 // Services calls Lightning addresses and LNURLs over the network.
 type Services struct{ PayServices }
 
-// Mint returns an invoice of exactly that amount.
+// Mint returns an invoice of exactly that amount. Destination.payable checks the network, the
+// expiry and the lock.
 func (s Services) Mint(ctx context.Context, address string, amountSats int64) (string, error) {
-	in, err := s.Invoice(ctx, address, amountSats, "")
+	text, err := s.Invoice(ctx, address, amountSats, "")
 	if err != nil {
 		return "", err
+	}
+	in, err := ParseInvoice(text)
+	if err != nil {
+		return "", fmt.Errorf("%w: the service's invoice is malformed", ErrPayService)
+	}
+	if in.AmountMsat != amountSats*1000 {
+		return "", fmt.Errorf("%w: the service's invoice is for another amount", ErrPayService)
 	}
 	return in.Bolt11, nil
 }
