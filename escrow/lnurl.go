@@ -58,12 +58,13 @@ type PayServices struct {
 // IsPayService reports whether a payout destination has the form of a Lightning address or
 // an LNURL. Otherwise the destination may be an invoice.
 func IsPayService(destination string) bool {
-	_, err := payServiceURL(destination)
+	_, err := PayServiceURL(destination)
 	return err == nil
 }
 
-// payServiceURL returns the URL of the first request.
-func payServiceURL(destination string) (*url.URL, error) {
+// PayServiceURL returns the URL of the first request to the service of a payout destination. The
+// error is ErrPayService.
+func PayServiceURL(destination string) (*url.URL, error) {
 	text := strings.TrimSpace(destination)
 	if len(text) > len("lightning:") && strings.EqualFold(text[:len("lightning:")], "lightning:") {
 		text = text[len("lightning:"):]
@@ -193,7 +194,7 @@ func (s PayServices) Invoice(ctx context.Context, destination string, sats int64
 }
 
 func (s PayServices) ask(ctx context.Context, destination string) (payRequest, error) {
-	u, err := payServiceURL(destination)
+	u, err := PayServiceURL(destination)
 	if err != nil {
 		return payRequest{}, err
 	}
