@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/lnurl"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
@@ -212,7 +213,7 @@ func (e *Engine) usable(ctx context.Context, fresh time.Duration) error {
 }
 
 // Services calls Lightning addresses and LNURLs over the network.
-type Services struct{ PayServices }
+type Services struct{ lnurl.PayServices }
 
 // Mint returns an invoice of exactly that amount. Destination.payable checks the network, the
 // expiry and the lock.
@@ -223,10 +224,10 @@ func (s Services) Mint(ctx context.Context, address string, amountSats int64) (s
 	}
 	in, err := ParseInvoice(text)
 	if err != nil {
-		return "", fmt.Errorf("%w: the service's invoice is malformed", ErrPayService)
+		return "", fmt.Errorf("%w: the service's invoice is malformed", lnurl.ErrPayService)
 	}
 	if in.AmountMsat != amountSats*1000 {
-		return "", fmt.Errorf("%w: the service's invoice is for another amount", ErrPayService)
+		return "", fmt.Errorf("%w: the service's invoice is for another amount", lnurl.ErrPayService)
 	}
 	return in.Bolt11, nil
 }
@@ -235,7 +236,7 @@ var _ Addresses = Services{}
 
 // decode parses a payout destination for the node of a card.
 func decode(text string, card *NodeCard) trade.Destination {
-	if IsPayService(text) {
+	if lnurl.IsPayService(text) {
 		return trade.Destination{Text: text, Address: true}
 	}
 	in, err := ParseInvoice(text)

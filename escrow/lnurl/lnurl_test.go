@@ -1,4 +1,4 @@
-package escrow_test
+package lnurl_test
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/btcutil/bech32"
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lnurl"
 )
 
 // names is a resolver that returns the addresses of a map.
@@ -35,7 +35,7 @@ func (n names) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, err
 	return out, nil
 }
 
-func lnurl(t testing.TB, text string) string {
+func encode(t testing.TB, text string) string {
 	data, err := bech32.ConvertBits([]byte(text), 8, 5, true)
 	if err != nil {
 		t.Fatal(err)
@@ -87,9 +87,9 @@ func newPayService(t *testing.T) *payService {
 func (s *payService) sign(msat int64) string { return fmt.Sprintf("lnbcrt%d", msat) }
 
 // client returns PayServices that connect to loopback, which only tests allow.
-func (s *payService) client() escrow.PayServices {
+func (s *payService) client() lnurl.PayServices {
 	at := netip.MustParseAddrPort(s.Listener.Addr().String())
-	return escrow.PayServices{AllowForTest: func(a netip.AddrPort) bool { return a == at }}
+	return lnurl.PayServices{AllowForTest: func(a netip.AddrPort) bool { return a == at }}
 }
 
 func (s *payService) address() string { return "Alice@" + s.Listener.Addr().String() }
@@ -99,11 +99,11 @@ func TestPayServiceMakesAnInvoice(t *testing.T) {
 	for _, destination := range []string{
 		s.address(),
 		" " + s.address() + " ",
-		lnurl(t, s.URL+"/.well-known/lnurlp/alice"),
-		strings.ToUpper(lnurl(t, s.URL+"/.well-known/lnurlp/alice")),
-		"lightning:" + lnurl(t, s.URL+"/.well-known/lnurlp/alice"),
+		encode(t, s.URL+"/.well-known/lnurlp/alice"),
+		strings.ToUpper(encode(t, s.URL+"/.well-known/lnurlp/alice")),
+		"lightning:" + encode(t, s.URL+"/.well-known/lnurlp/alice"),
 	} {
-		if !escrow.IsPayService(destination) {
+		if !lnurl.IsPayService(destination) {
 			t.Errorf("%s: not recognized as a pay service", destination)
 		}
 		if err := s.client().Probe(t.Context(), destination); err != nil {
@@ -145,39 +145,39 @@ func TestPayServiceThatMisbehavesIsRefused(t *testing.T) {
 		invoice func(*payService) func(http.ResponseWriter, url.Values)
 		want    error
 	}{
-		"error":                {offer: set("status", "ERROR"), want: escrow.ErrPayService},
-		"withdraw request":     {offer: set("tag", "withdrawRequest"), want: escrow.ErrPayService},
-		"amount too small":     {offer: set("minSendable", 2_000_000), want: escrow.ErrPayService},
-		"amount too large":     {offer: set("maxSendable", 999_999), want: escrow.ErrPayService},
-		"negative minimum":     {offer: set("minSendable", -1), want: escrow.ErrPayService},
-		"maximum in words":     {offer: set("maxSendable", "lots"), want: escrow.ErrPayService},
-		"no callback":          {offer: set("callback", ""), want: escrow.ErrPayService},
-		"callback elsewhere":   {offer: set("callback", "http://127.0.0.2:1/cb"), want: escrow.ErrPayService},
-		"callback to a file":   {offer: set("callback", "file:///etc/passwd"), want: escrow.ErrPayService},
-		"callback with a user": {offer: set("callback", "https://user@example.com/"), want: escrow.ErrPayService},
-		"callback broken":      {offer: set("callback", "http://[::1"), want: escrow.ErrPayService},
+		"error":                {offer: set("status", "ERROR"), want: lnurl.ErrPayService},
+		"withdraw request":     {offer: set("tag", "withdrawRequest"), want: lnurl.ErrPayService},
+		"amount too small":     {offer: set("minSendable", 2_000_000), want: lnurl.ErrPayService},
+		"amount too large":     {offer: set("maxSendable", 999_999), want: lnurl.ErrPayService},
+		"negative minimum":     {offer: set("minSendable", -1), want: lnurl.ErrPayService},
+		"maximum in words":     {offer: set("maxSendable", "lots"), want: lnurl.ErrPayService},
+		"no callback":          {offer: set("callback", ""), want: lnurl.ErrPayService},
+		"callback elsewhere":   {offer: set("callback", "http://127.0.0.2:1/cb"), want: lnurl.ErrPayService},
+		"callback to a file":   {offer: set("callback", "file:///etc/passwd"), want: lnurl.ErrPayService},
+		"callback with a user": {offer: set("callback", "https://user@example.com/"), want: lnurl.ErrPayService},
+		"callback broken":      {offer: set("callback", "http://[::1"), want: lnurl.ErrPayService},
 		"no invoice": {invoice: func(*payService) func(http.ResponseWriter, url.Values) { return answer(`{"pr":""}`) },
-			want: escrow.ErrPayService},
+			want: lnurl.ErrPayService},
 		"invoice refused": {invoice: func(*payService) func(http.ResponseWriter, url.Values) {
 			return answer(`{"status":"error","reason":"x","pr":"y"}`)
-		}, want: escrow.ErrPayService},
+		}, want: lnurl.ErrPayService},
 		"no JSON": {invoice: func(*payService) func(http.ResponseWriter, url.Values) { return answer(`<html>`) },
-			want: escrow.ErrPayService},
+			want: lnurl.ErrPayService},
 		"endless": {invoice: func(*payService) func(http.ResponseWriter, url.Values) {
 			return answer(`{"pr":"` + strings.Repeat("x", 1<<20) + `"}`)
-		}, want: escrow.ErrPayService},
+		}, want: lnurl.ErrPayService},
 		"redirect": {invoice: func(s *payService) func(http.ResponseWriter, url.Values) {
 			return func(w http.ResponseWriter, _ url.Values) {
 				w.Header().Set("Location", s.URL+"/.well-known/lnurlp/alice")
 				w.WriteHeader(http.StatusFound)
 			}
-		}, want: escrow.ErrPayService},
+		}, want: lnurl.ErrPayService},
 		"not found": {invoice: func(*payService) func(http.ResponseWriter, url.Values) {
 			return func(w http.ResponseWriter, _ url.Values) { w.WriteHeader(http.StatusNotFound) }
-		}, want: escrow.ErrPayService},
+		}, want: lnurl.ErrPayService},
 		"out of order": {invoice: func(*payService) func(http.ResponseWriter, url.Values) {
 			return func(w http.ResponseWriter, _ url.Values) { w.WriteHeader(http.StatusBadGateway) }
-		}, want: escrow.ErrPayServiceDown},
+		}, want: lnurl.ErrPayServiceDown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newPayService(t)
@@ -196,7 +196,7 @@ func TestPayServiceThatMisbehavesIsRefused(t *testing.T) {
 	}
 	for _, sats := range []int64{0, -1, 21_000_000*100_000_000 + 1, 1 << 62} {
 		s := newPayService(t)
-		if _, err := s.client().Invoice(t.Context(), s.address(), sats, ""); !errors.Is(err, escrow.ErrPayService) {
+		if _, err := s.client().Invoice(t.Context(), s.address(), sats, ""); !errors.Is(err, lnurl.ErrPayService) {
 			t.Errorf("%d sats: %v", sats, err)
 		}
 	}
@@ -213,7 +213,7 @@ func TestPayServiceThatIsSlowIsLeft(t *testing.T) {
 	defer close(stop)
 	began := time.Now()
 	_, err := s.client().Invoice(t.Context(), s.address(), 1000, "")
-	if took := time.Since(began); !errors.Is(err, escrow.ErrPayServiceDown) || took < 3*time.Second || took > 6*time.Second {
+	if took := time.Since(began); !errors.Is(err, lnurl.ErrPayServiceDown) || took < 3*time.Second || took > 6*time.Second {
 		t.Errorf("after %s: %v", took, err)
 	}
 }
@@ -245,26 +245,26 @@ func TestPayServiceAddressesAreForbidden(t *testing.T) {
 		"::", "::1", "ff02::1", "fe80::1", "fc00::1", "fd12::1", "64:ff9b::7f00:1", "2001:db8::1", "2002:7f00:1::",
 		"::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1", "fec0::1",
 	}
-	var s escrow.PayServices // the settings of production
+	var s lnurl.PayServices // the settings of production
 	for _, address := range forbidden {
 		host := address
 		if strings.Contains(address, ":") {
 			host = "[" + address + "]"
 		}
 		for _, text := range []string{"https://" + host + "/x", "https://" + host + ":" + port + "/x"} {
-			if err := s.Probe(t.Context(), lnurl(t, text)); !errors.Is(err, escrow.ErrPayService) {
+			if err := s.Probe(t.Context(), encode(t, text)); !errors.Is(err, lnurl.ErrPayService) {
 				t.Errorf("%s: %v", text, err)
 			}
 		}
 		if !strings.Contains(address, ":") {
-			if err := s.Probe(t.Context(), "alice@"+address); !errors.Is(err, escrow.ErrPayService) {
+			if err := s.Probe(t.Context(), "alice@"+address); !errors.Is(err, lnurl.ErrPayService) {
 				t.Errorf("alice@%s: %v", address, err)
 			}
 		}
 		// The same addresses are given by name, alone and next to a public address.
-		s := escrow.PayServices{Resolver: names{"alone.example": {address}, "mixed.example": {"1.1.1.1", address}}}
+		s := lnurl.PayServices{Resolver: names{"alone.example": {address}, "mixed.example": {"1.1.1.1", address}}}
 		for _, host := range []string{"alone.example", "mixed.example"} {
-			if err := s.Probe(t.Context(), "alice@"+host); !errors.Is(err, escrow.ErrPayService) {
+			if err := s.Probe(t.Context(), "alice@"+host); !errors.Is(err, lnurl.ErrPayService) {
 				t.Errorf("%s at %s: %v", host, address, err)
 			}
 		}
@@ -283,8 +283,8 @@ func TestPayServiceAddressesAreForbidden(t *testing.T) {
 		"https:1.1.1.1",             //
 		"javascript:alert(1)",       //
 	} {
-		err := escrow.PayServices{Resolver: names{"127.1": {"127.0.0.1"}, "2130706433": {"127.0.0.1"}, "0x7f.0.0.1": {"127.0.0.1"}}}.Probe(t.Context(), lnurl(t, text))
-		if !errors.Is(err, escrow.ErrPayService) {
+		err := lnurl.PayServices{Resolver: names{"127.1": {"127.0.0.1"}, "2130706433": {"127.0.0.1"}, "0x7f.0.0.1": {"127.0.0.1"}}}.Probe(t.Context(), encode(t, text))
+		if !errors.Is(err, lnurl.ErrPayService) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -320,7 +320,7 @@ func TestPayServiceNameIsAskedOnce(t *testing.T) {
 		t.Fatalf("the name was resolved %d times", n)
 	}
 	// The next connection resolves to the other address, which is not allowed.
-	if err := client.Probe(t.Context(), "alice@rebinding.example:"+port); !errors.Is(err, escrow.ErrPayService) {
+	if err := client.Probe(t.Context(), "alice@rebinding.example:"+port); !errors.Is(err, lnurl.ErrPayService) {
 		t.Fatal(err)
 	}
 }
@@ -334,15 +334,15 @@ func TestPayServiceCertificateIsChecked(t *testing.T) {
 	server.StartTLS()
 	defer server.Close()
 	at := netip.MustParseAddrPort(server.Listener.Addr().String())
-	s := escrow.PayServices{AllowForTest: func(a netip.AddrPort) bool { return a == at }}
-	if err := s.Probe(t.Context(), lnurl(t, server.URL+"/x")); !errors.Is(err, escrow.ErrPayServiceDown) || hits.Load() != 0 {
+	s := lnurl.PayServices{AllowForTest: func(a netip.AddrPort) bool { return a == at }}
+	if err := s.Probe(t.Context(), encode(t, server.URL+"/x")); !errors.Is(err, lnurl.ErrPayServiceDown) || hits.Load() != 0 {
 		t.Errorf("%d requests reached the service, %v", hits.Load(), err)
 	}
 }
 
 func TestPayServiceUnknownHostIsDown(t *testing.T) {
-	s := escrow.PayServices{Resolver: names{}}
-	if err := s.Probe(t.Context(), "alice@nowhere.example"); !errors.Is(err, escrow.ErrPayServiceDown) {
+	s := lnurl.PayServices{Resolver: names{}}
+	if err := s.Probe(t.Context(), "alice@nowhere.example"); !errors.Is(err, lnurl.ErrPayServiceDown) {
 		t.Error(err)
 	}
 }
@@ -369,7 +369,7 @@ func TestIsPayService(t *testing.T) {
 		strings.Repeat("a", 65) + "@x":      false,
 		"alice@" + strings.Repeat("a", 254): false,
 	} {
-		if got := escrow.IsPayService(text); got != want {
+		if got := lnurl.IsPayService(text); got != want {
 			t.Errorf("%q: %v, want %v", text, got, want)
 		}
 	}
@@ -377,7 +377,7 @@ func TestIsPayService(t *testing.T) {
 
 func FuzzIsPayService(f *testing.F) {
 	f.Add("alice@example.com")
-	f.Add(lnurl(f, "https://example.com/lnurl?x=1"))
+	f.Add(encode(f, "https://example.com/lnurl?x=1"))
 	f.Add("lightning:LNURL1")
-	f.Fuzz(func(t *testing.T, text string) { escrow.IsPayService(text) })
+	f.Fuzz(func(t *testing.T, text string) { lnurl.IsPayService(text) })
 }
