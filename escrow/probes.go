@@ -40,7 +40,7 @@ func probeOf(msg InboundMessage, address string) probe {
 // siteOf returns the registered domain of a Lightning address or LNURL, the host if there
 // is no registered domain, or "" if the text is neither.
 func siteOf(address string) string {
-	u, err := lnurl.PayServiceURL(address)
+	u, err := lnurl.URL(address)
 	if err != nil {
 		return ""
 	}

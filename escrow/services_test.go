@@ -23,7 +23,7 @@ func loopbackService(tb testing.TB, first, second *[]byte) (s escrow.Services, u
 	server := httptest.NewServer(mux)
 	tb.Cleanup(server.Close)
 	at := netip.MustParseAddrPort(server.Listener.Addr().String())
-	s = escrow.Services{PayServices: lnurl.PayServices{AllowForTest: func(a netip.AddrPort) bool { return a == at }}}
+	s = escrow.Services{Client: lnurl.Client{AllowForTest: func(a netip.AddrPort) bool { return a == at }}}
 	return s, server.URL, "alice@" + at.String()
 }
 
@@ -52,7 +52,7 @@ func TestMintChecksTheInvoiceOfAService(t *testing.T) {
 			first = []byte(`{"tag":"payRequest","callback":"` + url + `/cb","minSendable":1,"maxSendable":100000000}`)
 			second = []byte(`{"pr":"` + c.invoice + `"}`)
 			got, err := s.Mint(t.Context(), address, 1000)
-			if got != c.want || (err == nil) != (c.want != "") || err != nil && !errors.Is(err, lnurl.ErrPayService) {
+			if got != c.want || (err == nil) != (c.want != "") || err != nil && !errors.Is(err, lnurl.ErrUnusable) {
 				t.Fatalf("got %q, %v; want %q", got, err, c.want)
 			}
 			if err != nil && (strings.Contains(err.Error(), "127.0.0.1") || strings.Contains(err.Error(), "alice") || strings.Contains(err.Error(), "lnbc")) {
@@ -72,7 +72,7 @@ func FuzzPayServiceAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		first, second = a, b
 		text, err := s.Mint(t.Context(), address, 1000)
-		if err != nil && !errors.Is(err, lnurl.ErrPayService) && !errors.Is(err, lnurl.ErrPayServiceDown) {
+		if err != nil && !errors.Is(err, lnurl.ErrUnusable) && !errors.Is(err, lnurl.ErrUnreachable) {
 			t.Fatal(err)
 		}
 		if err != nil {

@@ -212,7 +212,7 @@ func TestAttackTarpit(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.Log = slog.New(slog.DiscardHandler)
-	m.addresses = escrow.Services{PayServices: lnurl.PayServices{AllowForTest: func(netip.AddrPort) bool { return true }}}
+	m.addresses = escrow.Services{Client: lnurl.Client{AllowForTest: func(netip.AddrPort) bool { return true }}}
 	defer startMainUntil(t, m)()
 	address := "a@" + tarpit.Addr().String()
 	var events []*nostr.Event

@@ -86,10 +86,10 @@ func newPayService(t *testing.T) *payService {
 // sign returns the text that stands for an invoice of an amount.
 func (s *payService) sign(msat int64) string { return fmt.Sprintf("lnbcrt%d", msat) }
 
-// client returns PayServices that connect to loopback, which only tests allow.
-func (s *payService) client() lnurl.PayServices {
+// client returns a Client that connects to loopback, which only tests allow.
+func (s *payService) client() lnurl.Client {
 	at := netip.MustParseAddrPort(s.Listener.Addr().String())
-	return lnurl.PayServices{AllowForTest: func(a netip.AddrPort) bool { return a == at }}
+	return lnurl.Client{AllowForTest: func(a netip.AddrPort) bool { return a == at }}
 }
 
 func (s *payService) address() string { return "Alice@" + s.Listener.Addr().String() }
@@ -103,7 +103,7 @@ func TestPayServiceMakesAnInvoice(t *testing.T) {
 		strings.ToUpper(encode(t, s.URL+"/.well-known/lnurlp/alice")),
 		"lightning:" + encode(t, s.URL+"/.well-known/lnurlp/alice"),
 	} {
-		if !lnurl.IsPayService(destination) {
+		if !lnurl.Valid(destination) {
 			t.Errorf("%s: not recognized as a pay service", destination)
 		}
 		if err := s.client().Probe(t.Context(), destination); err != nil {
@@ -145,39 +145,39 @@ func TestPayServiceThatMisbehavesIsRefused(t *testing.T) {
 		invoice func(*payService) func(http.ResponseWriter, url.Values)
 		want    error
 	}{
-		"error":                {offer: set("status", "ERROR"), want: lnurl.ErrPayService},
-		"withdraw request":     {offer: set("tag", "withdrawRequest"), want: lnurl.ErrPayService},
-		"amount too small":     {offer: set("minSendable", 2_000_000), want: lnurl.ErrPayService},
-		"amount too large":     {offer: set("maxSendable", 999_999), want: lnurl.ErrPayService},
-		"negative minimum":     {offer: set("minSendable", -1), want: lnurl.ErrPayService},
-		"maximum in words":     {offer: set("maxSendable", "lots"), want: lnurl.ErrPayService},
-		"no callback":          {offer: set("callback", ""), want: lnurl.ErrPayService},
-		"callback elsewhere":   {offer: set("callback", "http://127.0.0.2:1/cb"), want: lnurl.ErrPayService},
-		"callback to a file":   {offer: set("callback", "file:///etc/passwd"), want: lnurl.ErrPayService},
-		"callback with a user": {offer: set("callback", "https://user@example.com/"), want: lnurl.ErrPayService},
-		"callback broken":      {offer: set("callback", "http://[::1"), want: lnurl.ErrPayService},
+		"error":                {offer: set("status", "ERROR"), want: lnurl.ErrUnusable},
+		"withdraw request":     {offer: set("tag", "withdrawRequest"), want: lnurl.ErrUnusable},
+		"amount too small":     {offer: set("minSendable", 2_000_000), want: lnurl.ErrUnusable},
+		"amount too large":     {offer: set("maxSendable", 999_999), want: lnurl.ErrUnusable},
+		"negative minimum":     {offer: set("minSendable", -1), want: lnurl.ErrUnusable},
+		"maximum in words":     {offer: set("maxSendable", "lots"), want: lnurl.ErrUnusable},
+		"no callback":          {offer: set("callback", ""), want: lnurl.ErrUnusable},
+		"callback elsewhere":   {offer: set("callback", "http://127.0.0.2:1/cb"), want: lnurl.ErrUnusable},
+		"callback to a file":   {offer: set("callback", "file:///etc/passwd"), want: lnurl.ErrUnusable},
+		"callback with a user": {offer: set("callback", "https://user@example.com/"), want: lnurl.ErrUnusable},
+		"callback broken":      {offer: set("callback", "http://[::1"), want: lnurl.ErrUnusable},
 		"no invoice": {invoice: func(*payService) func(http.ResponseWriter, url.Values) { return answer(`{"pr":""}`) },
-			want: lnurl.ErrPayService},
+			want: lnurl.ErrUnusable},
 		"invoice refused": {invoice: func(*payService) func(http.ResponseWriter, url.Values) {
 			return answer(`{"status":"error","reason":"x","pr":"y"}`)
-		}, want: lnurl.ErrPayService},
+		}, want: lnurl.ErrUnusable},
 		"no JSON": {invoice: func(*payService) func(http.ResponseWriter, url.Values) { return answer(`<html>`) },
-			want: lnurl.ErrPayService},
+			want: lnurl.ErrUnusable},
 		"endless": {invoice: func(*payService) func(http.ResponseWriter, url.Values) {
 			return answer(`{"pr":"` + strings.Repeat("x", 1<<20) + `"}`)
-		}, want: lnurl.ErrPayService},
+		}, want: lnurl.ErrUnusable},
 		"redirect": {invoice: func(s *payService) func(http.ResponseWriter, url.Values) {
 			return func(w http.ResponseWriter, _ url.Values) {
 				w.Header().Set("Location", s.URL+"/.well-known/lnurlp/alice")
 				w.WriteHeader(http.StatusFound)
 			}
-		}, want: lnurl.ErrPayService},
+		}, want: lnurl.ErrUnusable},
 		"not found": {invoice: func(*payService) func(http.ResponseWriter, url.Values) {
 			return func(w http.ResponseWriter, _ url.Values) { w.WriteHeader(http.StatusNotFound) }
-		}, want: lnurl.ErrPayService},
+		}, want: lnurl.ErrUnusable},
 		"out of order": {invoice: func(*payService) func(http.ResponseWriter, url.Values) {
 			return func(w http.ResponseWriter, _ url.Values) { w.WriteHeader(http.StatusBadGateway) }
-		}, want: lnurl.ErrPayServiceDown},
+		}, want: lnurl.ErrUnreachable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newPayService(t)
@@ -196,7 +196,7 @@ func TestPayServiceThatMisbehavesIsRefused(t *testing.T) {
 	}
 	for _, sats := range []int64{0, -1, 21_000_000*100_000_000 + 1, 1 << 62} {
 		s := newPayService(t)
-		if _, err := s.client().Invoice(t.Context(), s.address(), sats, ""); !errors.Is(err, lnurl.ErrPayService) {
+		if _, err := s.client().Invoice(t.Context(), s.address(), sats, ""); !errors.Is(err, lnurl.ErrUnusable) {
 			t.Errorf("%d sats: %v", sats, err)
 		}
 	}
@@ -213,12 +213,12 @@ func TestPayServiceThatIsSlowIsLeft(t *testing.T) {
 	defer close(stop)
 	began := time.Now()
 	_, err := s.client().Invoice(t.Context(), s.address(), 1000, "")
-	if took := time.Since(began); !errors.Is(err, lnurl.ErrPayServiceDown) || took < 3*time.Second || took > 6*time.Second {
+	if took := time.Since(began); !errors.Is(err, lnurl.ErrUnreachable) || took < 3*time.Second || took > 6*time.Second {
 		t.Errorf("after %s: %v", took, err)
 	}
 }
 
-// PayServices never connects to an address that is not public, in any notation, and also if
+// A Client never connects to an address that is not public, in any notation, and also if
 // only one of several addresses is not public.
 func TestPayServiceAddressesAreForbidden(t *testing.T) {
 	var hits atomic.Int64
@@ -245,26 +245,26 @@ func TestPayServiceAddressesAreForbidden(t *testing.T) {
 		"::", "::1", "ff02::1", "fe80::1", "fc00::1", "fd12::1", "64:ff9b::7f00:1", "2001:db8::1", "2002:7f00:1::",
 		"::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1", "fec0::1",
 	}
-	var s lnurl.PayServices // the settings of production
+	var s lnurl.Client // the settings of production
 	for _, address := range forbidden {
 		host := address
 		if strings.Contains(address, ":") {
 			host = "[" + address + "]"
 		}
 		for _, text := range []string{"https://" + host + "/x", "https://" + host + ":" + port + "/x"} {
-			if err := s.Probe(t.Context(), encode(t, text)); !errors.Is(err, lnurl.ErrPayService) {
+			if err := s.Probe(t.Context(), encode(t, text)); !errors.Is(err, lnurl.ErrUnusable) {
 				t.Errorf("%s: %v", text, err)
 			}
 		}
 		if !strings.Contains(address, ":") {
-			if err := s.Probe(t.Context(), "alice@"+address); !errors.Is(err, lnurl.ErrPayService) {
+			if err := s.Probe(t.Context(), "alice@"+address); !errors.Is(err, lnurl.ErrUnusable) {
 				t.Errorf("alice@%s: %v", address, err)
 			}
 		}
 		// The same addresses are given by name, alone and next to a public address.
-		s := lnurl.PayServices{Resolver: names{"alone.example": {address}, "mixed.example": {"1.1.1.1", address}}}
+		s := lnurl.Client{Resolver: names{"alone.example": {address}, "mixed.example": {"1.1.1.1", address}}}
 		for _, host := range []string{"alone.example", "mixed.example"} {
-			if err := s.Probe(t.Context(), "alice@"+host); !errors.Is(err, lnurl.ErrPayService) {
+			if err := s.Probe(t.Context(), "alice@"+host); !errors.Is(err, lnurl.ErrUnusable) {
 				t.Errorf("%s at %s: %v", host, address, err)
 			}
 		}
@@ -283,8 +283,8 @@ func TestPayServiceAddressesAreForbidden(t *testing.T) {
 		"https:1.1.1.1",             //
 		"javascript:alert(1)",       //
 	} {
-		err := lnurl.PayServices{Resolver: names{"127.1": {"127.0.0.1"}, "2130706433": {"127.0.0.1"}, "0x7f.0.0.1": {"127.0.0.1"}}}.Probe(t.Context(), encode(t, text))
-		if !errors.Is(err, lnurl.ErrPayService) {
+		err := lnurl.Client{Resolver: names{"127.1": {"127.0.0.1"}, "2130706433": {"127.0.0.1"}, "0x7f.0.0.1": {"127.0.0.1"}}}.Probe(t.Context(), encode(t, text))
+		if !errors.Is(err, lnurl.ErrUnusable) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -306,7 +306,7 @@ func (f *fickle) LookupNetIP(context.Context, string, string) ([]netip.Addr, err
 	return []netip.Addr{netip.MustParseAddr("127.0.0.99")}, nil
 }
 
-// PayServices dials the address that it checked: a name is resolved once per connection.
+// A Client dials the address that it checked: a name is resolved once per connection.
 func TestPayServiceNameIsAskedOnce(t *testing.T) {
 	s := newPayService(t)
 	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
@@ -320,7 +320,7 @@ func TestPayServiceNameIsAskedOnce(t *testing.T) {
 		t.Fatalf("the name was resolved %d times", n)
 	}
 	// The next connection resolves to the other address, which is not allowed.
-	if err := client.Probe(t.Context(), "alice@rebinding.example:"+port); !errors.Is(err, lnurl.ErrPayService) {
+	if err := client.Probe(t.Context(), "alice@rebinding.example:"+port); !errors.Is(err, lnurl.ErrUnusable) {
 		t.Fatal(err)
 	}
 }
@@ -334,20 +334,20 @@ func TestPayServiceCertificateIsChecked(t *testing.T) {
 	server.StartTLS()
 	defer server.Close()
 	at := netip.MustParseAddrPort(server.Listener.Addr().String())
-	s := lnurl.PayServices{AllowForTest: func(a netip.AddrPort) bool { return a == at }}
-	if err := s.Probe(t.Context(), encode(t, server.URL+"/x")); !errors.Is(err, lnurl.ErrPayServiceDown) || hits.Load() != 0 {
+	s := lnurl.Client{AllowForTest: func(a netip.AddrPort) bool { return a == at }}
+	if err := s.Probe(t.Context(), encode(t, server.URL+"/x")); !errors.Is(err, lnurl.ErrUnreachable) || hits.Load() != 0 {
 		t.Errorf("%d requests reached the service, %v", hits.Load(), err)
 	}
 }
 
 func TestPayServiceUnknownHostIsDown(t *testing.T) {
-	s := lnurl.PayServices{Resolver: names{}}
-	if err := s.Probe(t.Context(), "alice@nowhere.example"); !errors.Is(err, lnurl.ErrPayServiceDown) {
+	s := lnurl.Client{Resolver: names{}}
+	if err := s.Probe(t.Context(), "alice@nowhere.example"); !errors.Is(err, lnurl.ErrUnreachable) {
 		t.Error(err)
 	}
 }
 
-func TestIsPayService(t *testing.T) {
+func TestValid(t *testing.T) {
 	for text, want := range map[string]bool{
 		"alice@example.com":                 true,
 		"Alice.B-c_d+tag@Example.COM":       true,
@@ -369,15 +369,15 @@ func TestIsPayService(t *testing.T) {
 		strings.Repeat("a", 65) + "@x":      false,
 		"alice@" + strings.Repeat("a", 254): false,
 	} {
-		if got := lnurl.IsPayService(text); got != want {
+		if got := lnurl.Valid(text); got != want {
 			t.Errorf("%q: %v, want %v", text, got, want)
 		}
 	}
 }
 
-func FuzzIsPayService(f *testing.F) {
+func FuzzValid(f *testing.F) {
 	f.Add("alice@example.com")
 	f.Add(encode(f, "https://example.com/lnurl?x=1"))
 	f.Add("lightning:LNURL1")
-	f.Fuzz(func(t *testing.T, text string) { lnurl.IsPayService(text) })
+	f.Fuzz(func(t *testing.T, text string) { lnurl.Valid(text) })
 }
