@@ -29,7 +29,7 @@ unit:
 # Without cmd/mostrodex: its tests speak through go-nostr's client, which races
 # with itself when a connection ends (relay.go, Close and ConnectWithTLS).
 race:
-	$(GO) test -short -race -timeout 20m -tags "$(TAGS)" ./mostro/... ./relay/... ./indexer ./escrow ./escrow/trade ./escrow/lnsim ./reputation ./reputation/score
+	$(GO) test -short -race -timeout 20m -tags "$(TAGS)" ./mostro/... ./relay/... ./indexer ./escrow ./escrow/trade ./escrow/lnsim ./escrow/price ./escrow/lnurl ./reputation ./reputation/score
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on the files above"; exit 1; }
@@ -45,7 +45,7 @@ kill-long:
 # Every fuzz target of every package, for FUZZTIME each; a short slice of it in
 # make test.
 FUZZTIME ?= 10m
-FUZZPKGS = ./mostro ./mostro/message ./mostro/envelope ./mostro/attestation ./mostro/receipt ./internal/jsonscan ./relay ./relay/eventlog/recordlog ./relay/federation ./relay/negentropy ./indexer ./indexer/orders ./escrow
+FUZZPKGS = ./mostro ./mostro/message ./mostro/envelope ./mostro/attestation ./mostro/receipt ./internal/jsonscan ./relay ./relay/eventlog/recordlog ./relay/federation ./relay/negentropy ./indexer ./indexer/orders ./escrow ./escrow/lnurl
 fuzz:
 	@TAGS="$(TAGS)" GO="$(GO)" FUZZTIME=$(FUZZTIME) FUZZPROCS=2 tools/fuzz.sh $(FUZZPKGS)
 

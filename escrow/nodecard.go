@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/lnurl"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
@@ -212,13 +213,21 @@ func (e *Engine) usable(ctx context.Context, fresh time.Duration) error {
 }
 
 // Services calls Lightning addresses and LNURLs over the network.
-type Services struct{ PayServices }
+type Services struct{ lnurl.Client }
 
-// Mint returns an invoice of exactly that amount.
+// Mint returns an invoice of exactly that amount. Destination.payable checks the network, the
+// expiry and the lock.
 func (s Services) Mint(ctx context.Context, address string, amountSats int64) (string, error) {
-	in, err := s.Invoice(ctx, address, amountSats, "")
+	text, err := s.Invoice(ctx, address, amountSats, "")
 	if err != nil {
 		return "", err
+	}
+	in, err := ParseInvoice(text)
+	if err != nil {
+		return "", fmt.Errorf("%w: the service's invoice is malformed", lnurl.ErrUnusable)
+	}
+	if in.AmountMsat != amountSats*1000 {
+		return "", fmt.Errorf("%w: the service's invoice is for another amount", lnurl.ErrUnusable)
 	}
 	return in.Bolt11, nil
 }
@@ -227,7 +236,7 @@ var _ Addresses = Services{}
 
 // decode parses a payout destination for the node of a card.
 func decode(text string, card *NodeCard) trade.Destination {
-	if IsPayService(text) {
+	if lnurl.Valid(text) {
 		return trade.Destination{Text: text, Address: true}
 	}
 	in, err := ParseInvoice(text)

@@ -1,10 +1,8 @@
 package escrow
 
 import (
-	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -556,22 +554,6 @@ func TestPast23TheNodesKeyEndsADispute(t *testing.T) { // #746
 		if r.node.heldMsat != 0 {
 			t.Error("the seller's sats are still held")
 		}
-	}
-}
-
-func TestPast24NullRateSpoilsNothing(t *testing.T) { // #748
-	prices, err := readNested("BTC")([]byte(`{"BTC":{"USD":50000,"VES":null}}`))
-	if err != nil || prices["USD"] != 50_000 || len(prices) != 1 {
-		t.Fatalf("%v %v", prices, err)
-	}
-	now := time.Unix(1_790_000_000, 0)
-	source := &fakeSource{name: "a", prices: map[string]float64{"USD": 50_000}}
-	p := &Prices{Sources: []PriceSource{source}, Clock: func() time.Time { return now }}
-	p.Poll(t.Context())
-	source.prices, source.err = nil, errors.New("down")
-	p.Poll(t.Context())
-	if q := p.Quote("USD", now.Unix()); q.Price != 50_000 || q.Stale {
-		t.Errorf("the last good price was lost: %+v", q)
 	}
 }
 

@@ -3,6 +3,7 @@ package escrow
 import (
 	"strings"
 
+	"github.com/mostrodex/mostrodex/escrow/lnurl"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/message"
 	"golang.org/x/net/publicsuffix"
@@ -39,7 +40,7 @@ func probeOf(msg InboundMessage, address string) probe {
 // siteOf returns the registered domain of a Lightning address or LNURL, the host if there
 // is no registered domain, or "" if the text is neither.
 func siteOf(address string) string {
-	u, err := payServiceURL(address)
+	u, err := lnurl.URL(address)
 	if err != nil {
 		return ""
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lnurl"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -211,7 +212,7 @@ func TestAttackTarpit(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.Log = slog.New(slog.DiscardHandler)
-	m.addresses = escrow.Services{PayServices: escrow.PayServices{AllowForTest: func(netip.AddrPort) bool { return true }}}
+	m.addresses = escrow.Services{Client: lnurl.Client{AllowForTest: func(netip.AddrPort) bool { return true }}}
 	defer startMainUntil(t, m)()
 	address := "a@" + tarpit.Addr().String()
 	var events []*nostr.Event

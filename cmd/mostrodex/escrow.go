@@ -15,6 +15,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
+	"github.com/mostrodex/mostrodex/escrow/price"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -28,12 +29,12 @@ import (
 type escrowRoom struct {
 	engine *escrow.Engine
 	db     *escrow.DB
-	prices *escrow.Prices // nil: fixed prices
-	lnd    *lnd.Client    // nil: a simulated node
-	world  *lnsim.World   // nil: a real node
-	wallet http.Handler   // wallet of the simulated network; nil: no wallet
-	relays bool           // if set, the relays of the node's events were configured
-	pubkey string         // public key of the node
+	prices *price.Feed  // nil: fixed prices
+	lnd    *lnd.Client  // nil: a simulated node
+	world  *lnsim.World // nil: a real node
+	wallet http.Handler // wallet of the simulated network; nil: no wallet
+	relays bool         // if set, the relays of the node's events were configured
+	pubkey string       // public key of the node
 }
 
 // rememberedPeers is the number of trade keys whose shared secret is cached, so that later
@@ -77,7 +78,7 @@ func (c *EscrowConfig) validate() error {
 			return fmt.Errorf("prices: %w", err)
 		}
 	}
-	if err := escrow.CheckPegged(c.Pegged); err != nil {
+	if err := price.CheckPegged(c.Pegged); err != nil {
 		return fmt.Errorf("pegged: %w", err)
 	}
 	return nil
@@ -85,9 +86,9 @@ func (c *EscrowConfig) validate() error {
 
 // priceSource returns a source of the configuration. The token of El Toque is a secret, so the
 // configuration names only the environment variable that holds it.
-func (c *EscrowConfig) priceSource(provider string) escrow.HTTPSource {
-	s := escrow.HTTPSource{Provider: provider}
-	if provider == escrow.ElToque {
+func (c *EscrowConfig) priceSource(provider string) price.HTTPSource {
+	s := price.HTTPSource{Provider: provider}
+	if provider == price.ElToque {
 		s.Token = os.Getenv(c.ElToqueToken)
 	}
 	return s
@@ -261,7 +262,7 @@ func (r *escrowRoom) connect(m *Main) error {
 	}
 	r.lnd = client
 	r.engine.Node = client
-	r.prices = &escrow.Prices{Nodes: cfg.PriceNodes, Pegged: cfg.Pegged, Publish: cfg.PublishPrices, Clock: m.Now, Logger: m.Log}
+	r.prices = &price.Feed{Nodes: cfg.PriceNodes, Pegged: cfg.Pegged, Publish: cfg.PublishPrices, Clock: m.Now, Logger: m.Log}
 	for _, p := range cfg.Prices {
 		r.prices.Sources = append(r.prices.Sources, cfg.priceSource(p))
 	}

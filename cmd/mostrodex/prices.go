@@ -4,14 +4,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/price"
 )
 
 // priceSource parses an entry of reputation.prices: the name of a provider, or name=URL for
 // another address of the provider.
-func priceSource(text string) (escrow.HTTPSource, error) {
+func priceSource(text string) (price.HTTPSource, error) {
 	name, url, _ := strings.Cut(text, "=")
-	s := escrow.HTTPSource{Provider: strings.TrimSpace(name), URL: strings.TrimSpace(url)}
+	s := price.HTTPSource{Provider: strings.TrimSpace(name), URL: strings.TrimSpace(url)}
 	return s, s.Check()
 }
 
@@ -21,7 +21,7 @@ func (m *Main) openPrices() error {
 	if len(m.Config.Reputation.Prices) == 0 {
 		return nil
 	}
-	m.prices = &escrow.Prices{Clock: m.Now, Logger: m.Log}
+	m.prices = &price.Feed{Clock: m.Now, Logger: m.Log}
 	for _, text := range m.Config.Reputation.Prices {
 		s, err := priceSource(text)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/price"
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/relay"
@@ -47,7 +48,7 @@ type Main struct {
 	escrow    *escrowRoom         // nil when disabled
 	addresses escrow.Addresses    // nil: of the network; a test's are on loopback
 	scores    *reputation.Service // nil when disabled
-	prices    *escrow.Prices      // of reputation.prices; nil: none are named
+	prices    *price.Feed         // of reputation.prices; nil: none are named
 	routes    route.Table
 	web       http.Handler // of the public routes
 }

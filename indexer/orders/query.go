@@ -504,3 +504,22 @@ func (q *Query) CacheKey() string {
 	}
 	return string(fmt.Appendf(out, " %d", q.Open))
 }
+
+// MarkOf returns the sort position of an order in the results of the query.
+func (q *Query) MarkOf(k Key, v *Version) Mark {
+	m := Mark{ID: k}
+	switch order, _ := q.Order(); order {
+	case ByCreated:
+		m.Key = uint64(ClampTime(int64(v.Order.CreatedAt)))
+	case ByPremium:
+		m.Key = FloatKey(FloatOf(v.Order.PremiumPct))
+	case ByAmount:
+		m.Key = UnknownKey
+		if v.Order.AmountSats != nil {
+			m.Key = AmountKey(*v.Order.AmountSats)
+		}
+	case ByExpiry:
+		m.Key = ExpiryKey(v.endsAt())
+	}
+	return m
+}

@@ -28,25 +28,6 @@ type Mark struct {
 	Class uint8
 }
 
-// MarkOf returns the sort position of an order in the results of the query.
-func (q *Query) MarkOf(k Key, v *Version) Mark {
-	m := Mark{ID: k}
-	switch order, _ := q.Order(); order {
-	case ByCreated:
-		m.Key = uint64(ClampTime(int64(v.Order.CreatedAt)))
-	case ByPremium:
-		m.Key = FloatKey(FloatOf(v.Order.PremiumPct))
-	case ByAmount:
-		m.Key = UnknownKey
-		if v.Order.AmountSats != nil {
-			m.Key = AmountKey(*v.Order.AmountSats)
-		}
-	case ByExpiry:
-		m.Key = ExpiryKey(v.endsAt())
-	}
-	return m
-}
-
 // Behind reports whether a sorts after b in the query's sort order.
 func Behind(descending bool, a, b Mark) bool {
 	if (a.Key == UnknownKey) != (b.Key == UnknownKey) {

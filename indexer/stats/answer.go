@@ -3,6 +3,7 @@ package stats
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 )
@@ -41,7 +42,7 @@ func (c *Collector) Metric(name string, q Query) (Figure, error) {
 		return Figure{}, err
 	}
 	bounds := windowBounds(q.From, q.Until)
-	s, _ := c.newScan(&q, bounds, d.needs, "")
+	s, _ := newScan(c, &q, bounds, d.needs, "")
 	s.run()
 	f := s.figures(0, 1)
 	f.complete(d.needs)
@@ -72,7 +73,7 @@ func (c *Collector) Document(q Query) (Document, error) {
 			all |= d.needs
 		}
 	}
-	s, _ := c.newScan(&q, windowBounds(q.From, q.Until), all, "")
+	s, _ := newScan(c, &q, windowBounds(q.From, q.Until), all, "")
 	s.run()
 	f := s.figures(0, 1)
 	f.complete(all)
@@ -108,7 +109,7 @@ func (c *Collector) Series(name string, q Query, by Every) ([]Point, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, _ := c.newScan(&q, bounds, d.needs, "")
+	s, _ := newScan(c, &q, bounds, d.needs, "")
 	s.run()
 	var network *scan
 	if d.needs&needNetwork != 0 && s.ofInstances() {
@@ -145,7 +146,7 @@ func (c *Collector) Groups(name string, q Query, dim Dimension) ([]Point, error)
 	if d.needs&needScore != 0 {
 		return nil, badParam("metric", "%s has no groups: filter by %s instead", name, dim)
 	}
-	s, keys := c.newScan(&q, windowBounds(q.From, q.Until), d.needs, dim)
+	s, keys := newScan(c, &q, windowBounds(q.From, q.Until), d.needs, dim)
 	s.run()
 	var network *scan
 	if d.needs&needNetwork != 0 && s.ofInstances() {
@@ -173,31 +174,13 @@ func (c *Collector) Groups(name string, q Query, dim Dimension) ([]Point, error)
 	return out, nil
 }
 
-// ofInstances reports whether the figures are of single instances, so that they have a share
-// of the whole network.
-func (s *scan) ofInstances() bool { return len(s.q.Filter[ByInstance]) > 0 || s.split == ByInstance }
-
-// withoutInstances runs the scan of the same query for all instances.
-func (s *scan) withoutInstances(need needs) *scan {
-	q := *s.q
-	q.Filter = maps.Clone(q.Filter)
-	delete(q.Filter, ByInstance)
-	out, _ := s.c.newScan(&q, s.bounds, need&needMoments, "")
-	out.run()
-	return out
-}
-
-func (s *scan) figures(group int32, bucket int) *figures {
-	return &figures{s: s, t: s.tally(group, bucket), before: s.tally(group, bucket-1), from: s.bounds[bucket], now: s.bounds[bucket+1]}
-}
-
 // complete runs the scans that only a whole window has.
 func (f *figures) complete(need needs) {
 	if need&needNetwork != 0 && f.s.ofInstances() {
 		f.network = f.s.withoutInstances(need).tally(0, 1)
 	}
 	if need&needScore != 0 {
-		f.node = f.s.scoreOf()
+		f.node = scoreOf(f.s)
 	}
 }
 
@@ -275,4 +258,247 @@ func (t *tally) seen(f family) seen {
 		return t.closed
 	}
 	return seen{}
+}
+
+// Policies returns the policies of a node that began in [from, until), oldest first, preceded by
+// the policy in force at from.
+func (c *Collector) Policies(pubkey string, from, until int64) ([]PolicyChange, error) {
+	q := Query{From: from, Until: until, Filter: Filter{ByInstance: {pubkey}}}
+	if err := q.check(); err != nil {
+		return nil, err
+	}
+	id, ok := c.byKey[keyOf(pubkey)]
+	if !ok {
+		return nil, nil
+	}
+	var out []PolicyChange
+	for _, r := range c.authors[id].policies {
+		if int64(r.first) >= until {
+			break
+		}
+		if int64(r.first) <= from {
+			out = out[:0]
+		}
+		out = append(out, PolicyChange{int64(r.first), r.seq, r.policy})
+	}
+	return out, nil
+}
+
+// BookAt returns the orders that were on offer at a time: the newest version of each order by
+// the rules of NIP-01 among those not after the time, if the version is pending, not
+// expired and not deleted by then. q.Until is the time, and q.From is ignored. The
+// error is a ParamError.
+func (c *Collector) BookAt(q Query) (Book, error) {
+	at := q.Until
+	q.From = max(0, at-1)
+	if err := q.check(); err != nil {
+		var p *ParamError
+		if p, _ = err.(*ParamError); p != nil && (p.Param == "until" || p.Param == "from") {
+			p.Param = "at"
+		}
+		return Book{}, err
+	}
+	s, _ := newScan(c, &q, windowBounds(q.From, at), needOpen, "")
+	out := Book{At: at, Clock: q.Clock.String(), Coverage: c.Coverage(at), BeforeCoverage: c.coverage.total.WitnessedFrom == 0 || at < c.coverage.total.WitnessedFrom}
+	rates := map[uint32]*rate{}
+	for i := range c.orders.n {
+		chunk, k := c.orders.at(i)
+		first := int64(chunk.at[q.Clock][firstSeen][k])
+		if first == 0 || first > at || s.endedBefore(chunk, k) || chunk.final(k, at, q.Clock) {
+			continue
+		}
+		v, ok := s.stateAt(i, at)
+		if !ok || v.status != statusPending || expired(v.ends, at) || s.targets[v.cohort] == nil {
+			continue
+		}
+		fiat := c.cohorts[v.cohort].fiat
+		r, known := rates[fiat]
+		if !known {
+			if found, ok := c.rates.at(0, fiat, uint32(at), maxBookRateAge); ok {
+				r = &found
+			}
+			rates[fiat] = r
+		}
+		out.Offers = append(out.Offers, newOffer(c, i, first, &v, r))
+	}
+	slices.SortFunc(out.Offers, func(a, b Offer) int { return cmp.Or(cmp.Compare(a.FirstAt, b.FirstAt), cmp.Compare(a.Seq, b.Seq)) })
+	return out, nil
+}
+
+// ImpliedRates computes the implied price of one bitcoin in a currency, by hour or by day,
+// for the buckets that overlap the window.
+//
+// The price of an executed order is its fiat amount / its sats. The price of an order that
+// is open at the end of a bucket is the same if it states both, or else the signed rate
+// times (1 + premium/100). Of the sorted prices the share trim is cut off at each end. The
+// filter's currencies are replaced by fiat. The error is a ParamError.
+func (c *Collector) ImpliedRates(fiat string, q Query, by Every, trim float64) ([]RatePoint, error) {
+	switch {
+	case by != Hour && by != Day:
+		return nil, badParam("by", "is neither hour nor day")
+	case !(trim >= 0 && trim < 0.5): // also NaN
+		return nil, badParam("trim", "is not between 0 and 0.5")
+	case fiat == "" || len(fiat) > 16:
+		return nil, badParam("fiat", "is no currency code")
+	}
+	filter := Filter{ByFiat: {fiat}}
+	for dim, values := range q.Filter {
+		if dim != ByFiat {
+			filter[dim] = values
+		}
+	}
+	q.Filter = filter
+	if err := q.check(); err != nil {
+		return nil, err
+	}
+	bounds, err := by.buckets(q.From, q.Until)
+	if err != nil {
+		return nil, err
+	}
+	if bounds = bounds[1:]; len(bounds)-1 > maxRatePoint {
+		return nil, badParam("by", "the series has more than %d points", maxRatePoint)
+	}
+	s, _ := newScan(c, &q, bounds, needOpen, "")
+	n := len(bounds) - 1
+	points, prices, newest := make([]RatePoint, n), make([][]float64, n), make([]uint32, n)
+	signed := make([]rate, n)
+	for b := range points {
+		p := &points[b]
+		p.From, p.Until, p.Parallel = bounds[b], bounds[b+1], true
+		if r, ok := c.rates.at(0, c.fiats.ids[fiat], uint32(bounds[b+1]-1), maxBookRateAge); ok && c.fiats.ids[fiat] != 0 {
+			signed[b], p.Signed, p.Parallel = r, fiatValue(r.price), false
+		}
+	}
+	add := func(b int, price float64, t uint32, executed bool) {
+		if !(price > 0) || math.IsInf(price, 0) {
+			return
+		}
+		prices[b], newest[b] = append(prices[b], price), max(newest[b], t)
+		if executed {
+			points[b].Executed++
+		} else {
+			points[b].Open++
+		}
+	}
+	for i := range c.orders.n {
+		chunk, k := c.orders.at(i)
+		if chunk.at[q.Clock][firstSeen][k] == 0 || s.targets[chunk.cohort[k]] == nil {
+			continue
+		}
+		if t := chunk.at[q.Clock][firstSuccess][k]; chunk.status[k] == statusSuccess && chunk.flags[k]&flagFixed != 0 && chunk.sats[k] > 0 {
+			if b := s.bucket(t); b >= 0 {
+				add(b, chunk.amount[k]/float64(chunk.sats[k])*1e8, t, true)
+			}
+		}
+		s.eachPending(chunk, k, func(v *version, from, end int64) {
+			end = min(end, from+maxOfferAge)
+			b, _ := slices.BinarySearch(bounds[1:], max(from, bounds[0]))
+			for ; b < n && bounds[b+1] < end; b++ {
+				switch {
+				case v.sats > 0 && v.min == v.max:
+					add(b, v.max/float64(v.sats)*1e8, uint32(from), false)
+				case v.sats == 0 && !points[b].Parallel:
+					add(b, signed[b].price*(1+v.premium/100), uint32(from), false)
+				}
+			}
+		})
+	}
+	for b := range points {
+		p := &points[b]
+		if p.Samples = len(prices[b]); p.Samples == 0 {
+			continue
+		}
+		p.Age = intValue(p.Until - int64(newest[b]))
+		rate, half := trimmedMean(prices[b], trim)
+		p.Rate = fiatValue(rate)
+		if p.Samples >= minInterval {
+			p.Low, p.High = fiatValue(rate-half), fiatValue(rate+half)
+		}
+	}
+	return points, nil
+}
+
+// Survival estimates the time to the take over the orders created in the window. An order that
+// was not taken is censored when it was canceled, when its take window ended, at its last
+// other version if that version ends it, or at the end of the window. The error is a
+// ParamError.
+func (c *Collector) Survival(q Query) (Survival, error) {
+	if err := q.check(); err != nil {
+		return Survival{}, err
+	}
+	s, _ := newScan(c, &q, windowBounds(q.From, q.Until), 0, "")
+	var taken, censored []uint32
+	for i := 0; i < c.orders.n; i += rows {
+		chunk := c.orders.chunks[i/rows]
+		at := &chunk.at[q.Clock]
+		for k := range min(rows, c.orders.n-i) {
+			first := at[firstSeen][k]
+			if s.bucket(first) != 1 || s.targets[chunk.cohort[k]] == nil {
+				continue
+			}
+			end := q.Until
+			if t := int64(at[firstTaken][k]); t != 0 && t <= end {
+				taken = append(taken, uint32(max(0, t-int64(first))))
+				continue
+			}
+			for _, t := range [...]uint32{at[firstCanceled][k], at[firstSuccess][k], chunk.ends[k]} {
+				if t != 0 {
+					end = min(end, int64(t))
+				}
+			}
+			if chunk.status[k] == statusGone {
+				end = min(end, int64(chunk.newest[k]))
+			}
+			censored = append(censored, uint32(max(0, end-int64(first))))
+		}
+	}
+	return kaplanMeier(taken, censored), nil
+}
+
+// Sources returns the seqs of the events behind a metric that are above after, ascending,
+// at most limit of them. The log resolves a seq to its signed event. For a ratio the events
+// are those of the denominator. The error is a ParamError.
+func (c *Collector) Sources(name string, q Query, after uint64, limit int) ([]uint64, error) {
+	d, label, err := c.metric(name, &q)
+	if err != nil {
+		return nil, err
+	}
+	if d.family == famNone {
+		return nil, badParam("metric", "%s does not count single events", name)
+	}
+	if limit < 1 || limit > maxSeqs {
+		return nil, badParam("limit", "is not between 1 and %d", maxSeqs)
+	}
+	s, _ := newScan(c, &q, windowBounds(q.From, q.Until), d.needs, "")
+	if label != "" {
+		s.onlyLabel(d.Name, label)
+	}
+	var out []uint64
+	add := func(seq uint64) {
+		if seq > after {
+			out = append(out, seq)
+		}
+	}
+	switch d.family {
+	case famFees:
+		s.eachFee(func(f *fee, _ int, _ []int32, _ int) { add(f.seq) })
+	case famOpened, famClosed:
+		for i := range c.disputes {
+			d2 := &c.disputes[i]
+			opened, closed, end := d2.times(q.Clock)
+			if !passes(s.authors, d2.author) {
+				continue
+			}
+			if d.family == famOpened && s.bucket(opened) == 1 {
+				add(d2.versions[0].seq)
+			}
+			if d.family == famClosed && s.bucket(closed) == 1 {
+				add(end.seq)
+			}
+		}
+	default:
+		s.orderSeqs(d.family, add)
+	}
+	slices.Sort(out)
+	return out[:min(len(out), limit)], nil
 }

@@ -49,56 +49,7 @@ type Book struct {
 // maxBookRateAge is the greatest age of a signed rate that prices an offer, in seconds.
 const maxBookRateAge = 3600
 
-// BookAt returns the orders that were on offer at a time: the newest version of each order by
-// the rules of NIP-01 among those not after the time, if the version is pending, not
-// expired and not deleted by then. q.Until is the time, and q.From is ignored. The
-// error is a ParamError.
-func (c *Collector) BookAt(q Query) (Book, error) {
-	at := q.Until
-	q.From = max(0, at-1)
-	if err := q.check(); err != nil {
-		var p *ParamError
-		if p, _ = err.(*ParamError); p != nil && (p.Param == "until" || p.Param == "from") {
-			p.Param = "at"
-		}
-		return Book{}, err
-	}
-	s, _ := c.newScan(&q, windowBounds(q.From, at), needOpen, "")
-	out := Book{At: at, Clock: q.Clock.String(), Coverage: c.Coverage(at), BeforeCoverage: c.coverage.total.WitnessedFrom == 0 || at < c.coverage.total.WitnessedFrom}
-	rates := map[uint32]*rate{}
-	for i := range c.orders.n {
-		chunk, k := c.orders.at(i)
-		first := int64(chunk.at[q.Clock][firstSeen][k])
-		if first == 0 || first > at || s.endedBefore(chunk, k) || chunk.final(k, at, q.Clock) {
-			continue
-		}
-		var v version
-		var ok bool
-		if v, ok, s.buf = c.stateAt(i, at, q.Clock, s.buf); !ok || v.status != statusPending || expired(v.ends, at) || s.targets[v.cohort] == nil {
-			continue
-		}
-		fiat := c.cohorts[v.cohort].fiat
-		r, known := rates[fiat]
-		if !known {
-			if found, ok := c.rateAt(0, fiat, uint32(at), maxBookRateAge); ok {
-				r = &found
-			}
-			rates[fiat] = r
-		}
-		out.Offers = append(out.Offers, c.offer(i, first, &v, r))
-	}
-	slices.SortFunc(out.Offers, func(a, b Offer) int { return cmp.Or(cmp.Compare(a.FirstAt, b.FirstAt), cmp.Compare(a.Seq, b.Seq)) })
-	return out, nil
-}
-
-// endedBefore reports that the newest version of an order is in force at the end of the
-// window and is no offer, so that its versions need not be decoded.
-func (s *scan) endedBefore(c *chunk, k int) bool {
-	at := s.q.Until
-	return s.q.Clock == Signed && int64(c.newest[k]) <= at && (c.status[k] != statusPending || expired(c.ends[k], at))
-}
-
-func (c *Collector) offer(row int, first int64, v *version, r *rate) Offer {
+func newOffer(c *Collector, row int, first int64, v *version, r *rate) Offer {
 	h := &c.cohorts[v.cohort]
 	o := Offer{
 		Pubkey: hexOf(c.authors[h.author].pubkey), Seq: v.seq, Side: mostro.Side(sideOf(h.buy)), Fiat: c.fiats.text[h.fiat],

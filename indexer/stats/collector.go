@@ -138,7 +138,7 @@ type Collector struct {
 	firstFee map[orderKey]int32 // canonical fee of each order
 	disputes []dispute
 	byD      map[orderKey]int32
-	rates    map[uint32]*rateSeries // by currency
+	rates    signedRates
 
 	coverage coverage
 
@@ -152,7 +152,7 @@ func New() *Collector {
 	return &Collector{
 		byKey: map[[32]byte]uint32{}, fiats: newNames(), platform: newNames(), networks: newNames(), labels: newNames(), sets: newNames(),
 		cohorts: make([]cohort, 1), byCohort: map[cohort]uint32{}, authors: make([]author, 1),
-		firstFee: map[orderKey]int32{}, byD: map[orderKey]int32{}, rates: map[uint32]*rateSeries{}, coverage: newCoverage(),
+		firstFee: map[orderKey]int32{}, byD: map[orderKey]int32{}, rates: signedRates{}, coverage: newCoverage(),
 	}
 }
 
@@ -161,6 +161,9 @@ func (c *Collector) Applied() uint64 { return c.applied }
 
 // Orders returns the number of orders that the Collector holds.
 func (c *Collector) Orders() int { return c.orders.n }
+
+// Coverage returns the coverage of the window that begins at from.
+func (c *Collector) Coverage(from int64) Coverage { return c.coverage.window(from) }
 
 // Apply adds one entry of the log. An entry whose seq is not above Applied is ignored, so
 // that a replay after a crash counts nothing twice.
@@ -494,3 +497,42 @@ func (c *Collector) applyDispute(e *mostro.Entry) {
 func keyOf(pubkey string) [32]byte { return hex32.OrZero(pubkey) }
 
 func hexOf(key [32]byte) string { return hex.EncodeToString(key[:]) }
+
+func (c *Collector) applyInfo(e *mostro.Entry) {
+	info, err := mostro.ParseInfo(e.Event)
+	if err != nil {
+		return
+	}
+	id := c.authorOf(info.Pubkey)
+	c.count(e, id, true)
+	a := &c.authors[id]
+	if len(a.policies) >= maxPolicies {
+		return
+	}
+	a.policies = insertPolicy(a.policies, policyRun{uint32(info.CreatedAt), uint32(info.CreatedAt), e.Seq, policyOf(&info)})
+}
+
+func (c *Collector) applyRates(e *mostro.Entry) {
+	id, known := c.byKey[keyOf(e.Event.PubKey)]
+	if !known || !c.authors[id].mostro {
+		return
+	}
+	rates, err := mostro.ParseRates(e.Event)
+	if err != nil {
+		return
+	}
+	c.count(e, id, false)
+	for code, price := range rates.BTC {
+		fiat, used := c.fiats.ids[code]
+		if !used && (code == "USD" || code == "EUR") {
+			fiat, used = c.fiats.id(code), true
+		}
+		if !used || math.IsInf(price, 0) {
+			continue
+		}
+		if c.rates[fiat] == nil {
+			c.rates[fiat] = &rateSeries{}
+		}
+		c.rates[fiat].insert(uint32(rates.CreatedAt), id, price)
+	}
+}

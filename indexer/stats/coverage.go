@@ -71,11 +71,11 @@ func (c *coverage) add(e *mostro.Entry) {
 	s.First, s.Last = min(s.First, received), max(s.Last, received)
 }
 
-// Coverage returns the coverage of the window that begins at from.
-func (c *Collector) Coverage(from int64) Coverage {
-	out := c.coverage.total
+// window returns the coverage of the window that begins at from.
+func (c *coverage) window(from int64) Coverage {
+	out := c.total
 	out.Complete = out.WitnessedFrom > 0 && from >= out.WitnessedFrom
-	for _, s := range slices.Collect(maps.Values(c.coverage.sources)) {
+	for _, s := range slices.Collect(maps.Values(c.sources)) {
 		out.Sources = append(out.Sources, *s)
 	}
 	slices.SortFunc(out.Sources, func(a, b SourceCounts) int {

@@ -1,7 +1,6 @@
 package stats
 
 import (
-	"math"
 	"slices"
 	"strings"
 
@@ -64,20 +63,6 @@ func policyOf(info *mostro.Info) Policy {
 	return p
 }
 
-func (c *Collector) applyInfo(e *mostro.Entry) {
-	info, err := mostro.ParseInfo(e.Event)
-	if err != nil {
-		return
-	}
-	id := c.authorOf(info.Pubkey)
-	c.count(e, id, true)
-	a := &c.authors[id]
-	if len(a.policies) >= maxPolicies {
-		return
-	}
-	a.policies = insertPolicy(a.policies, policyRun{uint32(info.CreatedAt), uint32(info.CreatedAt), e.Seq, policyOf(&info)})
-}
-
 // insertPolicy adds one info to the runs of a node, which are sorted and do not overlap.
 func insertPolicy(runs []policyRun, r policyRun) []policyRun {
 	i := len(runs)
@@ -123,30 +108,6 @@ type PolicyChange struct {
 	At     int64  `json:"at"`  // created_at of the first info with the policy
 	Seq    uint64 `json:"seq"` // of that info
 	Policy Policy `json:"policy"`
-}
-
-// Policies returns the policies of a node that began in [from, until), oldest first, preceded by
-// the policy in force at from.
-func (c *Collector) Policies(pubkey string, from, until int64) ([]PolicyChange, error) {
-	q := Query{From: from, Until: until, Filter: Filter{ByInstance: {pubkey}}}
-	if err := q.check(); err != nil {
-		return nil, err
-	}
-	id, ok := c.byKey[keyOf(pubkey)]
-	if !ok {
-		return nil, nil
-	}
-	var out []PolicyChange
-	for _, r := range c.authors[id].policies {
-		if int64(r.first) >= until {
-			break
-		}
-		if int64(r.first) <= from {
-			out = out[:0]
-		}
-		out = append(out, PolicyChange{int64(r.first), r.seq, r.policy})
-	}
-	return out, nil
 }
 
 // eventIn reports whether the author published an event that counts in [from, until).
@@ -226,36 +187,14 @@ func (s *rateSeries) newest(n int, own, t, maxAge uint32) (best rate, ok bool) {
 	return best, ok
 }
 
-// rateAt returns the newest rate of a currency at t, of the node own or else of another.
-func (c *Collector) rateAt(own, fiat, t, maxAge uint32) (rate, bool) {
-	s := c.rates[fiat]
+// signedRates are the signed prices by currency.
+type signedRates map[uint32]*rateSeries
+
+// at returns the newest rate of a currency at t, of the node own or else of another.
+func (r signedRates) at(own, fiat, t, maxAge uint32) (rate, bool) {
+	s := r[fiat]
 	if s == nil {
 		return rate{}, false
 	}
 	return s.newest(s.after(t, len(s.at)), own, t, maxAge)
-}
-
-func (c *Collector) applyRates(e *mostro.Entry) {
-	id, known := c.byKey[keyOf(e.Event.PubKey)]
-	if !known || !c.authors[id].mostro {
-		return
-	}
-	rates, err := mostro.ParseRates(e.Event)
-	if err != nil {
-		return
-	}
-	c.count(e, id, false)
-	for code, price := range rates.BTC {
-		fiat, used := c.fiats.ids[code]
-		if !used && (code == "USD" || code == "EUR") {
-			fiat, used = c.fiats.id(code), true
-		}
-		if !used || math.IsInf(price, 0) {
-			continue
-		}
-		if c.rates[fiat] == nil {
-			c.rates[fiat] = &rateSeries{}
-		}
-		c.rates[fiat].insert(uint32(rates.CreatedAt), id, price)
-	}
 }

@@ -482,7 +482,7 @@ var definitions = func() []Definition {
 	node("premium_dispersion", "population sigma of the premium; null below two", UnitPercent, func(f *figures) Value { return floatValue(sigma(f.node.premiums)) })
 	add(Definition{Name: "instances.bond", Unit: UnitText, Events: "38385", Formula: "enabled, disabled or unknown by the info in force at the end; null without a filter by one instance", family: famNone, needs: needScore, oneOnly: true, byNode: true, value: func(f *figures) Value {
 		switch bond := f.node.bond; {
-		case f.s.onlyAuthor() == 0:
+		case onlyAuthor(f.s) == 0:
 			return Value{}
 		case bond == nil:
 			return Value{kind: text, text: "unknown"}

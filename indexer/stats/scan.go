@@ -1,108 +1,13 @@
 package stats
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strings"
 
 	"github.com/mostrodex/mostrodex/mostro"
 )
-
-// needs are the parts of a tally that a metric reads. A scan collects only these parts.
-type needs uint32
-
-const (
-	needTickets   needs = 1 << iota // sats of each completed order
-	needFiat                        // fiat amount of each completed order
-	needPremiums                    // premium of each created order
-	needTimes                       // gaps of timing.*
-	needBreakdown                   // numbers and sats by cohort
-	needOpen                        // the book at the end of the bucket
-	needFirst                       // first sighting of currencies, methods and instances
-	needFees
-	needDisputes
-	needIn        // signed rates of completed orders
-	needInstances // silence
-	needNetwork   // the same scan for all instances
-	needScore     // the metrics of section 2.2, only for a whole window
-
-	// The times of an order that a scan looks at.
-	needCreated
-	needCompleted
-	needCanceled
-	needLeft // the first time in progress, or else the success
-)
-
-const needMoments = needCreated | needCompleted | needCanceled | needLeft
-
-// cell counts the orders of one cohort in one bucket.
-type cell struct {
-	created, completed int64
-	sats               total // of the completed orders
-}
-
-// seen counts events and how many of them this relay witnessed.
-type seen struct{ n, witnessed int64 }
-
-func (s *seen) add(witnessed bool) {
-	s.n++
-	if witnessed {
-		s.witnessed++
-	}
-}
-
-func (s seen) plus(o seen) seen { return seen{s.n + o.n, s.witnessed + o.witnessed} }
-
-// tally holds the sums over the events of one group in one bucket.
-type tally struct {
-	created, completed, canceled, taken seen
-	abandoned                           int64 // created here, canceled and never taken
-	funnel                              struct{ taken, canceledUntaken, canceledTaken, completed, open int64 }
-	market, ranged                      int64
-	widths                              sum
-	left                                int64 // orders whose time of leaving pending is here
-
-	sats                                              total
-	priced                                            int64 // completed orders that state their sats
-	buySats, sellSats                                 total
-	sizes                                             [5]int64
-	tickets                                           []int64
-	fiat                                              map[uint32]*fiatTally
-	premiums                                          [2][]float64 // by side of the maker: buy, sell
-	fill, done, cycle                                 []uint32
-	cancel                                            []uint32
-	cells                                             map[uint32]*cell // by cohort
-	dense                                             []cell           // instead of cells, by cohort, if there is only one window and one group
-	open, inProgress                                  seen
-	ages                                              int64 // sum of the ages of the open orders, in seconds
-	newFiats, newMethods, newAuthors                  int64
-	fees, duplicates                                  seen
-	feeSats                                           total
-	lateness                                          []int64 // of fees after the success
-	chargeable, paid                                  int64   // completed orders of nodes with a fee, and those with a record of it
-	implied                                           sum
-	impliedError                                      sum
-	settled                                           sum // implied volume of fees of completed orders
-	settledSats                                       total
-	opened, closed                                    seen
-	openDisputes                                      int64
-	resolvedDisputes, activeDisputes, unknownDisputes int64
-	ends                                              [disputeCooperativeCancel + 1]int64
-	resolution                                        []uint32
-	in                                                sum
-	unpriced                                          total
-	otherRates, maxAge                                int64
-	rated                                             int64
-	silent                                            int64
-	knownInstances                                    int64
-}
-
-type fiatTally struct {
-	total   sum
-	amounts []float64 // of orders without a range
-	sats    total
-	all     int64
-}
 
 // devFeeShare is the share of a node's fee that goes to the development fund. The daemon's
 // default is assumed for every node.
@@ -140,7 +45,7 @@ type openStep struct {
 var noGroup = []int32{0}
 
 // matcher returns, for each dimension but method, whether a number of names matches.
-func (c *Collector) matcher(f Filter, dim Dimension, n *names) []bool {
+func matcher(f Filter, dim Dimension, n *names) []bool {
 	values := f[dim]
 	if len(values) == 0 {
 		return nil
@@ -155,7 +60,7 @@ func (c *Collector) matcher(f Filter, dim Dimension, n *names) []bool {
 func passes(match []bool, id uint32) bool { return match == nil || match[id] }
 
 // newScan prepares a scan. split is the dimension of the groups, or "" for one group.
-func (c *Collector) newScan(q *Query, bounds []int64, need needs, split Dimension) (*scan, []string) {
+func newScan(c *Collector, q *Query, bounds []int64, need needs, split Dimension) (*scan, []string) {
 	s := &scan{c: c, q: q, bounds: bounds, needs: need, groups: 1, split: split, byGroup: map[uint32]int32{}}
 	s.width = bounds[1] - bounds[0]
 	for k := 1; k < len(bounds); k++ {
@@ -172,8 +77,8 @@ func (c *Collector) newScan(q *Query, bounds []int64, need needs, split Dimensio
 			}
 		}
 	}
-	fiats, platforms := c.matcher(q.Filter, ByFiat, &c.fiats), c.matcher(q.Filter, ByPlatform, &c.platform)
-	networks, labels := c.matcher(q.Filter, ByNetwork, &c.networks), c.matcher(q.Filter, ByMethod, &c.labels)
+	fiats, platforms := matcher(q.Filter, ByFiat, &c.fiats), matcher(q.Filter, ByPlatform, &c.platform)
+	networks, labels := matcher(q.Filter, ByNetwork, &c.networks), matcher(q.Filter, ByMethod, &c.labels)
 	var sets []bool
 	if labels != nil {
 		sets = make([]bool, len(c.sets.text))
@@ -221,7 +126,7 @@ func (c *Collector) newScan(q *Query, bounds []int64, need needs, split Dimensio
 	if split != "" {
 		s.groups = len(order)
 		for _, id := range order {
-			keys = append(keys, c.nameOf(split, id))
+			keys = append(keys, nameOf(c, split, id))
 		}
 	}
 	s.tallies = make([]*tally, s.groups*(len(bounds)-1))
@@ -252,7 +157,7 @@ func (h *cohort) property(dim Dimension) uint32 {
 	return 0
 }
 
-func (c *Collector) nameOf(dim Dimension, id uint32) string {
+func nameOf(c *Collector, dim Dimension, id uint32) string {
 	switch dim {
 	case ByInstance:
 		return hexOf(c.authors[id].pubkey)
@@ -296,19 +201,6 @@ func (s *scan) tally(group int32, bucket int) *tally {
 		s.tallies[i] = &tally{}
 	}
 	return s.tallies[i]
-}
-
-func (t *tally) cell(id uint32) *cell {
-	if t.dense != nil {
-		return &t.dense[id]
-	}
-	if t.cells == nil {
-		t.cells = map[uint32]*cell{}
-	}
-	if t.cells[id] == nil {
-		t.cells[id] = &cell{}
-	}
-	return t.cells[id]
 }
 
 func (s *scan) run() {
@@ -607,20 +499,21 @@ func (s *scan) rateOf(author, t uint32) (rate, bool) {
 
 // stateAt returns the version of row i that was in force at t: the newest one by the rules of
 // NIP-01 among those that were signed (or witnessed, by the clock) not after t. ok is false
-// if there is none, or if its author had deleted it. buf is a buffer.
-func (c *Collector) stateAt(i int, t int64, clock Clock, buf []version) (v version, ok bool, grown []version) {
-	chunk, k := c.orders.at(i)
-	versions, err := decodeVersions(buf[:0], c.blobs.get(chunk.blob[k]))
+// if there is none, or if its author had deleted it.
+func (s *scan) stateAt(i int, t int64) (v version, ok bool) {
+	chunk, k := s.c.orders.at(i)
+	versions, err := decodeVersions(s.buf[:0], s.c.blobs.get(chunk.blob[k]))
 	if err != nil {
-		return version{}, false, buf
+		return version{}, false
 	}
+	s.buf = versions
 	for j := len(versions) - 1; j >= 0; j-- {
 		w := &versions[j]
-		if clock == Signed && int64(w.created) <= t || clock == Witnessed && w.live && int64(w.received) <= t {
-			return *w, w.deleted == 0 || int64(w.deleted) > t, versions
+		if s.q.Clock == Signed && int64(w.created) <= t || s.q.Clock == Witnessed && w.live && int64(w.received) <= t {
+			return *w, w.deleted == 0 || int64(w.deleted) > t
 		}
 	}
-	return version{}, false, versions
+	return version{}, false
 }
 
 func expired(ends uint32, t int64) bool { return ends != 0 && int64(ends) <= t }
@@ -633,9 +526,8 @@ func (s *scan) addOpen(g int32, c *chunk, i int) {
 	}
 	state, ends, live := c.status[k], c.ends[k], c.flags[k]&(1<<firstSeen) != 0
 	if s.q.Clock == Witnessed || int64(c.newest[k]) > now || c.flags[k]&flagDeleted != 0 {
-		var v version
-		var ok bool
-		if v, ok, s.buf = s.c.stateAt(i, now, s.q.Clock, s.buf); !ok {
+		v, ok := s.stateAt(i, now)
+		if !ok {
 			return
 		}
 		state, ends = v.status, v.ends
@@ -760,183 +652,37 @@ func (s *scan) addFirst() {
 	}
 }
 
-// feeTime returns the time that dates a fee, 0 if the clock knows none.
-func (s *scan) feeTime(f *fee) uint32 {
-	if s.q.Clock == Witnessed {
-		return f.received
-	}
-	return f.created
+// ofInstances reports whether the figures are of single instances, so that they have a share
+// of the whole network.
+func (s *scan) ofInstances() bool { return len(s.q.Filter[ByInstance]) > 0 || s.split == ByInstance }
+
+// withoutInstances runs the scan of the same query for all instances.
+func (s *scan) withoutInstances(need needs) *scan {
+	q := *s.q
+	q.Filter = maps.Clone(q.Filter)
+	delete(q.Filter, ByInstance)
+	out, _ := newScan(s.c, &q, s.bounds, need&needMoments, "")
+	out.run()
+	return out
 }
 
-// addFees adds the records of development fees. A fee whose order is known counts in the
-// groups of the order. Another fee counts in the group of its node, or, without groups, if
-// the filter names no dimension but instance and network.
-func (s *scan) addFees() {
-	s.eachFee(func(f *fee, row int, targets []int32, bucket int) {
-		for _, g := range targets {
-			s.addFee(s.tally(g, bucket), f, row)
+func (s *scan) figures(group int32, bucket int) *figures {
+	return &figures{s: s, t: s.tally(group, bucket), before: s.tally(group, bucket-1), from: s.bounds[bucket], now: s.bounds[bucket+1]}
+}
+
+// endedBefore reports that the newest version of an order is in force at the end of the
+// window and is no offer, so that its versions need not be decoded.
+func (s *scan) endedBefore(c *chunk, k int) bool {
+	at := s.q.Until
+	return s.q.Clock == Signed && int64(c.newest[k]) <= at && (c.status[k] != statusPending || expired(c.ends[k], at))
+}
+
+// eachPending calls fn for each version of row k that was on offer, with the time from
+// which it was and the time at which it no longer was.
+func (s *scan) eachPending(c *chunk, k int, fn func(v *version, from, end int64)) {
+	s.eachInterval(c, k, func(v *version, from, end int64) {
+		if v.status == statusPending {
+			fn(v, from, end)
 		}
 	})
-}
-
-// eachFee calls fn for each fee that counts, with the row of its order (or -1), its groups
-// and its bucket.
-func (s *scan) eachFee(fn func(f *fee, row int, targets []int32, bucket int)) {
-	networks := s.c.matcher(s.q.Filter, ByNetwork, &s.c.networks)
-	joined := s.split != "" && s.split != ByInstance // only fees of known orders count
-	for dim, values := range s.q.Filter {
-		joined = joined || dim != ByNetwork && dim != ByInstance && len(values) > 0
-	}
-	for i := range s.c.fees {
-		f := &s.c.fees[i]
-		b := s.bucket(s.feeTime(f))
-		if b <= 0 || !passes(s.authors, f.author) {
-			continue
-		}
-		row := int(f.row) - 1
-		if row < 0 {
-			row = s.c.orders.find(f.author, f.order, s.c.authorOfCohort)
-		}
-		if row >= 0 {
-			if c, k := s.c.orders.at(row); c.blob[k] == 0 {
-				row = -1
-			}
-		}
-		var targets []int32
-		switch {
-		case row >= 0:
-			c, k := s.c.orders.at(row)
-			targets = s.targets[c.cohort[k]]
-		case !joined && passes(networks, f.network):
-			targets = s.groupsOf(f.author)
-		}
-		if targets != nil {
-			fn(f, row, targets, b)
-		}
-	}
-}
-
-// groupsOf returns the groups of an event that has no property but its author.
-func (s *scan) groupsOf(author uint32) []int32 {
-	if s.split == "" {
-		return noGroup
-	}
-	if g, ok := s.byGroup[author]; ok && s.split == ByInstance {
-		return []int32{g}
-	}
-	return nil
-}
-
-func (s *scan) addFee(t *tally, f *fee, row int) {
-	if !f.canonical {
-		t.duplicates.add(f.received != 0)
-		return
-	}
-	t.fees.add(f.received != 0)
-	t.feeSats.add(f.sats)
-	var sats int64
-	settled := false
-	if row >= 0 {
-		c, k := s.c.orders.at(row)
-		if success := c.at[s.q.Clock][firstSuccess][k]; success != 0 {
-			t.lateness = append(t.lateness, int64(s.feeTime(f))-int64(success))
-			settled = c.status[k] == statusSuccess && c.sats[k] > 0
-			sats = c.sats[k]
-		}
-	}
-	p := s.c.authors[f.author].policyAt(f.created)
-	if p == nil || p.Fee == nil || *p.Fee <= 0 {
-		return
-	}
-	share := *p.Fee * devFeeShare
-	t.implied.add(float64(f.sats) / share)
-	t.impliedError.add(1 / share)
-	if settled {
-		t.settled.add(float64(f.sats) / share)
-		t.settledSats.add(sats)
-	}
-}
-
-// addDisputes adds disputes. A dispute does not name its order, so the caller checks that
-// the filter names no dimension but instance.
-func (s *scan) addDisputes() {
-	now := s.bounds[len(s.bounds)-1]
-	for i := range s.c.disputes {
-		d := &s.c.disputes[i]
-		if !passes(s.authors, d.author) {
-			continue
-		}
-		opened, closed, end := d.times(s.q.Clock)
-		for _, g := range s.groupsOf(d.author) {
-			if b := s.bucket(opened); b > 0 {
-				t := s.tally(g, b)
-				t.opened.add(d.versions[0].live)
-				switch last := d.versions[len(d.versions)-1].state; {
-				case last.final():
-					t.resolvedDisputes++
-				case last == disputeUnknown:
-					t.unknownDisputes++
-				default:
-					t.activeDisputes++
-				}
-			}
-			if b := s.bucket(closed); b > 0 {
-				t := s.tally(g, b)
-				t.closed.add(end.live)
-				t.ends[end.state]++
-				if opened != 0 && closed >= opened {
-					t.resolution = append(t.resolution, closed-opened)
-				}
-			}
-			if opened != 0 && int64(opened) <= now && (closed == 0 || int64(closed) > now) {
-				s.tally(g, len(s.bounds)-2).openDisputes++
-			}
-		}
-	}
-}
-
-// times returns the time of the opening, and the first terminal version with its time.
-func (d *dispute) times(clock Clock) (opened, closed uint32, end *disputeVersion) {
-	for i := range d.versions {
-		v := &d.versions[i]
-		if clock == Witnessed {
-			if v.live && (opened == 0 || v.received < opened) {
-				opened = v.received
-			}
-			if v.live && v.state.final() && (closed == 0 || v.received < closed) {
-				closed, end = v.received, v
-			}
-			continue
-		}
-		if v.state.final() && closed == 0 {
-			closed, end = v.created, v
-		}
-		if opened == 0 {
-			opened = v.opened
-		}
-	}
-	if opened == 0 && clock == Signed {
-		opened = d.versions[0].created
-	}
-	return opened, closed, end
-}
-
-// silence is the time without any event after which an instance counts as silent.
-const silence = 7 * 86400
-
-func (s *scan) addInstances() {
-	now := s.bounds[len(s.bounds)-1]
-	for id := 1; id < len(s.c.authors); id++ {
-		a := &s.c.authors[id]
-		if !passes(s.authors, uint32(id)) || !a.eventIn(0, now) {
-			continue
-		}
-		for _, g := range s.groupsOf(uint32(id)) {
-			t := s.tally(g, len(s.bounds)-2)
-			t.knownInstances++
-			if !a.eventIn(now-silence, now) {
-				t.silent++
-			}
-		}
-	}
 }

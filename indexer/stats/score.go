@@ -23,7 +23,7 @@ type nodeStats struct {
 }
 
 // scoreOf computes the figures of section 2.2 from the orders that the scan selects.
-func (s *scan) scoreOf() *nodeStats {
+func scoreOf(s *scan) *nodeStats {
 	from, now := s.bounds[len(s.bounds)-2], s.bounds[len(s.bounds)-1]
 	n := &nodeStats{fiats: map[uint32]int64{}, labels: map[uint32]int64{}}
 	byCohort := make([]int64, len(s.c.cohorts))
@@ -100,7 +100,7 @@ func (s *scan) scoreOf() *nodeStats {
 			n.firstFee = t
 		}
 	}
-	if id := s.onlyAuthor(); id != 0 {
+	if id := onlyAuthor(s); id != 0 {
 		if p := s.c.authors[id].policyAt(uint32(now - 1)); p != nil {
 			n.bond = p.BondEnabled
 		}
@@ -109,7 +109,7 @@ func (s *scan) scoreOf() *nodeStats {
 }
 
 // onlyAuthor returns the author of a filter by one instance, or 0.
-func (s *scan) onlyAuthor() uint32 {
+func onlyAuthor(s *scan) uint32 {
 	if values := s.q.Filter[ByInstance]; len(values) == 1 {
 		return s.c.byKey[keyOf(values[0])]
 	}

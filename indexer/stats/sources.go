@@ -8,54 +8,6 @@ import (
 // maxSeqs bounds one answer of Sources.
 const maxSeqs = 1000
 
-// Sources returns the seqs of the events behind a metric that are above after, ascending,
-// at most limit of them. The log resolves a seq to its signed event. For a ratio the events
-// are those of the denominator. The error is a ParamError.
-func (c *Collector) Sources(name string, q Query, after uint64, limit int) ([]uint64, error) {
-	d, label, err := c.metric(name, &q)
-	if err != nil {
-		return nil, err
-	}
-	if d.family == famNone {
-		return nil, badParam("metric", "%s does not count single events", name)
-	}
-	if limit < 1 || limit > maxSeqs {
-		return nil, badParam("limit", "is not between 1 and %d", maxSeqs)
-	}
-	s, _ := c.newScan(&q, windowBounds(q.From, q.Until), d.needs, "")
-	if label != "" {
-		s.onlyLabel(d.Name, label)
-	}
-	var out []uint64
-	add := func(seq uint64) {
-		if seq > after {
-			out = append(out, seq)
-		}
-	}
-	switch d.family {
-	case famFees:
-		s.eachFee(func(f *fee, _ int, _ []int32, _ int) { add(f.seq) })
-	case famOpened, famClosed:
-		for i := range c.disputes {
-			d2 := &c.disputes[i]
-			opened, closed, end := d2.times(q.Clock)
-			if !passes(s.authors, d2.author) {
-				continue
-			}
-			if d.family == famOpened && s.bucket(opened) == 1 {
-				add(d2.versions[0].seq)
-			}
-			if d.family == famClosed && s.bucket(closed) == 1 {
-				add(end.seq)
-			}
-		}
-	default:
-		s.orderSeqs(d.family, add)
-	}
-	slices.Sort(out)
-	return out[:min(len(out), limit)], nil
-}
-
 // onlyLabel restricts a scan to the orders of one currency or one payment method.
 func (s *scan) onlyLabel(pattern, label string) {
 	for id := range s.targets {
@@ -91,9 +43,7 @@ func (s *scan) orderSeqs(f family, add func(uint64)) {
 		case f == famTaken && counts(firstTaken):
 			add(s.seqOf(i, statusInProgress))
 		case f == famOpen || f == famProgress:
-			var v version
-			var ok bool
-			v, ok, s.buf = s.c.stateAt(i, s.q.Until, s.q.Clock, s.buf)
+			v, ok := s.stateAt(i, s.q.Until)
 			if ok && (f == famOpen && v.status == statusPending && !expired(v.ends, s.q.Until) || f == famProgress && v.status == statusInProgress) {
 				add(v.seq)
 			}

@@ -24,43 +24,6 @@ type Survival struct {
 // stay exact.
 const maxSteps = 500
 
-// Survival estimates the time to the take over the orders created in the window. An order that
-// was not taken is censored when it was canceled, when its take window ended, at its last
-// other version if that version ends it, or at the end of the window. The error is a
-// ParamError.
-func (c *Collector) Survival(q Query) (Survival, error) {
-	if err := q.check(); err != nil {
-		return Survival{}, err
-	}
-	s, _ := c.newScan(&q, windowBounds(q.From, q.Until), 0, "")
-	var taken, censored []uint32
-	for i := 0; i < c.orders.n; i += rows {
-		chunk := c.orders.chunks[i/rows]
-		at := &chunk.at[q.Clock]
-		for k := range min(rows, c.orders.n-i) {
-			first := at[firstSeen][k]
-			if s.bucket(first) != 1 || s.targets[chunk.cohort[k]] == nil {
-				continue
-			}
-			end := q.Until
-			if t := int64(at[firstTaken][k]); t != 0 && t <= end {
-				taken = append(taken, uint32(max(0, t-int64(first))))
-				continue
-			}
-			for _, t := range [...]uint32{at[firstCanceled][k], at[firstSuccess][k], chunk.ends[k]} {
-				if t != 0 {
-					end = min(end, int64(t))
-				}
-			}
-			if chunk.status[k] == statusGone {
-				end = min(end, int64(chunk.newest[k]))
-			}
-			censored = append(censored, uint32(max(0, end-int64(first))))
-		}
-	}
-	return kaplanMeier(taken, censored), nil
-}
-
 // kaplanMeier computes the estimate. An order that is censored at some age was at risk at
 // this age. It sorts its arguments.
 func kaplanMeier(taken, censored []uint32) Survival {

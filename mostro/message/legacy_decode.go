@@ -15,7 +15,7 @@ func ParseLegacy(b []byte) (m Message, contact string, err error) {
 			return NewError(RuleArity, "a second wrapper")
 		}
 		m.Wrapper = w
-		contact, err = r.legacyBody(&m)
+		contact, err = readLegacyBody(&r, &m)
 		return err
 	})
 	if err == nil && n == 0 {
@@ -30,7 +30,7 @@ func ParseLegacy(b []byte) (m Message, contact string, err error) {
 	return m, contact, nil
 }
 
-func (r *jsonReader) legacyBody(m *Message) (contact string, err error) {
+func readLegacyBody(r *jsonReader, m *Message) (contact string, err error) {
 	var seen fieldSet
 	err = r.object(func(key []byte) error {
 		switch string(key) {
@@ -62,7 +62,7 @@ func (r *jsonReader) legacyBody(m *Message) (contact string, err error) {
 			if null, err := r.null(); null || err != nil {
 				return err
 			}
-			p, err := r.legacyPayload()
+			p, err := readLegacyPayload(r)
 			m.Payload = p
 			return err
 		case "payload":
@@ -93,7 +93,7 @@ func (r *jsonReader) legacyBody(m *Message) (contact string, err error) {
 	return contact, seen.missing("version")
 }
 
-func (r *jsonReader) legacyPayload() (Payload, error) {
+func readLegacyPayload(r *jsonReader) (Payload, error) {
 	var p Payload
 	n := 0
 	err := r.object(func(key []byte) (err error) {
@@ -101,7 +101,7 @@ func (r *jsonReader) legacyPayload() (Payload, error) {
 		if n > 1 {
 			return NewError(RuleArity, "a second content")
 		}
-		p, err = r.legacyPayloadBody(key)
+		p, err = readLegacyPayloadBody(r, key)
 		return err
 	})
 	if err == nil && n == 0 {
@@ -110,11 +110,11 @@ func (r *jsonReader) legacyPayload() (Payload, error) {
 	return p, err
 }
 
-func (r *jsonReader) legacyPayloadBody(key []byte) (Payload, error) {
+func readLegacyPayloadBody(r *jsonReader, key []byte) (Payload, error) {
 	switch string(key) {
 	case "Order", "order":
 		o := new(SmallOrder)
-		err := r.legacyOrder(o)
+		err := readLegacyOrder(r, o)
 		return o, err
 	case "PaymentRequest", "payment_request":
 		var p PaymentRequest
@@ -125,7 +125,7 @@ func (r *jsonReader) legacyPayloadBody(key []byte) (Payload, error) {
 					return err
 				}
 				p.Order = new(SmallOrder)
-				err = r.legacyOrder(p.Order)
+				err = readLegacyOrder(r, p.Order)
 			case 1:
 				p.Invoice, err = r.string()
 			default:
@@ -165,7 +165,7 @@ func (r *jsonReader) legacyPayloadBody(key []byte) (Payload, error) {
 	return nil, NewError(RulePayload, "unknown content")
 }
 
-func (r *jsonReader) legacyOrder(o *SmallOrder) error {
+func readLegacyOrder(r *jsonReader, o *SmallOrder) error {
 	var seen fieldSet
 	err := r.object(func(key []byte) (err error) {
 		switch string(key) {
@@ -206,10 +206,10 @@ func (r *jsonReader) legacyOrder(o *SmallOrder) error {
 		case "buyer_invoice":
 			o.BuyerInvoice, err = r.stringOrNull()
 		case "created_at":
-			o.CreatedAt, err = r.intOrZero()
+			o.CreatedAt, err = intOrZero(r)
 		case "expires_at":
 			// Zero meant "none". A current client would read zero as expired.
-			o.ExpiresAt, err = r.intOrZero()
+			o.ExpiresAt, err = intOrZero(r)
 		default:
 			_, err = r.skip(0)
 		}
@@ -222,7 +222,7 @@ func (r *jsonReader) legacyOrder(o *SmallOrder) error {
 }
 
 // intOrZero returns nil for null and for 0. Messages of 2023 used 0 for "not yet".
-func (r *jsonReader) intOrZero() (*int64, error) {
+func intOrZero(r *jsonReader) (*int64, error) {
 	n, err := r.intOrNull()
 	if n != nil && *n == 0 {
 		n = nil

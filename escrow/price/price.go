@@ -1,6 +1,7 @@
-package escrow
+package price
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +19,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// PriceSource returns prices of a bitcoin.
-type PriceSource interface {
+// Source returns prices of a bitcoin.
+type Source interface {
 	// Name returns the source's id on the wire, for example "yadio".
 	Name() string
 	// Fetch returns the price of one bitcoin by currency code, unchanged. The caller
@@ -27,15 +28,15 @@ type PriceSource interface {
 	Fetch(ctx context.Context) (map[string]float64, error)
 }
 
-// CrossSource is a PriceSource that does not know bitcoin. Its Fetch returns the price of one
-// US dollar, which Prices multiplies by the price of bitcoin in dollars of the same poll.
+// CrossSource is a Source that does not know bitcoin. Its Fetch returns the price of one
+// US dollar, which the Feed multiplies by the price of bitcoin in dollars of the same poll.
 type CrossSource interface {
-	PriceSource
+	Source
 	Cross() bool // true if Fetch returns prices of the dollar
 }
 
-// Peg is the fixed price of a code that is no money of a state.
-type Peg struct {
+// peg is the fixed price of a code that is no money of a state.
+type peg struct {
 	Fiat string // code to which one unit is pegged, one to one; "" for bitcoin
 }
 
@@ -43,8 +44,8 @@ type Peg struct {
 // sats.
 const satsPerBTC = 100_000_000
 
-// pegs are the codes that Prices.Pegged may name.
-var pegs = map[string]Peg{"USDT": {"USD"}, "USDC": {"USD"}, "DOC": {"USD"}, "BTC": {}, "LBTC": {}, "RBTC": {}}
+// pegs are the codes that Feed.Pegged may name.
+var pegs = map[string]peg{"USDT": {"USD"}, "USDC": {"USD"}, "DOC": {"USD"}, "BTC": {}, "LBTC": {}, "RBTC": {}}
 
 // CheckPegged returns an error if a code has no known peg.
 func CheckPegged(codes []string) error {
@@ -56,10 +57,10 @@ func CheckPegged(codes []string) error {
 	return nil
 }
 
-// Prices polls several sources and answers from memory. Its fields are set before Run.
+// A Feed polls several sources and answers from memory. Its fields are set before Run.
 // Quote and Rates are safe for concurrent use.
-type Prices struct {
-	Sources []PriceSource // in order of trust, the order of `contributors`
+type Feed struct {
+	Sources []Source // in order of trust, the order of `contributors`
 	// Nodes are the pubkeys of nodes whose published rates are used if no source knows a
 	// currency. These rates are never published again.
 	Nodes []string
@@ -101,11 +102,12 @@ type breaker struct {
 const (
 	maxCooldown   = 30 * time.Minute
 	maxHeardRates = 64
+	maxAhead      = time.Minute // by which a table of a node may be dated ahead of the clock
 )
 
 // Run polls until ctx ends.
-func (p *Prices) Run(ctx context.Context) error {
-	every := max(orElse(p.Interval, 5*time.Minute), time.Minute)
+func (p *Feed) Run(ctx context.Context) error {
+	every := max(cmp.Or(p.Interval, 5*time.Minute), time.Minute)
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
@@ -121,7 +123,7 @@ func (p *Prices) Run(ctx context.Context) error {
 // Poll asks all sources whose breaker is closed, in parallel, and stores the prices on
 // which the sources agree. If no source names a currency in this poll, the currency keeps
 // its last price until that price is stale.
-func (p *Prices) Poll(ctx context.Context) {
+func (p *Feed) Poll(ctx context.Context) {
 	now := p.Clock()
 	if p.breakers == nil {
 		p.breakers = make(map[string]*breaker)
@@ -143,7 +145,7 @@ func (p *Prices) Poll(ctx context.Context) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			ctx, cancel := context.WithTimeout(ctx, orElse(p.Timeout, 10*time.Second))
+			ctx, cancel := context.WithTimeout(ctx, cmp.Or(p.Timeout, 10*time.Second))
 			defer cancel()
 			answers[i], errs[i] = s.Fetch(ctx)
 		}()
@@ -184,7 +186,7 @@ func (p *Prices) Poll(ctx context.Context) {
 }
 
 // judge opens or closes a source's breaker.
-func (p *Prices) judge(name string, err error, now time.Time) {
+func (p *Feed) judge(name string, err error, now time.Time) {
 	b := p.breakers[name]
 	if err == nil {
 		*b = breaker{}
@@ -200,7 +202,7 @@ func (p *Prices) judge(name string, err error, now time.Time) {
 	if b.failures++; b.failures < most {
 		return
 	}
-	b.until = now.Add(min(orElse(p.Cooldown, 2*time.Minute)<<min(b.opened, 10), maxCooldown))
+	b.until = now.Add(min(cmp.Or(p.Cooldown, 2*time.Minute)<<min(b.opened, 10), maxCooldown))
 	b.opened++
 	b.failures = most - 1 // after the cooldown, one more failure opens the breaker again
 }
@@ -210,7 +212,7 @@ type offer struct {
 	value  float64
 }
 
-func (p *Prices) keep(offers map[string][]offer, now time.Time) {
+func (p *Feed) keep(offers map[string][]offer, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.known == nil {
@@ -233,18 +235,18 @@ func (p *Prices) keep(offers map[string][]offer, now time.Time) {
 	}
 }
 
-func (p *Prices) outlier() float64 {
+func (p *Feed) outlier() float64 {
 	if p.Outlier > 0 {
 		return p.Outlier
 	}
 	return 5
 }
 
-func (p *Prices) staleness() time.Duration { return orElse(p.Staleness, 30*time.Minute) }
+func (p *Feed) staleness() time.Duration { return cmp.Or(p.Staleness, 30*time.Minute) }
 
 // stale reports whether a price is too old. A price that is dated far ahead is from before the
 // clock was set back, and says nothing.
-func (p *Prices) stale(at, now time.Time) bool {
+func (p *Feed) stale(at, now time.Time) bool {
 	age := now.Sub(at)
 	return age > p.staleness() || -age > p.staleness()
 }
@@ -287,7 +289,7 @@ func median(list []offer) float64 {
 
 // Hear processes an event of kind 30078 from the log. Only the newest table of a node that
 // the operator trusts is kept.
-func (p *Prices) Hear(evt *nostr.Event) {
+func (p *Feed) Hear(evt *nostr.Event) {
 	if !slices.Contains(p.Nodes, evt.PubKey) {
 		return
 	}
@@ -295,7 +297,7 @@ func (p *Prices) Hear(evt *nostr.Event) {
 	if err != nil {
 		return // not a table of rates
 	}
-	if r.CreatedAt.Time().After(p.Clock().Add(clockSlack * time.Second)) {
+	if r.CreatedAt.Time().After(p.Clock().Add(maxAhead)) {
 		return // it would keep out every later table until its time
 	}
 	p.mu.Lock()
@@ -311,7 +313,7 @@ func (p *Prices) Hear(evt *nostr.Event) {
 // fromNodes returns the current rates of the trusted nodes. A table that is from the
 // future, too old or expired is ignored. A rate is dated by the newest table that it is made
 // of, so that no poll renews it. fromNodes requires mu.
-func (p *Prices) fromNodes(now time.Time) map[string]price {
+func (p *Feed) fromNodes(now time.Time) map[string]price {
 	offers, dates := make(map[string][]offer), make(map[string]time.Time)
 	for _, node := range p.Nodes {
 		r, ok := p.heard[node]
@@ -335,7 +337,7 @@ func (p *Prices) fromNodes(now time.Time) map[string]price {
 }
 
 // Quote returns the price in a currency, or a zero Quote if no price was ever known.
-func (p *Prices) Quote(fiat string, at int64) trade.Quote {
+func (p *Feed) Quote(fiat string, at int64) trade.Quote {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	code := strings.ToUpper(fiat)
@@ -352,13 +354,13 @@ func (p *Prices) Quote(fiat string, at int64) trade.Quote {
 }
 
 // Rates returns the table to publish: fresh prices of our own sources.
-func (p *Prices) Rates(now time.Time) (mostro.Rates, bool) {
+func (p *Feed) Rates(now time.Time) (mostro.Rates, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.Publish || p.polled.IsZero() {
 		return mostro.Rates{}, false
 	}
-	interval := max(orElse(p.Interval, 5*time.Minute), time.Minute)
+	interval := max(cmp.Or(p.Interval, 5*time.Minute), time.Minute)
 	r := mostro.Rates{
 		BTC: make(map[string]float64), PublishedAt: nostr.Timestamp(p.polled.Unix()),
 		Expiration: nostr.Timestamp(p.polled.Add(min(2*interval, time.Hour)).Unix()),

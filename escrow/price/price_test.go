@@ -1,4 +1,4 @@
-package escrow
+package price
 
 import (
 	"context"
@@ -61,7 +61,7 @@ func TestAggregate(t *testing.T) {
 func TestQuoteIsStaleAfterAWhile(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
 	source := &fakeSource{name: "a", prices: map[string]float64{"usd": 50_000, "EUR": math.Inf(1), "GBP": -1, "VEF": 3, "BTC": 1, "XAU": 20, "XOF": 7, "IRT": 9}}
-	p := &Prices{Sources: []PriceSource{source}, Clock: func() time.Time { return now }}
+	p := &Feed{Sources: []Source{source}, Clock: func() time.Time { return now }}
 	if q := p.Quote("USD", now.Unix()); q != (trade.Quote{}) {
 		t.Errorf("the quote before any poll is %+v", q)
 	}
@@ -93,7 +93,7 @@ func TestBreakerLeavesAFailingSourceAlone(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
 	bad := &fakeSource{name: "bad", err: errors.New("down")}
 	good := &fakeSource{name: "good", prices: map[string]float64{"USD": 1}}
-	p := &Prices{Sources: []PriceSource{bad, good}, Clock: func() time.Time { return now }}
+	p := &Feed{Sources: []Source{bad, good}, Clock: func() time.Time { return now }}
 	for range 3 {
 		p.Poll(t.Context())
 	}
@@ -150,7 +150,7 @@ func TestRatesOfTrustedNodes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			own := &fakeSource{name: "own", prices: map[string]float64{"USD": 50_000}}
-			p := &Prices{Sources: []PriceSource{own}, Nodes: []string{trusted}, Clock: func() time.Time { return now }, Publish: true}
+			p := &Feed{Sources: []Source{own}, Nodes: []string{trusted}, Clock: func() time.Time { return now }, Publish: true}
 			p.Hear(c.evt)
 			p.Poll(t.Context())
 			if q := p.Quote("CUP", now.Unix()); q.Price != c.want {
@@ -186,7 +186,7 @@ func TestHangingAddressLeavesTimeForItsMirrors(t *testing.T) {
 	}))
 	defer good.Close()
 	source := HTTPSource{Provider: CurrencyAPI, URL: hang.URL, Mirrors: []string{stall.URL, good.URL}}
-	p := &Prices{Sources: []PriceSource{source}, Clock: time.Now, Timeout: 1200 * time.Millisecond}
+	p := &Feed{Sources: []Source{source}, Clock: time.Now, Timeout: 1200 * time.Millisecond}
 	p.Poll(t.Context())
 	if q := p.Quote("USD", time.Now().Unix()); q.Price != 50_000 {
 		t.Errorf("the price after two hanging addresses and a good mirror is %+v", q)
@@ -280,7 +280,7 @@ func TestIsMoney(t *testing.T) {
 func TestRatesOfNodesAreDatedByTheirEvent(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
 	one, two := strings.Repeat("a", 64), strings.Repeat("b", 64)
-	p := &Prices{Nodes: []string{one, two}, Clock: func() time.Time { return now }}
+	p := &Feed{Nodes: []string{one, two}, Clock: func() time.Time { return now }}
 	hear := func(author string, age time.Duration, price int) {
 		evt := &nostr.Event{Kind: mostro.KindAppData, PubKey: author, CreatedAt: nostr.Timestamp(now.Add(-age).Unix()), Content: fmt.Sprintf(`{"BTC":{"CUP":%d}}`, price),
 			Tags: nostr.Tags{{"d", "mostro-rates"}, {"expiration", fmt.Sprint(now.Add(time.Hour).Unix())}}}
@@ -319,7 +319,7 @@ func TestRatesOfNodesAreDatedByTheirEvent(t *testing.T) {
 func TestPeggedCodes(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
 	own := &fakeSource{name: "own", prices: map[string]float64{"USD": 50_000, "USDT": 1, "BTC": 1}}
-	p := &Prices{Sources: []PriceSource{own}, Pegged: []string{"USDT", "DOC", "LBTC"}, Clock: func() time.Time { return now }}
+	p := &Feed{Sources: []Source{own}, Pegged: []string{"USDT", "DOC", "LBTC"}, Clock: func() time.Time { return now }}
 	for code, want := range map[string]trade.Quote{"LBTC": {Price: 100_000_000}, "USDT": {}, "RBTC": {}} {
 		if q := p.Quote(code, now.Unix()); q != want {
 			t.Errorf("%s at %+v before the first poll", code, q)
@@ -367,7 +367,7 @@ func TestElToque(t *testing.T) {
 	defer server.Close()
 	own := &fakeSource{name: "own", prices: map[string]float64{"USD": 50_000}}
 	toque := HTTPSource{Provider: ElToque, URL: server.URL, Token: "secret-token", Now: func() time.Time { return now }}
-	p := &Prices{Sources: []PriceSource{toque, own}, Clock: func() time.Time { return now }, Failures: 100}
+	p := &Feed{Sources: []Source{toque, own}, Clock: func() time.Time { return now }, Failures: 100}
 	quotes := func(usd, cup, mlc float64) {
 		t.Helper()
 		p.Poll(t.Context())
@@ -397,5 +397,21 @@ func TestElToque(t *testing.T) {
 	}
 	if (HTTPSource{Provider: ElToque}).Check() == nil || toque.Check() != nil {
 		t.Error("the token is not checked")
+	}
+}
+
+func TestPast24NullRateSpoilsNothing(t *testing.T) { // #748
+	prices, err := readNested("BTC")([]byte(`{"BTC":{"USD":50000,"VES":null}}`))
+	if err != nil || prices["USD"] != 50_000 || len(prices) != 1 {
+		t.Fatalf("%v %v", prices, err)
+	}
+	now := time.Unix(1_790_000_000, 0)
+	source := &fakeSource{name: "a", prices: map[string]float64{"USD": 50_000}}
+	p := &Feed{Sources: []Source{source}, Clock: func() time.Time { return now }}
+	p.Poll(t.Context())
+	source.prices, source.err = nil, errors.New("down")
+	p.Poll(t.Context())
+	if q := p.Quote("USD", now.Unix()); q.Price != 50_000 || q.Stale {
+		t.Errorf("the last good price was lost: %+v", q)
 	}
 }

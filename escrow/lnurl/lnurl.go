@@ -1,4 +1,7 @@
-package escrow
+// Package lnurl requests invoices from the services of Lightning addresses and LNURLs. A user
+// chooses the service, so a Client trusts neither the address nor an answer. The package does
+// not parse invoices.
+package lnurl
 
 import (
 	"context"
@@ -21,13 +24,13 @@ import (
 )
 
 var (
-	// ErrPayService is the refusal of a Lightning address or LNURL. The text is malformed,
+	// ErrUnusable is the refusal of a Lightning address or LNURL. The text is malformed,
 	// or points to a forbidden host, or its service does not return an invoice for the
 	// requested amount.
-	ErrPayService = errors.New("no usable payment service")
-	// ErrPayServiceDown reports that the service could not be reached or did not answer in
+	ErrUnusable = errors.New("no usable payment service")
+	// ErrUnreachable reports that the service could not be reached or did not answer in
 	// time. A later call may succeed.
-	ErrPayServiceDown = errors.New("payment service unreachable")
+	ErrUnreachable = errors.New("payment service unreachable")
 )
 
 // Limits of one conversation with a payment service. A user chooses the address of the
@@ -40,11 +43,11 @@ const (
 	maxLNURL       = 2000 // characters in bech32 form
 )
 
-// PayServices requests invoices from the services of Lightning addresses (LUD-16) and
+// A Client requests invoices from the services of Lightning addresses (LUD-16) and
 // LNURLs (LUD-01, LUD-06). It connects only to public addresses, over TLS, on port 443,
 // follows no redirect and uses no proxy. The zero value is ready for use. The methods may
 // be called concurrently.
-type PayServices struct {
+type Client struct {
 	// Resolver looks up the addresses of a host. If nil, the system's resolver is used.
 	Resolver interface {
 		LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
@@ -55,15 +58,16 @@ type PayServices struct {
 	AllowForTest func(netip.AddrPort) bool
 }
 
-// IsPayService reports whether a payout destination has the form of a Lightning address or
+// Valid reports whether a payout destination has the form of a Lightning address or
 // an LNURL. Otherwise the destination may be an invoice.
-func IsPayService(destination string) bool {
-	_, err := payServiceURL(destination)
+func Valid(destination string) bool {
+	_, err := URL(destination)
 	return err == nil
 }
 
-// payServiceURL returns the URL of the first request.
-func payServiceURL(destination string) (*url.URL, error) {
+// URL returns the URL of the first request to the service of a payout destination. The
+// error is ErrUnusable.
+func URL(destination string) (*url.URL, error) {
 	text := strings.TrimSpace(destination)
 	if len(text) > len("lightning:") && strings.EqualFold(text[:len("lightning:")], "lightning:") {
 		text = text[len("lightning:"):]
@@ -77,20 +81,20 @@ func payServiceURL(destination string) (*url.URL, error) {
 // addressURL converts user@host to the URL of LUD-16.
 func addressURL(user, host string) (*url.URL, error) {
 	if user == "" || len(user) > 64 || host == "" || len(host) > 253 {
-		return nil, fmt.Errorf("%w: not a Lightning address", ErrPayService)
+		return nil, fmt.Errorf("%w: not a Lightning address", ErrUnusable)
 	}
 	for _, c := range []byte(strings.ToLower(user)) {
 		// LUD-16 allows only these characters. A mobile keyboard may write upper case. "+"
 		// is for tags.
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' && c != '+' {
-			return nil, fmt.Errorf("%w: not a Lightning address", ErrPayService)
+			return nil, fmt.Errorf("%w: not a Lightning address", ErrUnusable)
 		}
 	}
 	u, err := url.Parse("https://" + host + "/.well-known/lnurlp/" + url.PathEscape(strings.ToLower(user)))
 	// The parsed host must equal the given host, so that the host adds no path, query or
 	// second user.
 	if err != nil || !strings.EqualFold(u.Host, host) || u.User != nil || !validHost(u.Hostname()) {
-		return nil, fmt.Errorf("%w: not a Lightning address", ErrPayService)
+		return nil, fmt.Errorf("%w: not a Lightning address", ErrUnusable)
 	}
 	return u, nil
 }
@@ -98,19 +102,19 @@ func addressURL(user, host string) (*url.URL, error) {
 // lnurlURL decodes the bech32 form of LUD-01.
 func lnurlURL(text string) (*url.URL, error) {
 	if len(text) > maxLNURL || len(text) < len("lnurl1") || !strings.EqualFold(text[:len("lnurl1")], "lnurl1") {
-		return nil, fmt.Errorf("%w: neither an address nor an LNURL", ErrPayService)
+		return nil, fmt.Errorf("%w: neither an address nor an LNURL", ErrUnusable)
 	}
 	_, data, err := bech32.DecodeNoLimit(text)
 	if err != nil {
-		return nil, fmt.Errorf("%w: malformed LNURL", ErrPayService)
+		return nil, fmt.Errorf("%w: malformed LNURL", ErrUnusable)
 	}
 	raw, err := bech32.ConvertBits(data, 5, 8, false)
 	if err != nil || !utf8.Valid(raw) {
-		return nil, fmt.Errorf("%w: malformed LNURL", ErrPayService)
+		return nil, fmt.Errorf("%w: malformed LNURL", ErrUnusable)
 	}
 	u, err := url.Parse(string(raw))
 	if err != nil || !validHost(u.Hostname()) || u.User != nil || u.Opaque != "" || u.Scheme != "https" && u.Scheme != "http" {
-		return nil, fmt.Errorf("%w: malformed LNURL", ErrPayService)
+		return nil, fmt.Errorf("%w: malformed LNURL", ErrUnusable)
 	}
 	return u, nil
 }
@@ -144,29 +148,29 @@ type payRequest struct {
 
 // Probe returns nil if the destination has a payment service. Before a payment is due, the
 // service receives no other request.
-func (s PayServices) Probe(ctx context.Context, destination string) error {
+func (s Client) Probe(ctx context.Context, destination string) error {
 	_, err := s.ask(ctx, destination)
 	return err
 }
 
-// Invoice requests an invoice for exactly that many sats. The comment is sent only if the
-// service accepts a comment of its length. Invoice parses the result and checks the
-// amount. Destination.payable checks the network, the expiry and the lock.
-func (s PayServices) Invoice(ctx context.Context, destination string, sats int64, comment string) (Invoice, error) {
+// Invoice requests an invoice for exactly that many sats and returns the service's text. The
+// comment is sent only if the service accepts a comment of its length. The caller parses
+// the invoice and checks its amount.
+func (s Client) Invoice(ctx context.Context, destination string, sats int64, comment string) (string, error) {
 	if sats <= 0 || sats > 21_000_000*100_000_000 {
-		return Invoice{}, fmt.Errorf("%w: amount of %d sats", ErrPayService, sats)
+		return "", fmt.Errorf("%w: amount of %d sats", ErrUnusable, sats)
 	}
 	offer, err := s.ask(ctx, destination)
 	if err != nil {
-		return Invoice{}, err
+		return "", err
 	}
 	msat := sats * 1000
 	if msat < offer.MinSendable || msat > offer.MaxSendable {
-		return Invoice{}, fmt.Errorf("%w: the service does not accept this amount", ErrPayService)
+		return "", fmt.Errorf("%w: the service does not accept this amount", ErrUnusable)
 	}
 	callback, err := url.Parse(offer.Callback)
 	if err != nil {
-		return Invoice{}, fmt.Errorf("%w: malformed callback", ErrPayService)
+		return "", fmt.Errorf("%w: malformed callback", ErrUnusable)
 	}
 	// Our parameters replace the service's parameters of the same name. Other parameters
 	// stay.
@@ -184,23 +188,16 @@ func (s PayServices) Invoice(ctx context.Context, destination string, sats int64
 		PR     string `json:"pr"`
 	}
 	if err := s.get(ctx, callback, &answer); err != nil {
-		return Invoice{}, err
+		return "", err
 	}
 	if strings.EqualFold(answer.Status, "ERROR") || answer.PR == "" {
-		return Invoice{}, fmt.Errorf("%w: the service made no invoice", ErrPayService)
+		return "", fmt.Errorf("%w: the service made no invoice", ErrUnusable)
 	}
-	invoice, err := ParseInvoice(answer.PR)
-	if err != nil {
-		return Invoice{}, fmt.Errorf("%w: the service's invoice is malformed", ErrPayService)
-	}
-	if invoice.AmountMsat != msat {
-		return Invoice{}, fmt.Errorf("%w: the service's invoice is for another amount", ErrPayService)
-	}
-	return invoice, nil
+	return answer.PR, nil
 }
 
-func (s PayServices) ask(ctx context.Context, destination string) (payRequest, error) {
-	u, err := payServiceURL(destination)
+func (s Client) ask(ctx context.Context, destination string) (payRequest, error) {
+	u, err := URL(destination)
 	if err != nil {
 		return payRequest{}, err
 	}
@@ -213,17 +210,17 @@ func (s PayServices) ask(ctx context.Context, destination string) (payRequest, e
 	}
 	switch {
 	case strings.EqualFold(out.Status, "ERROR"):
-		return payRequest{}, fmt.Errorf("%w: the service answered with an error", ErrPayService)
+		return payRequest{}, fmt.Errorf("%w: the service answered with an error", ErrUnusable)
 	case out.Tag != "payRequest":
-		return payRequest{}, fmt.Errorf("%w: the service is not a pay service", ErrPayService)
+		return payRequest{}, fmt.Errorf("%w: the service is not a pay service", ErrUnusable)
 	case out.Callback == "", out.MinSendable < 0, out.MaxSendable < out.MinSendable, out.MaxSendable == 0:
-		return payRequest{}, fmt.Errorf("%w: the service's offer is malformed", ErrPayService)
+		return payRequest{}, fmt.Errorf("%w: the service's offer is malformed", ErrUnusable)
 	}
 	return out, nil
 }
 
 // get fetches one JSON document under all the rules.
-func (s PayServices) get(ctx context.Context, u *url.URL, into any) error {
+func (s Client) get(ctx context.Context, u *url.URL, into any) error {
 	if err := s.allowURL(u); err != nil {
 		return err
 	}
@@ -231,7 +228,7 @@ func (s PayServices) get(ctx context.Context, u *url.URL, into any) error {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return fmt.Errorf("%w: malformed address", ErrPayService)
+		return fmt.Errorf("%w: malformed address", ErrUnusable)
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "mostrodex")
@@ -250,27 +247,27 @@ func (s PayServices) get(ctx context.Context, u *url.URL, into any) error {
 	resp, err := client.Do(req)
 	if err != nil {
 		// The error quotes the URL, which names a user.
-		if errors.Is(err, ErrPayService) {
-			return fmt.Errorf("%w: the service's address is not allowed", ErrPayService)
+		if errors.Is(err, ErrUnusable) {
+			return fmt.Errorf("%w: the service's address is not allowed", ErrUnusable)
 		}
-		return ErrPayServiceDown
+		return ErrUnreachable
 	}
 	defer resp.Body.Close()
 	switch {
 	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
-		return fmt.Errorf("%w: status %d", ErrPayServiceDown, resp.StatusCode)
+		return fmt.Errorf("%w: status %d", ErrUnreachable, resp.StatusCode)
 	case resp.StatusCode != http.StatusOK:
-		return fmt.Errorf("%w: status %d", ErrPayService, resp.StatusCode)
+		return fmt.Errorf("%w: status %d", ErrUnusable, resp.StatusCode)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxServiceBody+1))
 	if err != nil {
-		return ErrPayServiceDown
+		return ErrUnreachable
 	}
 	if len(body) > maxServiceBody {
-		return fmt.Errorf("%w: the service's answer is too long", ErrPayService)
+		return fmt.Errorf("%w: the service's answer is too long", ErrUnusable)
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("%w: the service's answer is not the JSON of LUD-06", ErrPayService)
+		return fmt.Errorf("%w: the service's answer is not the JSON of LUD-06", ErrUnusable)
 	}
 	return nil
 }
@@ -279,13 +276,13 @@ func (s PayServices) get(ctx context.Context, u *url.URL, into any) error {
 // not be fetched. Over plain http, an attacker on the path could insert an invoice of its
 // own. LUD-01 permits http only for onion services, and this client does not reach onion
 // services.
-func (s PayServices) allowURL(u *url.URL) error {
+func (s Client) allowURL(u *url.URL) error {
 	switch {
 	case u.User != nil, u.Opaque != "", !validHost(u.Hostname()):
-		return fmt.Errorf("%w: malformed address", ErrPayService)
+		return fmt.Errorf("%w: malformed address", ErrUnusable)
 	case s.AllowForTest != nil && u.Scheme == "http":
 	case u.Scheme != "https":
-		return fmt.Errorf("%w: the service does not use https", ErrPayService)
+		return fmt.Errorf("%w: the service does not use https", ErrUnusable)
 	}
 	return nil
 }
@@ -298,14 +295,14 @@ var public = ssrf.New(ssrf.WithAnyPort())
 // dial connects to a host if all of its addresses are public. The dialled address is the
 // address that was checked, so a name that changes between two lookups cannot pass the
 // check.
-func (s PayServices) dial(ctx context.Context, _, hostport string) (net.Conn, error) {
+func (s Client) dial(ctx context.Context, _, hostport string) (net.Conn, error) {
 	host, portText, err := net.SplitHostPort(hostport)
 	if err != nil {
-		return nil, fmt.Errorf("%w: malformed address", ErrPayService)
+		return nil, fmt.Errorf("%w: malformed address", ErrUnusable)
 	}
 	port, err := strconv.ParseUint(portText, 10, 16)
 	if err != nil {
-		return nil, fmt.Errorf("%w: malformed port", ErrPayService)
+		return nil, fmt.Errorf("%w: malformed port", ErrUnusable)
 	}
 	addresses, err := s.lookup(ctx, host)
 	if err != nil {
@@ -332,7 +329,7 @@ func (s PayServices) dial(ctx context.Context, _, hostport string) (net.Conn, er
 		ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 			at, err := netip.ParseAddrPort(address)
 			if err != nil {
-				return fmt.Errorf("%w: malformed address", ErrPayService)
+				return fmt.Errorf("%w: malformed address", ErrUnusable)
 			}
 			return s.allowAddress(at)
 		},
@@ -344,7 +341,7 @@ func (s PayServices) dial(ctx context.Context, _, hostport string) (net.Conn, er
 	return conn, nil
 }
 
-func (s PayServices) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
+func (s Client) lookup(ctx context.Context, host string) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{a}, nil
 	}
@@ -364,12 +361,12 @@ func (s PayServices) lookup(ctx context.Context, host string) ([]netip.Addr, err
 	return append([]netip.Addr(nil), found...), nil
 }
 
-func (s PayServices) allowAddress(at netip.AddrPort) error {
+func (s Client) allowAddress(at netip.AddrPort) error {
 	if at.Port() == 443 && public.SafeAddr(at.Addr().Unmap()) == nil {
 		return nil
 	}
 	if s.AllowForTest != nil && s.AllowForTest(at) {
 		return nil
 	}
-	return fmt.Errorf("%w: forbidden address", ErrPayService)
+	return fmt.Errorf("%w: forbidden address", ErrUnusable)
 }
