@@ -194,6 +194,14 @@ func RunFlows(t *testing.T, n *FlowNet) {
 			if err := f.n.Restart(f.Context()); err != nil {
 				f.Fatal(err)
 			}
+			failures := uint32(0)
+			f.until("the payout has ended", func() bool {
+				if now := f.w.trade(f.id).Payout.Failures; now != failures {
+					failures = now
+					f.w.clock.move(61 * time.Second) // a node that has just started finds no route at first
+				}
+				return f.w.status(f.id) == message.TradeSuccess
+			})
 			f.paid()
 		}},
 		{"the parties agree to cancel in a dispute", func(f *flow) {
