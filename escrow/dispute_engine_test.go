@@ -85,12 +85,10 @@ func TestOverdueDispute(t *testing.T) {
 		w.eventually("the status names the dispute", func() bool {
 			return strings.Contains(strings.Join(w.engine.Status().Warnings, "\n"), "1 disputes are due")
 		})
-		if got := testutil.ToFloat64(w.engine.Metrics.due); got != 1 {
-			t.Errorf("the metric of due disputes is %v", got)
-		}
-		if got := testutil.ToFloat64(w.engine.Metrics.disputes.WithLabelValues("initiated")); got != 1 {
-			t.Errorf("the metric of open disputes is %v", got)
-		}
+		w.eventually("the metric of due disputes", func() bool { return testutil.ToFloat64(w.engine.Metrics.due) == 1 })
+		w.eventually("the metric of open disputes", func() bool {
+			return testutil.ToFloat64(w.engine.Metrics.disputes.WithLabelValues("initiated")) == 1
+		})
 		w.leave(id, 0)
 		w.until(id, message.TradeCanceledByAdmin)
 		between()
