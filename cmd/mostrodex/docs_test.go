@@ -123,3 +123,28 @@ func anchors(text string) (list []string) {
 	}
 	return list
 }
+
+// TestNamedFilesExist: a Go file that a document names by its path exists. Files move, and
+// the documents have to follow. The changelog names files of its time.
+func TestNamedFilesExist(t *testing.T) {
+	path := regexp.MustCompile("`((?:[a-z0-9_]+/)+[a-z0-9_]+\\.go)`")
+	named := 0
+	for _, file := range documents(t) {
+		if file == "../../CHANGELOG.md" {
+			continue
+		}
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range path.FindAllStringSubmatch(string(raw), -1) {
+			named++
+			if _, err := os.Stat("../../" + m[1]); err != nil {
+				t.Errorf("%s names %s, which does not exist", strings.TrimPrefix(file, "../../"), m[1])
+			}
+		}
+	}
+	if named < 10 {
+		t.Errorf("%d paths found", named)
+	}
+}
