@@ -84,11 +84,14 @@ type Engine struct {
 	// withheld holds the rows of trades that were frozen at the start. Their calls of the
 	// node wait until an operator has examined the trade.
 	withheld map[trade.OrderID][]OutboxRow
-	claimed  []OutboxRow // payouts that the process before may have sent
-	status   atomic.Pointer[Status]
-	awake    bool  // the store was compared with the node, and trades go on
-	ahead    int64 // seconds by which the newest own created_at is ahead of the clock
-	stuck    int   // number of payouts in flight beyond the longest time lock
+	claimed  []OutboxRow   // payouts that the process before may have sent
+	surveyed chan struct{} // closed after the payouts in flight were counted
+	// payouts holds the claims of open trades at the start, by payment hash. Owned by survey.
+	payouts map[trade.Hash]claimedPayout
+	status  atomic.Pointer[Status]
+	awake   bool  // the store was compared with the node, and trades go on
+	ahead   int64 // seconds by which the newest own created_at is ahead of the clock
+	stuck   int   // number of payouts in flight beyond the longest time lock
 	// rememberErr is the last error of a write of the guard file.
 	rememberErr error
 }
@@ -171,7 +174,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		e.awake = true
 		group.Go(func() error { e.outbox.run(ctx); return nil })
-		group.Go(func() error { e.outbox.runner.gate.survey(ctx, e.claimed, e.Node); return nil })
+		group.Go(func() error { e.survey(ctx); return nil })
 		if e.ReceiptSigner != nil {
 			group.Go(func() error { return rotateReceiptKeys(ctx, e) })
 		}
@@ -204,6 +207,27 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	return err
 }
+
+// claimedPayout is a payment that a trade may have in flight.
+type claimedPayout struct {
+	id     outflowKey
+	bolt11 string
+}
+
+// survey counts the payouts that are in flight at the node.
+func (e *Engine) survey(ctx context.Context) {
+	defer close(e.surveyed)
+	err := e.outbox.runner.gate.survey(ctx, e.Clock(), e.claimed, func(h trade.Hash) (outflowKey, string, bool) {
+		p, known := e.payouts[h]
+		return p.id, payeeOf(p.bolt11), known
+	}, e.Node)
+	if errors.Is(err, ErrPermission) {
+		e.Logger.Info("the macaroon does not permit to list payments: payments are looked up one by one, and a payment that the store has lost is not found", "permission", "uri:/lnrpc.Lightning/ListPayments")
+	}
+}
+
+// Surveyed is closed after the payouts in flight were counted at the start.
+func (e *Engine) Surveyed() <-chan struct{} { return e.surveyed }
 
 // untilUsable waits until the node can be used. The messages of a time that a copy has
 // lost must not be refused only because the node catches up with the chain.
@@ -284,7 +308,7 @@ func (e *Engine) Open() error {
 	}
 	e.Events.Assistant = e.Assistant
 	e.asked = make(map[trade.OrderID]bool)
-	e.notices, e.stopped = make(chan notice, maxBatch), make(chan struct{})
+	e.notices, e.stopped, e.surveyed = make(chan notice, maxBatch), make(chan struct{}), make(chan struct{})
 	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Clock, payoutBlocks: e.Policy.PayoutBlocks,
 		gate: newPayoutGate(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee)}, e.Publisher, e.Metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Clock, e.usable, e.Card.refused
@@ -548,11 +572,13 @@ func (e *Engine) wake(ctx context.Context) error {
 		return err
 	}
 	frozen := make(map[trade.OrderID]bool)
+	e.payouts = make(map[trade.Hash]claimedPayout)
 	e.book.Trades(func(t *trade.Trade) {
 		frozen[t.ID] = t.Frozen
+		t.Claims(func(n uint32, o *trade.Outflow) { e.payouts[o.Hash] = claimedPayout{outflowKey{t.ID, n}, o.Bolt11} })
 		e.watches.sync(ctx, t)
 		e.outbox.runner.gate.sync(t, payeeOf)
-		if e.Reconcile && t.Hash != (trade.Hash{}) {
+		if e.Reconcile && (t.Hash != (trade.Hash{}) || len(t.Outflows) > 0) {
 			e.asked[t.ID] = true
 		}
 	})
@@ -673,14 +699,22 @@ func (e *Engine) lookUpTrade(ctx context.Context, t trade.Trade) error {
 			return err
 		}
 	}
-	if h := t.Payout.LastHash; h != (trade.Hash{}) && t.Status == message.TradeSettledHoldInvoice {
-		return ask(func() (trade.Input, error) {
+	for n := range uint32(len(t.Outflows)) + 1 {
+		o, _ := t.Outflow(n)
+		h := o.LastHash
+		if h == (trade.Hash{}) || n == 0 && t.Status != message.TradeSettledHoldInvoice || o.Done() {
+			continue
+		}
+		err := ask(func() (trade.Input, error) {
 			state, err := e.Node.TrackPayment(ctx, h)
 			if err != nil || state.Status != trade.PaymentSucceeded {
 				return trade.Input{}, err
 			}
-			return paymentInput(h, t.Payout.Attempt, state), nil
+			return outflowKey{t.ID, n}.paymentNotice(h, o.Attempt, state).input, nil
 		})
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ type Metrics struct {
 	disputes *prometheus.GaugeVec // state
 	due      prometheus.Gauge
 	held     prometheus.Gauge
+	heldSats prometheus.Gauge
 	refused  *prometheus.CounterVec // kind of event
 	aside    prometheus.Counter
 	node     *prometheus.GaugeVec // problem
@@ -58,13 +59,14 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 		ahead:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_stamps_ahead_seconds", Help: "Seconds by which published events are dated ahead of the clock."}),
 		disputes: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_open_disputes", Help: "Trades in dispute, by the public state of the dispute."}, []string{"state"}),
 		due:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_due_disputes", Help: "Trades in dispute of which the parties were told that the time ends."}),
+		heldSats: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_held_sats", Help: "Sats of the payments that the Lightning node holds for open trades."}),
 		held:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_held_payments", Help: "Payments that the Lightning node holds for open trades."}),
 		doubtful: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_frozen_trades", Help: "Trades that wait for an operator."}),
 	}
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.messages, m.receipts, m.drops, m.steps, m.effects, m.failures, m.bugs, m.unsealed, m.commits, m.open, m.queue, m.doubtful, m.disputes, m.due, m.held, m.refused, m.aside, m.node, m.ahead} {
+	for _, c := range []prometheus.Collector{m.messages, m.receipts, m.drops, m.steps, m.effects, m.failures, m.bugs, m.unsealed, m.commits, m.open, m.queue, m.doubtful, m.disputes, m.due, m.held, m.heldSats, m.refused, m.aside, m.node, m.ahead} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -150,6 +152,7 @@ func (m *Metrics) survey(b *TradeBook, o *outbox, ahead int64) {
 	}
 	m.due.Set(float64(b.dueDisputes()))
 	m.held.Set(float64(b.held))
+	m.heldSats.Set(float64(b.heldMsat / 1000))
 	for l, n := range o.depth() {
 		m.queue.WithLabelValues(laneNames[l]).Set(float64(n))
 	}

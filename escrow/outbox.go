@@ -119,12 +119,15 @@ type outbox struct {
 	creating chan struct{} // semaphore: one slot for each hold invoice in progress
 }
 
-// laneKey identifies a queue: of a trade, of the node's own events of one kind, or of a
-// single probe.
+// laneKey identifies a queue: of a trade, of one of its outflows, of the node's own events of
+// one kind, or of a single probe.
 type laneKey struct {
 	trade trade.OrderID
 	lane  laneOf
 	row   uint64
+	// outflow is the number of an outflow besides the payout. The calls for one payment never
+	// wait for another payment of the trade.
+	outflow uint32
 }
 
 // laneQueue is never empty while it is in lanes.
@@ -161,7 +164,7 @@ func (o *outbox) add(rows []OutboxRow) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, r := range rows {
-		key := laneKey{trade: r.Trade, lane: lane(r)}
+		key := laneKey{trade: r.Trade, lane: lane(r), outflow: r.Effect.Outflow}
 		switch {
 		case r.Effect.Kind == trade.FxProbe || r.Effect.Kind == trade.FxLook:
 			key.row = r.ID
@@ -430,7 +433,7 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 		}
 	}
 	runner := o.runner
-	runner.trade = row.Trade
+	runner.outflow = keyOf(row)
 	res, err := runner.do(ctx, row.Effect, refusals)
 	if err == nil && res.input.Payment.Status == trade.PaymentUnknown && o.usable != nil {
 		err = o.usable(ctx, 0) // another wallet does not know our payments

@@ -25,11 +25,20 @@ type payoutGate struct {
 	inAll, ofPayee int // largest numbers; 0: no limit
 
 	mu       sync.Mutex
-	inFlight map[trade.OrderID]sentPayout // guarded by mu
-	payees   map[string]int               // numbers of inFlight; guarded by mu
-	closed   bool                         // no payout enters; guarded by mu
-	waiting  map[trade.OrderID]trade.Hash // payouts that found no room, without a hash if they have no invoice yet; guarded by mu
+	inFlight map[outflowKey]sentPayout // guarded by mu
+	payees   map[string]int            // numbers of inFlight; guarded by mu
+	closed   bool                      // no payout enters; guarded by mu
+	waiting  map[outflowKey]trade.Hash // payouts that found no room, without a hash if they have no invoice yet; guarded by mu
 }
+
+// outflowKey identifies an outflow by its trade and its number in the trade.
+type outflowKey struct {
+	trade trade.OrderID
+	n     uint32
+}
+
+// keyOf returns the outflow of a row of the outbox.
+func keyOf(r OutboxRow) outflowKey { return outflowKey{r.Trade, r.Effect.Outflow} }
 
 // sentPayout is a payout that counts.
 type sentPayout struct {
@@ -39,12 +48,12 @@ type sentPayout struct {
 }
 
 func newPayoutGate(inAll, ofPayee int) *payoutGate {
-	return &payoutGate{inAll: inAll, ofPayee: ofPayee, inFlight: make(map[trade.OrderID]sentPayout), payees: make(map[string]int), waiting: make(map[trade.OrderID]trade.Hash)}
+	return &payoutGate{inAll: inAll, ofPayee: ofPayee, inFlight: make(map[outflowKey]sentPayout), payees: make(map[string]int), waiting: make(map[outflowKey]trade.Hash)}
 }
 
 // enter counts a payout, or returns ErrPayoutWaits. A payout that counts already may be sent
 // again.
-func (g *payoutGate) enter(id trade.OrderID, h trade.Hash, payee string) error {
+func (g *payoutGate) enter(id outflowKey, h trade.Hash, payee string) error {
 	if g == nil {
 		return nil
 	}
@@ -63,7 +72,7 @@ func (g *payoutGate) enter(id trade.OrderID, h trade.Hash, payee string) error {
 }
 
 // still returns ErrPayoutWaits if a payout that waited before finds no room either now.
-func (g *payoutGate) still(id trade.OrderID, h trade.Hash, payee string) error {
+func (g *payoutGate) still(id outflowKey, h trade.Hash, payee string) error {
 	if g == nil {
 		return nil
 	}
@@ -82,7 +91,7 @@ func (g *payoutGate) full(payee string) bool {
 
 // room returns ErrPayoutWaits if no payout could be sent, so that an address is not asked for
 // an invoice that would expire.
-func (g *payoutGate) room(id trade.OrderID) error {
+func (g *payoutGate) room(id outflowKey) error {
 	if g == nil {
 		return nil
 	}
@@ -103,20 +112,44 @@ func (g *payoutGate) setClosed(closed bool) {
 }
 
 // found counts a payment that the node has in flight, whatever the limits.
-func (g *payoutGate) found(id trade.OrderID, h trade.Hash, payee string) {
+func (g *payoutGate) found(id outflowKey, h trade.Hash, payee string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.leave(id)
 	g.count(id, sentPayout{hash: h, payee: payee})
 }
 
-// surveyFor is the time after which the gate opens although the node has not answered.
+// surveyFor is the time for the list of payments, and again for the single questions, after
+// which the gate opens although the node has not answered.
 const surveyFor = 10 * time.Second
 
-// survey asks the node about the payouts of rows that an earlier process may have sent, counts
-// those in flight, and opens the gate.
-func (g *payoutGate) survey(ctx context.Context, rows []OutboxRow, node Lightning) {
+// surveyDays is the age of the oldest payment that may still be in flight, in days: LND's own
+// limit of a time lock is 2016 blocks.
+const surveyDays = 15
+
+// survey counts the payouts that are in flight, and opens the gate. The node's own list is the
+// truth, and owner returns the trade of a payment hash and whether the store knows it. If the
+// node may not or does not list its payments, the node is asked about the payouts of rows that
+// an earlier process may have sent. survey returns the error of the list, or nil.
+func (g *payoutGate) survey(ctx context.Context, now time.Time, rows []OutboxRow, owner func(trade.Hash) (outflowKey, string, bool), node Lightning) error {
 	defer g.setClosed(false)
+	list, cancel := context.WithTimeout(ctx, surveyFor)
+	defer cancel()
+	err := node.ListPayments(list, now.Add(-surveyDays*24*time.Hour), func(p PaymentState) error {
+		if p.Status == trade.PaymentInFlight {
+			if id, payee, known := owner(p.Hash); known {
+				g.found(id, p.Hash, payee)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		g.surveyRows(ctx, rows, node)
+	}
+	return err
+}
+
+func (g *payoutGate) surveyRows(ctx context.Context, rows []OutboxRow, node Lightning) {
 	ctx, cancel := context.WithTimeout(ctx, surveyFor)
 	defer cancel()
 	for _, r := range rows {
@@ -124,7 +157,7 @@ func (g *payoutGate) survey(ctx context.Context, rows []OutboxRow, node Lightnin
 			state, err := node.TrackPayment(ctx, r.Effect.Hash)
 			if err == nil {
 				if state.Status == trade.PaymentInFlight {
-					g.found(r.Trade, r.Effect.Hash, payeeOf(r.Effect.Text))
+					g.found(keyOf(r), r.Effect.Hash, payeeOf(r.Effect.Text))
 				}
 				break
 			}
@@ -138,7 +171,7 @@ func (g *payoutGate) survey(ctx context.Context, rows []OutboxRow, node Lightnin
 }
 
 // waited reports whether the payout of a hash has found no room before.
-func (g *payoutGate) waited(id trade.OrderID, h trade.Hash) bool {
+func (g *payoutGate) waited(id outflowKey, h trade.Hash) bool {
 	if g == nil {
 		return false
 	}
@@ -152,28 +185,35 @@ func (g *payoutGate) waited(id trade.OrderID, h trade.Hash) bool {
 func (g *payoutGate) sync(t *trade.Trade, payee func(bolt11 string) string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	p := t.Payout
-	claimed := t.Status == message.TradeSettledHoldInvoice && p.Hash != (trade.Hash{})
-	if counted, ok := g.inFlight[t.ID]; ok && !(claimed && counted.hash == p.Hash) {
-		g.leave(t.ID)
+	for n := range uint32(len(t.Outflows)) + 1 {
+		o, _ := t.Outflow(n)
+		g.follow(outflowKey{t.ID, n}, o, n != 0 && !o.Done() || n == 0 && t.Status == message.TradeSettledHoldInvoice, payee)
 	}
-	if h, ok := g.waiting[t.ID]; ok && !(claimed && h == p.Hash && !p.Sent) && !(h == trade.Hash{} && p.Minting) {
-		delete(g.waiting, t.ID)
+}
+
+// follow requires mu. owed reports whether the outflow is not paid yet.
+func (g *payoutGate) follow(id outflowKey, o *trade.Outflow, owed bool, payee func(bolt11 string) string) {
+	claimed := owed && o.Hash != (trade.Hash{})
+	if counted, ok := g.inFlight[id]; ok && !(claimed && counted.hash == o.Hash) {
+		g.leave(id)
 	}
-	if _, counted := g.inFlight[t.ID]; claimed && p.Sent && !counted {
-		g.count(t.ID, sentPayout{hash: p.Hash, payee: payee(p.Bolt11)})
+	if h, ok := g.waiting[id]; ok && !(claimed && h == o.Hash && !o.Sent) && !(h == trade.Hash{} && o.Minting) {
+		delete(g.waiting, id)
+	}
+	if _, counted := g.inFlight[id]; claimed && o.Sent && !counted {
+		g.count(id, sentPayout{hash: o.Hash, payee: payee(o.Bolt11)})
 	}
 }
 
 // count requires mu.
-func (g *payoutGate) count(id trade.OrderID, s sentPayout) {
+func (g *payoutGate) count(id outflowKey, s sentPayout) {
 	g.inFlight[id] = s
 	g.payees[s.payee]++
 	delete(g.waiting, id)
 }
 
 // leave requires mu.
-func (g *payoutGate) leave(id trade.OrderID) {
+func (g *payoutGate) leave(id outflowKey) {
 	s, ok := g.inFlight[id]
 	if !ok {
 		return

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -167,7 +168,7 @@ func TestAddressWaitsForRoom(t *testing.T) {
 	if r.trade(two).Payout.Hash == (trade.Hash{}) {
 		t.Fatal("the address was not asked")
 	}
-	if err := r.gate.enter(trade.OrderID{9}, trade.Hash{9}, "z"); err != nil {
+	if err := r.gate.enter(outflowOf(9), trade.Hash{9}, "z"); err != nil {
 		t.Fatal(err)
 	}
 	delete(r.hold, trade.FxPay)
@@ -193,7 +194,7 @@ func TestPayoutGateRace(t *testing.T) {
 	for i := range 60 {
 		wg.Go(func() {
 			payee := strings.Repeat("p", 1+i%6)
-			err := g.enter(trade.OrderID{byte(i + 1)}, trade.Hash{byte(i + 1)}, payee)
+			err := g.enter(outflowOf(byte(i+1)), trade.Hash{byte(i + 1)}, payee)
 			if err != nil && !errors.Is(err, ErrPayoutWaits) {
 				t.Error(err)
 			}
@@ -270,7 +271,7 @@ func TestPayoutGateSurvey(t *testing.T) {
 	r := newRig(t)
 	g := newPayoutGate(2, 0)
 	g.setClosed(true)
-	if err := errors.Join(g.enter(trade.OrderID{1}, trade.Hash{1}, "a"), g.room(trade.OrderID{2})); !errors.Is(err, ErrPayoutWaits) {
+	if err := errors.Join(g.enter(outflowOf(1), trade.Hash{1}, "a"), g.room(outflowOf(2))); !errors.Is(err, ErrPayoutWaits) {
 		t.Fatal("a payout enters a closed gate")
 	}
 	r.node.pays[trade.Hash{2}] = &simPay{state: PaymentState{Hash: trade.Hash{2}, Status: trade.PaymentInFlight}}
@@ -278,17 +279,49 @@ func TestPayoutGateSurvey(t *testing.T) {
 	row := func(n byte) OutboxRow {
 		return OutboxRow{Trade: trade.OrderID{n}, Effect: trade.Effect{Kind: trade.FxPay, Hash: trade.Hash{n}}}
 	}
-	g.survey(t.Context(), []OutboxRow{row(1), row(2), row(3)}, r.node)
+	r.node.unlisted = true
+	nobody := func(trade.Hash) (outflowKey, string, bool) { return outflowKey{}, "", false }
+	if err := g.survey(t.Context(), r.now(), []OutboxRow{row(1), row(2), row(3)}, nobody, r.node); !errors.Is(err, ErrPermission) {
+		t.Error(err)
+	}
 	if n, _ := g.numbers(); n != 1 {
 		t.Errorf("%d payouts count", n)
 	}
-	if err := errors.Join(g.enter(trade.OrderID{2}, trade.Hash{2}, "a"), g.enter(trade.OrderID{1}, trade.Hash{1}, "a")); err != nil {
+	if err := errors.Join(g.enter(outflowOf(2), trade.Hash{2}, "a"), g.enter(outflowOf(1), trade.Hash{1}, "a")); err != nil {
 		t.Error(err)
 	}
-	if err := g.enter(trade.OrderID{3}, trade.Hash{3}, "a"); !errors.Is(err, ErrPayoutWaits) {
+	if err := g.enter(outflowOf(3), trade.Hash{3}, "a"); !errors.Is(err, ErrPayoutWaits) {
 		t.Error("a third payout enters")
 	}
 }
+
+// If the node lists its payments, the list is counted: also the payment of a frozen trade, whose
+// row is withheld, and no payment that the store does not know.
+func TestPayoutGateSurveyOfTheList(t *testing.T) {
+	r := newRig(t)
+	g := newPayoutGate(3, 0)
+	g.setClosed(true)
+	for n, status := range map[byte]trade.PaymentStatus{1: trade.PaymentInFlight, 2: trade.PaymentInFlight, 3: trade.PaymentFailed, 4: trade.PaymentInFlight} {
+		r.node.pays[trade.Hash{n}] = &simPay{state: PaymentState{Hash: trade.Hash{n}, Status: status}}
+	}
+	owner := func(h trade.Hash) (outflowKey, string, bool) { return outflowOf(h[0]), "a", h[0] != 4 }
+	if err := g.survey(t.Context(), r.now(), nil, owner, r.node); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := g.numbers(); n != 2 {
+		t.Errorf("%d payouts count", n)
+	}
+	if err := g.enter(outflowOf(5), trade.Hash{5}, "a"); err != nil {
+		t.Error(err)
+	}
+	if err := g.enter(outflowOf(6), trade.Hash{6}, "a"); !errors.Is(err, ErrPayoutWaits) {
+		t.Error("a fourth payout enters")
+	}
+}
+
+func outflowOf(n byte) outflowKey { return outflowKey{trade: trade.OrderID{n}} }
+
+func (r *rig) now() time.Time { return time.Unix(r.node.now, 0) }
 
 // lostPay is a node that loses the answer of the first payment, and answers questions about that
 // payment slowly.

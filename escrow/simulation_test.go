@@ -255,7 +255,7 @@ func (s *sim) fail(format string, args ...any) {
 func (s *sim) unfinished() []trade.OrderID {
 	var ids []trade.OrderID
 	for _, id := range s.order {
-		if t := s.book.open[id]; t != nil && !trade.Terminal(t.Status) && !s.abandoned[id] {
+		if t := s.book.open[id]; t != nil && (!trade.Terminal(t.Status) || owes(*t)) && !s.abandoned[id] {
 			ids = append(ids, id)
 		}
 	}
@@ -497,6 +497,11 @@ func (s *sim) judge(c *Commit) {
 			delete(s.withheld, t.ID)
 		}
 	}
+	for _, u := range c.Users {
+		if err := checkUser(s.store, u); err != nil {
+			s.fail("%v", err)
+		}
+	}
 	if err := s.node.conserved(); err != nil {
 		s.fail("%v", err)
 	}
@@ -724,7 +729,7 @@ func (s *sim) perform() {
 	}
 	row := rows[s.rng.IntN(len(rows))]
 	for _, other := range rows { // the first row of a lane is executed first, except for probes
-		if row.Inbound == nil && other.Trade == row.Trade && lane(other) == lane(row) {
+		if row.Inbound == nil && keyOf(other) == keyOf(row) && lane(other) == lane(row) {
 			row = other
 			break
 		}
@@ -751,6 +756,7 @@ func (s *sim) performRow(row OutboxRow) {
 		return
 	}
 	s.count.calls++
+	s.settleElsewhere(row)
 	n, err := s.do(row)
 	if !lane(row).publishes() && !s.calm && s.rng.IntN(50) == 0 {
 		s.count.crashes++ // a crash between the effect and its record
@@ -847,11 +853,15 @@ func (s *sim) watch(id trade.OrderID) {
 	if t = s.book.open[id]; t == nil {
 		return
 	}
-	if h, attempt := t.PayoutWatched(); h != (trade.Hash{}) {
+	for n := range uint32(len(t.Outflows)) + 1 {
+		h, attempt := t.OutflowWatched(n)
+		if h == (trade.Hash{}) {
+			continue
+		}
 		state, err := s.node.TrackPayment(context.Background(), h)
 		if w := (watched{id, h, attempt, uint8(state.Status)}); err == nil && (!s.told[w] || s.rng.IntN(8) == 0) {
 			s.told[w] = state.Status != trade.PaymentUnknown
-			s.applyInput(id, paymentInput(h, attempt, state))
+			s.applyInput(id, outflowKey{id, n}.paymentNotice(h, attempt, state).input)
 		}
 	}
 	s.batch()
