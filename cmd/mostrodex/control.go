@@ -72,10 +72,11 @@ func (l controlListener) Close() error {
 // These types are the answers of the control socket.
 type (
 	controlStatus struct {
-		Paused      bool `json:"paused"`      // paused by the operator: no new trades
-		Reconciling bool `json:"reconciling"` // the store may be an older copy: no new trades
-		Open        int  `json:"open_trades"`
-		Frozen      int  `json:"frozen_trades"`
+		Paused      bool  `json:"paused"`      // paused by the operator: no new trades
+		Reconciling bool  `json:"reconciling"` // the store may be an older copy: no new trades
+		Open        int   `json:"open_trades"`
+		Frozen      int   `json:"frozen_trades"`
+		HeldSats    int64 `json:"held_sats"` // that the Lightning node holds for open trades
 		// Closed lists the reasons for refusing new orders; Warnings lists other problems.
 		Closed   []string `json:"closed,omitempty"`
 		Warnings []string `json:"warnings,omitempty"`
@@ -137,6 +138,7 @@ func (r *escrowRoom) controlHandler() http.Handler {
 		return r.controlMaintenance(req)
 	})
 	handle("GET /ledger", r.controlLedger)
+	handle("POST /trades/{id}/suspense", r.controlSuspense)
 	handle("GET /trades", r.controlTrades)
 	handle("GET /trades/{id}", r.controlTrade)
 	handle("GET /trades/{id}/journal", r.controlJournal)
@@ -213,6 +215,10 @@ func (r *escrowRoom) controlStatus(req *http.Request) (any, error) {
 			s.Frozen++
 		}
 	}
+	if s.HeldSats, err = r.engine.HeldSats(req.Context()); err != nil {
+		return nil, err
+	}
+	s.Warnings = slices.Concat(s.Warnings, r.ledgerWarnings())
 	return s, nil
 }
 

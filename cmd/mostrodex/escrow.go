@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/audit"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/mostrodex/mostrodex/escrow/price"
@@ -27,14 +28,15 @@ import (
 
 // escrowRoom is the escrow daemon with its dependencies.
 type escrowRoom struct {
-	engine *escrow.Engine
-	db     *escrow.DB
-	prices *price.Feed  // nil: fixed prices
-	lnd    *lnd.Client  // nil: a simulated node
-	world  *lnsim.World // nil: a real node
-	wallet http.Handler // wallet of the simulated network; nil: no wallet
-	relays bool         // if set, the relays of the node's events were configured
-	pubkey string       // public key of the node
+	engine  *escrow.Engine
+	db      *escrow.DB
+	auditor *audit.Auditor // compares the ledger with the node
+	prices  *price.Feed    // nil: fixed prices
+	lnd     *lnd.Client    // nil: a simulated node
+	world   *lnsim.World   // nil: a real node
+	wallet  http.Handler   // wallet of the simulated network; nil: no wallet
+	relays  bool           // if set, the relays of the node's events were configured
+	pubkey  string         // public key of the node
 }
 
 // rememberedPeers is the number of trade keys whose shared secret is cached, so that later
@@ -247,6 +249,11 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 		return nil, err
 	}
 	room.engine.Store = room.db
+	counts, err := audit.NewMetrics(m.registry)
+	if err != nil {
+		return nil, err
+	}
+	room.auditor = &audit.Auditor{Store: room.db, Node: room.engine.Node, Secret: room.engine.Secret, Clock: m.Now, Logger: m.Log, Metrics: counts}
 	if err := room.engine.Open(); err != nil {
 		return nil, err
 	}
@@ -329,6 +336,14 @@ func (r *escrowRoom) run(ctx context.Context, g *errgroup.Group, addr string) {
 		g.Go(func() error { return r.prices.Run(ctx) })
 	}
 	g.Go(func() error { return r.engine.Run(ctx) })
+	g.Go(func() error {
+		select {
+		case <-r.engine.Surveyed():
+			return r.auditor.Run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 }
 
 func (r *escrowRoom) close() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,7 +49,7 @@ func (m *Main) escrowNotes() (lines []string) {
 	for _, why := range status.Closed {
 		lines = append(lines, "escrow: no new orders: "+why)
 	}
-	for _, why := range status.Warnings {
+	for _, why := range slices.Concat(status.Warnings, m.escrow.ledgerWarnings()) {
 		lines = append(lines, "escrow: "+why)
 	}
 	return lines
