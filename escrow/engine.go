@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -208,27 +209,6 @@ func (e *Engine) Run(ctx context.Context) error {
 	return err
 }
 
-// claimedPayout is a payment that a trade may have in flight.
-type claimedPayout struct {
-	id     outflowKey
-	bolt11 string
-}
-
-// survey counts the payouts that are in flight at the node.
-func (e *Engine) survey(ctx context.Context) {
-	defer close(e.surveyed)
-	err := e.outbox.runner.gate.survey(ctx, e.Clock(), e.claimed, func(h trade.Hash) (outflowKey, string, bool) {
-		p, known := e.payouts[h]
-		return p.id, payeeOf(p.bolt11), known
-	}, e.Node)
-	if errors.Is(err, ErrPermission) {
-		e.Logger.Info("the macaroon does not permit to list payments: payments are looked up one by one, and a payment that the store has lost is not found", "permission", "uri:/lnrpc.Lightning/ListPayments")
-	}
-}
-
-// Surveyed is closed after the payouts in flight were counted at the start.
-func (e *Engine) Surveyed() <-chan struct{} { return e.surveyed }
-
 // untilUsable waits until the node can be used. The messages of a time that a copy has
 // lost must not be refused only because the node catches up with the chain.
 func (e *Engine) untilUsable(ctx context.Context) error {
@@ -310,7 +290,7 @@ func (e *Engine) Open() error {
 	e.asked = make(map[trade.OrderID]bool)
 	e.notices, e.stopped, e.surveyed = make(chan notice, maxBatch), make(chan struct{}), make(chan struct{})
 	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Clock, payoutBlocks: e.Policy.PayoutBlocks,
-		gate: newPayoutGate(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee)}, e.Publisher, e.Metrics, e.send)
+		gate: payoutgate.New(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee)}, e.Publisher, e.Metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Clock, e.usable, e.Card.refused
 	e.outbox.defers, e.Card.sync.deferAfter = e.Card.defers, e.DeferAfter
 	if err := e.readStore(); err != nil {
@@ -575,16 +555,18 @@ func (e *Engine) wake(ctx context.Context) error {
 	e.payouts = make(map[trade.Hash]claimedPayout)
 	e.book.Trades(func(t *trade.Trade) {
 		frozen[t.ID] = t.Frozen
-		t.Claims(func(n uint32, o *trade.Outflow) { e.payouts[o.Hash] = claimedPayout{outflowKey{t.ID, n}, o.Bolt11} })
+		t.Claims(func(n uint32, o *trade.Outflow) {
+			e.payouts[o.Hash] = claimedPayout{trade.OutflowKey{Trade: t.ID, N: n}, o.Bolt11}
+		})
 		e.watches.sync(ctx, t)
-		e.outbox.runner.gate.sync(t, payeeOf)
+		e.outbox.runner.gate.Sync(t, payeeOf)
 		if e.Reconcile && (t.Hash != (trade.Hash{}) || len(t.Outflows) > 0) {
 			e.asked[t.ID] = true
 		}
 	})
 	var rows []OutboxRow
 	e.claimed = nil
-	e.outbox.runner.gate.setClosed(true)
+	e.outbox.runner.gate.SetClosed(true)
 	e.withheld = make(map[trade.OrderID][]OutboxRow)
 	err = e.Store.Outbox(func(r OutboxRow) error {
 		if r.Inbound != nil && (e.Reconcile || r.Inbound.ProbedAt == 0) {
@@ -710,7 +692,7 @@ func (e *Engine) lookUpTrade(ctx context.Context, t trade.Trade) error {
 			if err != nil || state.Status != trade.PaymentSucceeded {
 				return trade.Input{}, err
 			}
-			return outflowKey{t.ID, n}.paymentNotice(h, o.Attempt, state).input, nil
+			return paymentNotice(trade.OutflowKey{Trade: t.ID, N: n}, h, o.Attempt, state).input, nil
 		})
 		if err != nil {
 			return err
@@ -1030,7 +1012,7 @@ func (e *Engine) report() {
 	if e.stuck > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts are in flight for longer than their time lock allows: see `trade list`, and \"When LND's disk is full\" in docs/lightning.md", e.stuck))
 	}
-	if inFlight, waiting := e.outbox.runner.gate.numbers(); waiting > 0 {
+	if inFlight, waiting := e.outbox.runner.gate.Numbers(); waiting > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts wait until some of the %d payouts in flight have ended", waiting, inFlight))
 	}
 	if n := e.book.dueDisputes(); n > 0 {
@@ -1094,7 +1076,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	e.outbox.add(c.Outbox)
 	for i := range c.Trades {
 		e.watches.sync(ctx, &c.Trades[i])
-		e.outbox.runner.gate.sync(&c.Trades[i], payeeOf)
+		e.outbox.runner.gate.Sync(&c.Trades[i], payeeOf)
 	}
 	e.answer()
 	return nil

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -336,7 +337,7 @@ func (o *outbox) serve(ctx context.Context, q *laneQueue) {
 		}
 		o.metrics.failed(row.Effect.Kind, err)
 		wait := backoff(q.failures)
-		if errors.Is(err, ErrPayoutWaits) {
+		if errors.Is(err, payoutgate.ErrWaits) {
 			q.failures, wait = 0, roomEvery
 		}
 		time.AfterFunc(wait, func() {
@@ -473,7 +474,7 @@ func nodeClass(err error) string {
 		err  error
 		name string
 	}{
-		{ErrPayoutWaits, "waits"}, {ErrUnavailable, "unavailable"}, {ErrRefused, "refused"}, {ErrPermission, "permission"}, {ErrNotFound, "not_found"},
+		{payoutgate.ErrWaits, "waits"}, {ErrUnavailable, "unavailable"}, {ErrRefused, "refused"}, {ErrPermission, "permission"}, {ErrNotFound, "not_found"},
 		{ErrOpen, "open"}, {ErrSettled, "settled"}, {ErrCanceled, "canceled"}, {ErrExists, "exists"}, {ErrInvoice, "invoice"},
 	} {
 		if errors.Is(err, c.err) {

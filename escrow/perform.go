@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
@@ -26,9 +27,9 @@ type effectRunner struct {
 	// payoutBlocks is Policy.PayoutBlocks. A blinded path or a route hint adds its own blocks,
 	// which the rule about the invoice's last hop does not see.
 	payoutBlocks uint32
-	gate         *payoutGate                // nil: no limit
+	gate         *payoutgate.Gate           // nil: no limit
 	payee        func(bolt11 string) string // nil: payeeOf
-	outflow      outflowKey                 // the outflow of the effect
+	outflow      trade.OutflowKey           // the outflow of the effect
 }
 
 func (r effectRunner) now() int64 {
@@ -81,7 +82,7 @@ func (r effectRunner) call(ctx context.Context, e trade.Effect, refusals int) (r
 		}
 		return result{phase: state.Phase}, nil
 	case trade.FxMint:
-		if err := r.gate.room(r.outflow); err != nil {
+		if err := r.gate.Room(r.outflow); err != nil {
 			return result{}, fmt.Errorf("mint: %w", err)
 		}
 		bolt11, err := r.addresses.Mint(ctx, e.Text, e.AmountSats)
@@ -271,13 +272,13 @@ func (r effectRunner) pay(ctx context.Context, e trade.Effect, refusals int) (re
 	if payee == nil {
 		payee = payeeOf
 	}
-	if err := r.gate.still(r.outflow, e.Hash, payee(e.Text)); err != nil {
+	if err := r.gate.Still(r.outflow, e.Hash, payee(e.Text)); err != nil {
 		return result{}, fmt.Errorf("pay: %w", err)
 	}
 	if yes, err := under(); yes || err != nil {
 		return sent, err
 	}
-	if err := r.gate.enter(r.outflow, e.Hash, payee(e.Text)); err != nil {
+	if err := r.gate.Enter(r.outflow, e.Hash, payee(e.Text)); err != nil {
 		return result{}, fmt.Errorf("pay: %w", err)
 	}
 	err := r.node.Pay(ctx, Payment{Bolt11: e.Text, AmountSats: e.AmountSats, MaxFeeSats: e.MaxFeeSats, MaxCLTVBlocks: r.payoutBlocks})
@@ -292,7 +293,7 @@ func (r effectRunner) pay(ctx context.Context, e trade.Effect, refusals int) (re
 			return sent, err
 		}
 		// The invoice may have expired while the payout waited for room.
-		return news(trade.Input{Kind: trade.InPayRefused, Hash: e.Hash, Attempt: e.Attempt, Deferred: r.gate.waited(r.outflow, e.Hash)}), nil
+		return news(trade.Input{Kind: trade.InPayRefused, Hash: e.Hash, Attempt: e.Attempt, Deferred: r.gate.Waited(r.outflow, e.Hash)}), nil
 	}
 	return result{}, fmt.Errorf("pay: %w", err)
 }

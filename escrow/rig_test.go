@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -31,7 +32,7 @@ type rig struct {
 	// disputes lists the published statuses of disputes.
 	disputes []message.DisputeStatus
 	policy   Policy
-	gate     *payoutGate // nil: no limit
+	gate     *payoutgate.Gate // nil: no limit
 }
 
 func newRig(tb testing.TB) *rig {
@@ -100,7 +101,7 @@ func (r *rig) commit() {
 	}
 	for i := range c.Trades {
 		if r.gate != nil {
-			r.gate.sync(&c.Trades[i], simPayee)
+			r.gate.Sync(&c.Trades[i], simPayee)
 		}
 	}
 }
@@ -198,7 +199,7 @@ func (r *rig) watch(id trade.OrderID) {
 	for n := range uint32(len(t.Outflows)) + 1 {
 		if h, attempt := t.OutflowWatched(n); h != (trade.Hash{}) {
 			if state, err := r.node.TrackPayment(context.Background(), h); err == nil && state.Status.Final() {
-				r.applyInput(id, outflowKey{id, n}.paymentNotice(h, attempt, state).input)
+				r.applyInput(id, paymentNotice(trade.OutflowKey{Trade: id, N: n}, h, attempt, state).input)
 			}
 		}
 	}

@@ -139,12 +139,12 @@ func (s *sim) judgeSpared(row JournalRow) {
 	}
 }
 
-// survey counts the payouts that the process before has sent, as payoutGate.survey does.
+// survey counts the payouts that the process before has sent, as surveyPayouts does.
 func (s *sim) survey() {
 	for _, id := range s.store.rows {
 		r := s.store.outbox[id]
 		if p := s.node.pays[r.Effect.Hash]; r.Effect.Kind == trade.FxPay && p != nil && p.state.Status == trade.PaymentInFlight {
-			s.out.runner.gate.found(keyOf(r), r.Effect.Hash, simPayee(r.Effect.Text))
+			s.out.runner.gate.Found(keyOf(r), r.Effect.Hash, simPayee(r.Effect.Text))
 		}
 	}
 }

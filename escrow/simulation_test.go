@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -297,9 +298,9 @@ func (s *sim) start() {
 	b := s.book
 	s.sync = syncWatch{}
 	s.observe()
-	s.out.runner.gate = newPayoutGate(simPayouts, simPayoutsOfPayee)
+	s.out.runner.gate = payoutgate.New(simPayouts, simPayoutsOfPayee)
 	for _, t := range s.store.trades {
-		s.out.runner.gate.sync(&t, simPayee)
+		s.out.runner.gate.Sync(&t, simPayee)
 	}
 	s.survey()
 	s.refusals, s.slow, s.dropped = make(map[uint64]int), make(map[uint64]*slowProbe), make(map[uint64]bool)
@@ -441,7 +442,7 @@ func (s *sim) commit() {
 		s.operators = c.Head.Maintenance.On && !c.Head.Maintenance.Automatic
 		s.ticked = at // as Engine.commit does
 		for i := range c.Trades {
-			s.out.runner.gate.sync(&c.Trades[i], simPayee)
+			s.out.runner.gate.Sync(&c.Trades[i], simPayee)
 		}
 		s.judge(c)
 	}
@@ -788,7 +789,7 @@ func (s *sim) do(row OutboxRow) (notice, error) {
 		row.Event = &nostr.Event{}
 	}
 	n, err := s.out.do(context.Background(), row, s.refusals[row.ID])
-	if errors.Is(err, ErrPayoutWaits) {
+	if errors.Is(err, payoutgate.ErrWaits) {
 		s.count.waits++
 	}
 	if s.refusals[row.ID]++; !errors.Is(err, ErrRefused) {
@@ -861,7 +862,7 @@ func (s *sim) watch(id trade.OrderID) {
 		state, err := s.node.TrackPayment(context.Background(), h)
 		if w := (watched{id, h, attempt, uint8(state.Status)}); err == nil && (!s.told[w] || s.rng.IntN(8) == 0) {
 			s.told[w] = state.Status != trade.PaymentUnknown
-			s.applyInput(id, outflowKey{id, n}.paymentNotice(h, attempt, state).input)
+			s.applyInput(id, paymentNotice(trade.OutflowKey{Trade: id, N: n}, h, attempt, state).input)
 		}
 	}
 	s.batch()

@@ -90,7 +90,7 @@ func (b *TradeBook) Resolve(id trade.OrderID, r Resolution, reachable, withheld 
 func (b *TradeBook) moving(id trade.OrderID, outflow uint32) (rows []uint64, err error) {
 	err = b.store.Outbox(func(r OutboxRow) error {
 		switch k := r.Effect.Kind; {
-		case keyOf(r) != outflowKey{id, outflow}:
+		case keyOf(r) != (trade.OutflowKey{Trade: id, N: outflow}):
 		case k == trade.FxPay || k == trade.FxSettle || k == trade.FxMint || k == trade.FxCreateHold:
 			rows = append(rows, r.ID)
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/escrow/ledger"
+	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/escrow/users"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -60,7 +61,7 @@ func TestSuspenseIsRefunded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
 			r.node.fickle = false
-			r.gate = newPayoutGate(2, 2)
+			r.gate = payoutgate.New(2, 2)
 			id, h := r.toSuspense()
 			paid := r.node.holds[h].state.PaidMsat
 			tr := r.trade(id)
@@ -94,7 +95,7 @@ func TestSuspenseIsRefunded(t *testing.T) {
 			if !o.Sent || len(r.node.pays) != 1 {
 				t.Fatalf("%+v, %d payments", o, len(r.node.pays))
 			}
-			if n, _ := r.gate.numbers(); n != 1 {
+			if n, _ := r.gate.Numbers(); n != 1 {
 				t.Errorf("%d payments count as in flight", n)
 			}
 			if err := r.resolve(id, h, trade.OutcomeKept, "", false); !errors.Is(err, trade.ErrNothing) {
@@ -111,7 +112,7 @@ func TestSuspenseIsRefunded(t *testing.T) {
 			if b[ledger.Suspense] != 0 || b[ledger.Forfeits] != paid%1000 || b[ledger.Routing] != r.node.routingMsat {
 				t.Errorf("%v", b)
 			}
-			if n, _ := r.gate.numbers(); n != 0 {
+			if n, _ := r.gate.Numbers(); n != 0 {
 				t.Errorf("%d payments count as in flight at the end", n)
 			}
 			if err := r.resolve(id, h, trade.OutcomeRefunded, "", false); !errors.Is(err, trade.ErrNothing) {

@@ -60,6 +60,12 @@ type Outflow struct {
 	Withdrawn bool `json:"withdrawn,omitzero"`
 }
 
+// OutflowKey identifies an outflow by its trade and its number in the trade.
+type OutflowKey struct {
+	Trade OrderID
+	N     uint32
+}
+
 // claimed reports whether a payment may be in flight or an address is being asked.
 func (o *Outflow) claimed() bool { return o.Hash != Hash{} || o.Minting }
 
