@@ -336,11 +336,8 @@ func TestRunFollowsAndShowsEquivocations(t *testing.T) {
 	w.Honest(a, 0, 35, "1")
 	log, out := &scoretest.MemLog{}, &paper{}
 	log.Add(w.Entries...)
-	s := openService(t, Config{Log: log, Pairs: both{log}, Publisher: out, Signer: pen{scoretest.Keys(t, "provider")}, Now: func() time.Time { return scoretest.At(36) }})
 	registry := prometheus.NewPedanticRegistry()
-	if err := s.Register(registry); err != nil {
-		t.Fatal(err)
-	}
+	s := openService(t, Config{Log: log, Pairs: both{log}, Publisher: out, Signer: pen{scoretest.Keys(t, "provider")}, Metrics: registry, Now: func() time.Time { return scoretest.At(36) }})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/spf13/cobra"
 )
@@ -23,7 +24,7 @@ const (
 // simulate connects the escrow to a simulated network of two nodes: the Mostro's node, and a
 // wallet that any client may use over the private listener. Both survive a restart, because
 // the simulated network is stored in a file beside the trades.
-func (r *escrowRoom) simulate(m *Main) error {
+func (r *escrowRoom) simulate(m *Main, ec *escrow.Config) error {
 	world, err := lnsim.Open(lnsim.Config{Seed: m.Demo.Seed, Now: m.Now()}, filepath.Join(m.Config.Data, "lnsim.json"))
 	if err != nil {
 		return err
@@ -35,7 +36,7 @@ func (r *escrowRoom) simulate(m *Main) error {
 	}
 	world.AdvanceTo(m.Now())
 	r.world, r.wallet = world, world.Wallet("wallet")
-	r.engine.Node, r.engine.Quote = world.Node("mostro"), demoQuote
+	ec.Node, ec.Quote = world.Node("mostro"), demoQuote
 	return nil
 }
 

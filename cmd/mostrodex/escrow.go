@@ -196,12 +196,8 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 		return nil, err
 	}
 	keys = keys.Remembering(rememberedPeers)
-	metrics, err := escrow.NewMetrics(m.registry)
-	if err != nil {
-		return nil, err
-	}
 	if terms.MinSats > cfg.MinSats {
-		m.Log.Info("escrow.min_sats is raised: smaller trades earn less than their payout may cost", "min_sats", cfg.MinSats, "least", terms.MinSats, "fee", cfg.Fee)
+		m.Logger.Info("escrow.min_sats is raised: smaller trades earn less than their payout may cost", "min_sats", cfg.MinSats, "least", terms.MinSats, "fee", cfg.Fee)
 	}
 	witness, err := cfg.witnessFile(keys.Pubkey(), os.Getenv)
 	if err != nil {
@@ -224,49 +220,50 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 			err = errors.Join(err, opened.close())
 		}
 	}()
-	room.engine = &escrow.Engine{
+	ec := escrow.Config{
 		Policy: policy, Log: m.store, Publisher: escrowPublisher{m.relay}, Addresses: escrow.Services{},
 		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer, ReceiptSigner: sealer,
 		Prefilter: &escrow.Prefilter{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
 		Events:    events, RollbackGuard: &escrow.RollbackGuard{Path: witness, Old: filepath.Join(m.Config.Data, "escrow.witness")},
-		Assistant: assistant, Clock: m.Now, Secret: trade.NodeSecretOf(keys), Logger: m.Log, Metrics: metrics,
+		Assistant: assistant, Secret: trade.NodeSecretOf(keys), Logger: m.Logger, Metrics: m.registry, Now: m.Now,
 	}
 	if m.addresses != nil {
-		room.engine.Addresses = m.addresses
+		ec.Addresses = m.addresses
 	}
 	if m.Demo != nil {
-		err = room.simulate(m)
+		err = room.simulate(m, &ec)
 	} else {
-		err = room.connect(m)
+		err = room.connect(m, &ec)
 	}
 	if err != nil {
 		return nil, err
 	}
-	room.engine.Vet = room.vet(terms)
+	ec.Vet = room.vet(terms)
 	if room.db, err = escrow.OpenDB(filepath.Join(m.Config.Data, "escrow")); err != nil {
 		return nil, err
 	}
-	room.engine.Store = room.db
-	if err := room.engine.Open(); err != nil {
+	ec.Store = room.db
+	if room.engine, err = escrow.Open(ec); err != nil {
 		return nil, err
 	}
 	return room, nil
 }
 
 // connect connects the escrow to LND and to prices from the network.
-func (r *escrowRoom) connect(m *Main) error {
+func (r *escrowRoom) connect(m *Main, ec *escrow.Config) error {
 	cfg := &m.Config.Escrow
 	client, err := lnd.Open(lnd.Config{Address: cfg.LND.Address, CertFile: cfg.LND.Cert, MacaroonFile: cfg.LND.Macaroon, HoldExpiryDelta: cfg.LND.HoldExpiryDelta})
 	if err != nil {
 		return err
 	}
 	r.lnd = client
-	r.engine.Node = client
-	r.prices = &price.Feed{Nodes: cfg.PriceNodes, Pegged: cfg.Pegged, Publish: cfg.PublishPrices, Clock: m.Now, Logger: m.Log}
+	ec.Node = client
+	feed := price.Config{Nodes: cfg.PriceNodes, Pegged: cfg.Pegged, Publish: cfg.PublishPrices, Logger: m.Logger, Now: m.Now}
 	for _, p := range cfg.Prices {
-		r.prices.Sources = append(r.prices.Sources, cfg.priceSource(p))
+		feed.Sources = append(feed.Sources, cfg.priceSource(p))
 	}
-	r.engine.Quote, r.engine.Heard, r.engine.Events.Rates = r.prices.Quote, r.prices.Hear, r.prices.Rates
+	r.prices = price.New(feed)
+	ec.Quote, ec.Heard, ec.Events.Rates = r.prices.Quote, r.prices.Hear, r.prices.Rates
 	return nil
 }
 

@@ -19,7 +19,7 @@ import (
 // openSite makes the API and the explorer, with the reputation in them unless
 // scores is nil, and returns them with their rows of the route table.
 func (m *Main) openSite(scores *reputation.Service) (*web.Site, []route.Route) {
-	site := web.New(web.Config{Index: m.index, Logger: m.Log, Notes: m.escrowNotes, Unready: func() string {
+	site := web.New(web.Config{Index: m.index, Logger: m.Logger, Metrics: m.registry, Notes: m.escrowNotes, Unready: func() string {
 		if scores == nil || scores.Ready() {
 			return ""
 		}

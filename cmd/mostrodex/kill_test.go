@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -122,7 +121,7 @@ func afterKill(t *testing.T, dir string, acked map[string]bool) {
 	}
 	cfg := defaultConfig()
 	cfg.Data = dir
-	m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler), Now: time.Now, registry: prometheus.NewRegistry()}
+	m := &Main{Config: cfg, Now: time.Now, registry: prometheus.NewRegistry()}
 	if err := m.openStores(); err != nil {
 		t.Fatal(err)
 	}

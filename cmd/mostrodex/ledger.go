@@ -34,7 +34,7 @@ func (r *escrowRoom) controlLedger(req *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := r.engine.Clock().Unix()
+	at := r.engine.Now().Unix()
 	var report *ledger.Report
 	if req.URL.Query().Get("node") == "false" {
 		report, err = ledger.NewReport(l, nil, at)

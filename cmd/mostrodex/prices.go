@@ -21,14 +21,15 @@ func (m *Main) openPrices() error {
 	if len(m.Config.Reputation.Prices) == 0 {
 		return nil
 	}
-	m.prices = &price.Feed{Clock: m.Now, Logger: m.Log}
+	cfg := price.Config{Logger: m.Logger, Now: m.Now}
 	for _, text := range m.Config.Reputation.Prices {
 		s, err := priceSource(text)
 		if err != nil {
 			return err
 		}
-		m.prices.Sources = append(m.prices.Sources, s)
+		cfg.Sources = append(cfg.Sources, s)
 	}
+	m.prices = price.New(cfg)
 	return nil
 }
 

@@ -79,7 +79,7 @@ func (m *Main) openReputation(publisher reputation.Publisher) (*reputation.Servi
 		return nil, err
 	}
 	every, _ := time.ParseDuration(c.Every) // validate has checked the value
-	cfg := reputation.Config{Dir: filepath.Join(m.Config.Data, "reputation"), Log: evidence{m.store}, Params: c.params(), Every: every, Logger: m.Log, Now: m.Now}
+	cfg := reputation.Config{Dir: filepath.Join(m.Config.Data, "reputation"), Log: evidence{m.store}, Params: c.params(), Every: every, Logger: m.Logger, Metrics: m.registry, Now: m.Now}
 	if publisher != nil && c.Publish {
 		keys, err := reputationKeys(c.Key, m.Config.Data)
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,7 +34,7 @@ func TestReputationFromSocketToBundle(t *testing.T) {
 		clock.Store(now.Add(-days * 24 * time.Hour).Unix())
 		cfg := defaultConfig()
 		cfg.Data, cfg.Relay.Listen = dir, "127.0.0.1:0"
-		m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return time.Unix(clock.Load(), 0) }}
+		m := &Main{Config: cfg, Now: func() time.Time { return time.Unix(clock.Load(), 0) }}
 		startMain(t, m)
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()

@@ -33,9 +33,6 @@ func (m *Main) openRoutes() error {
 	}
 	if m.index != nil {
 		site, rows := m.openSite(m.scores)
-		if err := site.Register(m.registry); err != nil {
-			return err
-		}
 		addCompressed(rows)
 		mux, health, notFound = site.Mux(), site.Health(), site.NotFound(append(rows, relayRows...))
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/price"
 	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/relay"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
@@ -31,7 +32,7 @@ import (
 // listen on port 0.
 type Main struct {
 	Config Config
-	Log    *slog.Logger
+	Logger *slog.Logger     // nil: log lines are discarded
 	Now    func() time.Time // nil: time.Now
 	Demo   *Demo            // nil: the escrow, if enabled, uses LND
 
@@ -61,12 +62,7 @@ func (m *Main) Open() (err error) {
 			m.Close()
 		}
 	}()
-	if m.Log == nil {
-		m.Log = slog.New(slog.DiscardHandler)
-	}
-	if m.Now == nil {
-		m.Now = time.Now
-	}
+	m.Logger, m.Now = room.Logger(m.Logger), room.Clock(m.Now)
 	defer easeOpening()()
 	m.serving = make(chan struct{})
 	m.registry = prometheus.NewRegistry()
@@ -86,7 +82,7 @@ func (m *Main) Open() (err error) {
 		Name:     m.Config.Relay.Name, Description: m.Config.Relay.Description, Contact: m.Config.Relay.Contact,
 		URL: m.Config.Relay.URL, Version: programVersion(), TrustedProxies: proxies, Admins: m.Config.Relay.Admins,
 		NobodyIsLocal: !m.Config.Relay.ImportLocal,
-		Registerer:    m.registry, Log: m.Log, Now: m.Now,
+		Logger:        m.Logger, Metrics: m.registry, Now: m.Now,
 	}
 	cfg.Policy.Kinds = m.Config.Relay.admitted()
 	if m.index != nil {
@@ -95,9 +91,6 @@ func (m *Main) Open() (err error) {
 	if m.Config.Reputation.Enabled {
 		if m.scores, err = m.openReputation(publisher{m}); err != nil {
 			return fmt.Errorf("reputation: %w", err)
-		}
-		if err := m.scores.Register(m.registry); err != nil {
-			return err
 		}
 		if err := m.openPrices(); err != nil {
 			return fmt.Errorf("reputation: prices: %w", err)
@@ -166,22 +159,17 @@ func (m *Main) openStores() (err error) {
 	if budget == 0 {
 		budget = -1
 	}
-	metrics := eventlog.NewMetrics()
-	m.store, err = eventlog.Open(eventlog.Config{Dir: m.Config.Data, Bulk: m.bulk, BodyCache: budget, Now: m.Now, Logger: m.Log, Metrics: metrics, Settled: m.serving,
+	m.store, err = eventlog.Open(eventlog.Config{Dir: m.Config.Data, Bulk: m.bulk, BodyCache: budget, Logger: m.Logger, Metrics: m.registry, Now: m.Now, Settled: m.serving,
 		DiskReserve: int64(m.Config.Relay.DiskReserveMiB) << 20,
-		Progress:    func(n int) { m.Log.Info("loading the live index", "events", n) }})
+		Progress:    func(n int) { m.Logger.Info("loading the live index", "events", n) }})
 	if err != nil {
 		return err
 	}
-	m.registry.MustRegister(metrics.Collectors(m.store)...)
 	if !m.Config.Indexer.Enabled {
 		return nil
 	}
-	m.index, err = indexer.Open(indexer.Config{Dir: m.Config.Data, Log: m.store, Events: m.store, Rules: rulesOf{m}, Logger: m.Log, Now: m.Now})
-	if err != nil {
-		return err
-	}
-	return m.index.Register(m.registry)
+	m.index, err = indexer.Open(indexer.Config{Dir: m.Config.Data, Log: m.store, Events: m.store, Rules: rulesOf{m}, Logger: m.Logger, Metrics: m.registry, Now: m.Now})
+	return err
 }
 
 // rulesOf lets the index query the relay's rules. The relay is created after the index. The
@@ -369,21 +357,21 @@ Precedence: flags, MOSTRODEX_SECTION_KEY variables, the config file, defaults.`,
 
 // serve opens the program, prints its addresses, runs it and closes it.
 func (m *Main) serve(ctx context.Context, stderr io.Writer) error {
-	m.Log = slog.New(slog.NewTextHandler(stderr, nil))
+	m.Logger = slog.New(slog.NewTextHandler(stderr, nil))
 	if err := m.Open(); err != nil {
 		return err
 	}
-	m.Log.Info("serving", "url", "http://"+m.Addr()+"/", "relay", "ws://"+m.Addr()+"/", "private", m.PrivateAddr(),
+	m.Logger.Info("serving", "url", "http://"+m.Addr()+"/", "relay", "ws://"+m.Addr()+"/", "private", m.PrivateAddr(),
 		"data", m.Config.Data, "events", m.store.Head(), "live", m.store.Live(), "version", programVersion())
 	if m.escrow != nil {
-		m.Log.Info("this is a Mostro", "pubkey", m.escrow.engine.Events.Pubkey, "simulated", m.Demo != nil)
+		m.Logger.Info("this is a Mostro", "pubkey", m.escrow.engine.Events.Pubkey, "simulated", m.Demo != nil)
 	}
 	err := m.Run(ctx)
 	if closeErr := m.Close(); err == nil {
 		err = closeErr
 	}
 	if err == nil {
-		m.Log.Info("stopped")
+		m.Logger.Info("stopped")
 	}
 	return err
 }

@@ -59,7 +59,7 @@ func orNote(def string) string {
 func (t *target) withStores(ctx context.Context, stderr io.Writer, index bool, fn func(*Main) error) (err error) {
 	cfg := defaultConfig()
 	cfg.Data, cfg.Indexer.Enabled = t.data, index
-	m := &Main{Config: cfg, bulk: t.bulk, Log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), registry: prometheus.NewRegistry()}
+	m := &Main{Config: cfg, bulk: t.bulk, Logger: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), registry: prometheus.NewRegistry()}
 	m.Now = time.Now
 	if err := m.openStores(); err != nil {
 		m.Close()

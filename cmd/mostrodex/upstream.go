@@ -158,14 +158,14 @@ func (m *Main) openUpstreams() (err error) {
 			return err
 		}
 	}
-	m.upstreams, err = federation.NewUpstreams(cfg)
+	m.upstreams, err = federation.New(cfg)
 	return err
 }
 
-func (m *Main) upstreamsConfig() federation.UpstreamsConfig {
+func (m *Main) upstreamsConfig() federation.Config {
 	f := m.Config.Relay.Federation
-	cfg := federation.UpstreamsConfig{Server: m.relay, Store: m.store, Forward: m.Config.forwardTo(), Discover: f.Discover, DiscoveredPerHour: f.DiscoveredPerHour,
-		Resync: time.Duration(f.ResyncSeconds) * time.Second, Rewalk: time.Duration(f.RewalkSeconds) * time.Second, Registerer: m.registry, Log: m.Log}
+	cfg := federation.Config{Server: m.relay, Store: m.store, Forward: m.Config.forwardTo(), Discover: f.Discover, DiscoveredPerHour: f.DiscoveredPerHour,
+		Resync: time.Duration(f.ResyncSeconds) * time.Second, Rewalk: time.Duration(f.RewalkSeconds) * time.Second, Logger: m.Logger, Metrics: m.registry}
 	if m.scores != nil {
 		cfg.Trust = m.trust
 	}

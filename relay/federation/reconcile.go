@@ -22,7 +22,7 @@ type reconciler struct {
 	store   *eventlog.Store
 	health  *health
 	link    *link
-	since   int64 // UpstreamsConfig.Since
+	since   int64 // Config.Since
 	refused *refusedIDs
 }
 
