@@ -175,9 +175,10 @@ func (c *EscrowConfig) transports() (list []envelope.Transport, err error) {
 	return list, nil
 }
 
-// openEscrow opens the daemon's store and its Lightning node.
-func (m *Main) openEscrow() (room *escrowRoom, err error) {
-	cfg := &m.Config.Escrow
+// openEscrow opens the daemon's store and its Lightning node, which is simulated if demo is
+// set. If addresses is nil, payout addresses of the network are resolved.
+func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, addresses escrow.Addresses, with ambient) (room *escrowRoom, err error) {
+	cfg := &c.Escrow
 	policy, err := cfg.policy()
 	if err != nil {
 		return nil, err
@@ -197,7 +198,7 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 	}
 	keys = keys.Remembering(rememberedPeers)
 	if terms.MinSats > cfg.MinSats {
-		m.Logger.Info("escrow.min_sats is raised: smaller trades earn less than their payout may cost", "min_sats", cfg.MinSats, "least", terms.MinSats, "fee", cfg.Fee)
+		with.logger.Info("escrow.min_sats is raised: smaller trades earn less than their payout may cost", "min_sats", cfg.MinSats, "least", terms.MinSats, "fee", cfg.Fee)
 	}
 	witness, err := cfg.witnessFile(keys.Pubkey(), os.Getenv)
 	if err != nil {
@@ -210,36 +211,36 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 	sealer := escrow.KeysSealer{Keys: keys, MailDays: policy.MailDays}
 	events := escrow.EventBuilder{Pubkey: keys.Pubkey(), Name: cfg.Name, About: cfg.About, Picture: cfg.Picture, Website: cfg.Website,
 		Version: programVersion(), Commit: programVersion(), Pow: cfg.Pow, PowFirstContact: first, Transports: transports}
-	if m.Config.Relay.URL != "" {
-		events.Relays = []string{m.Config.Relay.URL}
+	if c.Relay.URL != "" {
+		events.Relays = []string{c.Relay.URL}
 	}
-	room = &escrowRoom{relays: m.Config.Relay.URL != "", pubkey: keys.Pubkey()}
+	room = &escrowRoom{relays: c.Relay.URL != "", pubkey: keys.Pubkey()}
 	opened := room // a return of nil does not change opened
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, opened.close())
+			err = errors.Join(err, opened.Close())
 		}
 	}()
 	ec := escrow.Config{
-		Policy: policy, Log: m.store, Publisher: escrowPublisher{m.relay}, Addresses: escrow.Services{},
+		Policy: policy, Log: log, Publisher: escrowPublisher{server}, Addresses: escrow.Services{},
 		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer, ReceiptSigner: sealer,
 		Prefilter: &escrow.Prefilter{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
-		Events:    events, RollbackGuard: &escrow.RollbackGuard{Path: witness, Old: filepath.Join(m.Config.Data, "escrow.witness")},
-		Assistant: assistant, Secret: trade.NodeSecretOf(keys), Logger: m.Logger, Metrics: m.registry, Now: m.Now,
+		Events:    events, RollbackGuard: &escrow.RollbackGuard{Path: witness, Old: filepath.Join(c.Data, "escrow.witness")},
+		Assistant: assistant, Secret: trade.NodeSecretOf(keys), Logger: with.logger, Metrics: with.registry, Now: with.now,
 	}
-	if m.addresses != nil {
-		ec.Addresses = m.addresses
+	if addresses != nil {
+		ec.Addresses = addresses
 	}
-	if m.Demo != nil {
-		err = room.simulate(m, &ec)
+	if demo != nil {
+		err = room.simulate(demo, c.Data, &ec)
 	} else {
-		err = room.connect(m, &ec)
+		err = room.connect(cfg, &ec)
 	}
 	if err != nil {
 		return nil, err
 	}
 	ec.Vet = room.vet(terms)
-	if room.db, err = escrow.OpenDB(filepath.Join(m.Config.Data, "escrow")); err != nil {
+	if room.db, err = escrow.OpenDB(filepath.Join(c.Data, "escrow")); err != nil {
 		return nil, err
 	}
 	ec.Store = room.db
@@ -250,15 +251,14 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 }
 
 // connect connects the escrow to LND and to prices from the network.
-func (r *escrowRoom) connect(m *Main, ec *escrow.Config) error {
-	cfg := &m.Config.Escrow
+func (r *escrowRoom) connect(cfg *EscrowConfig, ec *escrow.Config) error {
 	client, err := lnd.Open(lnd.Config{Address: cfg.LND.Address, CertFile: cfg.LND.Cert, MacaroonFile: cfg.LND.Macaroon, HoldExpiryDelta: cfg.LND.HoldExpiryDelta})
 	if err != nil {
 		return err
 	}
 	r.lnd = client
 	ec.Node = client
-	feed := price.Config{Nodes: cfg.PriceNodes, Pegged: cfg.Pegged, Publish: cfg.PublishPrices, Logger: m.Logger, Now: m.Now}
+	feed := price.Config{Nodes: cfg.PriceNodes, Pegged: cfg.Pegged, Publish: cfg.PublishPrices, Logger: ec.Logger, Now: ec.Now}
 	for _, p := range cfg.Prices {
 		feed.Sources = append(feed.Sources, cfg.priceSource(p))
 	}
@@ -328,7 +328,24 @@ func (r *escrowRoom) run(ctx context.Context, g *errgroup.Group, addr string) {
 	g.Go(func() error { return r.engine.Run(ctx) })
 }
 
-func (r *escrowRoom) close() error {
+// notes returns the lines of /readyz about the escrow: why it takes no new orders, and what
+// its operator should look at. Relay, index and explorer serve without it. r may be nil.
+func (r *escrowRoom) notes() (lines []string) {
+	if r == nil {
+		return nil
+	}
+	status := r.engine.Status()
+	for _, why := range status.Closed {
+		lines = append(lines, "escrow: no new orders: "+why)
+	}
+	for _, why := range status.Warnings {
+		lines = append(lines, "escrow: "+why)
+	}
+	return lines
+}
+
+// Close closes the store and the connection to the Lightning node.
+func (r *escrowRoom) Close() error {
 	var errs []error
 	if r.db != nil {
 		errs = append(errs, r.db.Close())

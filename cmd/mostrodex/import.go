@@ -68,8 +68,8 @@ follow from these times. It works on a data directory only.`,
 			if to.url != "" {
 				sum, err = importInto(cmd.Context(), to.url, body, report)
 			} else {
-				err = to.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(m *Main) error {
-					srv, err := relay.New(relay.Config{Store: m.store})
+				err = to.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(s *stores, _ ambient) error {
+					srv, err := relay.New(relay.Config{Store: s.store})
 					if err != nil {
 						return err
 					}
