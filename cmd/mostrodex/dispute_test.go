@@ -74,8 +74,8 @@ func TestDisputeVerbs(t *testing.T) {
 	refused(exitUsage, "nothing is done without --yes", "dispute", "settle", dispute, "--reason", "x")
 	refused(exitUsage, "at most 500 bytes", "dispute", "cancel", dispute, "--yes", "--reason", strings.Repeat("x", 501))
 	refused(exitUsage, "not the id of a dispute", "dispute", "cancel", "x", "--yes", "--reason", "x")
-	refused(exitError, "no such trade", "dispute", "cancel", exampleDispute, "--yes", "--reason", "x")
-	refused(exitError, "no such trade", "dispute", "show", exampleDispute)
+	refused(exitError, "no such trade", "dispute", "cancel", disputeCases.id, "--yes", "--reason", "x")
+	refused(exitError, "no such trade", "dispute", "show", disputeCases.id)
 	refused(exitUsage, "refunded or paid", "trade", "close", order, "--yes", "--reason", "x")
 	refused(exitError, "not in a state for this", "trade", "close", order, "--outcome", "refunded", "--yes", "--reason", "x")
 	if out := verb("dispute", "take", dispute); !strings.Contains(out, "in-progress") {
