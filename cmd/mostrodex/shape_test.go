@@ -1,11 +1,14 @@
 package main
 
 import (
+	"go/ast"
 	"go/importer"
+	"go/parser"
 	"go/token"
 	"go/types"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -154,4 +157,60 @@ func TestLoggersAndMetricsAreMadeInOneWay(t *testing.T) {
 			t.Errorf("%s uses %s: metrics are created with promauto.With(cfg.Metrics)", file, found)
 		}
 	}
+}
+
+// maxFilesOfType is the number of files in which a type may have methods.
+const maxFilesOfType = 3
+
+// spread lists the types that may have methods in more files, each with the reason.
+var spread = map[string]string{
+	"escrow/trade.step": "the decision about one input is one value; a file holds the transitions of one topic, and none has state of its own",
+}
+
+// TestTypesAreInFewFiles: a type whose methods are in many files has parts that deserve
+// types of their own. Files of tests do not count.
+func TestTypesAreInFewFiles(t *testing.T) {
+	files := map[string][]string{} // by type
+	for file := range importsByFile(t) {
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join("../..", file), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range f.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok || fn.Recv == nil {
+				continue
+			}
+			name := path.Dir(file) + "." + receiver(fn.Recv.List[0].Type)
+			if !slices.Contains(files[name], path.Base(file)) {
+				files[name] = append(files[name], path.Base(file))
+			}
+		}
+	}
+	for name, list := range files {
+		if len(list) > maxFilesOfType && spread[name] == "" {
+			slices.Sort(list)
+			t.Errorf("%s has methods in %d files: %s. Give a part a type of its own.", name, len(list), strings.Join(list, ", "))
+		}
+	}
+	for name := range spread {
+		if len(files[name]) <= maxFilesOfType {
+			t.Errorf("%s has methods in %d files: it is no exception any more", name, len(files[name]))
+		}
+	}
+}
+
+// receiver returns the name of the type of a receiver.
+func receiver(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.StarExpr:
+		return receiver(e.X)
+	case *ast.IndexExpr:
+		return receiver(e.X)
+	case *ast.IndexListExpr:
+		return receiver(e.X)
+	case *ast.Ident:
+		return e.Name
+	}
+	return ""
 }
