@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -28,18 +27,9 @@ const maxFrame = 1 << 20
 
 // dialWire connects to the relay behind a base URL, http(s) or ws(s).
 func dialWire(ctx context.Context, base string) (*wire, error) {
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" {
-		return nil, usagef("--url %q is not a URL such as ws://127.0.0.1:7777", base)
-	}
-	switch u.Scheme {
-	case "ws", "wss":
-	case "http":
-		u.Scheme = "ws"
-	case "https":
-		u.Scheme = "wss"
-	default:
-		return nil, usagef("--url %q: its scheme is none of ws, wss, http, https", base)
+	u, err := serverURL(base, "ws")
+	if err != nil {
+		return nil, err
 	}
 	conn, _, err := websocket.Dial(ctx, u.String(), nil)
 	if err != nil {

@@ -23,7 +23,7 @@ type reconciler struct {
 	health  *health
 	link    *link
 	since   int64 // Config.Since
-	refused *refusedIDs
+	refused *idSet
 }
 
 // reconcile fetches the events that the relay holds and we lack (NIP-77). ok is false if

@@ -97,13 +97,13 @@ type Upstreams struct {
 	mu     sync.Mutex
 	relays map[string]*upstream
 
-	writers authors
+	writers idSet // keys whose orders arrived by a link recently
 }
 
 // noteAuthor remembers the author of an order. If the author is new, the deletions of the
 // author are requested from the upstreams.
 func (us *Upstreams) noteAuthor(key string) {
-	if !us.writers.note(key) {
+	if !us.writers.add(key) {
 		return
 	}
 	for _, u := range us.list() {
@@ -128,7 +128,7 @@ func New(cfg Config) (*Upstreams, error) {
 		cfg.Since = time.Date(2023, 1, 1, 0, 0, 0, 0, time.UTC)
 	}
 	cfg.Logger = room.Logger(cfg.Logger)
-	us := &Upstreams{cfg: cfg, log: cfg.Logger, work: make(chan *arrival, 256), relays: make(map[string]*upstream)}
+	us := &Upstreams{cfg: cfg, log: cfg.Logger, work: make(chan *arrival, 256), writers: idSet{max: maxAuthors}, relays: make(map[string]*upstream)}
 	us.met = newUpstreamMetrics(us, cfg.Metrics)
 	us.disc = newDiscovery(us)
 	for _, f := range cfg.Follow {
@@ -165,7 +165,7 @@ func (us *Upstreams) add(raw string, configured bool) (*upstream, error) {
 		return u, nil
 	}
 	u := &upstream{owner: us, srv: us.cfg.Server, store: us.cfg.Store, url: url, configured: configured,
-		client: relayClient(configured), health: newHealth(url, configured), changed: make(chan struct{}, 1), gone: make(chan struct{})}
+		refused: idSet{max: maxRefused}, client: relayClient(configured), health: newHealth(url, configured), changed: make(chan struct{}, 1), gone: make(chan struct{})}
 	if !configured {
 		u.limiter = rate.NewLimiter(rate.Limit(float64(us.cfg.DiscoveredPerHour)/3600), us.cfg.DiscoveredPerHour)
 	}
@@ -269,7 +269,7 @@ type upstream struct {
 	changed    chan struct{} // signals that the followed keys have changed; capacity 1
 	gone       chan struct{} // closed when the relay is no longer followed
 
-	refused   refusedIDs
+	refused   idSet
 	strangers strangers
 }
 
