@@ -122,8 +122,8 @@ func (m *Main) PrivateAddr() string {
 // Run serves until ctx ends, or until an error occurs that a restart repairs.
 func (m *Main) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return tendMemory(ctx) })
-	g.Go(func() error { return tendThreads(ctx, m.store.Head) })
+	g.Go(func() error { return runMemoryLimit(ctx) })
+	g.Go(func() error { return runThreads(ctx, m.store.Head) })
 	g.Go(func() error { return m.relay.Run(ctx) })
 	g.Go(func() error { return m.upstreams.Run(ctx) })
 	if m.index != nil {

@@ -76,9 +76,9 @@ func (t *target) withStores(ctx context.Context, stderr io.Writer, index bool, f
 		return err
 	}
 	ctx, done := context.WithCancel(ctx)
-	tended := make(chan error, 1)
-	go func() { tended <- tendMemory(ctx) }()
-	defer func() { done(); <-tended }()
+	stopped := make(chan error, 1)
+	go func() { stopped <- runMemoryLimit(ctx) }()
+	defer func() { done(); <-stopped }()
 	if t.bulk {
 		setThreads(threads(busyThreads))
 		defer setThreads(cores)
