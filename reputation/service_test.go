@@ -301,7 +301,7 @@ func TestWatchedNodesAreNotPublished(t *testing.T) {
 		if got := out.kinds()[KindAssertion]; got != published {
 			t.Errorf("%d assertions of a node that was watched %d days, want %d", got, days, published)
 		}
-		f := &Face{Known: s}
+		f := &Handler{Known: s}
 		score, _ := s.Score(a)
 		v := f.scores().view(&score)
 		if ranked := published > 0; (v.Rank != nil) != ranked || (v.Lo != nil) != ranked || (v.Reason == nil) != ranked || !ranked && (*v.Reason != "watching" || v.ClaimedValue != nil || *v.ReasonText != fmt.Sprintf("watched %d of 30 days", days)) ||

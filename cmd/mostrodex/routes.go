@@ -73,15 +73,15 @@ func (s surface) site() (*web.Site, []route.Route) {
 	if s.scores == nil {
 		return site, rows
 	}
-	face := &reputation.Face{Known: s.scores, Market: market{s.stores.index, s.stores.store, s.now}, Web: site, Now: s.now}
+	handler := &reputation.Handler{Known: s.scores, Market: market{s.stores.index, s.stores.store, s.now}, Web: site, Now: s.now}
 	if feed := s.ownPrices(); feed != nil {
-		face.Prices = ownPrices{feed}
+		handler.Prices = ownPrices{feed}
 	}
 	if s.url != "" {
-		face.URL = "http" + strings.TrimPrefix(s.url, "ws")
+		handler.URL = "http" + strings.TrimPrefix(s.url, "ws")
 	}
-	site.Show(face)
-	return site, append(rows, face.Routes()...)
+	site.Show(handler)
+	return site, append(rows, handler.Routes()...)
 }
 
 // ownPrices returns the operator's own sources of prices: those of reputation.prices, or if

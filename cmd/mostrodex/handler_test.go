@@ -181,7 +181,7 @@ func (f *fair) rate(n int, rating, text string, when time.Time, proven bool) {
 	f.put(trader, r.Event(), when)
 }
 
-func TestFaceOfTheWholeProgram(t *testing.T) {
+func TestPagesOfTheWholeProgram(t *testing.T) {
 	key := writeKey(t, "reputation")
 	f := newFair(t, func(c *Config) { c.Reputation.Key = key })
 	base := "http://" + f.m.Addr()
