@@ -103,7 +103,7 @@ func (l *Index) less(a, b item) bool {
 // fill allocates an entry for an index entry and interns its author and tags. It
 // changes no posting.
 func (l *Index) fill(r Entry, body []byte) uint32 {
-	n := l.entries.alloc()
+	n := l.entries.Take()
 	s := liveEntry{
 		id: r.ID, seq: r.Seq, createdAt: r.CreatedAt, expiration: r.Expiration,
 		author: l.authors.number(r.PubKey), d: None, kind: uint16(r.Kind), body: noBody, side: sideOf(r.Tags),
