@@ -23,7 +23,7 @@ type claimedPayout struct {
 // survey counts the payouts that are in flight at the node.
 func (e *Engine) survey(ctx context.Context) {
 	defer close(e.surveyed)
-	err := surveyPayouts(ctx, e.outbox.runner.gate, e.Clock(), e.claimed, func(h trade.Hash) (trade.OutflowKey, string, bool) {
+	err := surveyPayouts(ctx, e.outbox.runner.gate, e.Now(), e.claimed, func(h trade.Hash) (trade.OutflowKey, string, bool) {
 		p, known := e.payouts[h]
 		return p.id, payeeOf(p.bolt11), known
 	}, e.Node)

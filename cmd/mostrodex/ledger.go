@@ -26,16 +26,16 @@ type ledgerAnswer struct {
 	Report json.RawMessage `json:"report"`
 }
 
-// controlLedger checks the ledger of all trades. Unless the request has node=false, the
+// ledger checks the ledger of all trades. Unless the request has node=false, the
 // ledger is compared with the Lightning node. Differences that arose because trades went on
 // meanwhile are not in the report.
-func (r *escrowRoom) controlLedger(req *http.Request) (any, error) {
+func (s controlServer) ledger(req *http.Request) (any, error) {
 	var report *ledger.Report
 	var err error
 	if req.URL.Query().Get("node") == "false" {
-		report, err = r.auditor.CheckAlone()
+		report, err = s.auditor.CheckAlone()
 	} else {
-		report, err = r.auditor.Check(req.Context())
+		report, err = s.auditor.Check(req.Context())
 	}
 	if err != nil {
 		return nil, err
@@ -50,19 +50,8 @@ func (r *escrowRoom) controlLedger(req *http.Request) (any, error) {
 	return answer, err
 }
 
-// ledgerWarnings returns what an operator should know about the daily comparison.
-func (r *escrowRoom) ledgerWarnings() []string {
-	switch last := r.auditor.Last(); {
-	case last.Err != nil:
-		return []string{"the ledger could not be compared with the Lightning node: see the log"}
-	case last.Faults > 0:
-		return []string{fmt.Sprintf("the ledger has %d faults: see `ledger check`", last.Faults)}
-	}
-	return nil
-}
-
-// controlSuspense resolves an amount in suspense. The amount is that of the ledger.
-func (r *escrowRoom) controlSuspense(req *http.Request) (any, error) {
+// suspense resolves an amount in suspense. The amount is that of the ledger.
+func (s controlServer) suspense(req *http.Request) (any, error) {
 	id, err := pathID(req)
 	if err != nil {
 		return nil, err
@@ -72,10 +61,10 @@ func (r *escrowRoom) controlSuspense(req *http.Request) (any, error) {
 	if err != nil {
 		return nil, errControlInput{fmt.Errorf("hash: %w", err)}
 	}
-	if _, err := r.engine.Trade(req.Context(), id); err != nil {
+	if _, err := s.engine.Trade(req.Context(), id); err != nil {
 		return nil, err
 	}
-	fold, err := ledger.ReadTrade(r.db, id, nil)
+	fold, err := ledger.ReadTrade(s.db, id, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +77,7 @@ func (r *escrowRoom) controlSuspense(req *http.Request) (any, error) {
 	if msat == 0 {
 		return nil, errConflict{fmt.Errorf("no amount of this trade is in suspense under hash %s: see 'mostrodex trade journal'", h)}
 	}
-	err = r.engine.Resolve(req.Context(), id, escrow.Resolution{Hash: h, Msat: msat, Outcome: trade.Outcome(q.Get("outcome")), To: q.Get("to"), Reason: q.Get("reason")})
+	err = s.engine.Resolve(req.Context(), id, escrow.Resolution{Hash: h, Msat: msat, Outcome: trade.Outcome(q.Get("outcome")), To: q.Get("to"), Reason: q.Get("reason")})
 	switch {
 	case errors.Is(err, trade.ErrNothing):
 		return nil, errConflict{errors.New("this amount has an owner already, or its refund is under way")}
@@ -97,13 +86,13 @@ func (r *escrowRoom) controlSuspense(req *http.Request) (any, error) {
 	case err != nil:
 		return nil, err
 	}
-	return r.controlTrade(req)
+	return s.trade(req)
 }
 
 // newTradeSuspenseCmd returns the verb that gives an amount in suspense to a party.
 func newTradeSuspenseCmd() *cobra.Command {
 	var outcome, hash, to string
-	cmd := newReasonCmd(&cobra.Command{
+	cmd := tradeCases.decideCmd(&cobra.Command{
 		Use:   "suspense ID",
 		Short: "Decide to whom an amount in suspense belongs",
 		Long: `Decide to whom an amount belongs that the Lightning node has claimed although
@@ -119,9 +108,8 @@ store was put back. 'mostrodex ledger check' shows such amounts.
 
 Look first: the seller may have released in the lost time, and then the buyer
 was paid. 'lncli listpayments' shows it.`,
-		Example: `  mostrodex trade suspense 7dd204d2-d06c-4406-a3d9-4415f4a8b9c9 --hash 5f...e1 --outcome refund --to seller@example.com --reason "no payout in listpayments" --yes`,
-		Args:    exactly(1, "the id of a trade"),
-	}, true, tradePath, "trade suspense", func(query url.Values) error {
+		Example: `  mostrodex trade suspense ` + tradeCases.id + ` --hash 5f...e1 --outcome refund --to seller@example.com --reason "no payout in listpayments" --yes`,
+	}, decision{reason: true, confirm: true, more: func(query url.Values) error {
 		if _, err := trade.ParseHash(hash); err != nil {
 			return usagef("--hash is the payment hash of a hold, 64 characters of hex")
 		}
@@ -138,7 +126,7 @@ was paid. 'lncli listpayments' shows it.`,
 		query.Set("outcome", outcome)
 		query.Set("to", to)
 		return nil
-	})
+	}})
 	cmd.Flags().StringVar(&hash, "hash", "", "payment hash of the hold")
 	cmd.Flags().StringVar(&outcome, "outcome", "", "refund, refunded, paid or kept")
 	cmd.Flags().StringVar(&to, "to", "", "invoice or address to which a refund is paid")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +14,7 @@ import (
 // software on the node, and after the node has forgotten the trade's invoice.
 func TestLedgerCheck(t *testing.T) {
 	dir := t.TempDir()
-	m, stop := runDemo(t, dir, slog.New(slog.DiscardHandler))
+	m, stop := runDemo(t, dir, nil)
 	defer stop()
 	check := func(args ...string) (out string, code int) {
 		t.Helper()
@@ -89,7 +88,7 @@ func TestLedgerCheck(t *testing.T) {
 // suspense. The status names the sats that the node holds.
 func TestTradeSuspense(t *testing.T) {
 	dir := t.TempDir()
-	m, stop := runDemo(t, dir, slog.New(slog.DiscardHandler))
+	m, stop := runDemo(t, dir, nil)
 	defer stop()
 	x := newDemoTrade(t, m, envelope.TransportV2)
 	x.toTaken()

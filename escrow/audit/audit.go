@@ -6,6 +6,7 @@ package audit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -13,6 +14,8 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/ledger"
 	"github.com/mostrodex/mostrodex/escrow/trade"
+	"github.com/mostrodex/mostrodex/internal/room"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -35,21 +38,32 @@ type Node interface {
 	ListPayments(ctx context.Context, since time.Time, fn func(escrow.PaymentState) error) error
 }
 
-// Auditor compares the ledger with the node. The fields are set before the first call and do
-// not change afterwards. The methods are safe for concurrent use.
-type Auditor struct {
+// Config holds the parts of an Auditor.
+type Config struct {
 	Store   ledger.Journals
 	Node    Node
-	Secret  trade.NodeSecret // from which the preimages of holds are derived
-	Clock   func() time.Time
-	Logger  *slog.Logger // nil discards
-	Metrics *Metrics     // nil counts nothing
+	Secret  trade.NodeSecret      // from which the preimages of holds are derived
+	Logger  *slog.Logger          // nil: log lines are discarded
+	Metrics prometheus.Registerer // nil: metrics are not registered
+	Now     func() time.Time      // nil: time.Now
+}
+
+// Auditor compares the ledger with the node. Its methods are safe for concurrent use.
+type Auditor struct {
+	Config
+	metrics *metrics
 
 	mu   sync.Mutex
 	last Result           // of the last comparison that Tick made; guarded by mu
 	due  time.Time        // guarded by mu
 	may  map[passing]bool // passing differences of the last comparison by Tick; guarded by mu
 	ran  bool             // guarded by mu
+}
+
+// New returns an Auditor.
+func New(cfg Config) *Auditor {
+	cfg.Logger, cfg.Now = room.Logger(cfg.Logger), room.Clock(cfg.Now)
+	return &Auditor{Config: cfg, metrics: newMetrics(cfg.Metrics)}
 }
 
 // passing identifies a difference that may pass.
@@ -73,11 +87,15 @@ func (a *Auditor) Last() Result {
 	return a.last
 }
 
-func (a *Auditor) logger() *slog.Logger {
-	if a.Logger == nil {
-		return slog.New(slog.DiscardHandler)
+// Warnings returns what an operator should know about the last comparison by Tick.
+func (a *Auditor) Warnings() []string {
+	switch last := a.Last(); {
+	case last.Err != nil:
+		return []string{"the ledger could not be compared with the Lightning node: see the log"}
+	case last.Faults > 0:
+		return []string{fmt.Sprintf("the ledger has %d faults: see `ledger check`", last.Faults)}
 	}
-	return a.Logger
+	return nil
 }
 
 // Run compares at once, and then once a day, until ctx ends. Run returns nil when ctx ends.
@@ -98,7 +116,7 @@ func (a *Auditor) Run(ctx context.Context) error {
 // could not be made is due again after a quarter of an hour. A clock that was set back makes a
 // comparison due.
 func (a *Auditor) Tick(ctx context.Context) bool {
-	now := a.Clock()
+	now := a.Now()
 	a.mu.Lock()
 	wait := a.ran && now.Before(a.due) && a.due.Sub(now) <= every
 	a.mu.Unlock()
@@ -113,11 +131,11 @@ func (a *Auditor) Tick(ctx context.Context) bool {
 	next := every
 	if err != nil {
 		next = again
-		a.logger().Warn("the ledger could not be compared with the Lightning node: it is tried again", "error", err, "after", again)
+		a.Logger.Warn("the ledger could not be compared with the Lightning node: it is tried again", "error", err, "after", again)
 	} else {
 		result.Faults = a.alarm(report)
 	}
-	a.Metrics.compared(result, report)
+	a.metrics.compared(result, report)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.ran, a.last, a.due = true, result, now.Add(next)
@@ -130,7 +148,7 @@ func (a *Auditor) alarm(r *ledger.Report) (faults int) {
 	a.mu.Lock()
 	before := a.may
 	a.mu.Unlock()
-	log, told := a.logger(), 0
+	log, told := a.Logger, 0
 	tell := func(text string, args ...any) {
 		if faults++; told < maxTold {
 			told++
@@ -180,7 +198,7 @@ func (a *Auditor) CheckAlone() (*ledger.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ledger.NewReport(l, nil, a.Clock().Unix())
+	return ledger.NewReport(l, nil, a.Now().Unix())
 }
 
 // Check computes the ledger, checks its laws, and compares it with the lists of the node. The
@@ -198,7 +216,7 @@ func (a *Auditor) Check(ctx context.Context) (*ledger.Report, error) {
 		},
 		Payments: func(fn func(ledger.Payment) error) error { return a.payments(ctx, l, fn) },
 	}
-	report, err := ledger.NewReport(l, &lists, a.Clock().Unix())
+	report, err := ledger.NewReport(l, &lists, a.Now().Unix())
 	if err != nil {
 		return nil, err
 	}

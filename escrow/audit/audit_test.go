@@ -109,7 +109,7 @@ func (n *node) ListPayments(_ context.Context, _ time.Time, fn func(escrow.Payme
 	return n.err
 }
 
-func (m *Metrics) read(t *testing.T, reg *prometheus.Registry, name string) float64 {
+func read(t *testing.T, reg *prometheus.Registry, name string) float64 {
 	t.Helper()
 	families, err := reg.Gather()
 	if err != nil {
@@ -132,12 +132,8 @@ func TestDailyAlarm(t *testing.T) {
 	n := &node{hold: hold}
 	now := time.Unix(1_790_100_000, 0)
 	reg := prometheus.NewRegistry()
-	counts, err := NewMetrics(reg)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var log bytes.Buffer
-	a := &Auditor{Store: b, Node: n, Clock: func() time.Time { return now }, Logger: slog.New(slog.NewTextHandler(&log, nil)), Metrics: counts}
+	a := New(Config{Store: b, Node: n, Now: func() time.Time { return now }, Logger: slog.New(slog.NewTextHandler(&log, nil)), Metrics: reg})
 	tick := func(want bool) {
 		t.Helper()
 		log.Reset()
@@ -147,7 +143,7 @@ func TestDailyAlarm(t *testing.T) {
 	}
 	alarm := func(faults int) {
 		t.Helper()
-		if got := counts.read(t, reg, "faults"); got != float64(faults) || a.Last().Faults != faults || a.Last().Err != nil {
+		if got := read(t, reg, "faults"); got != float64(faults) || a.Last().Faults != faults || a.Last().Err != nil {
 			t.Errorf("%v faults in the metric and %+v, want %d: %s", got, a.Last(), faults, log.String())
 		}
 	}
@@ -170,7 +166,7 @@ func TestDailyAlarm(t *testing.T) {
 	n.err = escrow.ErrUnavailable
 	now = now.Add(every)
 	tick(true)
-	if a.Last().Err == nil || counts.read(t, reg, "failures_total") != 1 || counts.read(t, reg, "faults") != 1 {
+	if a.Last().Err == nil || read(t, reg, "failures_total") != 1 || read(t, reg, "faults") != 1 {
 		t.Errorf("a node that is down: %+v", a.Last())
 	}
 	now = now.Add(again - time.Second)
@@ -198,7 +194,7 @@ func TestPassingDifferenceThatStays(t *testing.T) {
 	hold.Phase, hold.PaidMsat = trade.HoldCanceled, 0
 	n := &node{hold: hold}
 	now := time.Unix(1_790_100_000, 0)
-	a := &Auditor{Store: b, Node: n, Clock: func() time.Time { return now }}
+	a := New(Config{Store: b, Node: n, Now: func() time.Time { return now }})
 	for day, want := range []int{0, 1, 1} {
 		if !a.Tick(t.Context()) || a.Last().Faults != want {
 			t.Errorf("day %d: %+v, want %d faults", day, a.Last(), want)
@@ -212,7 +208,7 @@ func TestPassingDifferenceThatStays(t *testing.T) {
 func TestPaymentsOfTheList(t *testing.T) {
 	b, hold := held(t)
 	n := &node{hold: hold, payments: []escrow.PaymentState{{Hash: trade.Hash{9}, Status: trade.PaymentSucceeded, AmountMsat: 500, FeeMsat: 5}}}
-	a := &Auditor{Store: b, Node: n, Clock: func() time.Time { return time.Unix(1_790_100_000, 0) }}
+	a := New(Config{Store: b, Node: n, Now: func() time.Time { return time.Unix(1_790_100_000, 0) }})
 	for _, unlisted := range []bool{false, true} {
 		n.unlisted = unlisted
 		r, err := a.Check(t.Context())
@@ -235,7 +231,7 @@ func TestPaymentsOfTheList(t *testing.T) {
 // Run stops with its context, and never returns an error.
 func TestRunEnds(t *testing.T) {
 	b, hold := held(t)
-	a := &Auditor{Store: b, Node: &node{hold: hold}, Clock: time.Now}
+	a := New(Config{Store: b, Node: &node{hold: hold}})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- a.Run(ctx) }()
