@@ -51,7 +51,7 @@ func TestTakingAgainChangesNothing(t *testing.T) {
 func TestRemovedSolverOfManyDisputes(t *testing.T) {
 	r := newRig(t)
 	ann, bob := r.solver(trade.RoleWrite), r.solver(trade.RoleWrite)
-	const disputes = 2*freeAtOnce + 10
+	const disputes = 138 // of which a commit frees 64
 	var ids, names []trade.OrderID
 	for range disputes {
 		id, dispute, _, _ := r.toDispute()
@@ -69,11 +69,11 @@ func TestRemovedSolverOfManyDisputes(t *testing.T) {
 	if err := r.book.SetSolver(ann.Key, "", r.node.now); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(r.book.batch.commit.Trades); n != freeAtOnce {
+	if n := len(r.book.batch.commit.Trades); n != 64 {
 		t.Errorf("one commit frees %d disputes", n)
 	}
 	r.commit()
-	if n := held(); n != disputes-freeAtOnce {
+	if n := held(); n != disputes-64 {
 		t.Errorf("%d disputes are held", n)
 	}
 	for i, id := range ids {
