@@ -13,7 +13,7 @@ import "github.com/mostrodex/mostrodex/mostro"
 // accident of its library: an object written as an array of its fields, and a word
 // written as an object that holds a null.
 func ParseMessage(b []byte) (Message, error) {
-	r := jsonReader{b: b}
+	r := newReader(b)
 	m, err := r.message()
 	if err == nil {
 		err = r.end()
@@ -27,7 +27,8 @@ func ParseMessage(b []byte) (Message, error) {
 // ParseDraft is like ParseMessage, but for a message before Seal: the version may be
 // absent, because Seal sets it.
 func ParseDraft(b []byte) (Message, error) {
-	r := jsonReader{b: b, draft: true}
+	r := newReader(b)
+	r.draft = true
 	m, err := r.message()
 	if err == nil {
 		err = r.end()
@@ -57,9 +58,9 @@ func (s fieldSet) missing(names ...string) error {
 func (r *jsonReader) message() (Message, error) {
 	var m Message
 	n := 0
-	err := r.object(func(key []byte) error {
+	err := r.object(func(key string) error {
 		n++
-		w, ok := wrapperByName[string(key)]
+		w, ok := wrapperByName[key]
 		if !ok {
 			return NewError(RuleWrapper, "unknown wrapper")
 		}
@@ -77,8 +78,8 @@ func (r *jsonReader) message() (Message, error) {
 
 func (r *jsonReader) body(m *Message) error {
 	var seen fieldSet
-	err := r.object(func(key []byte) error {
-		switch string(key) {
+	err := r.object(func(key string) error {
+		switch key {
 		case "version":
 			seen.add(0)
 			v, err := r.uint(8)
@@ -115,8 +116,7 @@ func (r *jsonReader) body(m *Message) error {
 			m.Payload = p
 			return err
 		}
-		_, err := r.skip(0)
-		return err
+		return r.skip(0)
 	})
 	if err != nil {
 		return err
@@ -133,7 +133,7 @@ func word[T ~string](r *jsonReader, words map[string]T, rule Rule) (T, error) {
 	if err != nil {
 		return "", err
 	}
-	w, ok := words[string(s)]
+	w, ok := words[s]
 	if !ok {
 		return "", NewError(rule, "unknown word "+shortKey(s))
 	}
@@ -154,7 +154,7 @@ func wordOrOther[T ~string](r *jsonReader, words map[string]T, other T) (T, erro
 	if err != nil {
 		return "", err
 	}
-	if w, ok := words[string(s)]; ok {
+	if w, ok := words[s]; ok {
 		return w, nil
 	}
 	return other, nil
@@ -163,7 +163,7 @@ func wordOrOther[T ~string](r *jsonReader, words map[string]T, other T) (T, erro
 func (r *jsonReader) payload() (Payload, error) {
 	var p Payload
 	n := 0
-	err := r.object(func(key []byte) (err error) {
+	err := r.object(func(key string) (err error) {
 		n++
 		if n > 1 {
 			return NewError(RuleArity, "a second payload")
@@ -177,8 +177,8 @@ func (r *jsonReader) payload() (Payload, error) {
 	return p, err
 }
 
-func (r *jsonReader) payloadBody(key []byte) (Payload, error) {
-	switch string(key) {
+func (r *jsonReader) payloadBody(key string) (Payload, error) {
+	switch key {
 	case "order":
 		o := new(SmallOrder)
 		err := r.smallOrder(o)
@@ -273,8 +273,8 @@ var sideByName = byName([]mostro.Side{mostro.SideBuy, mostro.SideSell})
 
 func (r *jsonReader) smallOrder(o *SmallOrder) error {
 	var seen fieldSet
-	err := r.object(func(key []byte) (err error) {
-		switch string(key) {
+	err := r.object(func(key string) (err error) {
+		switch key {
 		case "id":
 			if null, err := r.null(); null || err != nil {
 				return err

@@ -3,11 +3,11 @@ package message
 // ParseLegacy parses a message of 2023 and converts it to the current vocabulary.
 // contact is the message's pubkey field, "" for null. contact is a claim without proof.
 func ParseLegacy(b []byte) (m Message, contact string, err error) {
-	r := jsonReader{b: b}
+	r := newReader(b)
 	n := 0
-	err = r.object(func(key []byte) (err error) {
+	err = r.object(func(key string) (err error) {
 		n++
-		w, ok := legacyWrapperByName[string(key)]
+		w, ok := legacyWrapperByName[key]
 		if !ok {
 			return NewError(RuleWrapper, "unknown wrapper")
 		}
@@ -32,8 +32,8 @@ func ParseLegacy(b []byte) (m Message, contact string, err error) {
 
 func readLegacyBody(r *jsonReader, m *Message) (contact string, err error) {
 	var seen fieldSet
-	err = r.object(func(key []byte) error {
-		switch string(key) {
+	err = r.object(func(key string) error {
+		switch key {
 		case "version":
 			seen.add(0)
 			v, err := r.uint(8)
@@ -70,8 +70,7 @@ func readLegacyBody(r *jsonReader, m *Message) (contact string, err error) {
 			// empty message.
 			return NewError(RuleUnknownField, "a message of 2023 has content, not payload")
 		}
-		_, err := r.skip(0)
-		return err
+		return r.skip(0)
 	})
 	if err != nil {
 		return "", err
@@ -96,7 +95,7 @@ func readLegacyBody(r *jsonReader, m *Message) (contact string, err error) {
 func readLegacyPayload(r *jsonReader) (Payload, error) {
 	var p Payload
 	n := 0
-	err := r.object(func(key []byte) (err error) {
+	err := r.object(func(key string) (err error) {
 		n++
 		if n > 1 {
 			return NewError(RuleArity, "a second content")
@@ -110,8 +109,8 @@ func readLegacyPayload(r *jsonReader) (Payload, error) {
 	return p, err
 }
 
-func readLegacyPayloadBody(r *jsonReader, key []byte) (Payload, error) {
-	switch string(key) {
+func readLegacyPayloadBody(r *jsonReader, key string) (Payload, error) {
+	switch key {
 	case "Order", "order":
 		o := new(SmallOrder)
 		err := readLegacyOrder(r, o)
@@ -146,7 +145,7 @@ func readLegacyPayloadBody(r *jsonReader, key []byte) (Payload, error) {
 		// The value is a bare id, later [id, token] and [id, token, info]. The token
 		// was a shared secret of user and solver and is no longer used.
 		var d DisputeRef
-		if r.peek() == '"' {
+		if r.scan.Next() == '"' {
 			id, err := r.uuid()
 			d.ID = id
 			return d, err
@@ -156,7 +155,7 @@ func readLegacyPayloadBody(r *jsonReader, key []byte) (Payload, error) {
 			case 0:
 				d.ID, err = r.uuid()
 			default:
-				_, err = r.skip(0)
+				err = r.skip(0)
 			}
 			return err
 		})
@@ -167,8 +166,8 @@ func readLegacyPayloadBody(r *jsonReader, key []byte) (Payload, error) {
 
 func readLegacyOrder(r *jsonReader, o *SmallOrder) error {
 	var seen fieldSet
-	err := r.object(func(key []byte) (err error) {
-		switch string(key) {
+	err := r.object(func(key string) (err error) {
+		switch key {
 		case "id":
 			if null, err := r.null(); null || err != nil {
 				return err
@@ -211,7 +210,7 @@ func readLegacyOrder(r *jsonReader, o *SmallOrder) error {
 			// Zero meant "none". A current client would read zero as expired.
 			o.ExpiresAt, err = intOrZero(r)
 		default:
-			_, err = r.skip(0)
+			err = r.skip(0)
 		}
 		return err
 	})
