@@ -1,15 +1,19 @@
 package message
 
-func (r *jsonReader) paymentRequest() (PaymentRequest, error) {
+func (r *jsonReader) paymentRequest(form *orderForm) (PaymentRequest, error) {
 	var p PaymentRequest
-	err := r.tuple(3, func(i int) (err error) {
+	least := 3
+	if form.legacy {
+		least = 2
+	}
+	err := r.tupleOf(least, 3, func(i int) (err error) {
 		switch i {
 		case 0:
 			if null, err := r.null(); null || err != nil {
 				return err
 			}
 			p.Order = new(SmallOrder)
-			err = r.smallOrder(p.Order)
+			err = r.order(p.Order, form)
 		case 1:
 			p.Invoice, err = r.string()
 		default:
@@ -311,7 +315,7 @@ func (r *jsonReader) bondPayoutRequest() (BondPayoutRequest, error) {
 		switch key {
 		case "order":
 			seen.add(0)
-			err = r.smallOrder(&b.Order)
+			err = r.order(&b.Order, &formToday)
 		case "slashed_at":
 			seen.add(1)
 			b.SlashedAt, err = r.int64()

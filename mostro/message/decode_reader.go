@@ -126,6 +126,21 @@ func (r *jsonReader) object(visit func(key string) error) error {
 	}
 }
 
+// single is object for an object of exactly one key. what names the value, for errors.
+func (r *jsonReader) single(what string, visit func(key string) error) error {
+	n := 0
+	err := r.object(func(key string) error {
+		if n++; n > 1 {
+			return NewError(RuleArity, "a second "+what)
+		}
+		return visit(key)
+	})
+	if err == nil && n == 0 {
+		err = NewError(RuleArity, "no "+what)
+	}
+	return err
+}
+
 // shortKey shortens a key for the path of an error.
 func shortKey(key string) string {
 	if len(key) > 40 {
@@ -284,6 +299,14 @@ func (r *jsonReader) uuid() (UUID, error) {
 		return UUID{}, err
 	}
 	return ParseUUID(s)
+}
+
+func (r *jsonReader) uuidOrNull() (*UUID, error) {
+	if null, err := r.null(); null || err != nil {
+		return nil, err
+	}
+	id, err := r.uuid()
+	return &id, err
 }
 
 // skip consumes one value of any type. Unlike the scanner's Skip it refuses all that the
