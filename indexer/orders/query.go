@@ -211,7 +211,7 @@ func (q *Query) setOpen(value string) error {
 }
 
 func (q *Query) setAt(value string) (err error) {
-	q.At, err = parseTime(value)
+	q.At, err = ParseTime(value)
 	return err
 }
 
@@ -268,7 +268,8 @@ func ParsePubkey(s string) (string, error) {
 	return "", fmt.Errorf("%q is not a public key of 64 hex digits or an npub", s)
 }
 
-func parseTime(s string) (time.Time, error) {
+// ParseTime parses a time in unix seconds or RFC 3339.
+func ParseTime(s string) (time.Time, error) {
 	if n, err := strconv.ParseInt(s, 10, 64); err == nil && n > 0 && n < never {
 		return time.Unix(n, 0).UTC(), nil
 	}

@@ -67,6 +67,8 @@ type Query struct {
 	Clock       Clock
 	// In is the currency of volume.in.*: "" leaves these metrics out.
 	In string
+	// Exclude holds the public keys whose events do not count, in any number of sets.
+	Exclude []map[[32]byte]struct{}
 }
 
 // Bounds of a query. An uint32 holds seconds until the year 2106.

@@ -21,13 +21,18 @@ import (
 type api struct{ *views }
 
 // routes returns the rows of the index's API. row makes one row.
-func (x *api) routes(row func(path, name, summary string, get func(*http.Request) (any, error)) route.Route) []route.Route {
+func (x *api) routes(row rowMaker, f *figures) []route.Route {
 	return []route.Route{
 		row("/api/v1/orders", "orders", paramNames()+`
 sort=trusted (default: unknown publishers last, new ones before them) newest oldest premium amount expiry, and -premium -amount -expiry`, x.getOrders),
 		row("/api/v1/orders/{pubkey}/{d...}", "order", "one order with its newest 100 versions; limit cursor, history_cursor leads to older ones", x.getOrder),
-		row("/api/v1/instances", "instances", "sort=rank|volume|trades|fee|age; rank is null while a node was witnessed on fewer than 30 days; reason says so",
-			func(r *http.Request) (any, error) { return x.directory(r.Context(), r.URL.Query()) }),
+		row("/api/v1/instances", "instances", "sort=rank|volume|trades|fee|age; rank is null while a node was witnessed on fewer than 30 days; reason says so; at=TIME: policies and sums at a past time",
+			func(r *http.Request) (any, error) {
+				if r.URL.Query().Get("at") != "" {
+					return f.instancesAt(r)
+				}
+				return x.directory(r.Context(), r.URL.Query())
+			}),
 		row("/api/v1/instances/{pubkey}", "instance", "what it says of itself, with its rank", x.getInstance),
 		row("/api/v1/events/{id}", "event", "the signed event", x.getEvent),
 	}
@@ -59,19 +64,31 @@ func (b *buffer) release() {
 	}
 }
 
-// serveTagged answers with a body, or with 304 if the client already has the body.
-func serveTagged(w http.ResponseWriter, r *http.Request, body []byte) {
+// tagOf returns the ETag of a body, without quotation marks.
+func tagOf(body []byte) string {
 	sum := sha256.Sum256(body)
-	tag := `"` + hex.EncodeToString(sum[:16]) + `"`
-	// The tag is weak because the answer may be sent compressed.
-	w.Header().Set("ETag", "W/"+tag)
+	return hex.EncodeToString(sum[:16])
+}
+
+// setTag sets the headers of an answer with a tag. The tag is weak because the answer may be
+// sent compressed.
+func setTag(w http.ResponseWriter, tag string) {
+	w.Header().Set("ETag", `W/"`+tag+`"`)
 	w.Header().Set("Cache-Control", "no-cache")
-	for have := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
-		if have = strings.TrimPrefix(strings.TrimSpace(have), "W/"); have == tag || have == "*" {
-			w.WriteHeader(http.StatusNotModified)
-			return
-		}
+}
+
+func notModified(w http.ResponseWriter, tag string) {
+	setTag(w, tag)
+	w.WriteHeader(http.StatusNotModified)
+}
+
+// serveTagged answers with a body, or with 304 if the client already has the body.
+func serveTagged(w http.ResponseWriter, r *http.Request, body []byte, tag string) {
+	if hasTag(r, tag) {
+		notModified(w, tag)
+		return
 	}
+	setTag(w, tag)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {

@@ -129,7 +129,7 @@ func (x *explorer) servePage(route string, get func(*http.Request) (string, any,
 	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	if status == http.StatusOK {
-		serveTagged(w, r, body.Bytes())
+		serveTagged(w, r, body.Bytes(), tagOf(body.Bytes()))
 		return
 	}
 	h.Set("Cache-Control", "no-store")

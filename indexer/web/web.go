@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -38,6 +39,7 @@ type Site struct {
 	views    *views
 	api      *api
 	explorer *explorer
+	figures  *figures
 	requests *prometheus.CounterVec
 }
 
@@ -47,7 +49,7 @@ func New(cfg Config) *Site {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	log, v := cfg.Logger.With("room", "indexer"), &views{index: cfg.Index}
-	return &Site{cfg: cfg, log: log, views: v, api: &api{v}, explorer: &explorer{views: v, pages: newPages(), log: log},
+	return &Site{cfg: cfg, log: log, views: v, api: &api{v}, figures: &figures{v, newAnswers()}, explorer: &explorer{views: v, pages: newPages(), log: log},
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "mostrodex", Subsystem: "indexer", Name: "http_requests_total", Help: "HTTP requests by route and status."}, []string{"route", "code"})}
 }
 
@@ -65,7 +67,9 @@ func (x *Site) Mux() route.Mux {
 }
 
 // Routes returns the rows of the explorer and the API.
-func (x *Site) Routes() []route.Route { return append(x.explorer.routes(), x.api.routes(x.API)...) }
+func (x *Site) Routes() []route.Route {
+	return slices.Concat(x.explorer.routes(), x.api.routes(x.API, x.figures), x.figures.routes(x.API))
+}
 
 // Health returns the rows about the health of the program.
 func (x *Site) Health() []route.Route {
@@ -101,6 +105,14 @@ func (x *Site) API(path, name, summary string, get func(*http.Request) (any, err
 		h.Set("Access-Control-Expose-Headers", "ETag")
 		h.Set("X-Content-Type-Options", "nosniff")
 		value, err := get(r)
+		tag := ""
+		if later, ok := value.(*lazy); ok && err == nil {
+			if tag = later.tag; hasTag(r, tag) {
+				notModified(w, tag)
+				return
+			}
+			value, err = later.make()
+		}
 		if err != nil {
 			p := problemOf(err)
 			if p.Status == http.StatusInternalServerError {
@@ -119,7 +131,10 @@ func (x *Site) API(path, name, summary string, get func(*http.Request) (any, err
 			return
 		}
 		h.Set("Content-Type", "application/json; charset=utf-8")
-		serveTagged(w, r, body.Bytes())
+		if tag == "" {
+			tag = tagOf(body.Bytes())
+		}
+		serveTagged(w, r, body.Bytes(), tag)
 	})}
 }
 
