@@ -523,3 +523,158 @@ func TestStatsBehind(t *testing.T) {
 		}
 	}
 }
+
+type priceJSON struct {
+	FiatAmount *string `json:"fiat_amount"`
+	Sats       *int64
+	Fee        *int64   `json:"fee_sats"`
+	Cost       *float64 `json:"cost_pct"`
+	Reason     *string
+	Rate       *struct {
+		BTC, Source string
+		Nodes       int
+		Age         int `json:"age_seconds"`
+	}
+}
+
+type listJSON struct {
+	Items []struct {
+		D     string
+		Price *priceJSON
+	}
+	Next           *string `json:"next_cursor"`
+	Total          int
+	At             int64
+	BeforeCoverage bool           `json:"before_coverage"`
+	Coverage       map[string]any `json:"coverage"`
+}
+
+func (l listJSON) of(t testing.TB, d string) *priceJSON {
+	t.Helper()
+	for _, i := range l.Items {
+		if i.D == d {
+			return i.Price
+		}
+	}
+	t.Fatalf("order %s is not in the list", d)
+	return nil
+}
+
+// TestPricesOfOrders compares the price in each row with amounts that were computed by hand:
+// the reference rate is 101,000, the median of 100,000 and 102,000, and half of the fee is
+// 0.3 %.
+func TestPricesOfOrders(t *testing.T) {
+	o := smallMarket(t, nil)
+	o.log.add(draft{author: 1, d: "fixed", amt: "200000", fa: []string{"202"}, premium: "0", at: t0 - 60}.event(), o.clock.now(), mostro.OriginLive, false)
+	o.log.add(draft{author: 4, d: "other", amt: "0", fa: []string{"100"}, premium: "-9", platform: "robosats", at: t0 - 50}.event(), o.clock.now(), mostro.OriginLive, false)
+	o.catchUp(t)
+	h := o.Handler()
+	list := answer[listJSON](t, h, "/api/v1/orders?fiat_amount=100&sort=cost")
+	p := list.of(t, "sell") // 100 / (101000 * 1.01) = 98,030 sats, minus 294
+	if p.Sats == nil || *p.Sats != 98030-294 || *p.Fee != 294 || *p.Cost != 1.3 || *p.FiatAmount != "100" || p.Reason != nil ||
+		p.Rate.BTC != "101000" || p.Rate.Source != "nodes" || p.Rate.Nodes != 2 || p.Rate.Age != 120 {
+		t.Errorf("the price of a sell is %+v at %+v", p, p.Rate)
+	}
+	if p = list.of(t, "buy"); *p.Sats != 96126+288 || *p.Cost != -2.7 { // 100 / (101000 * 1.03)
+		t.Errorf("the price of a buy is %d at %v %%", *p.Sats, *p.Cost)
+	}
+	if p = list.of(t, "other"); p.Sats != nil || *p.Reason != "no_fee" || p.Cost != nil {
+		t.Errorf("the price without a fee is %+v", p)
+	}
+	all := answer[listJSON](t, h, "/api/v1/orders?sort=cost")
+	var order []string
+	for _, i := range all.Items {
+		order = append(order, i.D)
+	}
+	if got := fmt.Sprint(order); got != "[buy fixed sell sell2 other]" { // 202 / 200,000 sats is the rate: 0.3 %
+		t.Errorf("by cost: %s", got)
+	}
+	if p := all.of(t, "fixed"); *p.Sats != 200000-600 || *p.Cost != 0.3 {
+		t.Errorf("a fixed price is %d at %v %%", *p.Sats, *p.Cost)
+	}
+	if p := all.of(t, "buy"); *p.FiatAmount != "10" {
+		t.Errorf("a range is priced at %s", *p.FiatAmount)
+	}
+	t.Run("pages by cost", func(t *testing.T) {
+		var got []string
+		for target := "/api/v1/orders?sort=cost&limit=2"; ; {
+			page := answer[listJSON](t, h, target)
+			for _, i := range page.Items {
+				got = append(got, i.D)
+			}
+			if page.Next == nil {
+				break
+			}
+			target = "/api/v1/orders?sort=cost&limit=2&cursor=" + *page.Next
+		}
+		if fmt.Sprint(got) != fmt.Sprint(order) {
+			t.Errorf("pages list %v, want %v", got, order)
+		}
+	})
+	t.Run("history has no price", func(t *testing.T) {
+		if p := answer[listJSON](t, h, "/api/v1/orders?open=any&status=success").of(t, "done"); p != nil {
+			t.Errorf("%+v", p)
+		}
+		past := answer[listJSON](t, h, fmt.Sprintf("/api/v1/orders?at=%d", t0-3500))
+		if past.of(t, "sell") != nil || past.At != t0-3500 || past.BeforeCoverage || past.Coverage == nil {
+			t.Errorf("%+v", past)
+		}
+		if before := answer[listJSON](t, h, fmt.Sprintf("/api/v1/orders?at=%d", t0-95_000)); !before.BeforeCoverage || before.Total != 0 {
+			t.Errorf("before coverage: %+v", before)
+		}
+	})
+	t.Run("an impostor's rate does not count", func(t *testing.T) {
+		o.log.add(infoEvent(7, t0-10, "One"), o.clock.now(), mostro.OriginLive, false)
+		o.log.add(ratesEvent(7, t0-5, 1), o.clock.now(), mostro.OriginLive, false)
+		o.log.add(ratesEvent(8, t0-5, 1), o.clock.now(), mostro.OriginLive, false) // no instance
+		o.catchUp(t)
+		if p := answer[listJSON](t, h, "/api/v1/orders?fiat_amount=100").of(t, "sell"); p.Rate.BTC != "101000" {
+			t.Errorf("the rate is %s", p.Rate.BTC)
+		}
+	})
+	t.Run("old rates do not count", func(t *testing.T) {
+		o.clock.set(t0 + 3700)
+		if p := answer[listJSON](t, h, "/api/v1/orders?fiat_amount=100").of(t, "sell"); p.Rate != nil || p.Sats != nil || *p.Reason != "no_rate" {
+			t.Errorf("%+v", p)
+		}
+	})
+	for target, param := range map[string]string{
+		"/api/v1/orders?sort=cost&open=any":                 "sort",
+		"/api/v1/orders?sort=cost&at=" + fmt.Sprint(t0-100): "sort",
+		"/api/v1/orders?min_rank=0":                         "min_rank",
+		"/api/v1/orders?min_rank=1e9":                       "min_rank",
+		"/api/v1/orders?min_rank=50":                        "min_rank", // no reputation here
+		"/api/v1/orders?min_maker_days=NaN":                 "min_maker_days",
+		"/api/v1/orders?min_maker_days=-1":                  "min_maker_days",
+	} {
+		if w := fetch(t, h, target); w.Code != 400 || !strings.Contains(w.Body.String(), `"param":"`+param+`"`) {
+			t.Errorf("GET %s: %d %s", target, w.Code, w.Body)
+		}
+	}
+}
+
+func TestMinRank(t *testing.T) {
+	ranks := map[string]int{pubkeyOf(1): 40, pubkeyOf(2): 80}
+	RanksForTest = func(pubkey string) (s mostro.ReputationSummary, ok bool) {
+		rank, ok := ranks[pubkey]
+		return mostro.ReputationSummary{Rank: rank, WatchDays: 30}, ok
+	}
+	defer func() { RanksForTest = nil }()
+	o := smallMarket(t, nil)
+	h := o.Handler()
+	for query, want := range map[string]int{"min_rank=40": 3, "min_rank=41": 1, "min_rank=81": 0, "min_rank=41&instance=" + pubkeyOf(1): 0, "min_rank=40&instance=" + pubkeyOf(1): 2} {
+		if list := answer[listJSON](t, h, "/api/v1/orders?"+query); list.Total != want || len(list.Items) != want {
+			t.Errorf("%s: %d orders, want %d", query, list.Total, want)
+		}
+	}
+	first := answer[listJSON](t, h, "/api/v1/orders?min_rank=40&limit=1")
+	ranks[pubkeyOf(3)] = 99 // the set of instances changes between the pages
+	o.log.add(infoEvent(3, t0-10, "Three"), o.clock.now(), mostro.OriginLive, false)
+	o.catchUp(t)
+	if second := answer[listJSON](t, h, "/api/v1/orders?min_rank=40&limit=1&cursor="+*first.Next); len(second.Items) != 1 || second.Items[0].D == first.Items[0].D {
+		t.Errorf("the second page is %+v", second.Items)
+	}
+	if w := fetch(t, h, "/api/v1/orders?min_rank=41&limit=1&cursor="+*first.Next); w.Code != 400 {
+		t.Errorf("the cursor of another rank: %d", w.Code)
+	}
+}

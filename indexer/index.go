@@ -28,6 +28,7 @@ type Config struct {
 	Log    Log
 	Events Events           // raw events, for GET /api/v1/events and NIP-50
 	Rules  Rules            // the operator's rules of hidden events; nil: nothing is hidden
+	Prices Prices           // prices that the operator trusts; nil: prices are those that nodes sign
 	Logger *slog.Logger     // nil: slog.Default
 	Now    func() time.Time // nil: time.Now
 }
@@ -106,8 +107,8 @@ func Open(cfg Config) (*Index, error) {
 	x.searches = &searchFollower{entries: cfg.Log, book: x.book, search: x.search, health: x.health,
 		throttle: throttle{cfg.Log, cfg.Now}, metrics: x.metrics, log: x.log, now: cfg.Now}
 	x.Directory = &Directory{book: x.book, rules: rules, now: cfg.Now}
-	x.Figures = &Figures{market: x.market, log: cfg.Log, rules: rules}
-	x.Finder = &Finder{book: x.book, search: x.search, rules: rules, directory: x.Directory, events: cfg.Events,
+	x.Figures = &Figures{market: x.market, log: cfg.Log, rules: rules, directory: x.Directory, prices: cfg.Prices, now: cfg.Now}
+	x.Finder = &Finder{book: x.book, search: x.search, rules: rules, directory: x.Directory, figures: x.Figures, log: cfg.Log, events: cfg.Events,
 		metrics: x.metrics, now: cfg.Now, past: make(chan struct{}, 1)}
 	return x, nil
 }

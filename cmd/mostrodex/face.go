@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -19,7 +20,11 @@ import (
 // openSite makes the API and the explorer, with the reputation in them unless
 // scores is nil, and returns them with their rows of the route table.
 func (m *Main) openSite(scores *reputation.Service) (*web.Site, []route.Route) {
-	site := web.New(web.Config{Index: m.index, Logger: m.Log, Notes: m.escrowNotes, Unready: func() string {
+	var address func(*http.Request) string
+	if m.relay != nil {
+		address = m.relay.ClientAddress
+	}
+	site := web.New(web.Config{Index: m.index, Logger: m.Log, Notes: m.escrowNotes, Address: address, Unready: func() string {
 		if scores == nil || scores.Ready() {
 			return ""
 		}

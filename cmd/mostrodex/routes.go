@@ -17,7 +17,9 @@ func (m *Main) openRoutes() error {
 	add := func(rows ...route.Route) { m.routes = append(m.routes, rows...) }
 	addCompressed := func(rows []route.Route) {
 		for _, r := range rows {
-			r.Handler = compressed(r.Handler)
+			if r.Media != "text/event-stream" { // a compressor holds events back
+				r.Handler = compressed(r.Handler)
+			}
 			add(r)
 		}
 	}

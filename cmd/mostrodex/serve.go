@@ -177,7 +177,7 @@ func (m *Main) openStores() (err error) {
 	if !m.Config.Indexer.Enabled {
 		return nil
 	}
-	m.index, err = indexer.Open(indexer.Config{Dir: m.Config.Data, Log: m.store, Events: m.store, Rules: rulesOf{m}, Logger: m.Log, Now: m.Now})
+	m.index, err = indexer.Open(indexer.Config{Dir: m.Config.Data, Log: m.store, Events: m.store, Rules: rulesOf{m}, Prices: ownPrices{m}, Logger: m.Log, Now: m.Now})
 	if err != nil {
 		return err
 	}

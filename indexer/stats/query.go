@@ -132,6 +132,9 @@ const (
 // firstMonday is the first Monday of 1970, in unix seconds.
 const firstMonday = 4 * 86400
 
+// Floor returns the start of the bucket that holds t.
+func (e Every) Floor(t int64) int64 { return e.floor(t) }
+
 // floor returns the start of the bucket that holds t.
 func (e Every) floor(t int64) int64 {
 	switch e {

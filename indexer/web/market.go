@@ -343,7 +343,7 @@ func (x *figures) marketOf(r *http.Request, c *stats.Collector, fiat string, ste
 			out.Crossed = append(out.Crossed, crossedView{Network: p.Network, Buy: buy, Sell: sell, Methods: p.Methods, GapPct: p.Gap})
 		}
 	}
-	q.From, q.Until = q.Until-3600, q.Until // the implied rate of the buckets that end last
+	q.From = q.Until - 3600 // the implied rate of the buckets that end last
 	points, err := c.ImpliedRates(fiat, q, stats.Hour, impliedTrim)
 	if err != nil {
 		return nil, err

@@ -28,6 +28,9 @@ type Config struct {
 	Unready func() string
 	// Notes returns lines that GET /readyz adds to its answer. nil: no lines.
 	Notes func() []string
+	// Address returns the address of the client of a request, by which streams are bounded.
+	// nil: the address of the connection.
+	Address func(*http.Request) string
 
 	Logger *slog.Logger // nil: discards
 }
@@ -40,6 +43,7 @@ type Site struct {
 	api      *api
 	explorer *explorer
 	figures  *figures
+	stream   *stream
 	requests *prometheus.CounterVec
 }
 
@@ -49,7 +53,7 @@ func New(cfg Config) *Site {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	log, v := cfg.Logger.With("room", "indexer"), &views{index: cfg.Index}
-	return &Site{cfg: cfg, log: log, views: v, api: &api{v}, figures: &figures{v, newAnswers()}, explorer: &explorer{views: v, pages: newPages(), log: log},
+	return &Site{cfg: cfg, log: log, views: v, api: &api{v}, figures: &figures{v, newAnswers()}, stream: newStream(v, cfg.Address), explorer: &explorer{views: v, pages: newPages(), log: log},
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "mostrodex", Subsystem: "indexer", Name: "http_requests_total", Help: "HTTP requests by route and status."}, []string{"route", "code"})}
 }
 
@@ -68,7 +72,8 @@ func (x *Site) Mux() route.Mux {
 
 // Routes returns the rows of the explorer and the API.
 func (x *Site) Routes() []route.Route {
-	return slices.Concat(x.explorer.routes(), x.api.routes(x.API, x.figures), x.figures.routes(x.API))
+	return slices.Concat(x.explorer.routes(), x.api.routes(x.API, x.figures), []route.Route{x.feedRoute(), x.stream.route()},
+		x.figures.routes(x.API), bisq{x.figures}.routes(x.API))
 }
 
 // Health returns the rows about the health of the program.
