@@ -13,5 +13,5 @@ var ServeForTest func(x *Index, reg prometheus.Registerer) http.Handler
 // RanksForTest returns the reputations that sites show. nil: sites show none.
 var RanksForTest func(pubkey string) (mostro.ReputationSummary, bool)
 
-// Handler returns the site of an index, with a registry of its own.
-func (x *Index) Handler() http.Handler { return ServeForTest(x, prometheus.NewRegistry()) }
+// Handler returns the site of an index. The metrics of the site are not registered.
+func (x *Index) Handler() http.Handler { return ServeForTest(x, nil) }

@@ -77,6 +77,9 @@ type Prices interface {
 	Price(fiat string, now time.Time) (btc float64, ok bool)
 }
 
+// UsePrices sets the operator's own sources. UsePrices must be called before the first request.
+func (f *Figures) UsePrices(p Prices) { f.prices = p }
+
 // Reference is the price of one bitcoin by which the orders of a currency are compared.
 type Reference struct {
 	Price  float64

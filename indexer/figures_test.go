@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -44,11 +43,11 @@ func smallMarket(t testing.TB, rules Rules) *opened {
 	// An event of another application on a kind of Mostro's never counts.
 	add(signless(nostr.Event{PubKey: pubkeyOf(5), Kind: mostro.KindOrder, CreatedAt: t0 - 50, Tags: nostr.Tags{{"d", "x"}, {"z", "offer"}, {"y", "other"}}}), t0-50)
 	clk.set(t0)
-	x, err := Open(Config{Dir: t.TempDir(), Log: l, Events: l, Rules: rules, Now: clk.now, Logger: slog.New(slog.DiscardHandler)})
+	x, err := Open(Config{Dir: t.TempDir(), Log: l, Events: l, Rules: rules, Now: clk.now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &opened{x, l, clk, ""}
+	o := &opened{Index: x, log: l, clock: clk}
 	t.Cleanup(func() {
 		if err := o.Close(); err != nil {
 			t.Error(err)

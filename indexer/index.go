@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/indexer/market"
+	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -26,11 +27,12 @@ type Events interface {
 type Config struct {
 	Dir    string // the data directory; book/, search/ and the file statistics are made in it
 	Log    Log
-	Events Events           // raw events, for GET /api/v1/events and NIP-50
-	Rules  Rules            // the operator's rules of hidden events; nil: nothing is hidden
-	Prices Prices           // prices that the operator trusts; nil: prices are those that nodes sign
-	Logger *slog.Logger     // nil: slog.Default
-	Now    func() time.Time // nil: time.Now
+	Events Events // raw events, for GET /api/v1/events and NIP-50
+	Rules  Rules  // the operator's rules of hidden events; nil: nothing is hidden
+
+	Logger  *slog.Logger          // nil: log lines are discarded
+	Metrics prometheus.Registerer // nil: metrics are not registered
+	Now     func() time.Time      // nil: time.Now
 }
 
 // Index is the book and the search index of one log. A caller opens an Index, calls Run
@@ -59,14 +61,8 @@ func Open(cfg Config) (*Index, error) {
 	if cfg.Log == nil || cfg.Events == nil || cfg.Dir == "" {
 		return nil, errors.New("index: Dir, Log and Events are required")
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
-	}
-	x := &Index{cfg: cfg, log: cfg.Logger.With("room", "indexer")}
-	x.metrics = newMetrics(x)
+	cfg.Logger, cfg.Now = room.Logger(cfg.Logger), room.Clock(cfg.Now)
+	x := &Index{cfg: cfg, log: cfg.Logger.With("room", "indexer"), metrics: newMetrics(cfg.Metrics)}
 	rules := &moderator{rules: cfg.Rules, events: cfg.Events}
 	var bans func() (uint64, map[[32]byte]struct{})
 	if cfg.Rules != nil {
@@ -107,9 +103,10 @@ func Open(cfg Config) (*Index, error) {
 	x.searches = &searchFollower{entries: cfg.Log, book: x.book, search: x.search, health: x.health,
 		throttle: throttle{cfg.Log, cfg.Now}, metrics: x.metrics, log: x.log, now: cfg.Now}
 	x.Directory = &Directory{book: x.book, rules: rules, now: cfg.Now}
-	x.Figures = &Figures{market: x.market, log: cfg.Log, rules: rules, directory: x.Directory, prices: cfg.Prices, now: cfg.Now}
+	x.Figures = &Figures{market: x.market, log: cfg.Log, rules: rules, directory: x.Directory, now: cfg.Now}
 	x.Finder = &Finder{book: x.book, search: x.search, rules: rules, directory: x.Directory, figures: x.Figures, log: cfg.Log, events: cfg.Events,
 		metrics: x.metrics, now: cfg.Now, past: make(chan struct{}, 1)}
+	registerGauges(cfg.Metrics, x)
 	return x, nil
 }
 
@@ -131,8 +128,8 @@ func locked(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock")
 }
 
-// Run applies the log to both stores and to the statistics until ctx ends. Run returns nil if ctx has ended,
-// and otherwise the error that stopped it.
+// Run applies the log to both stores and to the statistics until ctx ends. Run returns nil if
+// ctx has ended, and otherwise the error that stopped it.
 func (x *Index) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return x.books.follow(ctx) })
@@ -218,13 +215,3 @@ func (x *Index) Check() error { return x.book.check() }
 
 // Now returns the time of the index's clock.
 func (x *Index) Now() time.Time { return x.cfg.Now() }
-
-// Register adds the metrics of the index to a registry.
-func (x *Index) Register(reg prometheus.Registerer) error {
-	for _, c := range x.metrics.all() {
-		if err := reg.Register(c); err != nil {
-			return err
-		}
-	}
-	return nil
-}

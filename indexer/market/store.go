@@ -25,6 +25,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/indexer/stats"
 	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -83,12 +84,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Dir == "" || cfg.Log == nil {
 		return nil, errors.New("market: Dir and Log are required")
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
+	cfg.Logger, cfg.Now = room.Logger(cfg.Logger), room.Clock(cfg.Now)
 	s := &Store{cfg: cfg, path: filepath.Join(cfg.Dir, Name), collector: stats.New(), savedAt: cfg.Now()}
 	err := s.load(ctx)
 	switch {
