@@ -223,6 +223,11 @@ func (p *Feed) keep(offers map[string][]offer, now time.Time) {
 		p.known[code] = price{value: value, at: now, contributors: from}
 		p.polled = now
 	}
+	p.keepNodes(now)
+}
+
+// keepNodes applies the rates of the trusted nodes. keepNodes requires mu.
+func (p *Feed) keepNodes(now time.Time) {
 	for code, rate := range p.fromNodes(now) {
 		old, ok := p.known[code]
 		switch {
@@ -307,6 +312,9 @@ func (p *Feed) Hear(evt *nostr.Event) {
 	}
 	if old, ok := p.heard[r.Pubkey]; (!ok || r.CreatedAt > old.CreatedAt) && (ok || len(p.heard) < maxHeardRates) {
 		p.heard[r.Pubkey] = r
+		if p.known != nil { // the own sources were polled, so a rate does not take the place of an own price
+			p.keepNodes(p.Clock())
+		}
 	}
 }
 

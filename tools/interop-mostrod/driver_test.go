@@ -64,65 +64,70 @@ type driver struct {
 
 	mu      sync.Mutex
 	inbox   []received    // not yet recorded
+	used    []string      // ids of the recorded events
 	changed chan struct{} // closed at every arrival
 }
 
-// newDriver subscribes to the messages of all parties and to the public events of the
-// node.
+// newDriver subscribes to the messages and the public events of the node.
 func newDriver(t *testing.T, w *world, node mostroNode, script string, parties ...*party) *driver {
 	t.Helper()
 	relay, err := nostr.RelayConnect(t.Context(), w.relay)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &driver{t: t, w: w, node: node, relay: relay, changed: make(chan struct{}),
-		script: &transcript{script: script, node: node.name}, requests: make(map[string]string)}
-	now := nostr.Now()
-	for _, p := range parties {
-		d.join(p)
-	}
-	d.subscribe("public", nil, nostr.Filter{Kinds: []int{mostro.KindOrder, mostro.KindDispute}, Authors: []string{node.keys.Pubkey()}, Since: &now})
 	t.Cleanup(func() { _ = relay.Close() }) // the connection ends with the test
-	return d
-}
-
-// join adds a party and subscribes to its messages.
-func (d *driver) join(p *party) {
-	d.t.Helper()
-	now := nostr.Now()
-	d.parties = append(d.parties, p)
-	d.subscribe(p.name, p.trade, nostr.Filter{Kinds: []int{mostro.KindMessage}, Authors: []string{d.node.keys.Pubkey()}, Tags: nostr.TagMap{"p": {p.trade.Pubkey()}}, Since: &now})
-}
-
-func (d *driver) subscribe(to string, keys *envelope.Keys, f nostr.Filter) {
-	d.t.Helper()
-	sub, err := d.relay.Subscribe(d.t.Context(), nostr.Filters{f})
+	d := &driver{t: t, w: w, node: node, relay: relay, parties: parties, changed: make(chan struct{}),
+		script: &transcript{script: script, node: node.name}, requests: make(map[string]string)}
+	author, now := []string{node.keys.Pubkey()}, nostr.Now()
+	sub, err := relay.Subscribe(t.Context(), nostr.Filters{
+		{Kinds: []int{mostro.KindMessage}, Authors: author, Since: &now},
+		{Kinds: []int{mostro.KindOrder, mostro.KindDispute}, Authors: author, Since: &now},
+	})
 	if err != nil {
-		d.t.Fatal(err)
-	}
-	select {
-	case <-sub.EndOfStoredEvents:
-	case <-time.After(20 * time.Second):
-		d.t.Fatal("no EOSE")
+		t.Fatal(err)
 	}
 	go func() {
 		for evt := range sub.Events {
-			r := received{to: to, evt: evt}
-			if keys != nil {
-				env, err := envelope.Open(evt, keys)
-				if err != nil {
-					d.t.Errorf("%s cannot read a message of %s: %v", to, d.node.name, err)
-					continue
-				}
-				r.open = &env
+			if !w.seen[evt.ID] { // an event of an earlier script
+				d.receive(evt)
 			}
-			d.mu.Lock()
-			d.inbox = append(d.inbox, r)
-			close(d.changed)
-			d.changed = make(chan struct{})
-			d.mu.Unlock()
 		}
 	}()
+	select {
+	case <-sub.EndOfStoredEvents:
+	case <-time.After(20 * time.Second):
+		t.Fatal("no EOSE")
+	}
+	return d
+}
+
+// join adds a party.
+func (d *driver) join(p *party) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.parties = append(d.parties, p)
+}
+
+// receive keeps a public event, or a message to a party.
+func (d *driver) receive(evt *nostr.Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := received{to: "public", evt: evt}
+	if evt.Kind == mostro.KindMessage {
+		i := slices.IndexFunc(d.parties, func(p *party) bool { return evt.Tags.FindWithValue("p", p.trade.Pubkey()) != nil })
+		if i < 0 {
+			return
+		}
+		env, err := envelope.Open(evt, d.parties[i].trade)
+		if err != nil {
+			d.t.Errorf("%s cannot read a message of %s: %v", d.parties[i].name, d.node.name, err)
+			return
+		}
+		r.to, r.open = d.parties[i].name, &env
+	}
+	d.inbox = append(d.inbox, r)
+	close(d.changed)
+	d.changed = make(chan struct{})
 }
 
 // send sends a message of a party. wrapper "" is order.
@@ -230,6 +235,7 @@ func (d *driver) record() {
 	d.inbox = nil
 	d.mu.Unlock()
 	for _, r := range list {
+		d.used = append(d.used, r.evt.ID)
 		if r.open == nil {
 			d.script.event(d.normal(), r.evt)
 			continue
@@ -243,7 +249,7 @@ func (d *driver) record() {
 
 // normal returns the normaliser with the names that are known at present.
 func (d *driver) normal() *normaliser {
-	n := &normaliser{requests: d.requests, pairs: []string{d.w.relay, "RELAY", d.node.keys.Pubkey(), "NODE"}}
+	n := &normaliser{requests: d.requests, pairs: []string{d.w.relay + "/", "RELAY", d.w.relay, "RELAY", d.node.keys.Pubkey(), "NODE"}}
 	for _, p := range d.parties {
 		n.pairs = append(n.pairs, p.trade.Pubkey(), strings.ToUpper(p.name))
 		if p.identity != nil && p.identity != d.node.keys {

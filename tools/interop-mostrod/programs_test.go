@@ -58,6 +58,7 @@ type world struct {
 	private string // base URL of the private listener
 	daemon  *program
 	server  *program
+	seen    map[string]bool // ids of the events of earlier scripts
 }
 
 // program is a running program. Its output is kept.
@@ -144,7 +145,7 @@ func startWorld(t *testing.T) *world {
 	daemon := testkit.PreparedBridge(t, envDaemon, "interop-mostrod")
 	server := testkit.PreparedBridge(t, envProgram, "interop-mostrod")
 	dir := t.TempDir()
-	w := &world{t: t, ours: mostroNode{"mostrodex", newKeys(t)}, theirs: mostroNode{"mostrod", newKeys(t)}}
+	w := &world{t: t, seen: make(map[string]bool), ours: mostroNode{"mostrodex", newKeys(t)}, theirs: mostroNode{"mostrod", newKeys(t)}}
 	w.nodes = lndtest.StartIn(t, filepath.Join(dir, "ln"))
 	w.startServer(server, filepath.Join(dir, "ours"))
 	w.startDaemon(daemon, filepath.Join(dir, "theirs"), filepath.Join(dir, "ln", "mostro"))
@@ -201,7 +202,7 @@ macaroon = %q
 	})
 	select {
 	case m := <-serving:
-		w.api, w.relay, w.private = m[1], m[2], "http://"+m[3]
+		w.api, w.relay, w.private = m[1], strings.TrimSuffix(m[2], "/"), "http://"+m[3]
 	case <-w.server.done:
 		t.Fatal("our program ended before it served")
 	case <-time.After(time.Minute):
@@ -359,7 +360,7 @@ func (w *world) metric(name, part string) (sum float64) {
 // jobs with an interval of a minute.
 func (w *world) eventually(what string, holds func() bool) {
 	w.t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("timeout while waiting for: %s", what)
 		}

@@ -46,6 +46,9 @@ func TestInteropMostrod(t *testing.T) {
 					defer func() { keep(t, d.script) }()
 					s.play(d)
 				}()
+				for _, id := range d.used {
+					w.seen[id] = true
+				}
 				played = append(played, d.script)
 				var change [3]int64
 				for i, after := range w.balances() {
@@ -82,11 +85,11 @@ func TestInteropMostrod(t *testing.T) {
 // its own answers otherwise.
 func (w *world) parties(node mostroNode) []*party {
 	return []*party{
-		{name: "seller", trade: newKeys(w.t), identity: newKeys(w.t), index: 1},
-		{name: "buyer", trade: newKeys(w.t), identity: newKeys(w.t), index: 1},
+		{name: "seller", trade: newKeys(w.t), identity: newKeys(w.t)},
+		{name: "buyer", trade: newKeys(w.t), identity: newKeys(w.t)},
 		{name: "solver", trade: newKeys(w.t)},
 		{name: "operator", trade: newKeys(w.t), identity: node.keys},
-		{name: "stranger", trade: newKeys(w.t), identity: newKeys(w.t), index: 1},
+		{name: "stranger", trade: newKeys(w.t), identity: newKeys(w.t)},
 	}
 }
 
@@ -112,6 +115,7 @@ func (d *driver) newOrder(o *message.SmallOrder) {
 	d.t.Helper()
 	seller := d.party("seller")
 	d.step("new-order", func() {
+		seller.index++
 		d.send(seller, message.Message{Action: message.ActionNewOrder, TradeIndex: &seller.index, Payload: o})
 		m := d.wait(awaited{"seller", "new-order"}).open.Message
 		if m.ID == nil {
@@ -124,6 +128,7 @@ func (d *driver) newOrder(o *message.SmallOrder) {
 // take has a user take the order.
 func (d *driver) take(p *party, payload message.Payload) {
 	d.t.Helper()
+	p.index++
 	d.send(p, message.Message{ID: d.order, Action: message.ActionTakeSell, TradeIndex: &p.index, Payload: payload})
 }
 
@@ -207,7 +212,13 @@ func (d *driver) release(next message.Payload) {
 func (d *driver) rate() {
 	d.t.Helper()
 	for _, p := range []*party{d.party("buyer"), d.party("seller")} {
-		d.step("rate-user by the "+p.name, func() { d.do(p, message.ActionRateUser, message.RatingUser(5)) }, awaited{p.name, "rate-received"})
+		d.script.begin("rate-user by the " + p.name)
+		d.do(p, message.ActionRateUser, message.RatingUser(5))
+		d.settle()
+		if _, have := d.waitFor(awaited{p.name, "rate-received"}, silence); have != "" {
+			d.script.add(p.name + " < no rate-received")
+		}
+		d.record()
 	}
 }
 
@@ -300,7 +311,7 @@ func playRange(d *driver) {
 		d.pay(d.holdInvoice())
 	}, awaited{"buyer", "hold-invoice-payment-accepted"}, awaited{"seller", "buyer-took-order"})
 	d.fiatSent()
-	child := &party{name: "child", trade: newKeys(d.t), identity: seller.identity, index: 2}
+	child := &party{name: "child", trade: newKeys(d.t), identity: seller.identity}
 	d.join(child)
 	d.step("release", func() { d.do(seller, message.ActionRelease, message.NextTrade{Pubkey: child.trade.Pubkey(), Index: 2}) },
 		awaited{"child", "new-order"}, awaited{"buyer", "purchase-completed"}, awaited{"public", "38383 success"}, awaited{"public", "38383 pending"})
