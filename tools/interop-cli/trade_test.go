@@ -237,7 +237,7 @@ func (x trade) ranged() {
 	id := uuidText.FindString(made)
 	eventually(t, "the order is public", func() bool { return x.d.status(id) == "pending" })
 	mustSay(t, x.buyer.run("listorders", "-k", "sell", "-c", "usd"), id)
-	if out, err := x.buyer.try("takesell", "-o", id, "-a", "60"); err == nil || !strings.Contains(out, "outside the allowed range") {
+	if out, err := x.buyer.try("takesell", "-o", id, "-a", "60"); err == nil || !strings.Contains(out, "OutOfRange") {
 		t.Errorf("an amount outside of the range: %v\n%s", err, out)
 	}
 	mustSay(t, x.buyer.run("takesell", "-o", id, "-a", "20"), "Add Lightning Invoice", fmt.Sprint(rangeSats-rangeFee))
