@@ -90,6 +90,7 @@ type Feed struct {
 	heard    map[string]mostro.Rates
 	breakers map[string]*breaker // owned by Poll
 	polled   time.Time           // guarded by mu: time of the last change of known
+	kept     bool                // guarded by mu: the first poll has ended
 }
 
 type price struct {
@@ -233,6 +234,7 @@ func (p *Feed) keep(offers map[string][]offer, now time.Time) {
 		p.known[code] = price{value: value, at: now, contributors: from}
 		p.polled = now
 	}
+	p.kept = true
 	p.keepNodes(now)
 }
 
@@ -310,8 +312,8 @@ func (p *Feed) Hear(evt *nostr.Event) {
 	defer p.mu.Unlock()
 	if old, ok := p.heard[r.Pubkey]; (!ok || r.CreatedAt > old.CreatedAt) && (ok || len(p.heard) < maxHeardRates) {
 		p.heard[r.Pubkey] = r
-		if p.known != nil { // the own sources were polled, so a rate does not take the place of an own price
-			p.keepNodes(p.Clock())
+		if p.kept { // a rate must not take the place of an own price that the first poll has not returned yet
+			p.keepNodes(p.cfg.Now())
 		}
 	}
 }

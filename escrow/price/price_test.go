@@ -322,7 +322,7 @@ func TestRatesOfNodesAreUsedAtOnce(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
 	node := strings.Repeat("a", 64)
 	own := &fakeSource{name: "own", prices: map[string]float64{"USD": 50_000}}
-	p := &Feed{Sources: []Source{own}, Nodes: []string{node}, Clock: func() time.Time { return now }}
+	p := New(Config{Sources: []Source{own}, Nodes: []string{node}, Now: func() time.Time { return now }})
 	hear := func(cup int) {
 		evt := &nostr.Event{Kind: mostro.KindAppData, PubKey: node, CreatedAt: nostr.Timestamp(now.Unix()), Content: fmt.Sprintf(`{"BTC":{"CUP":%d,"USD":1}}`, cup),
 			Tags: nostr.Tags{{"d", "mostro-rates"}, {"expiration", fmt.Sprint(now.Add(time.Hour).Unix())}}}

@@ -223,7 +223,7 @@ func compare(a, b *transcript) (list []difference) {
 // any text.
 type allowed struct {
 	script, step, only, line *regexp.Regexp
-	row                      string
+	reason, row              string
 	met                      bool
 }
 
@@ -247,7 +247,7 @@ func allowedDifferences(t *testing.T) (list []*allowed) {
 
 // allowedOf parses one row.
 func allowedOf(cells []string) *allowed {
-	a := &allowed{row: strings.Join(cells, " | ")}
+	a := &allowed{reason: cells[4], row: strings.Join(cells, " | ")}
 	for i, to := range []**regexp.Regexp{&a.script, &a.step, &a.only, &a.line} {
 		cell := strings.ReplaceAll(strings.Trim(cells[i], "`"), `\|`, "|")
 		*to = regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(cell), `\*`, ".*") + "$")
