@@ -25,6 +25,7 @@ import (
 	"github.com/mostrodex/mostrodex/indexer/livebook"
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
+	"github.com/mostrodex/mostrodex/internal/cache"
 )
 
 // Fields of a search document. A live order has only fieldDescription, and no document if
@@ -51,6 +52,8 @@ const (
 	fieldAmount  = "sa"
 	fieldExpiry  = "se"
 	fieldRating  = "sr" // of the maker
+
+	fieldMakerDays = "sd" // age of the maker's account
 )
 
 var sortFields = [orders.NumOrders]string{orders.ByCreated: fieldCreated, orders.ByPremium: fieldPremium, orders.ByAmount: fieldAmount, orders.ByExpiry: fieldExpiry}
@@ -64,7 +67,7 @@ const (
 
 // searchFormat is incremented when the fields change. An index of another format is
 // rebuilt.
-const searchFormat = "4"
+const searchFormat = "5"
 
 // searchIndex is the Bleve index in dir/search. One goroutine writes; any number of
 // goroutines read. The index is disposable. The cursor is committed in the same batches
@@ -78,8 +81,8 @@ type searchIndex struct {
 	state  searchState   // as of the last batch; owned by the writer
 	cursor atomic.Uint64 // copy of state.cursor for other goroutines
 
-	generation   atomic.Uint64 // number of batches written
-	descriptions descriptionCache
+	generation   atomic.Uint64                   // number of batches written
+	descriptions cache.Cache[string, cachedHits] // by word
 }
 
 // oneWorker limits Bleve to one analysis thread, so that indexing text does not slow down
@@ -89,6 +92,7 @@ var oneWorker = sync.OnceFunc(func() { bleve.Config.SetAnalysisQueueSize(1) })
 func openSearch(dir string) (*searchIndex, error) {
 	oneWorker()
 	s := &searchIndex{dir: filepath.Join(dir, "search")}
+	s.descriptions.Max, s.descriptions.Cost = maxCachedHits, cachedHits.cost
 	return s, s.open()
 }
 
