@@ -210,7 +210,7 @@ type policyChange struct {
 type instanceStats struct {
 	Pubkey string `json:"pubkey"`
 	header
-	Metrics  []figureView `json:"metrics"`
+	Metrics  []figureView   `json:"metrics"`
 	Policies []policyChange `json:"policies" doc:"in force in the window, oldest first"`
 }
 
