@@ -81,4 +81,4 @@ vuln:
 clean:
 	rm -rf bin
 
-include tools/interop.mk tools/bench.mk tools/lnd.mk
+include tools/interop.mk tools/bench.mk tools/lnd.mk tools/openapi.mk
