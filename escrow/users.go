@@ -12,7 +12,7 @@ import (
 // user returns the facts about an identity that has traded here, or ErrNoRow.
 func (b *batch) user(identity string) (User, error) {
 	u, err := b.anyUser(identity)
-	if err == nil && u.LastIndex == 0 {
+	if err == nil && u.NeverTraded() {
 		return u, ErrNoRow // a solver that never traded
 	}
 	return u, err
