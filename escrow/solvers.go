@@ -65,7 +65,7 @@ func (b *TradeBook) checkAssistant() error {
 		return errors.New("the assistant's key is that of a solver who decides disputes: remove that solver first")
 	default:
 		u, err := b.store.User(key)
-		if errors.Is(err, ErrNoRow) || err == nil && u.CreatedAt == 0 {
+		if errors.Is(err, ErrNoRow) || err == nil && u.NeverTraded() {
 			return nil
 		}
 		if err != nil {

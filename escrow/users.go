@@ -12,8 +12,8 @@ import (
 // user returns the facts about an identity that has traded here, or ErrNoRow.
 func (b *batch) user(identity string) (User, error) {
 	u, err := b.anyUser(identity)
-	if err == nil && u.CreatedAt == 0 {
-		return u, ErrNoRow // a solver
+	if err == nil && u.NeverTraded() {
+		return u, ErrNoRow // a solver that never traded
 	}
 	return u, err
 }
