@@ -45,6 +45,9 @@ func large(fill string) *message.SmallOrder {
 func TestLargeMessagesFitATurn(t *testing.T) {
 	for name, fill := range fillers {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && name != "HTML" {
+				t.Skip("short: one filler is enough")
+			}
 			db, err := openDB(t.TempDir(), false)
 			if err != nil {
 				t.Fatal(err)

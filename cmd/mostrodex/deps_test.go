@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,6 +61,44 @@ var nounTools = []string{"internal/cache", "internal/hex32", "internal/jsonscan"
 
 // testPackages are imported by tests and by each other only.
 var testPackages = []string{"internal/testkit", "internal/reference", "reputation/score/scoretest", "relay/relaytest"}
+
+// TestRaceCoversGoroutines checks that `make race` tests each package whose code starts a
+// goroutine or has a lock.
+func TestRaceCoversGoroutines(t *testing.T) {
+	text, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^RACEPKGS = (.*)$`).FindSubmatch(text)
+	if line == nil {
+		t.Fatal("the Makefile has no RACEPKGS")
+	}
+	raced := map[string]bool{}
+	for _, p := range goList(t, strings.Fields(string(line[1]))...) {
+		raced[strings.TrimPrefix(p.ImportPath, module+"/")] = true
+	}
+	except := append([]string{
+		"cmd/mostrodex",                       // go-nostr's client races with itself
+		"escrow/lncontract", "escrow/lndtest", // for tests
+		"mostro/corpus",                       // the tests of relay use it
+		"internal/badgerfiles",                // has no tests
+		"reputation/simulate", "tools/attack", // programs for measurements
+	}, testPackages...)
+	concurrent := regexp.MustCompile(`(?m)^\s*go (func\b|[\w.]+\()|\.Go\(|\bsync\.(RW)?Mutex|\batomic\.`)
+	for _, p := range goList(t, "./...") {
+		path := strings.TrimPrefix(p.ImportPath, module+"/")
+		for _, name := range p.GoFiles {
+			src, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if at := concurrent.Find(src); at != nil && !raced[path] && !slices.Contains(except, path) {
+				t.Errorf("%s: %s has %q, but RACEPKGS of the Makefile does not name the package", path, name, strings.TrimSpace(string(at)))
+				break
+			}
+		}
+	}
+}
 
 // TestImportRules checks the code against the picture in docs/architecture.md:
 //
