@@ -3,6 +3,7 @@ package escrow
 import (
 	"errors"
 
+	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -16,6 +17,7 @@ type Commit struct {
 	Done    []uint64      // ids of outbox rows that are done
 	Seen    []string      // replay ids of processed messages
 	Users   []User
+	Ratings []rating.Row // records of reputation
 	Claims  []Claim
 	Issued  []Issued // issued receipts; each side of a trade once
 	// Throttles are the takers that cancelled before payment. A Count of 0 removes an
@@ -30,7 +32,7 @@ type Commit struct {
 
 // Empty reports whether the commit contains no changes that need a transaction.
 func (c *Commit) Empty() bool {
-	return len(c.Trades)+len(c.Journal)+len(c.Outbox)+len(c.Done)+len(c.Seen)+len(c.Users)+len(c.Claims)+len(c.Issued)+len(c.ReceiptKeys)+len(c.Throttles)+len(c.Solvers) == 0
+	return len(c.Trades)+len(c.Journal)+len(c.Outbox)+len(c.Done)+len(c.Seen)+len(c.Users)+len(c.Ratings)+len(c.Claims)+len(c.Issued)+len(c.ReceiptKeys)+len(c.Throttles)+len(c.Solvers) == 0
 }
 
 // Head holds the counters and settings of the store itself.
@@ -121,6 +123,8 @@ type Store interface {
 	Solvers(fn func(Solver) error) error
 	// Throttles calls fn for every taker that cancelled before payment.
 	Throttles(fn func(Throttle) error) error
+	// Get and Each read the rows of ratings.
+	rating.Store
 	// Seen reports whether a replay id was committed.
 	Seen(id string) (bool, error)
 }
@@ -130,4 +134,4 @@ type Store interface {
 var ErrUncommittable = errors.New("the commit cannot be written in one transaction")
 
 // ErrNoRow reports that the store has no value for a key.
-var ErrNoRow = errors.New("no such row")
+var ErrNoRow = rating.ErrNoRow

@@ -277,7 +277,7 @@ func (s *sim) read() {
 	}
 	b.NodeKey, b.Assistant = simNodeKey, simAssistant
 	b.Secret, b.Decode, b.Quote = trade.NodeSecret{1}, simDecode, s.quote
-	b.OrderEvent = func(t trade.Trade) *nostr.Event {
+	b.OrderEvent = func(t trade.Trade, maker *mostro.MakerRating) *nostr.Event {
 		return &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t.StampedAt), Content: string(t.Bucket)}
 	}
 	b.DisputeEvents = func(t trade.Trade) []*nostr.Event {
