@@ -356,7 +356,7 @@ func (e *Engine) readStore() error {
 	book.Policy, book.Secret, book.Decode, book.Quote = e.Policy, e.Secret, e.Decode, e.Quote
 	book.OrderEvent = func(t trade.Trade, maker *mostro.MakerRating) *nostr.Event { return e.Events.Order(t, maker, e.Policy) }
 	book.ratings.Policy, book.ratings.Issuer, book.ratings.Node = e.Policy.Ratings, e.Attester, e.Events.Pubkey
-	if err := book.ratings.Trust(e.Clock().Unix()); err != nil {
+	if err := book.ratings.Trust(e.Now().Unix()); err != nil {
 		return err
 	}
 	book.DisputeEvents = func(t trade.Trade) []*nostr.Event { return e.Events.Disputes(t, e.Policy) }

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -189,9 +188,9 @@ func (b *TradeBook) fresh(msg InboundMessage, at int64) error {
 		return err
 	}
 	opened, closes := t.Window(at)
-	if msg.Message.Action == message.ActionRateUser && (rating.Rateable(t.Status, rating.Buyer) || rating.Rateable(t.Status, rating.Seller)) {
+	if msg.Message.Action == message.ActionRateUser {
 		// A vote counts once at any time, and a log that was lost comes back from other relays.
-		opened, closes = t.CreatedAt, at
+		opened, closes = 0, at
 	}
 	if envelope.DefaultFreshness.CheckLate(created, time.Unix(opened, 0), time.Unix(closes, 0), now) != nil {
 		return errDrop
