@@ -331,7 +331,7 @@ func document(t *testing.T, keys *envelope.Keys, evt nostr.Event) string {
 	return string(b)
 }
 
-func keyOf(t *testing.T, n byte) *envelope.Keys {
+func secretKey(t *testing.T, n byte) *envelope.Keys {
 	t.Helper()
 	k, err := envelope.KeysFromSecret([32]byte{9, n, 1})
 	if err != nil {
@@ -342,9 +342,9 @@ func keyOf(t *testing.T, n byte) *envelope.Keys {
 
 func TestImportReputation(t *testing.T) {
 	r := newRig(t)
-	issuer, second, foreign := keyOf(t, 1), keyOf(t, 2), keyOf(t, 3)
+	issuer, second, foreign := secretKey(t, 1), secretKey(t, 2), secretKey(t, 3)
 	p := r.someone()
-	p.Identity = keyOf(t, 4).Pubkey()
+	p.Identity = secretKey(t, 4).Pubkey()
 	attest := func(keys *envelope.Keys, to, subject string, expires int64) message.ReputationAttestation {
 		evt, err := attestation.Attestation{
 			Issuer: keys.Pubkey(), Destination: to, Subject: subject,
@@ -360,7 +360,7 @@ func TestImportReputation(t *testing.T) {
 	r.refused(message.ReasonInvalidAction, p, message.ActionImportReputation, nil, good)
 	r.refused(message.ReasonInvalidAction, p, message.ActionImportReputation, nil, nil)
 	r.policy.Ratings = rating.Policy{Import: true, Issuers: []rating.TrustedIssuer{{Name: "bot", Keys: []string{issuer.Pubkey(), second.Pubkey()}}}}
-	r.attester = KeysSealer{Keys: keyOf(t, 5)}
+	r.attester = KeysSealer{Keys: secretKey(t, 5)}
 	r.start()
 	private := r.someone()
 	private.Identity = private.Key
@@ -369,8 +369,8 @@ func TestImportReputation(t *testing.T) {
 	r.refused(message.ReasonReputationIdentityRequired, private, message.ActionImportReputation, nil, good)
 	r.refused(message.ReasonInvalidReputationAttestation, p, message.ActionImportReputation, nil, message.ReputationAttestation("{}"))
 	r.refused(message.ReasonUntrustedReputationIssuer, p, message.ActionImportReputation, nil, attest(foreign, p.Identity, "alice", r.node.now+3600))
-	r.refused(message.ReasonUntrustedReputationIssuer, p, message.ActionImportReputation, nil, attest(keyOf(t, 5), p.Identity, "alice", r.node.now+3600))
-	r.refused(message.ReasonReputationIdentityMismatch, p, message.ActionImportReputation, nil, attest(issuer, keyOf(t, 6).Pubkey(), "alice", r.node.now+3600))
+	r.refused(message.ReasonUntrustedReputationIssuer, p, message.ActionImportReputation, nil, attest(secretKey(t, 5), p.Identity, "alice", r.node.now+3600))
+	r.refused(message.ReasonReputationIdentityMismatch, p, message.ActionImportReputation, nil, attest(issuer, secretKey(t, 6).Pubkey(), "alice", r.node.now+3600))
 	r.pass(3600) // the next hour of the limit
 	good = attest(issuer, p.Identity, "alice", r.node.now+3600)
 	order := r.order(p, message.SmallOrder{})
@@ -386,7 +386,7 @@ func TestImportReputation(t *testing.T) {
 	r.must(p, message.ActionImportReputation, nil, good) // the answer was lost
 	r.refused(message.ReasonReputationAlreadyImported, p, message.ActionImportReputation, nil, attest(second, p.Identity, "bob", r.node.now+3600))
 	other := r.someone()
-	other.Identity = keyOf(t, 7).Pubkey()
+	other.Identity = secretKey(t, 7).Pubkey()
 	r.refused(message.ReasonReputationAlreadyImported, other, message.ActionImportReputation, nil, attest(issuer, other.Identity, "alice", r.node.now+3600))
 	r.pass(7200)
 	r.must(p, message.ActionImportReputation, nil, good) // expired, and recorded
@@ -451,10 +451,10 @@ func TestImportsAreLimited(t *testing.T) {
 func TestExportReputation(t *testing.T) {
 	r := newRig(t)
 	seller := r.someone()
-	bound, next := keyOf(t, 1), keyOf(t, 2)
+	bound, next := secretKey(t, 1), secretKey(t, 2)
 	want := message.ReputationExportRequest{Destination: bound.Pubkey()}
 	r.refused(message.ReasonInvalidAction, seller, message.ActionExportReputation, nil, want)
-	own := keyOf(t, 3)
+	own := secretKey(t, 3)
 	r.attester = KeysSealer{Keys: own}
 	r.start()
 	private := r.someone()
@@ -497,7 +497,7 @@ func TestExportReputation(t *testing.T) {
 	}
 	moved.Rebind = rebind(next, next.Pubkey(), own.Pubkey())
 	r.refused(message.ReasonInvalidReputationRebind, seller, message.ActionExportReputation, nil, moved)
-	moved.Rebind = rebind(bound, next.Pubkey(), keyOf(t, 8).Pubkey())
+	moved.Rebind = rebind(bound, next.Pubkey(), secretKey(t, 8).Pubkey())
 	r.refused(message.ReasonInvalidReputationRebind, seller, message.ActionExportReputation, nil, moved)
 	moved.Rebind = rebind(bound, next.Pubkey(), own.Pubkey())
 	r.must(seller, message.ActionExportReputation, nil, moved)

@@ -411,7 +411,7 @@ func (s *sim) rest() {
 				waiting++
 			}
 		}
-		if len(open) == 0 && waiting == 0 {
+		if len(open) == 0 && waiting == 0 && !s.suspended() {
 			break
 		}
 		if round > 2000 {
@@ -437,6 +437,7 @@ func (s *sim) rest() {
 	}
 	s.judgeRatings()
 	for _, id := range s.order {
+		s.judgeSuspense(id)
 		if s.copied(id) {
 			s.judgeCopied(id)
 		} else {
@@ -504,7 +505,7 @@ func (s *sim) judgeEnd(t trade.Trade) {
 	}
 	want := [2]int64{0, 0}
 	if t.Status == message.TradeSuccess {
-		want = [2]int64{t.LockSats() * 1000, t.PayoutSats() * 1000}
+		want = [2]int64{t.HeldMsat(), t.PayoutSats() * 1000}
 		if t.LockSats()-t.PayoutSats() != 2*t.FeeSats {
 			s.fail("trade %s: %d locked, %d paid, %d a side in fees", t.ID, t.LockSats(), t.PayoutSats(), t.FeeSats)
 		}
@@ -527,7 +528,7 @@ var curveKeys = sync.OnceValue(func() []string {
 type simCount struct {
 	trades, steps, refused, crashes, calls, flooded, downtimes                                            int
 	timeouts, looked, lateCancels, maintained, spared, automatic                                          int
-	waits, rated, ratedAgain, ratedEarly, votesWaited                                                     int
+	waits, rated, ratedAgain, ratedEarly, votesWaited, resolved, refunds                                  int
 	stale, clockBack, uncommitted, rollbacks, twice, lost, abandoned, full, undelivered, afterUndelivered int
 	ends                                                                                                  map[message.TradeStatus]int
 	triggers                                                                                              map[trade.Trigger]int
@@ -555,6 +556,8 @@ func (c *simCount) add(o simCount) {
 	c.ratedAgain += o.ratedAgain
 	c.ratedEarly += o.ratedEarly
 	c.votesWaited += o.votesWaited
+	c.resolved += o.resolved
+	c.refunds += o.refunds
 	c.looked += o.looked
 	c.timeouts += o.timeouts
 	c.lateCancels += o.lateCancels

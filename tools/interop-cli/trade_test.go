@@ -170,6 +170,10 @@ func (x trade) finish(id string, before purse) {
 		t.Errorf("after the trade: %+v, want %+v: the payout is missing or has a wrong amount", after, want)
 	}
 	mustSay(t, x.buyer.run("listorders", "-s", "success"), id)
+	x.mail(x.buyer, "Rate")
+	x.mail(x.seller, "Rate")
+	mustSay(t, x.buyer.run("rate", "-o", id, "-r", "5"), "Rating Received")
+	mustSay(t, x.seller.run("rate", "-o", id, "-r", "4"), "Rating Received")
 }
 
 // cancel makes an order and has the maker cancel it before it is taken.
