@@ -540,6 +540,9 @@ func TestCarriedTrades(t *testing.T) {
 	}
 	for _, u := range r.store.users {
 		c.Users = append(c.Users, u)
+		for i, in := range r.store.userLog[u.Identity] {
+			c.UserJournal = append(c.UserJournal, UserRow{u.Identity, uint32(i + 1), in})
+		}
 	}
 	if err := db.Commit(c); err != nil {
 		t.Fatal(err)
