@@ -56,10 +56,11 @@ type HoldRow struct {
 	State     HoldState
 }
 
-// PayoutRow is one payment to the buyer. A retry under the same hash has no row of its own.
+// PayoutRow is one payment to the buyer, or the payment to the development fund. A retry under
+// the same hash has no row of its own.
 type PayoutRow struct {
 	Hash    trade.Hash
-	Msat    int64 // amount that the buyer receives
+	Msat    int64 // amount that the payee receives
 	FeeMsat int64 // routing fee, if paid
 	State   PayoutState
 }
@@ -204,6 +205,10 @@ func (f *Fold) follow(s Step, list []Transaction) {
 		row := f.payout(p.LastHash)
 		row.Msat, row.FeeMsat, row.State = t.PayoutSats()*1000, p.FeeMsat, PayoutPaid
 	}
+	if s.devFeePaid() {
+		row := f.payout(t.DevFeePaid.Hash)
+		row.Msat, row.FeeMsat, row.State = t.DevFeeSats*1000, t.DevFeePaid.FeeMsat, PayoutPaid
+	}
 }
 
 // Law names a rule that the ledger never breaks.
@@ -275,7 +280,7 @@ func (f *Fold) Check() error {
 func (f *Fold) checkState(broken func(Law, string, ...any) error) error {
 	t, b := f.Trade, f.Balances
 	lock, payout, fees, dev := t.LockSats()*1000, t.PayoutSats()*1000, feesMsat(t), t.DevFeeSats*1000
-	var wantHold, wantClaim, wantBuyer, wantRouting, wantIncome, wantDev int64
+	var wantHold, wantClaim, wantBuyer, wantRouting, wantIncome, wantDev, wantDevPaid int64
 	if settled(t.Status) {
 		wantClaim, wantIncome, wantDev = payout, fees-dev, dev
 	} else if live(t) {
@@ -284,6 +289,11 @@ func (f *Fold) checkState(broken func(Law, string, ...any) error) error {
 	if paid(t.Status) {
 		wantClaim, wantBuyer, wantRouting = 0, payout, t.Payout.FeeMsat
 		wantIncome -= t.Payout.FeeMsat
+	}
+	if t.DevFeePaid.Hash != (trade.Hash{}) {
+		wantDev, wantDevPaid = wantDev-dev, dev
+		wantRouting += t.DevFeePaid.FeeMsat
+		wantIncome -= t.DevFeePaid.FeeMsat
 	}
 	var over int64 // paid above the amount of the live or settled hold
 	if row := f.hold(t.Hash); row != nil && row.PaidMsat > row.AskedMsat {
@@ -306,7 +316,7 @@ func (f *Fold) checkState(broken func(Law, string, ...any) error) error {
 	if !settled(t.Status) {
 		over = 0
 	}
-	// Bonds and other payments are posted beside the journal, so their part is left out.
+	// Bonds are posted beside the journal, so their part is left out.
 	for _, want := range []struct {
 		kind Kind
 		msat int64
@@ -316,13 +326,13 @@ func (f *Fold) checkState(broken func(Law, string, ...any) error) error {
 		}
 	}
 	other := b[MakerBond] + b[TakerBond] + b[BondClaim] + b[Forfeits] // of bonds
-	bonds := b[DevWallet] != 0 || other != 0
+	bonds := other != 0
 	if !bonds && (b[BuyerWallet] != wantBuyer || b[Routing] != wantRouting || b[Income] != wantIncome) {
 		return broken(LawState, "buyers are %d, routing %d and income %d msat, and the state says %d, %d and %d",
 			b[BuyerWallet], b[Routing], b[Income], wantBuyer, wantRouting, wantIncome)
 	}
-	if b[DevFund]+b[DevWallet] != wantDev {
-		return broken(LawState, "the development fund has %d msat, and the state says %d", b[DevFund]+b[DevWallet], wantDev)
+	if b[DevFund] != wantDev || b[DevWallet] != wantDevPaid {
+		return broken(LawState, "the development fund is owed %d and has %d msat, and the state says %d and %d", b[DevFund], b[DevWallet], wantDev, wantDevPaid)
 	}
 	return nil
 }

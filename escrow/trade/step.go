@@ -105,6 +105,8 @@ func (s *step) decide() error {
 		return s.payRefused()
 	case InPayment:
 		return s.payment()
+	case InDevFeePaid:
+		return s.devFeePaid()
 	}
 	return ErrNothing
 }
