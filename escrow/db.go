@@ -12,6 +12,7 @@ import (
 	"reflect"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/internal/badgerfiles"
 )
@@ -35,6 +36,7 @@ const (
 	spaceKeyset  = 'k' // epoch -> ReceiptKey
 	spaceWait    = 'w' // trade key or identity -> Throttle
 	spaceSolver  = 'v' // identity -> Solver
+	spaceDevFee  = 'f' // order id -> devfee.Fee
 )
 
 // Schema 2 has solvers, and journals that rules2 decided. A program of schema 1 would replay
@@ -232,6 +234,17 @@ func fill(txn *badger.Txn, c *Commit) error {
 			return err
 		}
 	}
+	for i := range c.DevFees {
+		var err error
+		if key := tradeKey(spaceDevFee, c.DevFees[i].Trade); c.DevFees[i].Phase == "" {
+			err = txn.Delete(key)
+		} else {
+			err = set(key, &c.DevFees[i])
+		}
+		if err != nil {
+			return err
+		}
+	}
 	for i := range c.Solvers {
 		if err := set(append([]byte{spaceSolver}, c.Solvers[i].Key...), &c.Solvers[i]); err != nil {
 			return err
@@ -359,6 +372,17 @@ func (db *DB) Solvers(fn func(Solver) error) error {
 	})
 }
 
+// DevFees calls fn for every development fee that is not paid.
+func (db *DB) DevFees(fn func(devfee.Fee) error) error {
+	return db.each([]byte{spaceDevFee}, true, func(_ *badger.Txn, _, value []byte) error {
+		var f devfee.Fee
+		if err := json.Unmarshal(value, &f); err != nil {
+			return fmt.Errorf("development fee: %w", err)
+		}
+		return fn(f)
+	})
+}
+
 // Throttles calls fn for every taker that cancelled before payment.
 func (db *DB) Throttles(fn func(Throttle) error) error {
 	return db.each([]byte{spaceWait}, true, func(_ *badger.Txn, _, value []byte) error {
@@ -463,6 +487,9 @@ func (db *DB) Check() error {
 	if err := db.checkReceipts(); err != nil {
 		return err
 	}
+	if err := db.DevFees(db.checkDevFee); err != nil {
+		return err
+	}
 	var last uint64
 	return db.Outbox(func(r OutboxRow) error {
 		if r.ID <= last || r.ID > head.LastRow {
@@ -474,6 +501,21 @@ func (db *DB) Check() error {
 		}
 		return nil
 	})
+}
+
+// checkDevFee verifies that a fee that is due is owed by its trade, and that its payment hash is
+// claimed.
+func (db *DB) checkDevFee(f devfee.Fee) error {
+	t, err := db.Trade(f.Trade)
+	if err != nil || f.DueAt != 0 && (!t.OwesDevFee() || f.Sats != t.DevFeeSats) {
+		return fmt.Errorf("a development fee of %d sats of trade %s, which owes %d: %w", f.Sats, f.Trade, t.DevFeeSats, err)
+	}
+	if f.Hash != (trade.Hash{}) && !f.Published {
+		if owner, err := db.Claim(f.Hash); err != nil || owner != devFeeClaim {
+			return fmt.Errorf("the development fee of trade %s has a hash that is not claimed for it", f.Trade)
+		}
+	}
+	return nil
 }
 
 // checkReceipts verifies that receipts exist only for settled trades, and that the
@@ -489,7 +531,7 @@ func (db *DB) checkReceipts() error {
 			signed[row.Keyset]++
 		}
 		t, err := db.Trade(row.Trade)
-		if err != nil || !settled(t.Status) {
+		if err != nil || !trade.Settled(t.Status) {
 			return fmt.Errorf("a receipt of trade %s, which is %q: %w", row.Trade, t.Status, err)
 		}
 		return nil

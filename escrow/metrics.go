@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 
+	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,6 +32,7 @@ type Metrics struct {
 	aside    prometheus.Counter
 	node     *prometheus.GaugeVec // problem
 	ahead    prometheus.Gauge
+	fund     fundMetrics
 }
 
 // NewMetrics creates and registers the metrics. reg may be nil.
@@ -61,10 +63,11 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 		held:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_held_payments", Help: "Payments that the Lightning node holds for open trades."}),
 		doubtful: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_frozen_trades", Help: "Trades that wait for an operator."}),
 	}
+	m.fund = newFundMetrics()
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.messages, m.receipts, m.drops, m.steps, m.effects, m.failures, m.bugs, m.unsealed, m.commits, m.open, m.queue, m.doubtful, m.disputes, m.due, m.held, m.refused, m.aside, m.node, m.ahead} {
+	for _, c := range append(m.fund.all(), m.messages, m.receipts, m.drops, m.steps, m.effects, m.failures, m.bugs, m.unsealed, m.commits, m.open, m.queue, m.doubtful, m.disputes, m.due, m.held, m.refused, m.aside, m.node, m.ahead) {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -154,6 +157,47 @@ func (m *Metrics) survey(b *TradeBook, o *outbox, ahead int64) {
 		m.queue.WithLabelValues(laneNames[l]).Set(float64(n))
 	}
 	m.ahead.Set(float64(ahead))
+	m.fund.survey(b.fund)
+}
+
+// fundMetrics are the metrics of the development fees.
+type fundMetrics struct {
+	due, oldest, parked  prometheus.Gauge
+	paid, sats, failures prometheus.Counter
+}
+
+func newFundMetrics() fundMetrics {
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_dev_fees_" + name, Help: help})
+	}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "mostrodex_escrow_dev_fees_" + name, Help: help})
+	}
+	return fundMetrics{
+		due:      gauge("due_sats", "Development fees that are due and not paid, in sats."),
+		oldest:   gauge("oldest_due_timestamp_seconds", "Settlement of the trade whose development fee is due for the longest time; 0 for none."),
+		parked:   gauge("parked", "Development fees about which an operator must decide."),
+		paid:     counter("paid_total", "Development fees that were paid."),
+		sats:     counter("paid_sats_total", "Development fees that were paid, in sats."),
+		failures: counter("failed_attempts_total", "Failed attempts to pay a development fee."),
+	}
+}
+
+func (m fundMetrics) all() []prometheus.Collector {
+	return []prometheus.Collector{m.due, m.oldest, m.parked, m.paid, m.sats, m.failures}
+}
+
+func (m fundMetrics) survey(d *fundBook) {
+	sum := devfee.Sum(d.fees)
+	m.due.Set(float64(sum.DueSats))
+	m.oldest.Set(float64(sum.OldestAt))
+	m.parked.Set(float64(sum.Parked))
+	for _, sats := range d.paid {
+		m.paid.Inc()
+		m.sats.Add(float64(sats))
+	}
+	m.failures.Add(float64(d.failed))
+	d.paid, d.failed = nil, 0
 }
 
 func (m *Metrics) refusedEvent(kind int) {

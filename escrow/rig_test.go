@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -32,6 +33,8 @@ type rig struct {
 	disputes []message.DisputeStatus
 	policy   Policy
 	gate     *payoutGate // nil: no limit
+	fund     *simFund
+	fees     []*nostr.Event // published events about development fees
 }
 
 func newRig(tb testing.TB) *rig {
@@ -42,6 +45,7 @@ func newRig(tb testing.TB) *rig {
 		hold: make(map[trade.EffectKind]bool), mail: make(map[string][]message.Message), policy: DefaultPolicy(),
 	}
 	r.policy.Terms.Fee = 6_000_000
+	r.fund = &simFund{n: r.node}
 	r.start()
 	tb.Cleanup(r.check)
 	return r
@@ -63,6 +67,7 @@ func (r *rig) start() {
 	b.DisputeEvents = func(t trade.Trade) []*nostr.Event {
 		return []*nostr.Event{{Kind: mostro.KindDispute, CreatedAt: nostr.Timestamp(t.Dispute.StampedAt), Content: string(t.Dispute.Status)}}
 	}
+	fundOf(b)
 	r.book = b
 	for id := range b.open {
 		r.applyInput(id, trade.Input{Kind: trade.InRestart, Grace: r.policy.GraceSeconds})
@@ -157,8 +162,10 @@ func (r *rig) perform(row OutboxRow) bool {
 		r.published = append(r.published, mostro.Status(row.Event.Content))
 	case trade.FxPublishDispute:
 		r.disputes = append(r.disputes, message.DisputeStatus(row.Event.Content))
+	case trade.FxPublish:
+		r.fees = append(r.fees, row.Event)
 	default:
-		res, err := effectRunner{node: r.node, addresses: r.node, gate: r.gate, payee: simPayee, trade: row.Trade}.do(context.Background(), row.Effect, 0)
+		res, err := effectRunner{node: r.node, addresses: r.node, gate: r.gate, payee: simPayee, trade: row.Trade, fund: fund.Fund{Address: "dev@fund", Service: r.fund}}.do(context.Background(), row.Effect, 0)
 		if err != nil {
 			return false
 		}
@@ -176,7 +183,14 @@ func (r *rig) perform(row OutboxRow) bool {
 			r.commit()
 			return true
 		}
-		r.applyInput(row.Trade, res.input)
+		if res.fee != nil {
+			res.fee.At = r.node.now
+			if err := r.book.fund.apply(row.Trade, *res.fee); err != nil {
+				r.tb.Fatal(err)
+			}
+		} else {
+			r.applyInput(row.Trade, res.input)
+		}
 	}
 	r.book.Done(row.ID)
 	r.commit()
@@ -209,6 +223,9 @@ func (r *rig) pass(seconds int64) {
 	r.node.expire(func(trade.Hash) {})
 	for _, id := range r.book.Due(r.node.now) {
 		r.applyInput(id, trade.Input{Kind: trade.InClock})
+	}
+	if err := r.book.fund.begin(r.node.now); err != nil {
+		r.tb.Fatal(err)
 	}
 	r.commit()
 	r.settle()
@@ -419,7 +436,11 @@ func (r *rig) copied() {
 	b.Policy, b.Secret, b.Decode, b.Quote = r.policy, r.book.Secret, simDecode, r.book.Quote
 	b.OrderEvent, b.DisputeEvents = r.book.OrderEvent, r.book.DisputeEvents
 	b.NodeKey, b.Assistant = r.book.NodeKey, r.book.Assistant
+	fundOf(b)
 	r.book = b
+	if err := b.fund.copied(nil, r.node.now); err != nil {
+		r.tb.Fatal(err)
+	}
 	var ids []trade.OrderID
 	for id := range b.open {
 		ids = append(ids, id)
