@@ -400,15 +400,9 @@ func (w *world) startWithClock(db *DB, clock func() time.Time) {
 	_ = w.cancel
 	w.cancel()
 	<-w.done
-	e := w.engine
-	next := &Engine{
-		Policy: e.Policy, Store: e.Store, Log: e.Log, Node: e.Node, Addresses: e.Addresses, Publisher: e.Publisher,
-		Opener: e.Opener, Sealer: e.Sealer, Signer: e.Signer, Prefilter: e.Prefilter, Decode: e.Decode, Quote: e.Quote,
-		Events: EventBuilder{Pubkey: e.Events.Pubkey, Name: e.Events.Name, Relays: e.Events.Relays, Transports: e.Events.Transports}, RollbackGuard: e.RollbackGuard, Clock: clock, Secret: e.Secret, Logger: e.Logger, Metrics: e.Metrics, Tick: e.Tick, NodeEvery: e.NodeEvery,
-	}
-	if err := next.Open(); err != nil {
-		w.tb.Fatal(err)
-	}
+	cfg := w.engine.Config
+	cfg.Now, cfg.Reconcile, cfg.Card, cfg.Events.Node, cfg.Metrics = clock, false, nil, nil, nil
+	next := w.open(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	w.engine, w.cancel, w.done = next, cancel, make(chan error, 1)
 	go func() { w.done <- next.Run(ctx) }()

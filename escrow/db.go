@@ -415,6 +415,15 @@ func (db *DB) Claim(h trade.Hash) (id trade.OrderID, err error) {
 	return id, err
 }
 
+// DevFeeClaimed reports whether a payment hash was claimed for the development fund.
+func (db *DB) DevFeeClaimed(h trade.Hash) (bool, error) {
+	owner, err := db.Claim(h)
+	if errors.Is(err, ErrNoRow) {
+		return false, nil
+	}
+	return owner == devFeeClaim, err
+}
+
 // Seen reports whether a replay id was committed.
 func (db *DB) Seen(id string) (seen bool, err error) {
 	err = db.b.View(func(txn *badger.Txn) error {

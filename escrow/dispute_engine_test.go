@@ -85,9 +85,9 @@ func TestOverdueDispute(t *testing.T) {
 		w.eventually("the status names the dispute", func() bool {
 			return strings.Contains(strings.Join(w.engine.Status().Warnings, "\n"), "1 disputes are due")
 		})
-		w.eventually("the metric of due disputes", func() bool { return testutil.ToFloat64(w.engine.Metrics.due) == 1 })
+		w.eventually("the metric of due disputes", func() bool { return testutil.ToFloat64(w.engine.metrics.due) == 1 })
 		w.eventually("the metric of open disputes", func() bool {
-			return testutil.ToFloat64(w.engine.Metrics.disputes.WithLabelValues("initiated")) == 1
+			return testutil.ToFloat64(w.engine.metrics.disputes.WithLabelValues("initiated")) == 1
 		})
 		w.leave(id, 0)
 		w.until(id, message.TradeCanceledByAdmin)

@@ -14,15 +14,18 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/trade"
+	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 )
 
-// Engine runs the escrow. One goroutine decides, and the workers of the outbox perform
-// effects. The exported fields are set before Run and do not change afterwards.
-type Engine struct {
+// Config holds the settings of an Engine and the rooms and keys that it uses. Policy, Store,
+// Log, Node, Addresses, Publisher, Opener, Sealer, Signer, Prefilter, Secret, Quote and Events
+// are required.
+type Config struct {
 	Policy        Policy
 	Store         Store
 	Log           Log
@@ -61,9 +64,10 @@ type Engine struct {
 	// read; "" for none.
 	Assistant string
 
-	Clock   func() time.Time
-	Logger  *slog.Logger
-	Metrics *Metrics
+	Logger  *slog.Logger          // nil: log lines are discarded
+	Metrics prometheus.Registerer // nil: metrics are not registered
+	Now     func() time.Time      // nil: time.Now
+
 	// Tick is the interval at which deadlines are checked. 0 means one second.
 	Tick time.Duration
 	// NodeEvery is the interval at which a usable node is asked for its state. 0 means 15
@@ -74,7 +78,14 @@ type Engine struct {
 	// DeferAfter is the time without a synced answer of the node after which payouts wait. 0
 	// means one minute.
 	DeferAfter time.Duration
+}
 
+// Engine runs the escrow. One goroutine decides, and the workers of the outbox perform
+// effects. The Config does not change after Run was called.
+type Engine struct {
+	Config
+
+	metrics      *metrics
 	notices      chan notice
 	stopped      chan struct{} // closed after Run has returned
 	outbox       *outbox
@@ -192,7 +203,7 @@ func (e *Engine) Run(ctx context.Context) error {
 				}
 				deliver = e.sendAgain(e.Log.Head())
 			}
-			mail := inbox{log: e.Log, prefilter: e.Prefilter, opener: e.Opener, pubkey: e.Events.Pubkey, deliver: deliver, metrics: e.Metrics, heard: e.Heard}
+			mail := inbox{log: e.Log, prefilter: e.Prefilter, opener: e.Opener, pubkey: e.Events.Pubkey, deliver: deliver, metrics: e.metrics, heard: e.Heard}
 			var cursor uint64
 			if err := e.Ask(ctx, func(b *TradeBook, _ int64) error { cursor = b.Cursor(); return nil }); err != nil {
 				return err
@@ -270,20 +281,25 @@ func (e *Engine) remember(commits uint64) {
 	e.rememberErr = err
 }
 
-// Open reads the store and decides whether it may be an old copy. Open is called once,
-// before Run.
-func (e *Engine) Open() error {
-	if err := e.Policy.Check(); err != nil {
-		return err
+// Open reads the store and decides whether it may be an old copy. Run starts the engine.
+func Open(cfg Config) (*Engine, error) {
+	if err := cfg.Policy.Check(); err != nil {
+		return nil, err
 	}
+	cfg.Logger, cfg.Now = room.Logger(cfg.Logger), room.Clock(cfg.Now)
+	e := &Engine{Config: cfg, metrics: newMetrics(cfg.Metrics)}
+	if err := e.open(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *Engine) open() error {
 	if e.Card == nil {
 		e.Card = new(NodeCard)
 	}
 	if e.Events.Node == nil {
 		e.Events.Node = e.Card.Info
-	}
-	if e.Logger == nil {
-		e.Logger = slog.New(slog.DiscardHandler)
 	}
 	if e.Tick == 0 {
 		e.Tick = time.Second
@@ -291,9 +307,9 @@ func (e *Engine) Open() error {
 	e.Events.Assistant = e.Assistant
 	e.asked = make(map[trade.OrderID]bool)
 	e.notices, e.stopped = make(chan notice, maxBatch), make(chan struct{})
-	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Clock, payoutBlocks: e.Policy.PayoutBlocks,
-		gate: newPayoutGate(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee), fund: e.Fund}, e.Publisher, e.Metrics, e.send)
-	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Clock, e.usable, e.Card.refused
+	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Now, payoutBlocks: e.Policy.PayoutBlocks,
+		gate: newPayoutGate(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee), fund: e.Fund}, e.Publisher, e.metrics, e.send)
+	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Now, e.usable, e.Card.refused
 	e.outbox.defers, e.Card.sync.deferAfter = e.Card.defers, e.DeferAfter
 	if err := e.readStore(); err != nil {
 		return fmt.Errorf("open the escrow: %w", err)
@@ -302,7 +318,7 @@ func (e *Engine) Open() error {
 		return fmt.Errorf("escrow.assistant: %w", err)
 	}
 	e.Card.expect(e.book.Wallet())
-	if back := e.book.head.At - e.Clock().Unix(); back > clockSlack {
+	if back := e.book.head.At - e.Now().Unix(); back > clockSlack {
 		e.clockBack = back
 	}
 	if e.RollbackGuard != nil {
@@ -482,7 +498,7 @@ const lostDays = 30
 // node's secret and are unknown to the store. A preimage is committed before its invoice
 // is made, so such an invoice exists only if commits were lost.
 func (e *Engine) lostHolds(ctx context.Context) (lost int, err error) {
-	since := e.Clock().Add(-lostDays * 24 * time.Hour)
+	since := e.Now().Add(-lostDays * 24 * time.Hour)
 	if compared := time.Unix(e.book.head.Compared+1, 0); compared.After(since) {
 		since = compared // invoices that were lost before this time are known to be lost
 	}
@@ -528,7 +544,7 @@ func (e *Engine) wake(ctx context.Context) error {
 		e.Logger.Warn("the escrow's store may be an older copy: no message is read before every open hash is looked up",
 			"open_trades", len(ids), "commits", e.book.head.Commits)
 		if e.ReceiptSigner != nil {
-			e.book.receipts.close(e.Clock().Unix())
+			e.book.receipts.close(e.Now().Unix())
 		}
 	}
 	other, err := e.otherLog(ctx)
@@ -540,7 +556,7 @@ func (e *Engine) wake(ctx context.Context) error {
 		e.Logger.Warn("the log is not the one that was read before: reading it from its beginning", "head", e.Log.Head(), "cursor", e.book.head.Cursor)
 		e.book.head.Cursor, e.book.head.CursorID, e.book.changed = 0, "", true
 	}
-	at := e.Clock().Unix()
+	at := e.Now().Unix()
 	if e.Reconcile && len(e.book.fund.fees) > 0 {
 		published, err := publishedFees(ctx, e.Log, e.Events.Pubkey, e.book.head.Cursor)
 		if err == nil {
@@ -556,7 +572,7 @@ func (e *Engine) wake(ctx context.Context) error {
 	if err := e.noticeClock(ctx); err != nil {
 		return err
 	}
-	at = e.Clock().Unix()
+	at = e.Now().Unix()
 	var batch []notice
 	for _, id := range ids {
 		if e.Reconcile {
@@ -792,7 +808,7 @@ func (e *Engine) decideAll(ctx context.Context, batch []notice) error {
 // clock does not show a change of the time. The head keeps the old time until all trades
 // are told. If the program ends in between, the next start tells the other trades.
 func (e *Engine) noticeClock(ctx context.Context) error {
-	last, now := e.book.head.At, e.Clock().Unix()
+	last, now := e.book.head.At, e.Now().Unix()
 	if last == 0 || last-now <= clockSlack || e.keepAt != 0 {
 		return nil
 	}
@@ -860,7 +876,7 @@ func (e *Engine) decideSome(ctx context.Context, batch []notice) (n int, err err
 // or an operator's decision, and is never dropped: its trade is frozen, and the outbox
 // keeps the row of the input.
 func (e *Engine) setAside(ctx context.Context, n notice, cause error) error {
-	e.Metrics.setAside()
+	e.metrics.setAside()
 	switch {
 	case n.ask != nil:
 		n.answer(fmt.Errorf("the change cannot be written: %w", cause))
@@ -875,7 +891,7 @@ func (e *Engine) setAside(ctx context.Context, n notice, cause error) error {
 		}
 	default:
 		e.Logger.Error("an input cannot be written to the escrow's store: its trade is frozen until an operator examines it", "trade", n.trade.String(), "input", string(n.input.Kind), "error", cause)
-		if err := e.book.ApplyInput(n.trade, trade.Input{At: e.Clock().Unix(), Kind: trade.InUncommitted}); err != nil {
+		if err := e.book.ApplyInput(n.trade, trade.Input{At: e.Now().Unix(), Kind: trade.InUncommitted}); err != nil {
 			return err
 		}
 	}
@@ -884,7 +900,7 @@ func (e *Engine) setAside(ctx context.Context, n notice, cause error) error {
 
 // take applies one notice to the trade book.
 func (e *Engine) take(n notice) error {
-	at := e.Clock().Unix()
+	at := e.Now().Unix()
 	switch {
 	case n.ask != nil:
 		// The answer is sent after the commit of the batch, because the question may be
@@ -901,7 +917,7 @@ func (e *Engine) take(n notice) error {
 			outcome, err = e.book.Receive(*n.message, at)
 			e.book.ReadEntry(n.seq, n.id)
 		}
-		e.Metrics.message(outcome)
+		e.metrics.message(outcome)
 		return err
 	case n.seq != 0:
 		e.book.ReadEntry(n.seq, n.id)
@@ -941,7 +957,7 @@ const (
 // trades may be due, and the others wait for the next tick. No trade is due while a store
 // that may be an older copy is compared with the node.
 func (e *Engine) tick(ctx context.Context) error {
-	now := e.Clock()
+	now := e.Now()
 	var batch []notice
 	if !e.book.Reconciling {
 		due := e.book.Due(now.Unix())
@@ -966,7 +982,7 @@ func (e *Engine) tick(ctx context.Context) error {
 	e.book.throttles.forget(e.book.batch, now.Unix())
 	e.stamps(now.Unix())
 	e.report()
-	e.Metrics.survey(e.book, e.outbox, e.ahead)
+	e.metrics.survey(e.book, e.outbox, e.ahead)
 	return e.commit(ctx, true)
 }
 
@@ -1034,7 +1050,7 @@ func (e *Engine) report() {
 	if inFlight, waiting := e.outbox.runner.gate.numbers(); waiting > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts wait until some of the %d payouts in flight have ended", waiting, inFlight))
 	}
-	if f := devfee.Sum(e.book.fund.fees); f.Parked > 0 || f.Due > 0 && e.Clock().Unix()-f.OldestAt > feeLate {
+	if f := devfee.Sum(e.book.fund.fees); f.Parked > 0 || f.Due > 0 && e.Now().Unix()-f.OldestAt > feeLate {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d sats of development fees are due, of %d trades, of which %d wait for your decision: see `devfee list`; last error: %s", f.DueSats, f.Due, f.Parked, f.Problem))
 	}
 	if n := e.book.dueDisputes(); n > 0 {
@@ -1054,7 +1070,7 @@ func (e *Engine) report() {
 // ahead of the store, and only a restart makes both equal again.
 func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	batch := e.book.batch
-	now := e.Clock()
+	now := e.Now()
 	// A new position in the log alone is not worth an fsync, because messages that are
 	// read again are recognized.
 	if batch.commit.Empty() && !e.book.changed && !(ticked && now.Sub(e.said) > 5*time.Second) {
@@ -1080,7 +1096,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	for i := range batch.notable {
 		e.logDispute(&batch.notable[i])
 	}
-	e.Metrics.committed(c, batch.steps, bugs, e.Clock().Sub(now).Seconds())
+	e.metrics.committed(c, batch.steps, bugs, e.Now().Sub(now).Seconds())
 	if e.remembers() && now.Sub(e.rememberedAt) >= time.Second {
 		e.rememberedAt = now
 		e.remember(c.Head.Commits)
@@ -1116,6 +1132,12 @@ func (e *Engine) answer() {
 func (e *Engine) DevFees(ctx context.Context) (list []devfee.Fee, err error) {
 	err = e.Ask(ctx, func(b *TradeBook, _ int64) error { list = slices.Collect(maps.Values(b.fund.fees)); return nil })
 	return list, err
+}
+
+// DevFeeTotal returns the sum of the development fees that are not paid.
+func (e *Engine) DevFeeTotal(ctx context.Context) (t devfee.Total, err error) {
+	err = e.Ask(ctx, func(b *TradeBook, _ int64) error { t = devfee.Sum(b.fund.fees); return nil })
+	return t, err
 }
 
 // RetryDevFee begins a parked development fee again, after an operator has seen that it is not

@@ -292,18 +292,19 @@ func (emptyLog) Head() uint64                                                 { 
 // engineOn opens an engine on the store of a rig, and does not run the engine.
 func engineOn(t *testing.T, r *rig, reconcile bool) *Engine {
 	t.Helper()
-	e := &Engine{
+	cfg := Config{
 		Policy: r.policy, Store: r.store, Log: emptyLog{}, Node: r.node, Addresses: r.node, Sealer: quietSealer{}, Signer: quietSealer{},
 		Prefilter: new(Prefilter), Secret: trade.NodeSecret{1}, Decode: simDecode, Quote: r.book.Quote, Reconcile: reconcile,
-		RollbackGuard: &RollbackGuard{Path: filepath.Join(t.TempDir(), "witness")}, Clock: func() time.Time { return time.Unix(r.node.now, 0) },
+		RollbackGuard: &RollbackGuard{Path: filepath.Join(t.TempDir(), "witness")}, Now: func() time.Time { return time.Unix(r.node.now, 0) },
 	}
 	if !reconcile {
 		head, _ := r.store.Head()
-		if err := e.RollbackGuard.Store(head.Commits); err != nil {
+		if err := cfg.RollbackGuard.Store(head.Commits); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := e.Open(); err != nil {
+	e, err := Open(cfg)
+	if err != nil {
 		t.Fatal(err)
 	}
 	e.watches = newWatches(e.Node, e.send)
@@ -482,12 +483,12 @@ func TestMessagesWaitForTheLookups(t *testing.T) {
 	id, _, buyer := r.toActive()
 	r.must(buyer, message.ActionFiatSent, &id, nil)
 	log, node := readLog{read: make(chan struct{}, 1)}, lateNode{r.node, make(chan struct{}, 1), make(chan struct{})}
-	e := &Engine{
+	e, err := Open(Config{
 		Policy: r.policy, Store: r.store, Log: log, Node: node, Addresses: r.node, Sealer: quietSealer{}, Signer: quietSealer{},
 		Prefilter: new(Prefilter), Secret: trade.NodeSecret{1}, Decode: simDecode, Quote: r.book.Quote, Reconcile: true, Publisher: quietPublisher{},
-		Clock: func() time.Time { return time.Unix(1_790_000_000, 0) },
-	}
-	if err := e.Open(); err != nil {
+		Now: func() time.Time { return time.Unix(1_790_000_000, 0) },
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -68,10 +68,7 @@ func TestNoStrangerMovesATrade(t *testing.T) {
 // Metrics hold no data of a trade except counts.
 func TestMetricsHoldNoSecret(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	m, err := NewMetrics(reg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := newMetrics(reg)
 	r := newRig(t)
 	id, seller, _ := r.toSettled()
 	r.say(seller, message.ActionRelease, &id, nil)

@@ -39,7 +39,7 @@ type inbox struct {
 	opener    Opener
 	pubkey    string // this node's
 	deliver   func(ctx context.Context, n notice) error
-	metrics   *Metrics
+	metrics   *metrics
 	heard     func(*nostr.Event) // receives events of kind 30078; nil to ignore the events
 }
 

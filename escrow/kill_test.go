@@ -128,14 +128,14 @@ func ChildMain(node Lightning, dir, secret, killAt string) {
 	policy.Terms.Fee = 6_000_000
 	sealer := KeysSealer{Keys: keys, MailDays: 30}
 	transports := []envelope.Transport{envelope.TransportV2, envelope.TransportV1}
-	e := &Engine{
+	e, err := Open(Config{
 		Policy: policy, Store: db, Log: log, Node: killNode{node, killAt}, Addresses: noAddresses{}, Publisher: log,
 		Opener: KeysOpener{keys}, Sealer: sealer, Signer: sealer, Prefilter: &Prefilter{Transports: transports},
 		Quote: func(string, int64) trade.Quote { return trade.Quote{} }, Events: EventBuilder{Pubkey: keys.Pubkey(), Transports: transports},
-		RollbackGuard: &RollbackGuard{Path: dir + ".witness"}, Clock: time.Now, Secret: trade.NodeSecretOf(keys),
+		RollbackGuard: &RollbackGuard{Path: dir + ".witness"}, Secret: trade.NodeSecretOf(keys),
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Tick: 20 * time.Millisecond,
-	}
-	if err := e.Open(); err != nil {
+	})
+	if err != nil {
 		panic(err)
 	}
 	go log.follow(bufio.NewReader(os.Stdin))

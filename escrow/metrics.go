@@ -8,11 +8,12 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// Metrics are the metrics of the escrow. No label contains a key, a hash or an order id. A
-// nil *Metrics counts nothing.
-type Metrics struct {
+// metrics are the metrics of the escrow. No label contains a key, a hash or an order id. A
+// nil *metrics counts nothing.
+type metrics struct {
 	messages *prometheus.CounterVec // outcome
 	receipts *prometheus.CounterVec // kind
 	drops    *prometheus.CounterVec // rule
@@ -35,47 +36,38 @@ type Metrics struct {
 	fund     fundMetrics
 }
 
-// NewMetrics creates and registers the metrics. reg may be nil.
-func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
+func newMetrics(reg prometheus.Registerer) *metrics {
+	auto := promauto.With(reg)
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mostrodex_escrow_" + name, Help: help}, labels)
+		return auto.NewCounterVec(prometheus.CounterOpts{Name: "mostrodex_escrow_" + name, Help: help}, labels)
 	}
-	m := &Metrics{
+	return &metrics{
 		messages: counter("messages_total", "Messages by outcome: done, a reason of refusal, dropped or replayed.", "outcome"),
 		receipts: counter("receipts_total", "Receipts issued to a side of a trade, plain or blind.", "kind"),
 		drops:    counter("drops_total", "Events dropped before they were opened or because they hold no valid message, by broken rule.", "rule"),
 		steps:    counter("steps_total", "Steps of trades by their trigger.", "trigger"),
 		effects:  counter("effects_total", "Effects committed, by kind.", "kind"),
 		failures: counter("effect_failures_total", "Effects that failed and will be repeated, by kind and class of error.", "kind", "class"),
-		bugs:     prometheus.NewCounter(prometheus.CounterOpts{Name: "mostrodex_escrow_bugs_total", Help: "Transitions outside of the table that were refused, each a bug."}),
-		unsealed: prometheus.NewCounter(prometheus.CounterOpts{Name: "mostrodex_escrow_unsealed_total", Help: "Messages dropped because the receiver's key is not a point of the curve."}),
-		commits: prometheus.NewHistogram(prometheus.HistogramOpts{
+		bugs:     auto.NewCounter(prometheus.CounterOpts{Name: "mostrodex_escrow_bugs_total", Help: "Transitions outside of the table that were refused, each a bug."}),
+		unsealed: auto.NewCounter(prometheus.CounterOpts{Name: "mostrodex_escrow_unsealed_total", Help: "Messages dropped because the receiver's key is not a point of the curve."}),
+		commits: auto.NewHistogram(prometheus.HistogramOpts{
 			Name: "mostrodex_escrow_commit_seconds", Help: "Time of a synced commit.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
 		}),
-		open:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_open_trades", Help: "Trades that are not over, by status."}, []string{"status"}),
-		queue:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_outbox_rows", Help: "Effects that wait to be performed, by lane."}, []string{"lane"}),
+		open:     auto.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_open_trades", Help: "Trades that are not over, by status."}, []string{"status"}),
+		queue:    auto.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_outbox_rows", Help: "Effects that wait to be performed, by lane."}, []string{"lane"}),
 		refused:  counter("events_refused_total", "Own events that the relay refused for ever, by kind.", "kind"),
-		aside:    prometheus.NewCounter(prometheus.CounterOpts{Name: "mostrodex_escrow_set_aside_total", Help: "Inputs that no commit could hold. Messages were skipped and trades frozen."}),
-		node:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_node_problem", Help: "1 for the reason why the Lightning node cannot be used."}, []string{"problem"}),
-		ahead:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_stamps_ahead_seconds", Help: "Seconds by which published events are dated ahead of the clock."}),
-		disputes: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_open_disputes", Help: "Trades in dispute, by the public state of the dispute."}, []string{"state"}),
-		due:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_due_disputes", Help: "Trades in dispute of which the parties were told that the time ends."}),
-		held:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_held_payments", Help: "Payments that the Lightning node holds for open trades."}),
-		doubtful: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_frozen_trades", Help: "Trades that wait for an operator."}),
+		aside:    auto.NewCounter(prometheus.CounterOpts{Name: "mostrodex_escrow_set_aside_total", Help: "Inputs that no commit could hold. Messages were skipped and trades frozen."}),
+		node:     auto.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_node_problem", Help: "1 for the reason why the Lightning node cannot be used."}, []string{"problem"}),
+		ahead:    auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_stamps_ahead_seconds", Help: "Seconds by which published events are dated ahead of the clock."}),
+		disputes: auto.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_open_disputes", Help: "Trades in dispute, by the public state of the dispute."}, []string{"state"}),
+		due:      auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_due_disputes", Help: "Trades in dispute of which the parties were told that the time ends."}),
+		held:     auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_held_payments", Help: "Payments that the Lightning node holds for open trades."}),
+		doubtful: auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_frozen_trades", Help: "Trades that wait for an operator."}),
+		fund:     newFundMetrics(auto),
 	}
-	m.fund = newFundMetrics()
-	if reg == nil {
-		return m, nil
-	}
-	for _, c := range append(m.fund.all(), m.messages, m.receipts, m.drops, m.steps, m.effects, m.failures, m.bugs, m.unsealed, m.commits, m.open, m.queue, m.doubtful, m.disputes, m.due, m.held, m.refused, m.aside, m.node, m.ahead) {
-		if err := reg.Register(c); err != nil {
-			return nil, err
-		}
-	}
-	return m, nil
 }
 
-func (m *Metrics) message(outcome string) {
+func (m *metrics) message(outcome string) {
 	if m == nil {
 		return
 	}
@@ -85,7 +77,7 @@ func (m *Metrics) message(outcome string) {
 	m.messages.WithLabelValues(outcome).Inc()
 }
 
-func (m *Metrics) dropped(err error) {
+func (m *metrics) dropped(err error) {
 	if m == nil {
 		return
 	}
@@ -96,20 +88,20 @@ func (m *Metrics) dropped(err error) {
 	m.drops.WithLabelValues(string(rule)).Inc()
 }
 
-func (m *Metrics) failed(kind trade.EffectKind, err error) {
+func (m *metrics) failed(kind trade.EffectKind, err error) {
 	if m != nil {
 		m.failures.WithLabelValues(string(kind), nodeClass(err)).Inc()
 	}
 }
 
-func (m *Metrics) unsealable() {
+func (m *metrics) unsealable() {
 	if m != nil {
 		m.unsealed.Inc()
 	}
 }
 
 // committed counts a commit and its content.
-func (m *Metrics) committed(c *Commit, steps map[trade.Trigger]int, bugs int, seconds float64) {
+func (m *metrics) committed(c *Commit, steps map[trade.Trigger]int, bugs int, seconds float64) {
 	if m == nil {
 		return
 	}
@@ -131,7 +123,7 @@ func (m *Metrics) committed(c *Commit, steps map[trade.Trigger]int, bugs int, se
 }
 
 // survey sets the gauges.
-func (m *Metrics) survey(b *TradeBook, o *outbox, ahead int64) {
+func (m *metrics) survey(b *TradeBook, o *outbox, ahead int64) {
 	if m == nil {
 		return
 	}
@@ -166,12 +158,12 @@ type fundMetrics struct {
 	paid, sats, failures prometheus.Counter
 }
 
-func newFundMetrics() fundMetrics {
+func newFundMetrics(auto promauto.Factory) fundMetrics {
 	gauge := func(name, help string) prometheus.Gauge {
-		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_dev_fees_" + name, Help: help})
+		return auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_dev_fees_" + name, Help: help})
 	}
 	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Name: "mostrodex_escrow_dev_fees_" + name, Help: help})
+		return auto.NewCounter(prometheus.CounterOpts{Name: "mostrodex_escrow_dev_fees_" + name, Help: help})
 	}
 	return fundMetrics{
 		due:      gauge("due_sats", "Development fees that are due and not paid, in sats."),
@@ -181,10 +173,6 @@ func newFundMetrics() fundMetrics {
 		sats:     counter("paid_sats_total", "Development fees that were paid, in sats."),
 		failures: counter("failed_attempts_total", "Failed attempts to pay a development fee."),
 	}
-}
-
-func (m fundMetrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.due, m.oldest, m.parked, m.paid, m.sats, m.failures}
 }
 
 func (m fundMetrics) survey(d *fundBook) {
@@ -200,19 +188,19 @@ func (m fundMetrics) survey(d *fundBook) {
 	d.paid, d.failed = nil, 0
 }
 
-func (m *Metrics) refusedEvent(kind int) {
+func (m *metrics) refusedEvent(kind int) {
 	if m != nil {
 		m.refused.WithLabelValues(strconv.Itoa(kind)).Inc()
 	}
 }
 
-func (m *Metrics) setAside() {
+func (m *metrics) setAside() {
 	if m != nil {
 		m.aside.Inc()
 	}
 }
 
-func (m *Metrics) nodeState(problem NodeProblem) {
+func (m *metrics) nodeState(problem NodeProblem) {
 	if m == nil {
 		return
 	}

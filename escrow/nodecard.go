@@ -195,7 +195,7 @@ func (e *Engine) follow(ctx context.Context, told chan<- struct{}) {
 
 // nodeTurned logs once that the node has become unusable, or usable.
 func (e *Engine) nodeTurned(was, is NodeState) {
-	e.Metrics.nodeState(is.Problem)
+	e.metrics.nodeState(is.Problem)
 	if is.Problem == NodeUsable {
 		e.Logger.Info("the Lightning node can be used again: new orders are taken", "was", string(was.Problem))
 		return

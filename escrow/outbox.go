@@ -12,6 +12,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/trade"
+	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -103,7 +104,7 @@ type outbox struct {
 	runner    effectRunner
 	publisher Publisher
 	report    func(ctx context.Context, n notice) error // blocks while the engine is busy
-	metrics   *Metrics
+	metrics   *metrics
 	logger    *slog.Logger
 	clock     func() time.Time
 	// usable returns the reason why the Lightning node must not be called, or nil. If
@@ -150,9 +151,9 @@ type readyList struct {
 	wake  chan struct{} // capacity 1; if full, a wake-up is already pending
 }
 
-func newOutbox(r effectRunner, p Publisher, m *Metrics, report func(context.Context, notice) error) *outbox {
+func newOutbox(r effectRunner, p Publisher, m *metrics, report func(context.Context, notice) error) *outbox {
 	o := &outbox{
-		runner: r, publisher: p, metrics: m, report: report, logger: slog.New(slog.DiscardHandler), clock: time.Now,
+		runner: r, publisher: p, metrics: m, report: report, logger: room.Logger(nil), clock: time.Now,
 		lanes: make(map[laneKey]*laneQueue), queued: make(map[laneOf]int),
 		ready: make(map[laneOf]*readyList), atSite: make(map[string]int),
 		slow: make(map[string]time.Time), creating: make(chan struct{}, createWorkers),

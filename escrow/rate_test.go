@@ -3,7 +3,6 @@ package escrow
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -78,12 +77,12 @@ func RunTrades(tb testing.TB, n *FlowNet, trades, parallel int) float64 {
 	post := &postman{KeysSealer: KeysSealer{Keys: keys}, sealed: make(map[string]delivery), boxes: make(map[string]chan message.Message)}
 	policy := DefaultPolicy()
 	policy.Terms.Fee = 6_000_000
-	e := &Engine{
+	e, err := Open(Config{
 		Policy: policy, Store: db, Log: newMemLog(), Node: n.Mostro, Addresses: noAddresses{}, Publisher: post,
 		Opener: KeysOpener{keys}, Sealer: post, Signer: post, Prefilter: &Prefilter{}, Quote: func(string, int64) trade.Quote { return trade.Quote{} },
-		Events: EventBuilder{Pubkey: keys.Pubkey()}, Clock: time.Now, Secret: trade.NodeSecretOf(keys), Logger: slog.New(slog.DiscardHandler),
-	}
-	if err := e.Open(); err != nil {
+		Events: EventBuilder{Pubkey: keys.Pubkey()}, Secret: trade.NodeSecretOf(keys),
+	})
+	if err != nil {
 		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(tb.Context())

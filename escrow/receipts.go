@@ -330,7 +330,7 @@ func (r *receiptIssuer) settledAt(t trade.Trade) (at int64, err error) {
 // engine's goroutine.
 func rotateReceiptKeys(ctx context.Context, e *Engine) error {
 	for {
-		for _, epoch := range rotationEpochs(e.Clock()) {
+		for _, epoch := range rotationEpochs(e.Now()) {
 			var have bool
 			if err := e.Ask(ctx, func(b *TradeBook, _ int64) error { have = b.receipts.has(epoch); return nil }); err != nil {
 				return err

@@ -90,7 +90,7 @@ func seal(ctx context.Context, e *Engine, c *Commit, now time.Time) error {
 			return errs[i]
 		}
 		if lost[i] {
-			e.Metrics.unsealable()
+			e.metrics.unsealable()
 			continue
 		}
 		kept = append(kept, r)

@@ -87,6 +87,16 @@ func (n *simNode) feePayments(id trade.OrderID) (succeeded, inFlight []PaymentSt
 	return succeeded, inFlight
 }
 
+// feesPaid returns the sum of all payments of development fees, in msat.
+func (n *simNode) feesPaid() (msat int64) {
+	for _, p := range n.pays {
+		if strings.HasPrefix(p.order, "fee-") && p.state.Status == trade.PaymentSucceeded {
+			msat += p.state.AmountMsat
+		}
+	}
+	return msat
+}
+
 // settledHolds returns the number of holds of a trade that the node has claimed.
 func (s *sim) settledHolds(id trade.OrderID) (n int) {
 	for _, h := range s.truth[id].holds {
@@ -157,6 +167,7 @@ func (s *sim) judgeFeeEnd(t trade.Trade) {
 		s.count.fees++
 	case t.OwesDevFee() && !due:
 		s.fail("trade %s owes a fee of %d sats that is not kept", t.ID, t.DevFeeSats)
+	case due && t.Frozen:
 	case due && f.Phase != devfee.PhaseParked:
 		s.fail("the fee of trade %s does not come to its end: %+v", t.ID, f)
 	case due:
@@ -172,7 +183,7 @@ func (s *sim) judgeFeeEnd(t trade.Trade) {
 // feesUnfinished reports whether a development fee can still be paid.
 func (s *sim) feesUnfinished() bool {
 	for _, f := range s.store.fees {
-		if f.Phase != devfee.PhaseParked {
+		if f.Phase != devfee.PhaseParked && !s.store.trades[f.Trade].Frozen {
 			return true
 		}
 	}

@@ -30,13 +30,13 @@ func BenchmarkTrades(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer db.Close()
-	e := &Engine{
+	e, err := Open(Config{
 		Policy: w.policy, Store: db, Node: w.node, Publisher: w.log, Prefilter: &Prefilter{},
 		Sealer: KeysSealer{Keys: w.keys, MailDays: 30}, Signer: KeysSealer{Keys: w.keys}, Decode: simDecode,
 		Quote:  func(string, int64) trade.Quote { return trade.Quote{Price: 100_000} },
-		Events: EventBuilder{Pubkey: w.keys.Pubkey(), Relays: []string{"wss://relay.example"}}, Clock: w.clock.Now, Secret: trade.NodeSecretOf(w.keys),
-	}
-	if err := e.Open(); err != nil {
+		Events: EventBuilder{Pubkey: w.keys.Pubkey(), Relays: []string{"wss://relay.example"}}, Now: w.clock.Now, Secret: trade.NodeSecretOf(w.keys),
+	})
+	if err != nil {
 		b.Fatal(err)
 	}
 	e.watches = newWatches(nil, nil)

@@ -350,36 +350,40 @@ func (w *world) start() {
 	w.startOn(db, db)
 }
 
+// open opens an engine.
+func (w *world) open(cfg Config) *Engine {
+	w.tb.Helper()
+	e, err := Open(cfg)
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	return e
+}
+
 // startOn starts the escrow with a store that is kept in db.
 func (w *world) startOn(db *DB, store Store) {
 	w.tb.Helper()
 	w.registry = prometheus.NewRegistry()
-	metrics, err := NewMetrics(w.registry)
-	if err != nil {
-		w.tb.Fatal(err)
-	}
 	sealer := KeysSealer{Keys: w.keys, MailDays: w.policy.MailDays}
 	transports := []envelope.Transport{envelope.TransportV2, envelope.TransportV1, envelope.TransportLegacy}
 	w.db = db
-	w.engine = &Engine{
+	cfg := Config{
 		Policy: w.policy, Store: store, Log: w.log, Node: w.ln, Addresses: w.addrs, Publisher: w.log,
 		Opener: KeysOpener{w.keys}, Sealer: sealer, Signer: sealer, Prefilter: &Prefilter{Transports: transports},
 		Decode:        w.decode,
 		Quote:         func(string, int64) trade.Quote { return trade.Quote{Price: 100_000} },
 		Events:        EventBuilder{Pubkey: w.keys.Pubkey(), Name: "test", Relays: []string{"wss://relay.example"}, Transports: transports},
 		RollbackGuard: &RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")},
-		Clock:         w.clock.Now, Secret: trade.NodeSecretOf(w.keys), Logger: slog.New(slog.NewTextHandler(w.output, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Metrics: metrics, Tick: 5 * time.Millisecond, NodeEvery: 200 * time.Millisecond, DeferAfter: w.deferAfter,
+		Now:           w.clock.Now, Secret: trade.NodeSecretOf(w.keys), Logger: slog.New(slog.NewTextHandler(w.output, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Metrics: w.registry, Tick: 5 * time.Millisecond, NodeEvery: 200 * time.Millisecond, DeferAfter: w.deferAfter,
 	}
 	if w.givesReceipts {
-		w.engine.ReceiptSigner = sealer
+		cfg.ReceiptSigner = sealer
 	}
-	if w.engine.Vet = w.vet; w.publisher != nil {
-		w.engine.Publisher = w.publisher
+	if cfg.Vet = w.vet; w.publisher != nil {
+		cfg.Publisher = w.publisher
 	}
-	if err := w.engine.Open(); err != nil {
-		w.tb.Fatal(err)
-	}
+	w.engine = w.open(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel, w.done = cancel, make(chan error, 1)
 	go func() { w.done <- w.engine.Run(ctx) }()

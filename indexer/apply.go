@@ -184,15 +184,13 @@ func (w *work) version(v *orders.Version) error {
 	return w.setHead(k, head, next)
 }
 
+// head returns the record of an order, or nil if there is none.
 func (w *work) head(k orders.Key) (*orders.Record, error) {
-	packed, err := get(w.batch.txn, headKey(k))
-	if errors.Is(err, badger.ErrKeyNotFound) {
+	head, err := headOf(w.batch.txn, k)
+	if errors.Is(err, mostro.ErrNotFound) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	return orders.UnpackRecord(packed)
+	return head, err
 }
 
 // setHead replaces the record of an order. If next is nil, setHead deletes the record.

@@ -2,7 +2,6 @@ package indexer
 
 import (
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -68,7 +67,7 @@ func BenchmarkOrdersPage(b *testing.B) {
 	m := &market{orders: 50_000, versions: 1}
 	m.moved.init()
 	clk := newClock()
-	x, err := Open(Config{Dir: b.TempDir(), Log: m, Events: m, Now: clk.now, Logger: slog.New(slog.DiscardHandler)})
+	x, err := Open(Config{Dir: b.TempDir(), Log: m, Events: m, Now: clk.now})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -9,5 +9,5 @@ import (
 // ServeForTest returns the site of an index. site_test.go sets ServeForTest.
 var ServeForTest func(x *Index, reg prometheus.Registerer) http.Handler
 
-// Handler returns the site of an index, with a registry of its own.
-func (x *Index) Handler() http.Handler { return ServeForTest(x, prometheus.NewRegistry()) }
+// Handler returns the site of an index. The metrics of the site are not registered.
+func (x *Index) Handler() http.Handler { return ServeForTest(x, nil) }

@@ -16,7 +16,6 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // captured returns real events that were captured from public relays.
@@ -359,11 +358,7 @@ func TestPagesEscapeWhatPublishersWrite(t *testing.T) {
 
 func TestMetricsRegisterOnce(t *testing.T) {
 	o := real(t)
-	reg := prometheus.NewPedanticRegistry()
-	if err := o.Register(reg); err != nil {
-		t.Fatal(err)
-	}
-	families, err := reg.Gather()
+	families, err := o.registry.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -25,10 +26,12 @@ type Events interface {
 type Config struct {
 	Dir    string // the data directory; book/ and search/ are made in it
 	Log    Log
-	Events Events           // raw events, for GET /api/v1/events and NIP-50
-	Rules  Rules            // the operator's rules of hidden events; nil: nothing is hidden
-	Logger *slog.Logger     // nil: slog.Default
-	Now    func() time.Time // nil: time.Now
+	Events Events // raw events, for GET /api/v1/events and NIP-50
+	Rules  Rules  // the operator's rules of hidden events; nil: nothing is hidden
+
+	Logger  *slog.Logger          // nil: log lines are discarded
+	Metrics prometheus.Registerer // nil: metrics are not registered
+	Now     func() time.Time      // nil: time.Now
 }
 
 // Index is the book and the search index of one log. A caller opens an Index, calls Run
@@ -55,14 +58,8 @@ func Open(cfg Config) (*Index, error) {
 	if cfg.Log == nil || cfg.Events == nil || cfg.Dir == "" {
 		return nil, errors.New("index: Dir, Log and Events are required")
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
-	}
-	x := &Index{cfg: cfg, log: cfg.Logger.With("room", "indexer")}
-	x.metrics = newMetrics(x)
+	cfg.Logger, cfg.Now = room.Logger(cfg.Logger), room.Clock(cfg.Now)
+	x := &Index{cfg: cfg, log: cfg.Logger.With("room", "indexer"), metrics: newMetrics(cfg.Metrics)}
 	rules := &moderator{rules: cfg.Rules, events: cfg.Events}
 	var bans func() (uint64, map[[32]byte]struct{})
 	if cfg.Rules != nil {
@@ -102,6 +99,7 @@ func Open(cfg Config) (*Index, error) {
 	x.Directory = &Directory{book: x.book, rules: rules, now: cfg.Now}
 	x.Finder = &Finder{book: x.book, search: x.search, rules: rules, directory: x.Directory, events: cfg.Events,
 		metrics: x.metrics, now: cfg.Now, past: make(chan struct{}, 1)}
+	registerGauges(cfg.Metrics, x)
 	return x, nil
 }
 
@@ -200,13 +198,3 @@ func (x *Index) Check() error { return x.book.check() }
 
 // Now returns the time of the index's clock.
 func (x *Index) Now() time.Time { return x.cfg.Now() }
-
-// Register adds the metrics of the index to a registry.
-func (x *Index) Register(reg prometheus.Registerer) error {
-	for _, c := range x.metrics.all() {
-		if err := reg.Register(c); err != nil {
-			return err
-		}
-	}
-	return nil
-}

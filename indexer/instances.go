@@ -278,15 +278,7 @@ const maxNamed = 500
 
 // named returns the instances with a word that begins with w, sorted.
 func (s *authors) named(w string) []string {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	var out []string
-	for pubkey, a := range s.infos {
-		if words.AnyBegins(a.words, w) {
-			out = append(out, pubkey)
-		}
-	}
-	slices.Sort(out)
+	out := s.matching([]string{w})
 	return out[:min(len(out), maxNamed)]
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // memLog is a log in memory that can fail before or after it passes an entry to the
@@ -213,9 +213,10 @@ func infoEvent(author int, at int64, name string) *nostr.Event {
 // opened is an index over a memLog.
 type opened struct {
 	*Index
-	log   *memLog
-	clock *clock
-	dir   string
+	log      *memLog
+	clock    *clock
+	dir      string
+	registry *prometheus.Registry
 }
 
 func openTest(t testing.TB, log *memLog, clk *clock, dir string) *opened {
@@ -223,11 +224,12 @@ func openTest(t testing.TB, log *memLog, clk *clock, dir string) *opened {
 	if dir == "" {
 		dir = t.TempDir()
 	}
-	x, err := Open(Config{Dir: dir, Log: log, Events: log, Now: clk.now, Logger: slog.New(slog.DiscardHandler)})
+	registry := prometheus.NewPedanticRegistry()
+	x, err := Open(Config{Dir: dir, Log: log, Events: log, Now: clk.now, Metrics: registry})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &opened{x, log, clk, dir}
+	o := &opened{x, log, clk, dir, registry}
 	t.Cleanup(func() {
 		if err := o.Close(); err != nil {
 			t.Error(err)

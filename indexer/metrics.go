@@ -5,6 +5,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 // Values of the label "store".
@@ -13,57 +14,33 @@ const (
 	storeSearch = "search"
 )
 
-// metrics are the metrics of the index. Register adds them to a registry.
+// metrics are the counters and histograms of the index.
 type metrics struct {
 	entries  *prometheus.CounterVec
 	busy     *prometheus.CounterVec
 	behind   *prometheus.GaugeVec
 	rebuilds *prometheus.CounterVec
 	queries  *prometheus.HistogramVec
-	gauges   []prometheus.Collector
 }
 
-func newMetrics(x *Index) *metrics {
-	opts := func(name, help string) prometheus.Opts {
-		return prometheus.Opts{Namespace: "mostrodex", Subsystem: "indexer", Name: name, Help: help}
-	}
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts(opts(name, help)), labels)
-	}
-	gauge := func(name, help string, fn func() float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts(name, help)), fn)
-	}
-	lag := func(store string, cursor func() uint64) prometheus.Collector {
-		o := prometheus.GaugeOpts(opts("lag_entries", "Log entries that a store has not applied yet."))
-		o.ConstLabels = prometheus.Labels{"store": store}
-		return prometheus.NewGaugeFunc(o, func() float64 {
-			head, at := x.cfg.Log.Head(), cursor()
-			return float64(head - min(at, head))
-		})
+func metricOpts(name, help string) prometheus.Opts {
+	return prometheus.Opts{Namespace: "mostrodex", Subsystem: "indexer", Name: name, Help: help}
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	auto := promauto.With(reg)
+	counter := func(name, help string) *prometheus.CounterVec {
+		return auto.NewCounterVec(prometheus.CounterOpts(metricOpts(name, help)), []string{"store"})
 	}
 	m := &metrics{
-		entries:  counter("applied_total", "Log entries applied to the book, and documents written to search.", "store"),
-		busy:     counter("apply_seconds_total", "Time spent applying entries and writing documents.", "store"),
-		behind:   prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("lag_seconds", "Age of the last applied entry if more entries wait, else 0.")), []string{"store"}),
-		rebuilds: counter("rebuilds_total", "Number of times that a damaged store was deleted and rebuilt.", "store"),
-		queries: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		entries:  counter("applied_total", "Log entries applied to the book, and documents written to search."),
+		busy:     counter("apply_seconds_total", "Time spent applying entries and writing documents."),
+		behind:   auto.NewGaugeVec(prometheus.GaugeOpts(metricOpts("lag_seconds", "Age of the last applied entry if more entries wait, else 0.")), []string{"store"}),
+		rebuilds: counter("rebuilds_total", "Number of times that a damaged store was deleted and rebuilt."),
+		queries: auto.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "mostrodex", Subsystem: "indexer", Name: "query_seconds", Help: "Time to answer a query, by the source of the answer.",
 			Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5},
 		}, []string{"from"}),
-	}
-	m.gauges = []prometheus.Collector{
-		lag(storeBook, func() uint64 { return x.book.cursor.Load() }),
-		lag(storeSearch, func() uint64 { return x.search.cursor.Load() }),
-		gauge("live_orders", "Orders that have not expired, of any status.", func() float64 { live, _ := x.book.live.Load().Size(); return float64(live) }),
-		gauge("pending_orders", "Live orders with status pending.", func() float64 { _, pending := x.book.live.Load().Size(); return float64(pending) }),
-		gauge("instances", "Authors that publish an info event.", func() float64 { return float64(x.book.authors.Load().instances()) }),
-		gauge("search_documents", "Documents in the search index.", func() float64 { n, _ := x.search.docs(); return float64(n) }),
-		gauge("ready", "1 if both stores have caught up with the log, else 0.", func() float64 {
-			if x.Ready() {
-				return 1
-			}
-			return 0
-		}),
 	}
 	for _, store := range []string{storeBook, storeSearch} {
 		m.entries.WithLabelValues(store)
@@ -71,6 +48,34 @@ func newMetrics(x *Index) *metrics {
 		m.behind.WithLabelValues(store)
 	}
 	return m
+}
+
+// registerGauges registers the gauges that read x.
+func registerGauges(reg prometheus.Registerer, x *Index) {
+	auto := promauto.With(reg)
+	gauge := func(name, help string, fn func() float64) {
+		auto.NewGaugeFunc(prometheus.GaugeOpts(metricOpts(name, help)), fn)
+	}
+	lag := func(store string, cursor func() uint64) {
+		o := prometheus.GaugeOpts(metricOpts("lag_entries", "Log entries that a store has not applied yet."))
+		o.ConstLabels = prometheus.Labels{"store": store}
+		auto.NewGaugeFunc(o, func() float64 {
+			head, at := x.cfg.Log.Head(), cursor()
+			return float64(head - min(at, head))
+		})
+	}
+	lag(storeBook, func() uint64 { return x.book.cursor.Load() })
+	lag(storeSearch, func() uint64 { return x.search.cursor.Load() })
+	gauge("live_orders", "Orders that have not expired, of any status.", func() float64 { live, _ := x.book.live.Load().Size(); return float64(live) })
+	gauge("pending_orders", "Live orders with status pending.", func() float64 { _, pending := x.book.live.Load().Size(); return float64(pending) })
+	gauge("instances", "Authors that publish an info event.", func() float64 { return float64(x.book.authors.Load().instances()) })
+	gauge("search_documents", "Documents in the search index.", func() float64 { n, _ := x.search.docs(); return float64(n) })
+	gauge("ready", "1 if both stores have caught up with the log, else 0.", func() float64 {
+		if x.Ready() {
+			return 1
+		}
+		return 0
+	})
 }
 
 func (m *metrics) applied(store string, n int, took time.Duration) {
@@ -86,8 +91,4 @@ func (m *metrics) lag(store string, batch []mostro.Entry, now time.Time) {
 		behind = max(0, now.Sub(batch[len(batch)-1].ReceivedAt))
 	}
 	m.behind.WithLabelValues(store).Set(behind.Seconds())
-}
-
-func (m *metrics) all() []prometheus.Collector {
-	return append([]prometheus.Collector{m.entries, m.busy, m.behind, m.rebuilds, m.queries}, m.gauges...)
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -18,14 +17,10 @@ func TestPromtoolFindsNothing(t *testing.T) {
 		t.Skip("promtool is not installed")
 	}
 	o := openTest(t, newMemLog(), newClock(), "")
-	reg := prometheus.NewPedanticRegistry()
-	h := ServeForTest(o.Index, reg)
+	h := ServeForTest(o.Index, o.registry)
 	fetch(t, h, "/api/v1/orders")
 	fetch(t, h, "/")
-	if err := o.Register(reg); err != nil {
-		t.Fatal(err)
-	}
-	text := fetch(t, promhttp.HandlerFor(reg, promhttp.HandlerOpts{}), "/metrics").Body.String()
+	text := fetch(t, promhttp.HandlerFor(o.registry, promhttp.HandlerOpts{}), "/metrics").Body.String()
 	if !strings.Contains(text, `mostrodex_indexer_http_requests_total{code="200",route="orders"} 1`) {
 		t.Errorf("the request was not counted:\n%s", text)
 	}

@@ -182,18 +182,23 @@ func (b *book) read(keys []orders.Key) ([]*orders.Record, error) {
 	return out, err
 }
 
+// headOf returns the record of an order, or mostro.ErrNotFound.
+func headOf(txn *badger.Txn, k orders.Key) (*orders.Record, error) {
+	packed, err := get(txn, headKey(k))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, mostro.ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return orders.UnpackRecord(packed)
+}
+
 // history returns all versions of an order, oldest first.
 func (b *book) history(k orders.Key) ([]*orders.Version, error) {
 	var out []*orders.Version
 	err := b.view(func(txn *badger.Txn) error {
-		raw, err := get(txn, headKey(k))
-		if errors.Is(err, badger.ErrKeyNotFound) {
-			return mostro.ErrNotFound
-		}
-		if err != nil {
-			return err
-		}
-		head, err := orders.UnpackRecord(raw)
+		head, err := headOf(txn, k)
 		if err != nil {
 			return err
 		}
@@ -214,14 +219,7 @@ func (b *book) historyPage(k orders.Key, cursor string, limit int) (out []*order
 		from := append(slices.Clone(prefix), 0xff)
 		var last []byte // key of the oldest version of the page
 		if cursor == "" {
-			raw, err := get(txn, headKey(k))
-			if errors.Is(err, badger.ErrKeyNotFound) {
-				return mostro.ErrNotFound
-			}
-			if err != nil {
-				return err
-			}
-			head, err := orders.UnpackRecord(raw)
+			head, err := headOf(txn, k)
 			if err != nil {
 				return err
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -145,7 +144,7 @@ func TestScale(t *testing.T) {
 	clk := newClock()
 	dir := t.TempDir()
 	open := func() *Index {
-		x, err := Open(Config{Dir: dir, Log: m, Events: m, Now: clk.now, Logger: slog.New(slog.DiscardHandler)})
+		x, err := Open(Config{Dir: dir, Log: m, Events: m, Now: clk.now})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,10 +13,7 @@ import (
 // indexer, so only an external test package can import indexer/web.
 func init() {
 	indexer.ServeForTest = func(x *indexer.Index, reg prometheus.Registerer) http.Handler {
-		site := web.New(web.Config{Index: x})
-		if err := site.Register(reg); err != nil {
-			panic(err) // impossible: the registry is new
-		}
+		site := web.New(web.Config{Index: x, Metrics: reg})
 		table := route.Table(append(site.Routes(), site.Health()...))
 		return site.Mux().Public(append(table, site.NotFound(table)...))
 	}

@@ -64,7 +64,7 @@ func newAdmitter(cfg *Config, rules *moderation, rates *rates, dispatch *dispatc
 func (d *admitter) caught(refuse func(reason string)) {
 	if p := recover(); p != nil {
 		d.met.panics.Inc()
-		d.cfg.Log.Error("panic while admitting an event", "panic", p, "stack", string(debug.Stack()))
+		d.cfg.Logger.Error("panic while admitting an event", "panic", p, "stack", string(debug.Stack()))
 		refuse("error: internal error")
 	}
 }

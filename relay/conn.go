@@ -132,7 +132,7 @@ func (c *conn) read() {
 		// One client's frame must not end a process that holds the money of others.
 		if p := recover(); p != nil {
 			c.srv.met.panics.Inc()
-			c.srv.cfg.Log.Error("panic while handling a frame", "panic", p, "stack", string(debug.Stack()))
+			c.srv.cfg.Logger.Error("panic while handling a frame", "panic", p, "stack", string(debug.Stack()))
 			c.w.end(ws.StatusInternalServerError, "error: internal error", true)
 		}
 	}()

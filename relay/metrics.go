@@ -5,6 +5,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 // metrics are the metrics of the server. Labels have closed sets of values, never a key,
@@ -34,17 +35,18 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	const ns, sub = "mostrodex", "relay"
+	auto := promauto.With(reg)
 	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Subsystem: sub, Name: name, Help: help})
+		return auto.NewCounter(prometheus.CounterOpts{Namespace: ns, Subsystem: sub, Name: name, Help: help})
 	}
 	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Subsystem: sub, Name: name, Help: help}, labels)
+		return auto.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Subsystem: sub, Name: name, Help: help}, labels)
 	}
 	gauge := func(name, help string) prometheus.Gauge {
-		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Subsystem: sub, Name: name, Help: help})
+		return auto.NewGauge(prometheus.GaugeOpts{Namespace: ns, Subsystem: sub, Name: name, Help: help})
 	}
 	seconds := func(name, help string) prometheus.Histogram {
-		return prometheus.NewHistogram(prometheus.HistogramOpts{
+		return auto.NewHistogram(prometheus.HistogramOpts{
 			Namespace: ns, Subsystem: sub, Name: name, Help: help,
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
 		})
@@ -76,11 +78,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		if name != "" {
 			m.outcomes[out] = m.events.WithLabelValues(name)
 		}
-	}
-	if reg != nil {
-		reg.MustRegister(m.connections, m.connectionsTotal, m.subscriptions, m.frames, m.events, m.refusals, m.deliveries,
-			m.ephemeral, m.ephemeralDropped, m.slow, m.unresponsive, m.panics, m.writes, m.sentBytes, m.querySeconds,
-			m.appendSeconds, m.importLines)
 	}
 	return m
 }

@@ -176,9 +176,9 @@ func (m *moderation) watch(ctx context.Context) error {
 		}
 		seen = now
 		if err := m.load(); err != nil {
-			m.cfg.Log.Error("rules not loaded, the old rules stay in force", "err", err)
+			m.cfg.Logger.Error("rules not loaded, the old rules stay in force", "err", err)
 		} else {
-			m.cfg.Log.Info("rules reloaded", "file", m.cfg.RulesFile)
+			m.cfg.Logger.Info("rules reloaded", "file", m.cfg.RulesFile)
 		}
 	}
 }

@@ -57,7 +57,7 @@ func TestProofsForOtherNames(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			lines := &testkit.LogLines{}
 			r := startRelay(t, func(cfg *Config) {
-				cfg.URL, cfg.Admins, cfg.NobodyIsLocal, cfg.Log = c.url, []string{testkit.Signed(t, 1, 0).PubKey}, true, slog.New(slog.NewTextHandler(lines, nil))
+				cfg.URL, cfg.Admins, cfg.NobodyIsLocal, cfg.Logger = c.url, []string{testkit.Signed(t, 1, 0).PubKey}, true, slog.New(slog.NewTextHandler(lines, nil))
 			})
 			inner, err := url.Parse(r.HTTP.URL)
 			if err != nil {

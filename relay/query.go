@@ -123,7 +123,7 @@ func (q *querier) search(ctx context.Context, dst []eventlog.Hit, f *liveFilter,
 		if found.Seq > upTo && slices.ContainsFunc(all, live) {
 			continue
 		}
-		dst = append(dst, eventlog.Hit{Seq: found.Seq, At: int64(evt.CreatedAt), Entry: eventlog.None})
+		dst = append(dst, eventlog.Hit{Seq: found.Seq, At: int64(evt.CreatedAt), Entry: found.Entry})
 		n++
 	}
 	return dst, nil

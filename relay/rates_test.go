@@ -143,7 +143,7 @@ func TestManagement(t *testing.T) {
 	lines := &testkit.LogLines{}
 	r2 := startRelay(t, func(c *Config) {
 		admin(c)
-		c.Log = slog.New(slog.NewTextHandler(lines, nil))
+		c.Logger = slog.New(slog.NewTextHandler(lines, nil))
 	})
 	if rules := r2.srv.Rules(); rules.Name != "another" || len(rules.BlockedIPs) != 1 || len(rules.BlockedEvents) != 1 {
 		t.Errorf("rules %+v", rules)

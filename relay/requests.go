@@ -324,7 +324,7 @@ func (c *conn) handleReq() {
 	}
 	if err != nil {
 		c.closeSub(id)
-		s.cfg.Log.Error("request not answered", "err", err)
+		s.cfg.Logger.Error("request not answered", "err", err)
 		c.closed(id, "error: the store could not be asked")
 	}
 	if cap(found) <= 8192 {
@@ -377,7 +377,7 @@ func (c *conn) handleCount() {
 	n, err := c.srv.cfg.Store.Count(c.srv.ctx, filters)
 	c.chargeWork(time.Since(started))
 	if err != nil {
-		c.srv.cfg.Log.Error("count not answered", "err", err)
+		c.srv.cfg.Logger.Error("count not answered", "err", err)
 		c.refuseRequest(id, "error: the store could not be asked")
 		return
 	}

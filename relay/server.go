@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/mostrodex/mostrodex/relay/negentropy"
@@ -82,9 +83,9 @@ type Config struct {
 	IdleAfter time.Duration // silence before the connection is closed; 0: 90 s
 	WriteWait time.Duration // time for the client to take 256 KiB; 0: 20 s
 
-	Registerer prometheus.Registerer // nil: metrics are kept and not registered
-	Log        *slog.Logger          // nil: discarded
-	Now        func() time.Time      // nil: time.Now
+	Logger  *slog.Logger          // nil: log lines are discarded
+	Metrics prometheus.Registerer // nil: metrics are not registered
+	Now     func() time.Time      // nil: time.Now
 }
 
 // DefaultConnsPerIP is how many connections one address may have.
@@ -113,12 +114,7 @@ func (c *Config) setDefaults() {
 	orDefault(&c.PingEvery, 30*time.Second)
 	orDefault(&c.IdleAfter, 90*time.Second)
 	orDefault(&c.WriteWait, 20*time.Second)
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
+	c.Logger, c.Now = room.Logger(c.Logger), room.Clock(c.Now)
 	if c.Fallback == nil {
 		c.Fallback = http.NotFoundHandler()
 	}
@@ -162,7 +158,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("relay: a server needs a store")
 	}
 	cfg.setDefaults()
-	s := &Server{cfg: cfg, met: newMetrics(cfg.Registerer)}
+	s := &Server{cfg: cfg, met: newMetrics(cfg.Metrics)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.stopping, s.stop = context.WithCancel(s.ctx)
 
@@ -180,12 +176,12 @@ func New(cfg Config) (*Server, error) {
 	s.queues = queues{perConn: cfg.MaxQueueBytes, total: cfg.MaxQueuedBytes, writeWait: cfg.WriteWait, met: s.met}
 	s.conns = newConnections(&s.cfg, s.met)
 	s.peers = peers{proxies: cfg.TrustedProxies, nobodyIsLocal: cfg.NobodyIsLocal}
-	s.own = ownURL{url: cfg.URL, log: cfg.Log}
+	s.own = ownURL{url: cfg.URL, log: cfg.Logger}
 	s.proofs = proofs{admins: cfg.Admins, own: &s.own, now: cfg.Now}
-	s.management = management{rules: &s.moderation, proofs: &s.proofs, log: cfg.Log}
+	s.management = management{rules: &s.moderation, proofs: &s.proofs, log: cfg.Logger}
 	s.imports = importer{admit: s.admit, maxEventBytes: cfg.Policy.MaxEventBytes, now: cfg.Now, met: s.met}
 	s.importHTTP = importHandler{imp: &s.imports, peers: &s.peers, proofs: &s.proofs, stopping: s.stopping, wait: cfg.WriteWait}
-	s.exportHTTP = exportHandler{store: cfg.Store, peers: &s.peers, rates: &s.rates, log: cfg.Log}
+	s.exportHTTP = exportHandler{store: cfg.Store, peers: &s.peers, rates: &s.rates, log: cfg.Logger}
 	return s, nil
 }
 

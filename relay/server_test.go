@@ -36,7 +36,7 @@ func startRelay(tb testing.TB, change func(*Config)) *testRelay {
 func startRelayOn(tb testing.TB, st *eventlog.Store, change func(*Config)) *testRelay {
 	tb.Helper()
 	reg := prometheus.NewPedanticRegistry()
-	cfg := Config{Store: st, Registerer: reg}
+	cfg := Config{Store: st, Metrics: reg}
 	if change != nil {
 		change(&cfg)
 	}

@@ -3,7 +3,7 @@
 //
 // Package score computes the scores. A Service reads the log from a cursor, passes the
 // entries to a score.Ledger, computes the scores that changed, publishes these scores as
-// NIP-85 assertions, and stores the facts in a checkpoint. The Face answers HTTP requests:
+// NIP-85 assertions, and stores the facts in a checkpoint. The Handler answers HTTP requests:
 // the API, the pages, the badge, and the choice of a Mostro for a trade.
 //
 // The package promises that a lost checkpoint changes no score, because the Service

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
@@ -46,19 +47,20 @@ type Signer interface {
 	Sign(evt *nostr.Event) error
 }
 
-// Config configures a Service. Log is required. If Every, Logger or Now is zero, the
-// Service uses DefaultEvery, discards log lines and uses time.Now.
+// Config configures a Service. Log is required.
 type Config struct {
 	Dir       string // directory of the checkpoint; if "", no checkpoint is kept
 	Log       Log
-	Pairs     Pairs        // if nil, proofs of equivocation are not published
-	Publisher Publisher    // if nil, no event is published
-	Signer    Signer       // required if Publisher is set
-	Proofs    score.Proofs // if nil, score.Receipts
-	Params    score.Params // if zero (Draws is 0), score.DefaultParams with the given Funds and Payees
-	Every     time.Duration
-	Logger    *slog.Logger
-	Now       func() time.Time
+	Pairs     Pairs         // if nil, proofs of equivocation are not published
+	Publisher Publisher     // if nil, no event is published
+	Signer    Signer        // required if Publisher is set
+	Proofs    score.Proofs  // if nil, score.Receipts
+	Params    score.Params  // if zero (Draws is 0), score.DefaultParams with the given Funds and Payees
+	Every     time.Duration // interval between two computations of all scores; 0: DefaultEvery
+
+	Logger  *slog.Logger          // nil: log lines are discarded
+	Metrics prometheus.Registerer // nil: metrics are not registered
+	Now     func() time.Time      // nil: time.Now
 }
 
 // DefaultEvery is the interval between two computations of all scores.
@@ -116,18 +118,13 @@ func Open(cfg Config) (*Service, error) {
 	if cfg.Every <= 0 {
 		cfg.Every = DefaultEvery
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
+	cfg.Logger, cfg.Now = room.Logger(cfg.Logger), room.Clock(cfg.Now)
 	if cfg.Proofs == nil {
 		cfg.Proofs = score.Receipts{}
 	}
 	s := &Service{cfg: cfg, log: cfg.Logger, scores: map[string]score.Score{}}
 	s.ledger = score.NewLedger(cfg.Params, cfg.Proofs)
-	s.metrics = newMetrics(s)
+	s.metrics = newMetrics(cfg.Metrics, s)
 	s.assertions = &assertions{to: cfg.Publisher, signer: cfg.Signer, pairs: cfg.Pairs, algo: cfg.Params.Algo(), count: s.metrics.published, now: cfg.Now,
 		said: published{Published: map[string]string{}, Announced: map[string]bool{}, Sent: map[string]nostr.Timestamp{}}}
 	return s, nil
@@ -407,14 +404,4 @@ func (s *Service) Refusals() (list []score.Refusal, byReason map[string]int64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.ledger.Refused(), s.ledger.Reasons()
-}
-
-// Register adds the service's metrics to a registry.
-func (s *Service) Register(r prometheus.Registerer) error {
-	for _, c := range append([]prometheus.Collector{s.metrics.applied, s.metrics.computeds, s.metrics.published}, s.metrics.gauges...) {
-		if err := r.Register(c); err != nil {
-			return err
-		}
-	}
-	return nil
 }

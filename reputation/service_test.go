@@ -301,7 +301,7 @@ func TestWatchedNodesAreNotPublished(t *testing.T) {
 		if got := out.kinds()[KindAssertion]; got != published {
 			t.Errorf("%d assertions of a node that was watched %d days, want %d", got, days, published)
 		}
-		f := &Face{Known: s}
+		f := &Handler{Known: s}
 		score, _ := s.Score(a)
 		v := f.scores().view(&score)
 		if ranked := published > 0; (v.Rank != nil) != ranked || (v.Lo != nil) != ranked || (v.Reason == nil) != ranked || !ranked && (*v.Reason != "watching" || v.ClaimedValue != nil || *v.ReasonText != fmt.Sprintf("watched %d of 30 days", days)) ||
@@ -336,11 +336,8 @@ func TestRunFollowsAndShowsEquivocations(t *testing.T) {
 	w.Honest(a, 0, 35, "1")
 	log, out := &scoretest.MemLog{}, &paper{}
 	log.Add(w.Entries...)
-	s := openService(t, Config{Log: log, Pairs: both{log}, Publisher: out, Signer: pen{scoretest.Keys(t, "provider")}, Now: func() time.Time { return scoretest.At(36) }})
 	registry := prometheus.NewPedanticRegistry()
-	if err := s.Register(registry); err != nil {
-		t.Fatal(err)
-	}
+	s := openService(t, Config{Log: log, Pairs: both{log}, Publisher: out, Signer: pen{scoretest.Keys(t, "provider")}, Metrics: registry, Now: func() time.Time { return scoretest.At(36) }})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()

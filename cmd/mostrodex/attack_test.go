@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"flag"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -97,7 +96,7 @@ func flood(t *testing.T, m *Main, events []*nostr.Event) {
 // times as long ended the program for good.
 func TestAttackBurst(t *testing.T) {
 	dir := t.TempDir()
-	m, stop := runDemo(t, dir, slog.New(slog.DiscardHandler))
+	m, stop := runDemo(t, dir, nil)
 	var events []*nostr.Event
 	patterns := []string{"<", "\u2028", "&x"}
 	for i := range 200 * *attackScale {
@@ -109,7 +108,7 @@ func TestAttackBurst(t *testing.T) {
 	flood(t, m, events)
 	honestTrade(t, m)
 	stop()
-	m, stop = runDemo(t, dir, slog.New(slog.DiscardHandler))
+	m, stop = runDemo(t, dir, nil)
 	defer stop()
 	honestTrade(t, m)
 }
@@ -120,7 +119,7 @@ func TestAttackBurst(t *testing.T) {
 func TestAttackFlap(t *testing.T) {
 	for _, one := range []bool{true, false} {
 		t.Run(fmt.Sprint("one stranger ", one), func(t *testing.T) {
-			m, stop := runDemo(t, t.TempDir(), slog.New(slog.DiscardHandler))
+			m, stop := runDemo(t, t.TempDir(), nil)
 			defer stop()
 			x := newDemoTrade(t, m, envelope.TransportV2)
 			x.seller.send(message.ActionNewOrder, nil, x.order())
@@ -165,7 +164,7 @@ func TestAttackFlap(t *testing.T) {
 // In an earlier version, orders for one second left events that were never published.
 func TestAttackSeconds(t *testing.T) {
 	dir := t.TempDir()
-	m, stop := runDemo(t, dir, slog.New(slog.DiscardHandler))
+	m, stop := runDemo(t, dir, nil)
 	var events []*nostr.Event
 	for range 160 * *attackScale {
 		soon := time.Now().Unix() + 1
@@ -179,7 +178,7 @@ func TestAttackSeconds(t *testing.T) {
 		return strings.Contains(body, `mostrodex_escrow_outbox_rows{lane="event"} 0`) && strings.Contains(body, `mostrodex_escrow_outbox_rows{lane="mail"} 0`)
 	})
 	stop()
-	m, stop = runDemo(t, dir, slog.New(slog.DiscardHandler))
+	m, stop = runDemo(t, dir, nil)
 	defer stop()
 	honestTrade(t, m)
 }
@@ -211,7 +210,6 @@ func TestAttackTarpit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Log = slog.New(slog.DiscardHandler)
 	m.addresses = escrow.Services{Client: lnurl.Client{AllowForTest: func(netip.AddrPort) bool { return true }}}
 	defer startMainUntil(t, m)()
 	address := "a@" + tarpit.Addr().String()

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -208,7 +207,7 @@ func TestBansReachTheExport(t *testing.T) {
 	}
 	cfg := defaultConfig()
 	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private, cfg.Reputation.Publish = dir, "127.0.0.1:0", "", false
-	m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler)}
+	m := &Main{Config: cfg}
 	stop := startMainUntil(t, m)
 	for _, live := range []string{"", "?live=true"} {
 		if _, _, body := getBody(t, "http://"+m.Addr()+"/api/v1/export/events"+live); strings.Count(body, "\n") != 1 || !strings.Contains(body, events[2].ID) {

@@ -14,6 +14,7 @@ import (
 	"strconv"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -76,6 +77,8 @@ type (
 		Reconciling bool `json:"reconciling"` // the store may be an older copy: no new trades
 		Open        int  `json:"open_trades"`
 		Frozen      int  `json:"frozen_trades"`
+		// DevFees is the sum of the development fees that are not paid.
+		DevFees devfee.Total `json:"dev_fees"`
 		// Closed lists the reasons for refusing new orders; Warnings lists other problems.
 		Closed   []string `json:"closed,omitempty"`
 		Warnings []string `json:"warnings,omitempty"`
@@ -93,9 +96,15 @@ type (
 	}
 )
 
-// controlHandler serves the operator's verbs. Every trade and input in its answers is
+// controlServer answers the operator's verbs on the control socket.
+type controlServer struct {
+	engine *escrow.Engine
+	db     *escrow.DB
+}
+
+// handler serves the operator's verbs. Every trade and input in its answers is
 // redacted.
-func (r *escrowRoom) controlHandler() http.Handler {
+func (s controlServer) handler() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, fn func(req *http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, req *http.Request) {
@@ -108,40 +117,41 @@ func (r *escrowRoom) controlHandler() http.Handler {
 			_ = json.NewEncoder(w).Encode(v) // an error means that the operator has disconnected
 		})
 	}
-	handle("GET /status", r.controlStatus)
+	handle("GET /status", s.status)
 	handle("POST /pause", func(req *http.Request) (any, error) {
-		if err := r.engine.Pause(req.Context(), true); err != nil {
+		if err := s.engine.Pause(req.Context(), true); err != nil {
 			return nil, err
 		}
-		return r.controlStatus(req)
+		return s.status(req)
 	})
 	handle("POST /resume", func(req *http.Request) (any, error) {
-		if err := r.engine.Pause(req.Context(), false); err != nil {
+		if err := s.engine.Pause(req.Context(), false); err != nil {
 			return nil, err
 		}
-		return r.controlStatus(req)
+		return s.status(req)
 	})
-	handle("GET /maintenance", r.controlMaintenance)
+	handle("GET /maintenance", s.maintenance)
 	handle("POST /maintenance", func(req *http.Request) (any, error) {
 		on, err := strconv.ParseBool(req.URL.Query().Get("on"))
 		if err != nil {
 			return nil, errControlInput{errors.New("on is true or false")}
 		}
-		err = r.engine.Maintain(req.Context(), on, req.URL.Query().Get("reason"))
+		err = s.engine.Maintain(req.Context(), on, req.URL.Query().Get("reason"))
 		if errors.Is(err, escrow.ErrOwnReason) {
 			return nil, errControlInput{err}
 		}
 		if err != nil {
 			return nil, err
 		}
-		return r.controlMaintenance(req)
+		return s.maintenance(req)
 	})
-	handle("GET /ledger", r.controlLedger)
-	handle("GET /trades", r.controlTrades)
-	handle("GET /trades/{id}", r.controlTrade)
-	handle("GET /trades/{id}/journal", r.controlJournal)
-	handle("GET /disputes", r.controlDisputes)
-	handle("GET /disputes/{id}", r.controlDispute)
+	handle("GET /ledger", s.ledger)
+	devFeeRoutes(s.engine, handle)
+	handle("GET /trades", s.trades)
+	handle("GET /trades/{id}", s.trade)
+	handle("GET /trades/{id}/journal", s.journal)
+	handle("GET /disputes", s.disputes)
+	handle("GET /disputes/{id}", s.dispute)
 	for verb, action := range map[string]message.Action{
 		"take": message.ActionAdminTakeDispute, "settle": message.ActionAdminSettle, "cancel": message.ActionAdminCancel,
 	} {
@@ -150,38 +160,38 @@ func (r *escrowRoom) controlHandler() http.Handler {
 			if err != nil {
 				return nil, err
 			}
-			if err := r.engine.Decide(req.Context(), id, action, req.URL.Query().Get("reason")); err != nil {
+			if err := s.engine.Decide(req.Context(), id, action, req.URL.Query().Get("reason")); err != nil {
 				return nil, decisionError(err)
 			}
-			return r.controlDispute(req)
+			return s.dispute(req)
 		})
 	}
-	handle("GET /solvers", r.controlSolvers)
+	handle("GET /solvers", s.solvers)
 	handle("POST /solvers/{key}", func(req *http.Request) (any, error) {
 		key, err := message.ParsePubkey(req.PathValue("key"))
 		if err != nil {
 			return nil, escrow.ErrSolverKey
 		}
-		err = r.engine.SetSolver(req.Context(), key, trade.Role(req.URL.Query().Get("role")))
+		err = s.engine.SetSolver(req.Context(), key, trade.Role(req.URL.Query().Get("role")))
 		if errors.Is(err, mostro.ErrNotFound) {
 			return nil, errConflict{errors.New("this key is no solver of the list: see 'mostrodex solver list'")}
 		}
 		if err != nil {
 			return nil, err
 		}
-		return r.controlSolvers(req)
+		return s.solvers(req)
 	})
 	for verb, do := range map[string]func(*http.Request, trade.OrderID) error{
 		"close": func(req *http.Request, id trade.OrderID) error {
-			err := r.engine.Close(req.Context(), id, trade.Outcome(req.URL.Query().Get("outcome")), req.URL.Query().Get("reason"))
+			err := s.engine.Close(req.Context(), id, trade.Outcome(req.URL.Query().Get("outcome")), req.URL.Query().Get("reason"))
 			if errors.Is(err, trade.ErrNothing) {
 				return errConflict{errors.New("the trade is not in a state for this: only a frozen trade is closed as paid, only a frozen trade " +
 					"or one whose escrow is gone as refunded, and none whose escrow is settled; a dispute is ended by 'mostrodex dispute'")}
 			}
 			return err
 		},
-		"resume": func(req *http.Request, id trade.OrderID) error { return r.engine.Resume(req.Context(), id) },
-		"pay":    func(req *http.Request, id trade.OrderID) error { return r.engine.PayAfterAll(req.Context(), id) },
+		"resume": func(req *http.Request, id trade.OrderID) error { return s.engine.Resume(req.Context(), id) },
+		"pay":    func(req *http.Request, id trade.OrderID) error { return s.engine.PayAfterAll(req.Context(), id) },
 	} {
 		handle("POST /trades/{id}/"+verb, func(req *http.Request) (any, error) {
 			id, err := pathID(req)
@@ -191,66 +201,67 @@ func (r *escrowRoom) controlHandler() http.Handler {
 			if err := do(req, id); err != nil {
 				return nil, err
 			}
-			return r.controlTrade(req)
+			return s.trade(req)
 		})
 	}
 	return mux
 }
 
-func (r *escrowRoom) controlStatus(req *http.Request) (any, error) {
-	paused, reconciling, err := r.engine.Paused(req.Context())
+func (s controlServer) status(req *http.Request) (any, error) {
+	paused, reconciling, err := s.engine.Paused(req.Context())
 	if err != nil {
 		return nil, err
 	}
-	trades, err := r.engine.Trades(req.Context())
+	trades, err := s.engine.Trades(req.Context())
 	if err != nil {
 		return nil, err
 	}
-	status := r.engine.Status()
-	s := controlStatus{Paused: paused, Reconciling: reconciling, Open: len(trades), Closed: status.Closed, Warnings: status.Warnings}
+	status := s.engine.Status()
+	a := controlStatus{Paused: paused, Reconciling: reconciling, Open: len(trades), Closed: status.Closed, Warnings: status.Warnings}
 	for i := range trades {
 		if trades[i].Frozen {
-			s.Frozen++
+			a.Frozen++
 		}
 	}
-	return s, nil
+	a.DevFees, err = s.engine.DevFeeTotal(req.Context())
+	return a, err
 }
 
-func (r *escrowRoom) controlMaintenance(req *http.Request) (any, error) {
-	m, err := r.engine.Maintenance(req.Context())
+func (s controlServer) maintenance(req *http.Request) (any, error) {
+	m, err := s.engine.Maintenance(req.Context())
 	if err != nil {
 		return nil, err
 	}
-	trades, err := r.engine.Trades(req.Context())
+	trades, err := s.engine.Trades(req.Context())
 	if err != nil {
 		return nil, err
 	}
-	s := maintenanceStatus{Maintenance: m}
+	a := maintenanceStatus{Maintenance: m}
 	for i := range trades {
 		t := &trades[i]
 		if t.NeedsWallet() {
-			s.Escrowed++
+			a.Escrowed++
 		}
 		if t.Payout.Hash != (trade.Hash{}) {
-			s.Payouts++
+			a.Payouts++
 		}
 		if t.Status == message.TradePending {
-			s.Pending++
+			a.Pending++
 		}
 	}
-	s.Drained = s.Escrowed == 0 && s.Payouts == 0
-	return s, nil
+	a.Drained = a.Escrowed == 0 && a.Payouts == 0
+	return a, nil
 }
 
-// controlTrades lists the open trades, or with ?all=true all trades of the store, newest
+// trades lists the open trades, or with ?all=true all trades of the store, newest
 // first.
-func (r *escrowRoom) controlTrades(req *http.Request) (any, error) {
+func (s controlServer) trades(req *http.Request) (any, error) {
 	list := []trade.Trade{}
 	var err error
 	if req.URL.Query().Get("all") == "true" {
-		err = r.db.Trades(func(t trade.Trade) error { list = append(list, t); return nil })
+		err = s.db.Trades(func(t trade.Trade) error { list = append(list, t); return nil })
 	} else {
-		list, err = r.engine.Trades(req.Context())
+		list, err = s.engine.Trades(req.Context())
 	}
 	if err != nil {
 		return nil, err
@@ -264,21 +275,21 @@ func (r *escrowRoom) controlTrades(req *http.Request) (any, error) {
 	return map[string]any{"items": list}, nil
 }
 
-func (r *escrowRoom) controlTrade(req *http.Request) (any, error) {
+func (s controlServer) trade(req *http.Request) (any, error) {
 	id, err := pathID(req)
 	if err != nil {
 		return nil, err
 	}
-	t, err := r.engine.Trade(req.Context(), id)
+	t, err := s.engine.Trade(req.Context(), id)
 	if err != nil {
 		return nil, err
 	}
 	return t.Redacted(), nil
 }
 
-// controlDisputes lists the trades in dispute, or with ?all=true all trades that ever were, the
+// disputes lists the trades in dispute, or with ?all=true all trades that ever were, the
 // ones that the rule decides soonest first.
-func (r *escrowRoom) controlDisputes(req *http.Request) (any, error) {
+func (s controlServer) disputes(req *http.Request) (any, error) {
 	list := []trade.Trade{}
 	add := func(t trade.Trade) error {
 		if t.Dispute.Status != "" {
@@ -287,11 +298,11 @@ func (r *escrowRoom) controlDisputes(req *http.Request) (any, error) {
 		return nil
 	}
 	if req.URL.Query().Get("all") == "true" {
-		if err := r.db.Trades(add); err != nil {
+		if err := s.db.Trades(add); err != nil {
 			return nil, err
 		}
 	} else {
-		trades, err := r.engine.Trades(req.Context())
+		trades, err := s.engine.Trades(req.Context())
 		if err != nil {
 			return nil, err
 		}
@@ -311,16 +322,16 @@ func (r *escrowRoom) controlDisputes(req *http.Request) (any, error) {
 	return map[string]any{"items": list}, nil
 }
 
-// controlDispute returns the trade of a dispute. The id is that of the dispute or of the order.
-func (r *escrowRoom) controlDispute(req *http.Request) (any, error) {
+// dispute returns the trade of a dispute. The id is that of the dispute or of the order.
+func (s controlServer) dispute(req *http.Request) (any, error) {
 	id, err := pathID(req)
 	if err != nil {
 		return nil, err
 	}
-	t, err := r.engine.Trade(req.Context(), id)
+	t, err := s.engine.Trade(req.Context(), id)
 	if errors.Is(err, mostro.ErrNotFound) {
 		found := false
-		err = r.db.Trades(func(one trade.Trade) error {
+		err = s.db.Trades(func(one trade.Trade) error {
 			if one.Dispute.ID == id && one.Dispute.Status != "" {
 				t, found = one, true
 			}
@@ -339,21 +350,21 @@ func (r *escrowRoom) controlDispute(req *http.Request) (any, error) {
 	return t.Redacted(), nil
 }
 
-func (r *escrowRoom) controlSolvers(req *http.Request) (any, error) {
-	list, err := r.engine.Solvers(req.Context())
+func (s controlServer) solvers(req *http.Request) (any, error) {
+	list, err := s.engine.Solvers(req.Context())
 	return map[string]any{"items": list}, err
 }
 
-func (r *escrowRoom) controlJournal(req *http.Request) (any, error) {
+func (s controlServer) journal(req *http.Request) (any, error) {
 	id, err := pathID(req)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := r.engine.Trade(req.Context(), id); err != nil {
+	if _, err := s.engine.Trade(req.Context(), id); err != nil {
 		return nil, err
 	}
 	list := []journalEntry{}
-	err = r.db.Journal(id, func(n uint32, in trade.Input) error {
+	err = s.db.Journal(id, func(n uint32, in trade.Input) error {
 		list = append(list, journalEntry{n, in.Redacted()})
 		return nil
 	})

@@ -27,7 +27,7 @@ func runDemo(t *testing.T, dir string, log *slog.Logger) (m *Main, stop func()) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Log = log
+	m.Logger = log
 	return m, startMainUntil(t, m)
 }
 
@@ -35,7 +35,7 @@ func runDemo(t *testing.T, dir string, log *slog.Logger) (m *Main, stop func()) 
 // payout is then made without a restart.
 func TestOperatorVerbs(t *testing.T) {
 	dir := t.TempDir()
-	m, stop := runDemo(t, dir, slog.New(slog.DiscardHandler))
+	m, stop := runDemo(t, dir, nil)
 	info, err := os.Stat(filepath.Join(dir, controlFile))
 	if err != nil || info.Mode() != fs.ModeSocket|0o600 {
 		t.Fatalf("the socket: %v %v, want mode 0600", info, err)
@@ -57,7 +57,7 @@ func TestOperatorVerbs(t *testing.T) {
 	x.seller.expect(message.ActionCantDo)
 	stop()
 	refused(exitError, "no escrow runs on", "trade", "list")
-	m, stop = runDemo(t, dir, slog.New(slog.DiscardHandler))
+	m, stop = runDemo(t, dir, nil)
 	x = newDemoTrade(t, m, envelope.TransportV2)
 	x.seller.send(message.ActionNewOrder, nil, x.order())
 	x.seller.expect(message.ActionCantDo)
@@ -110,7 +110,7 @@ func TestOperatorVerbs(t *testing.T) {
 	if err := witness.Store(commits + 100); err != nil {
 		t.Fatal(err)
 	}
-	m, stop = runDemo(t, dir, slog.New(slog.DiscardHandler))
+	m, stop = runDemo(t, dir, nil)
 	defer stop()
 	var before purse
 	getJSON(t, "http://"+m.PrivateAddr()+"/lnsim/balance", &before)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/spf13/cobra"
 )
@@ -23,8 +24,8 @@ const (
 // simulate connects the escrow to a simulated network of two nodes: the Mostro's node, and a
 // wallet that any client may use over the private listener. Both survive a restart, because
 // the simulated network is stored in a file beside the trades.
-func (r *escrowRoom) simulate(m *Main) error {
-	world, err := lnsim.Open(lnsim.Config{Seed: m.Demo.Seed, Now: m.Now()}, filepath.Join(m.Config.Data, "lnsim.json"))
+func (r *escrowRoom) simulate(demo *Demo, data string, ec *escrow.Config) error {
+	world, err := lnsim.Open(lnsim.Config{Seed: demo.Seed, Now: ec.Now()}, filepath.Join(data, "lnsim.json"))
 	if err != nil {
 		return err
 	}
@@ -33,9 +34,9 @@ func (r *escrowRoom) simulate(m *Main) error {
 			world.AddNode(name, sats)
 		}
 	}
-	world.AdvanceTo(m.Now())
+	world.AdvanceTo(ec.Now())
 	r.world, r.wallet = world, world.Wallet("wallet")
-	r.engine.Node, r.engine.Quote = world.Node("mostro"), demoQuote
+	ec.Node, ec.Quote = world.Node("mostro"), demoQuote
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"testing"
 	"time"
@@ -195,7 +194,7 @@ func (x *demoTrade) shown(status string) {
 // TestDemoTrade trades over the demo's own sockets, once over each transport, from the order
 // to the payout, and compares the balances.
 func TestDemoTrade(t *testing.T) {
-	m, stop := runDemo(t, t.TempDir(), slog.New(slog.DiscardHandler))
+	m, stop := runDemo(t, t.TempDir(), nil)
 	defer stop()
 	var before, after purse
 	getJSON(t, "http://"+m.PrivateAddr()+"/lnsim/balance", &before)

@@ -135,7 +135,7 @@ func TestExampleConfigIsValid(t *testing.T) {
 		"events_per_minute_per_key":  {q.EventsPerMinutePerKey, relay.DefaultEventsPerKey},
 		"requests_per_minute_per_ip": {q.RequestsPerMinutePerIP, relay.DefaultRequestsPerIP},
 		"connections_per_ip":         {q.ConnectionsPerIP, relay.DefaultConnsPerIP},
-		// The defaults of these are in relay.NewUpstreams and have no name.
+		// The defaults of these are in federation.New and have no name.
 		"discovered_per_hour": {f.DiscoveredPerHour, 20_000},
 		"resync_seconds":      {f.ResyncSeconds, 600},
 		"rewalk_seconds":      {f.RewalkSeconds, 86_400},

@@ -64,7 +64,8 @@ var testPackages = []string{"internal/testkit", "internal/reference", "reputatio
 //	mostro/receipt mostro/attestation -> mostro/envelope -> mostro/message -> mostro
 //	relay/federation -> relay -> relay/eventlog -> relay/eventlog/liveindex relay/eventlog/recordlog
 //	anyone -> internal
-//	reputation -> reputation/score   escrow -> escrow/trade escrow/lnurl   escrow/ledger escrow/price -> escrow/trade
+//	reputation -> reputation/score   escrow -> escrow/trade escrow/lnurl   escrow/ledger escrow/price escrow/devfee -> escrow/trade
+//	escrow -> escrow/fund -> escrow/devfee escrow/lnurl
 //	indexer/web -> indexer -> indexer/livebook -> indexer/orders indexer/sorted
 //	indexer -> indexer/names indexer/orders -> indexer/words
 func TestImportRules(t *testing.T) {
@@ -90,7 +91,8 @@ func TestImportRules(t *testing.T) {
 					t.Errorf("%s imports %s: mostro may import only internal/hex32 and internal/jsontext", path, inner)
 				case path == "relay/eventlog" && other == "relay" && !strings.HasPrefix(inner, path+"/"), strings.HasPrefix(path, "relay/eventlog/") && other == "relay",
 					path == "reputation/score" && other == "reputation", path == "escrow/trade" && other == "escrow", path == "escrow/lnurl" && other == "escrow",
-					(path == "escrow/ledger" || path == "escrow/price") && other == "escrow" && inner != "escrow/trade":
+					(path == "escrow/ledger" || path == "escrow/price" || path == "escrow/devfee") && other == "escrow" && inner != "escrow/trade",
+					path == "escrow/fund" && inner == "escrow":
 					t.Errorf("%s imports %s: the import is in the wrong direction", path, inner)
 				case room == "cmd" || room == other || other == "internal":
 				case other == "mostro":
@@ -216,7 +218,7 @@ func parseImports(t *testing.T, file string) (paths []string) {
 }
 
 // pure are the packages whose results depend on their arguments alone.
-var pure = []string{"reputation/score", "escrow/trade", "escrow/ledger", "indexer/sorted", "indexer/stats", "indexer/names", "indexer/orders", "internal/arena"}
+var pure = []string{"reputation/score", "escrow/trade", "escrow/ledger", "escrow/devfee", "indexer/sorted", "indexer/stats", "indexer/names", "indexer/orders", "internal/arena"}
 
 // pureTables are packages of tables and functions without state, which a pure package may
 // import as well. indexer/words embeds its table of currencies.

@@ -3,10 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"text/tabwriter"
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
@@ -15,10 +13,18 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const exampleDispute = "efc75871-2568-40b9-a6ee-c382d4d6de01"
+var disputeCases = caseKind{noun: "dispute", id: "efc75871-2568-40b9-a6ee-c382d4d6de01", order: "the most urgent first",
+	header: "DISPUTE\tORDER\tSTATE\tBY\tOPENED\tSATS\tFIAT\tSOLVER\tDECIDED BY THE RULE AT\tNOTE",
+	row: func(t *trade.Trade) string {
+		d := &t.Dispute
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s", d.ID, t.ID, d.Status, d.By, clock(d.OpenedAt),
+			t.AmountSats, fiatOf(t), orDash(d.Solver.Key), clock(dueAt(t)), noteOf(t))
+	},
+	showing: "Show the trade of a dispute. ID is the id of the dispute or of its order."}
 
 func newDisputeCmd() *cobra.Command {
-	return groupOf("dispute", "Look at disputes, and decide them under the key of this Mostro", newDisputeListCmd(), newDisputeShowCmd(),
+	return groupOf("dispute", "Look at disputes, and decide them under the key of this Mostro", disputeCases.listCmd(),
+		disputeCases.showCmd("Show the trade of a dispute, without what moves money"),
 		newDisputeDecideCmd("take", "Take a dispute, also from a solver",
 			`Take a dispute under the key of this Mostro, also one that a solver has taken.
 Both parties are told the key, and can write to it. A dispute need not be taken
@@ -37,87 +43,21 @@ Look first: 'mostrodex dispute show ID' names the parties, the amounts and the
 time that is left. If the buyer has sent fiat, the buyer loses it.`))
 }
 
-func newDisputeListCmd() *cobra.Command {
-	var c control
-	var all bool
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List the open disputes, the most urgent first",
-		Example: `  mostrodex dispute list
-  mostrodex dispute list --all --json --data /var/lib/mostrodex`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			path := "/disputes"
-			if all {
-				path += "?all=true"
-			}
-			if c.json {
-				return c.printRaw(cmd, http.MethodGet, path)
-			}
-			var list struct{ Items []trade.Trade }
-			if err := c.ask(cmd.Context(), http.MethodGet, path, &list); err != nil {
-				return err
-			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "DISPUTE\tORDER\tSTATE\tBY\tOPENED\tSATS\tFIAT\tSOLVER\tDECIDED BY THE RULE AT\tNOTE")
-			for i := range list.Items {
-				t := &list.Items[i]
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", t.Dispute.ID, t.ID, t.Dispute.Status, t.Dispute.By, clock(t.Dispute.OpenedAt),
-					t.AmountSats, fiatOf(t), orDash(t.Dispute.Solver.Key), clock(dueAt(t)), noteOf(t))
-			}
-			return w.Flush()
-		},
-	}
-	c.flags(cmd)
-	cmd.Flags().BoolVar(&all, "all", false, "disputes that are over as well")
-	return cmd
-}
-
-func newDisputeShowCmd() *cobra.Command {
-	var c control
-	cmd := &cobra.Command{
-		Use:   "show ID",
-		Short: "Show the trade of a dispute, without what moves money",
-		Long:  "Show the trade of a dispute. ID is the id of the dispute or of its order.",
-		Example: `  mostrodex dispute show ` + exampleDispute + `
-  mostrodex dispute show ` + exampleDispute + ` --json`,
-		Args: exactly(1, "the id of a dispute"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			path, err := disputePath(args[0])
-			if err != nil {
-				return err
-			}
-			if c.json {
-				return c.printRaw(cmd, http.MethodGet, path)
-			}
-			var t trade.Trade
-			if err := c.ask(cmd.Context(), http.MethodGet, path, &t); err != nil {
-				return err
-			}
-			return printTrade(cmd.OutOrStdout(), &t)
-		},
-	}
-	c.flags(cmd)
-	return cmd
-}
-
 // newDisputeDecideCmd returns a verb that takes or decides a dispute. A decision moves money,
 // so it requires a reason and a confirmation.
 func newDisputeDecideCmd(verb, short, long string) *cobra.Command {
 	decides := verb != "take"
-	example := "  mostrodex dispute " + verb + " " + exampleDispute
+	example := "  mostrodex dispute " + verb + " " + disputeCases.id
 	if decides {
 		example += ` --reason "the bank statement shows the payment" --yes`
 	}
-	return newReasonCmd(&cobra.Command{
-		Use: verb + " ID", Short: short, Long: long, Example: example, Args: exactly(1, "the id of a dispute"),
-	}, decides, disputePath, "dispute "+verb, func(url.Values) error { return nil })
+	return disputeCases.decideCmd(&cobra.Command{Use: verb + " ID", Short: short, Long: long, Example: example}, decision{reason: decides, confirm: decides})
 }
 
 // newTradeCloseCmd returns the verb that closes a trade whose money an operator has traced.
 func newTradeCloseCmd() *cobra.Command {
 	var outcome string
-	cmd := newReasonCmd(&cobra.Command{
+	cmd := tradeCases.decideCmd(&cobra.Command{
 		Use:   "close ID",
 		Short: "Close a trade that is frozen, or whose escrow is gone",
 		Long: `Close a trade that is frozen, or whose escrow is gone, after you have found out
@@ -130,69 +70,16 @@ where its sats are. Both parties are told the outcome:
 
 Look first: 'mostrodex trade show ID' gives the payment hashes. Ask the node
 about each (lookupinvoice, trackpayment).`,
-		Example: `  mostrodex trade close 7dd204d2-d06c-4406-a3d9-4415f4a8b9c9 --outcome refunded --reason "lookupinvoice: CANCELED" --yes`,
-		Args:    exactly(1, "the id of a trade"),
-	}, true, tradePath, "trade close", func(query url.Values) error {
+		Example: `  mostrodex trade close ` + tradeCases.id + ` --outcome refunded --reason "lookupinvoice: CANCELED" --yes`,
+	}, decision{reason: true, confirm: true, more: func(query url.Values) error {
 		switch trade.Outcome(outcome) {
 		case trade.OutcomeRefunded, trade.OutcomePaid:
 			query.Set("outcome", outcome)
 			return nil
 		}
 		return usagef("--outcome is refunded or paid, not %q", outcome)
-	})
+	}})
 	cmd.Flags().StringVar(&outcome, "outcome", "", "refunded or paid")
-	return cmd
-}
-
-// newReasonCmd completes a verb about one trade or dispute. If decides is set, the verb needs
-// --reason and --yes. path returns the route of an id, and the last word of the verb is added
-// to the route. more adds parameters.
-func newReasonCmd(cmd *cobra.Command, decides bool, path func(string) (string, error), verb string, more func(url.Values) error) *cobra.Command {
-	var c control
-	var yes bool
-	var reason string
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		route, err := path(args[0])
-		if err != nil {
-			return err
-		}
-		query := make(url.Values)
-		if err := more(query); err != nil {
-			return err
-		}
-		var t trade.Trade
-		if decides {
-			if reason == "" {
-				return usagef("a decision needs --reason: a text for the journal of this Mostro, which no party reads")
-			}
-			query.Set("reason", reason)
-		}
-		if decides && !yes {
-			if err := c.ask(cmd.Context(), http.MethodGet, route, &t); err != nil {
-				return err
-			}
-			if err := printTrade(cmd.OutOrStdout(), &t); err != nil {
-				return err
-			}
-			return usagef("nothing is done without --yes: read 'mostrodex %s --help' first", verb)
-		}
-		route += "/" + cmd.Name()
-		if len(query) > 0 {
-			route += "?" + query.Encode()
-		}
-		if c.json {
-			return c.printRaw(cmd, http.MethodPost, route)
-		}
-		if err := c.ask(cmd.Context(), http.MethodPost, route, &t); err != nil {
-			return err
-		}
-		return printTrade(cmd.OutOrStdout(), &t)
-	}
-	c.flags(cmd)
-	if decides {
-		cmd.Flags().StringVar(&reason, "reason", "", "why, for the journal")
-		cmd.Flags().BoolVar(&yes, "yes", false, "do it")
-	}
 	return cmd
 }
 
@@ -246,14 +133,7 @@ func newSolverListCmd() *cobra.Command {
 		Example: "  mostrodex solver list --json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if c.json {
-				return c.printRaw(cmd, http.MethodGet, "/solvers")
-			}
-			var list struct{ Items []escrow.Solver }
-			if err := c.ask(cmd.Context(), http.MethodGet, "/solvers", &list); err != nil {
-				return err
-			}
-			return printSolvers(cmd.OutOrStdout(), list.Items)
+			return answer(&c, cmd, http.MethodGet, "/solvers", printSolvers)
 		},
 	}
 	c.flags(cmd)
@@ -267,39 +147,19 @@ func changeSolvers(cmd *cobra.Command, c *control, key string, role trade.Role) 
 		return usagef("%q is not a public key: name an npub, or 64 hex digits", key)
 	}
 	path := "/solvers/" + hex + "?" + url.Values{"role": {string(role)}}.Encode()
-	if c.json {
-		return c.printRaw(cmd, http.MethodPost, path)
-	}
-	var list struct{ Items []escrow.Solver }
-	if err := c.ask(cmd.Context(), http.MethodPost, path, &list); err != nil {
-		return err
-	}
-	return printSolvers(cmd.OutOrStdout(), list.Items)
+	return answer(c, cmd, http.MethodPost, path, printSolvers)
 }
 
-func printSolvers(out io.Writer, list []escrow.Solver) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "KEY\tROLE\tSINCE\tNOTE")
-	for _, s := range list {
-		role, note := "read", ""
-		if s.Role == trade.RoleWrite {
-			role = "read-write"
-		}
-		if s.Static {
-			note = "escrow.assistant of the config"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Key, role, clock(s.AddedAt), note)
+var printSolvers = printTable("KEY\tROLE\tSINCE\tNOTE", func(s *escrow.Solver) string {
+	role, note := "read", ""
+	if s.Role == trade.RoleWrite {
+		role = "read-write"
 	}
-	return w.Flush()
-}
-
-func disputePath(id string) (string, error) {
-	u, err := message.ParseUUID(id)
-	if err != nil {
-		return "", usagef("%q is not the id of a dispute", id)
+	if s.Static {
+		note = "escrow.assistant of the config"
 	}
-	return "/disputes/" + u.String(), nil
-}
+	return fmt.Sprintf("%s\t%s\t%s\t%s", s.Key, role, clock(s.AddedAt), note)
+})
 
 // dueAt returns the time at which the rule decides the dispute, by the clock: the blocks
 // decide. It returns 0 for a dispute that is over.

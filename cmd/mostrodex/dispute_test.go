@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +43,7 @@ func (x *demoTrade) shownDispute(id, state string) {
 // refusal.
 func TestDisputeVerbs(t *testing.T) {
 	dir := t.TempDir()
-	m, stop := runDemo(t, dir, slog.New(slog.DiscardHandler))
+	m, stop := runDemo(t, dir, nil)
 	defer stop()
 	verb := func(args ...string) string { t.Helper(); return mustProgram(t, "", append(args, "--data", dir)...) }
 	refused := func(code int, want string, args ...string) {
@@ -75,8 +74,8 @@ func TestDisputeVerbs(t *testing.T) {
 	refused(exitUsage, "nothing is done without --yes", "dispute", "settle", dispute, "--reason", "x")
 	refused(exitUsage, "at most 500 bytes", "dispute", "cancel", dispute, "--yes", "--reason", strings.Repeat("x", 501))
 	refused(exitUsage, "not the id of a dispute", "dispute", "cancel", "x", "--yes", "--reason", "x")
-	refused(exitError, "no such trade", "dispute", "cancel", exampleDispute, "--yes", "--reason", "x")
-	refused(exitError, "no such trade", "dispute", "show", exampleDispute)
+	refused(exitError, "no such trade", "dispute", "cancel", disputeCases.id, "--yes", "--reason", "x")
+	refused(exitError, "no such trade", "dispute", "show", disputeCases.id)
 	refused(exitUsage, "refunded or paid", "trade", "close", order, "--yes", "--reason", "x")
 	refused(exitError, "not in a state for this", "trade", "close", order, "--outcome", "refunded", "--yes", "--reason", "x")
 	if out := verb("dispute", "take", dispute); !strings.Contains(out, "in-progress") {
@@ -141,7 +140,7 @@ func TestDisputeVerbs(t *testing.T) {
 // transport.
 func TestSolverVerbs(t *testing.T) {
 	dir := t.TempDir()
-	m, stop := runDemo(t, dir, slog.New(slog.DiscardHandler))
+	m, stop := runDemo(t, dir, nil)
 	defer stop()
 	verb := func(args ...string) string { t.Helper(); return mustProgram(t, "", append(args, "--data", dir)...) }
 	refused := func(code int, want string, args ...string) {
@@ -228,7 +227,7 @@ func TestAssistantOfTheConfig(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.Config.Escrow.Assistant, m.Log = key(m), slog.New(slog.DiscardHandler)
+		m.Config.Escrow.Assistant = key(m)
 		return m
 	}
 	named := func(key string) func(*Main) string { return func(*Main) string { return key } }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/mostrodex/mostrodex/escrow/price"
@@ -115,7 +117,7 @@ func (c *EscrowConfig) terms() (trade.Terms, error) {
 	for name, f := range map[string]struct {
 		text string
 		to   *trade.Fraction
-	}{"fee": {c.Fee, &t.Fee}, "lnd.max_routing_fee": {c.LND.MaxRoutingFee, &t.MaxRoutingFee}} {
+	}{"fee": {c.Fee, &t.Fee}, "dev_fee": {c.DevFee, &t.DevFee}, "lnd.max_routing_fee": {c.LND.MaxRoutingFee, &t.MaxRoutingFee}} {
 		d, err := mostro.ParseDecimal(f.text)
 		if err == nil {
 			*f.to, err = trade.FractionOf(d)
@@ -175,9 +177,10 @@ func (c *EscrowConfig) transports() (list []envelope.Transport, err error) {
 	return list, nil
 }
 
-// openEscrow opens the daemon's store and its Lightning node.
-func (m *Main) openEscrow() (room *escrowRoom, err error) {
-	cfg := &m.Config.Escrow
+// openEscrow opens the daemon's store and its Lightning node, which is simulated if demo is
+// set. If addresses is nil, payout addresses of the network are resolved.
+func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, addresses escrow.Addresses, with ambient) (room *escrowRoom, err error) {
+	cfg := &c.Escrow
 	policy, err := cfg.policy()
 	if err != nil {
 		return nil, err
@@ -196,12 +199,8 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 		return nil, err
 	}
 	keys = keys.Remembering(rememberedPeers)
-	metrics, err := escrow.NewMetrics(m.registry)
-	if err != nil {
-		return nil, err
-	}
 	if terms.MinSats > cfg.MinSats {
-		m.Log.Info("escrow.min_sats is raised: smaller trades earn less than their payout may cost", "min_sats", cfg.MinSats, "least", terms.MinSats, "fee", cfg.Fee)
+		with.logger.Info("escrow.min_sats is raised: smaller trades earn less than their payout may cost", "min_sats", cfg.MinSats, "least", terms.MinSats, "fee", cfg.Fee)
 	}
 	witness, err := cfg.witnessFile(keys.Pubkey(), os.Getenv)
 	if err != nil {
@@ -214,59 +213,60 @@ func (m *Main) openEscrow() (room *escrowRoom, err error) {
 	sealer := escrow.KeysSealer{Keys: keys, MailDays: policy.MailDays}
 	events := escrow.EventBuilder{Pubkey: keys.Pubkey(), Name: cfg.Name, About: cfg.About, Picture: cfg.Picture, Website: cfg.Website,
 		Version: programVersion(), Commit: programVersion(), Pow: cfg.Pow, PowFirstContact: first, Transports: transports}
-	if m.Config.Relay.URL != "" {
-		events.Relays = []string{m.Config.Relay.URL}
+	if c.Relay.URL != "" {
+		events.Relays = []string{c.Relay.URL}
 	}
-	room = &escrowRoom{relays: m.Config.Relay.URL != "", pubkey: keys.Pubkey()}
+	room = &escrowRoom{relays: c.Relay.URL != "", pubkey: keys.Pubkey()}
 	opened := room // a return of nil does not change opened
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, opened.close())
+			err = errors.Join(err, opened.Close())
 		}
 	}()
-	room.engine = &escrow.Engine{
-		Policy: policy, Log: m.store, Publisher: escrowPublisher{m.relay}, Addresses: escrow.Services{},
+	ec := escrow.Config{
+		Policy: policy, Log: log, Publisher: escrowPublisher{server}, Addresses: escrow.Services{},
 		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer, ReceiptSigner: sealer,
 		Prefilter: &escrow.Prefilter{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
-		Events:    events, RollbackGuard: &escrow.RollbackGuard{Path: witness, Old: filepath.Join(m.Config.Data, "escrow.witness")},
-		Assistant: assistant, Clock: m.Now, Secret: trade.NodeSecretOf(keys), Logger: m.Log, Metrics: metrics,
+		Events:    events, RollbackGuard: &escrow.RollbackGuard{Path: witness, Old: filepath.Join(c.Data, "escrow.witness")},
+		Fund:      fund.Fund{Address: devfee.Address, Network: string(escrow.Mainnet), Service: escrow.Services{}, Node: keys.Npub()},
+		Assistant: assistant, Secret: trade.NodeSecretOf(keys), Logger: with.logger, Metrics: with.registry, Now: with.now,
 	}
-	if m.addresses != nil {
-		room.engine.Addresses = m.addresses
+	if addresses != nil {
+		ec.Addresses = addresses
 	}
-	if m.Demo != nil {
-		err = room.simulate(m)
+	if demo != nil {
+		err = room.simulate(demo, c.Data, &ec)
 	} else {
-		err = room.connect(m)
+		err = room.connect(cfg, &ec)
 	}
 	if err != nil {
 		return nil, err
 	}
-	room.engine.Vet = room.vet(terms)
-	if room.db, err = escrow.OpenDB(filepath.Join(m.Config.Data, "escrow")); err != nil {
+	ec.Vet = room.vet(terms)
+	if room.db, err = escrow.OpenDB(filepath.Join(c.Data, "escrow")); err != nil {
 		return nil, err
 	}
-	room.engine.Store = room.db
-	if err := room.engine.Open(); err != nil {
+	ec.Store = room.db
+	if room.engine, err = escrow.Open(ec); err != nil {
 		return nil, err
 	}
 	return room, nil
 }
 
 // connect connects the escrow to LND and to prices from the network.
-func (r *escrowRoom) connect(m *Main) error {
-	cfg := &m.Config.Escrow
+func (r *escrowRoom) connect(cfg *EscrowConfig, ec *escrow.Config) error {
 	client, err := lnd.Open(lnd.Config{Address: cfg.LND.Address, CertFile: cfg.LND.Cert, MacaroonFile: cfg.LND.Macaroon, HoldExpiryDelta: cfg.LND.HoldExpiryDelta})
 	if err != nil {
 		return err
 	}
 	r.lnd = client
-	r.engine.Node = client
-	r.prices = &price.Feed{Nodes: cfg.PriceNodes, Pegged: cfg.Pegged, Publish: cfg.PublishPrices, Clock: m.Now, Logger: m.Log}
+	ec.Node = client
+	feed := price.Config{Nodes: cfg.PriceNodes, Pegged: cfg.Pegged, Publish: cfg.PublishPrices, Logger: ec.Logger, Now: ec.Now}
 	for _, p := range cfg.Prices {
-		r.prices.Sources = append(r.prices.Sources, cfg.priceSource(p))
+		feed.Sources = append(feed.Sources, cfg.priceSource(p))
 	}
-	r.engine.Quote, r.engine.Heard, r.engine.Events.Rates = r.prices.Quote, r.prices.Hear, r.prices.Rates
+	r.prices = price.New(feed)
+	ec.Quote, ec.Heard, ec.Events.Rates = r.prices.Quote, r.prices.Hear, r.prices.Rates
 	return nil
 }
 
@@ -331,7 +331,24 @@ func (r *escrowRoom) run(ctx context.Context, g *errgroup.Group, addr string) {
 	g.Go(func() error { return r.engine.Run(ctx) })
 }
 
-func (r *escrowRoom) close() error {
+// notes returns the lines of /readyz about the escrow: why it takes no new orders, and what
+// its operator should look at. Relay, index and explorer serve without it. r may be nil.
+func (r *escrowRoom) notes() (lines []string) {
+	if r == nil {
+		return nil
+	}
+	status := r.engine.Status()
+	for _, why := range status.Closed {
+		lines = append(lines, "escrow: no new orders: "+why)
+	}
+	for _, why := range status.Warnings {
+		lines = append(lines, "escrow: "+why)
+	}
+	return lines
+}
+
+// Close closes the store and the connection to the Lightning node.
+func (r *escrowRoom) Close() error {
 	var errs []error
 	if r.db != nil {
 		errs = append(errs, r.db.Close())

@@ -65,7 +65,7 @@ func TestNodeDownAtStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log syncBuffer
-	m := &Main{Config: cfg, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	m := &Main{Config: cfg, Logger: slog.New(slog.NewTextHandler(&log, nil))}
 	defer startMainUntil(t, m)()
 	eventually(t, "/readyz names the node", func() bool {
 		code, _, body := getBody(t, "http://"+m.Addr()+"/readyz")

@@ -70,8 +70,8 @@ directory, and contains what a public export hides: banned keys and events.`,
 			if err := from.mustExist(); err != nil {
 				return err
 			}
-			return from.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(m *Main) error {
-				_, err := m.store.Export(cmd.Context(), cmd.OutOrStdout(), filter)
+			return from.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(s *stores, _ ambient) error {
+				_, err := s.store.Export(cmd.Context(), cmd.OutOrStdout(), filter)
 				return err
 			})
 		},

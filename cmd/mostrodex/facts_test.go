@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,7 +29,7 @@ func TestDeletedFactsSurviveALostCheckpoint(t *testing.T) {
 	open := func() (*Main, func()) {
 		cfg := defaultConfig()
 		cfg.Data, cfg.Relay.Listen = dir, "127.0.0.1:0"
-		m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }}
+		m := &Main{Config: cfg, Now: func() time.Time { return now }}
 		return m, startMainUntil(t, m)
 	}
 	scoreNow := func(m *Main, deleted bool) string {

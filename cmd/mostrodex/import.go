@@ -68,8 +68,8 @@ follow from these times. It works on a data directory only.`,
 			if to.url != "" {
 				sum, err = importInto(cmd.Context(), to.url, body, report)
 			} else {
-				err = to.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(m *Main) error {
-					srv, err := relay.New(relay.Config{Store: m.store})
+				err = to.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(s *stores, _ ambient) error {
+					srv, err := relay.New(relay.Config{Store: s.store})
 					if err != nil {
 						return err
 					}
@@ -231,20 +231,29 @@ func (p *progress) clear() {
 	}
 }
 
-// apiURL joins a server's base URL (http, https, ws or wss) with a path.
-func apiURL(base, path string, q url.Values) (string, error) {
+// serverURL parses a server's base URL (http, https, ws or wss). Its scheme becomes scheme,
+// http or ws, or the encrypted form of scheme.
+func serverURL(base, scheme string) (*url.URL, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" {
-		return "", usagef("--url %q is not a URL such as http://127.0.0.1:7777", base)
+		return nil, usagef("--url %q is not a URL such as %s://127.0.0.1:7777", base, scheme)
 	}
 	switch u.Scheme {
-	case "http", "https":
-	case "ws":
-		u.Scheme = "http"
-	case "wss":
-		u.Scheme = "https"
+	case "http", "ws":
+		u.Scheme = scheme
+	case "https", "wss":
+		u.Scheme = scheme + "s"
 	default:
-		return "", usagef("--url %q: its scheme is none of http, https, ws, wss", base)
+		return nil, usagef("--url %q: its scheme is none of http, https, ws, wss", base)
+	}
+	return u, nil
+}
+
+// apiURL joins a server's base URL with a path.
+func apiURL(base, path string, q url.Values) (string, error) {
+	u, err := serverURL(base, "http")
+	if err != nil {
+		return "", err
 	}
 	u = u.JoinPath(path)
 	u.RawQuery = q.Encode()

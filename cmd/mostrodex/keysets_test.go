@@ -18,7 +18,7 @@ import (
 func TestKeysetOf(t *testing.T) {
 	m := MustRunMain(t, t.TempDir())
 	ctx := t.Context()
-	w, err := dialWire(ctx, "ws://"+m.Addr())
+	w, err := dialRelay(ctx, "ws://"+m.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}

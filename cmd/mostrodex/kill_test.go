@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/mostro/corpus"
 	"github.com/mostrodex/mostrodex/relay"
 	"github.com/prometheus/client_golang/prometheus"
@@ -122,36 +122,36 @@ func afterKill(t *testing.T, dir string, acked map[string]bool) {
 	}
 	cfg := defaultConfig()
 	cfg.Data = dir
-	m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler), Now: time.Now, registry: prometheus.NewRegistry()}
-	if err := m.openStores(); err != nil {
+	s := new(stores)
+	defer s.close()
+	if err := s.open(&cfg, ambient{room.Logger(nil), prometheus.NewRegistry(), time.Now}, false, nil); err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close()
 	ctx := context.Background()
 	for id := range acked {
-		if ok, err := m.store.Has(ctx, id); err != nil || !ok {
+		if ok, err := s.store.Has(ctx, id); err != nil || !ok {
 			t.Fatalf("acknowledged event %s is lost (%v)", id, err)
 		}
 	}
-	if err := m.index.CatchUp(ctx); err != nil {
+	if err := s.index.CatchUp(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.index.Check(); err != nil {
+	if err := s.index.Check(); err != nil {
 		t.Fatal(err)
 	}
-	grown, err := m.index.Digest(ctx)
+	grown, err := s.index.Digest(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.index.Rebuild(ctx, nil); err != nil {
+	if err := s.index.Rebuild(ctx, nil); err != nil {
 		t.Fatal(err)
 	}
-	built, err := m.index.Digest(ctx)
+	built, err := s.index.Digest(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if grown != built {
-		t.Fatalf("after %d events the index (%s) differs from an index built from scratch (%s)", m.store.Head(), grown, built)
+		t.Fatalf("after %d events the index (%s) differs from an index built from scratch (%s)", s.store.Head(), grown, built)
 	}
-	t.Logf("%d acknowledged, %d in the log, index %s", len(acked), m.store.Head(), strings.TrimSpace(grown)[:8])
+	t.Logf("%d acknowledged, %d in the log, index %s", len(acked), s.store.Head(), strings.TrimSpace(grown)[:8])
 }

@@ -26,20 +26,20 @@ type ledgerAnswer struct {
 	Report json.RawMessage `json:"report"`
 }
 
-// controlLedger checks the ledger of all trades. Unless the request has node=false, the
+// ledger checks the ledger of all trades. Unless the request has node=false, the
 // ledger is compared with the Lightning node. Differences that arose because trades went on
 // meanwhile are not in the report.
-func (r *escrowRoom) controlLedger(req *http.Request) (any, error) {
-	l, err := ledger.Read(r.db)
+func (s controlServer) ledger(req *http.Request) (any, error) {
+	l, err := ledger.Read(s.db)
 	if err != nil {
 		return nil, err
 	}
-	at := r.engine.Clock().Unix()
+	at := s.engine.Now().Unix()
 	var report *ledger.Report
 	if req.URL.Query().Get("node") == "false" {
 		report, err = ledger.NewReport(l, nil, at)
 	} else {
-		report, err = r.compareLedger(req.Context(), l, at)
+		report, err = s.compareLedger(req.Context(), l, at)
 	}
 	if err != nil {
 		return nil, err
@@ -57,8 +57,8 @@ func (r *escrowRoom) controlLedger(req *http.Request) (any, error) {
 // compareLedger compares the ledger with the node's invoices and with the payouts that the
 // node knows. The node is asked for the payouts of the ledger, so a payment that no journal
 // contains is not found.
-func (r *escrowRoom) compareLedger(ctx context.Context, l *ledger.Ledger, at int64) (*ledger.Report, error) {
-	node := ledgerNode{r.engine.Node, r.engine.Secret}
+func (s controlServer) compareLedger(ctx context.Context, l *ledger.Ledger, at int64) (*ledger.Report, error) {
+	node := ledgerNode{s.engine.Node, s.engine.Secret}
 	lists := ledger.Lists{
 		Invoices: func(fn func(ledger.Invoice) error) error {
 			return node.ln.ListHolds(ctx, time.Time{}, func(s escrow.HoldState) error { return fn(node.invoice(s)) })
@@ -77,7 +77,7 @@ func (r *escrowRoom) compareLedger(ctx context.Context, l *ledger.Ledger, at int
 	if err != nil {
 		return nil, err
 	}
-	err = report.Recheck(r.db, ledger.Lookup{
+	err = report.Recheck(s.db, ledger.Lookup{
 		Invoice: func(h trade.Hash) (ledger.Invoice, bool, error) {
 			s, err := node.ln.LookupHold(ctx, h)
 			if errors.Is(err, escrow.ErrNotFound) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +14,7 @@ import (
 // software on the node, and after the node has forgotten the trade's invoice.
 func TestLedgerCheck(t *testing.T) {
 	dir := t.TempDir()
-	m, stop := runDemo(t, dir, slog.New(slog.DiscardHandler))
+	m, stop := runDemo(t, dir, nil)
 	defer stop()
 	check := func(args ...string) (out string, code int) {
 		t.Helper()

@@ -29,9 +29,9 @@ Exit code 1 when it is unsound.`,
 			if err := at.mustExist(); err != nil {
 				return err
 			}
-			return at.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(m *Main) error {
+			return at.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(s *stores, _ ambient) error {
 				show, done := counter(cmd.ErrOrStderr(), "checked")
-				r, err := m.store.Check(cmd.Context(), signatures, show)
+				r, err := s.store.Check(cmd.Context(), signatures, show)
 				done()
 				if err != nil {
 					return err
@@ -72,14 +72,14 @@ func newIndexRebuildCmd() *cobra.Command {
 			if err := at.mustExist(); err != nil {
 				return err
 			}
-			return at.withStores(cmd.Context(), cmd.ErrOrStderr(), true, func(m *Main) error {
+			return at.withStores(cmd.Context(), cmd.ErrOrStderr(), true, func(s *stores, _ ambient) error {
 				show, done := counter(cmd.ErrOrStderr(), "indexed")
-				err := m.index.Rebuild(cmd.Context(), func(p indexer.Progress) { show(p.Done, p.Total) })
+				err := s.index.Rebuild(cmd.Context(), func(p indexer.Progress) { show(p.Done, p.Total) })
 				done()
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "rebuilt from %d log entries\n", m.store.Head())
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "rebuilt from %d log entries\n", s.store.Head())
 				return err
 			})
 		},

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -49,7 +48,7 @@ func mustRunConfig(tb testing.TB, dir string, change func(*Config)) *Main {
 	if change != nil {
 		change(&cfg)
 	}
-	m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler)}
+	m := &Main{Config: cfg}
 	startMain(tb, m)
 	return m
 }

@@ -42,9 +42,9 @@ func easeOpening() (settle func()) {
 // memoryIsSet reports whether the operator has set the memory limits of Go.
 func memoryIsSet() bool { return os.Getenv("GOMEMLIMIT") != "" || os.Getenv("GOGC") != "" }
 
-// tendMemory adjusts the soft memory limit to the live bytes until ctx ends. If the operator
+// runMemoryLimit adjusts the soft memory limit to the live bytes until ctx ends. If the operator
 // has set GOMEMLIMIT or GOGC, that setting remains.
-func tendMemory(ctx context.Context) error {
+func runMemoryLimit(ctx context.Context) error {
 	if memoryIsSet() {
 		return nil
 	}

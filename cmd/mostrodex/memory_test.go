@@ -17,7 +17,7 @@ func TestMemoryLimit(t *testing.T) {
 	before := debug.SetMemoryLimit(-1)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := tendMemory(ctx); err != nil {
+	if err := runMemoryLimit(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if after := debug.SetMemoryLimit(-1); after != before {

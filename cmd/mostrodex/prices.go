@@ -15,37 +15,28 @@ func priceSource(text string) (price.HTTPSource, error) {
 	return s, s.Check()
 }
 
-// openPrices opens the sources of reputation.prices, which any index can have, with or
-// without an escrow.
-func (m *Main) openPrices() error {
-	if len(m.Config.Reputation.Prices) == 0 {
-		return nil
+// openPrices returns a feed of sources, which any index can have, with or without an escrow.
+// openPrices returns nil if no source is named.
+func openPrices(named []string, with ambient) (*price.Feed, error) {
+	if len(named) == 0 {
+		return nil, nil
 	}
-	m.prices = &price.Feed{Clock: m.Now, Logger: m.Log}
-	for _, text := range m.Config.Reputation.Prices {
+	cfg := price.Config{Logger: with.logger, Now: with.now}
+	for _, text := range named {
 		s, err := priceSource(text)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		m.prices.Sources = append(m.prices.Sources, s)
+		cfg.Sources = append(cfg.Sources, s)
 	}
-	return nil
+	return price.New(cfg), nil
 }
 
-// ownPrices lets the reputation read the prices of the operator's own sources. These
-// are the sources of reputation.prices, or those of the escrow if none are set. The escrow
-// opens after the reputation, so ownPrices reads the escrow's sources at each call.
-type ownPrices struct{ m *Main }
+// ownPrices lets the reputation read the prices of the operator's own sources.
+type ownPrices struct{ feed *price.Feed }
 
 // Price returns the price of one bitcoin, if a source has reported a recent one.
 func (p ownPrices) Price(fiat string, now time.Time) (btc float64, ok bool) {
-	from := p.m.prices
-	if from == nil && p.m.escrow != nil {
-		from = p.m.escrow.prices
-	}
-	if from == nil {
-		return 0, false
-	}
-	q := from.Quote(fiat, now.Unix())
+	q := p.feed.Quote(fiat, now.Unix())
 	return q.Price, q.Price > 0 && !q.Stale
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mostrodex/mostrodex/escrow/price"
 )
 
 // An index without an escrow polls the sources in reputation.prices, and choose prefers their
@@ -34,12 +36,17 @@ func TestOwnPricesOfAnIndex(t *testing.T) {
 	if c.Price.Source != "operator" || !c.Price.Verified || c.Price.BTC != "1000000.00" || c.AmountSats == nil || *c.AmountSats != 10_000 {
 		t.Errorf("%+v", c.Price)
 	}
-	own := ownPrices{m}
+	own := ownPrices{m.prices}
 	if btc, ok := own.Price("EUR", time.Now().Add(time.Hour)); ok {
 		t.Errorf("a price of an hour ago is used: %v", btc)
 	}
-	if _, ok := (ownPrices{&Main{}}).Price("EUR", time.Now()); ok {
-		t.Error("a program without sources returned a price")
+	escrows := price.New(price.Config{})
+	for want, s := range map[*price.Feed]surface{
+		nil: {escrow: &escrowRoom{}}, escrows: {escrow: &escrowRoom{prices: escrows}}, m.prices: {prices: m.prices, escrow: &escrowRoom{prices: escrows}},
+	} {
+		if s.ownPrices() != want {
+			t.Errorf("the own sources of %+v are not %p", s, want)
+		}
 	}
 }
 

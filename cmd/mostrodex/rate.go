@@ -29,7 +29,7 @@ func starsOf(stars int64) mostro.Decimal {
 
 // after returns a time for a rating that is later than the rating it replaces. If both had
 // the same second, a relay would keep the one with the lower id.
-func (w *wire) after(ctx context.Context, r mostro.HostRating) (nostr.Timestamp, error) {
+func (w *relayClient) after(ctx context.Context, r mostro.HostRating) (nostr.Timestamp, error) {
 	before, err := w.stored(ctx, nostr.Filter{Kinds: []int{mostro.KindHostRating}, Authors: []string{r.Pubkey}, Tags: nostr.TagMap{"d": {r.D}}})
 	at := r.CreatedAt
 	for _, evt := range before {
@@ -102,8 +102,8 @@ receipt is for. One with a blind receipt names no order: leave --order out.`,
 			rating := f.rating(stars, text, role, time.Now())
 			var evt nostr.Event
 			var r receipt.Receipt
-			err = soon(cmd.Context(), patience, func(ctx context.Context) error {
-				w, err := dialWire(ctx, url)
+			err = withTimeout(cmd.Context(), patience, func(ctx context.Context) error {
+				w, err := dialRelay(ctx, url)
 				if err != nil {
 					return err
 				}

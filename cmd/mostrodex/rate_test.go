@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 	"os"
 	"testing"
 	"time"
@@ -19,7 +18,7 @@ func TestRateOverSockets(t *testing.T) {
 	if os.Getenv("MOSTRODEX_RATE") == "" {
 		t.Skip("MOSTRODEX_RATE=1 measures whole trades over the demo's sockets")
 	}
-	m, stop := runDemo(t, t.TempDir(), slog.New(slog.DiscardHandler))
+	m, stop := runDemo(t, t.TempDir(), nil)
 	defer stop()
 	const trades = 200
 	var before, after purse

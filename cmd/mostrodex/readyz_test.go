@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -14,7 +13,7 @@ import (
 func TestReadyWaitsForScores(t *testing.T) {
 	cfg := defaultConfig()
 	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
-	m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler)}
+	m := &Main{Config: cfg}
 	if err := m.Open(); err != nil {
 		t.Fatal(err)
 	}

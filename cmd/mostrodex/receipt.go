@@ -101,11 +101,11 @@ had again. The trade key itself is refused there: the Mostro knows it.`,
 				return err
 			}
 			var got receiptFile
-			err = soon(cmd.Context(), patience, func(ctx context.Context) (err error) {
-				if a.wire, err = dialWire(ctx, url); err != nil {
+			err = withTimeout(cmd.Context(), patience, func(ctx context.Context) (err error) {
+				if a.relay, err = dialRelay(ctx, url); err != nil {
 					return err
 				}
-				defer a.wire.close()
+				defer a.relay.close()
 				got, err = a.receipt(ctx, blind)
 				return err
 			})
@@ -136,7 +136,7 @@ had again. The trade key itself is refused there: the Mostro knows it.`,
 
 // asker is a conversation with a Mostro about the receipts of one trade.
 type asker struct {
-	wire            *wire
+	relay           *relayClient
 	node            string
 	order           message.UUID
 	trade, identity *envelope.Keys
@@ -167,7 +167,7 @@ func (a *asker) receipt(ctx context.Context, blind *envelope.Keys) (receiptFile,
 // blind requests a blind receipt with the keyset of the month of settlement.
 func (a *asker) blind(ctx context.Context, by *envelope.Keys, day string) (receiptFile, error) {
 	epoch := day[:len("2006-01")]
-	set, err := a.wire.keysetOf(ctx, a.node, epoch)
+	set, err := a.relay.keysetOf(ctx, a.node, epoch)
 	if err != nil {
 		return receiptFile{}, err
 	}
@@ -201,16 +201,16 @@ func (a *asker) ask(ctx context.Context, q receipt.Request) (receipt.Answer, err
 	if a.transport == envelope.TransportV2 {
 		since = nostr.Timestamp(now.Add(-time.Minute).Unix())
 	}
-	sub, err := a.wire.subscribe(ctx, nostr.Filter{Kinds: []int{a.transport.Kind()}, Tags: nostr.TagMap{"p": {a.trade.Pubkey()}}, Since: &since})
+	sub, err := a.relay.subscribe(ctx, nostr.Filter{Kinds: []int{a.transport.Kind()}, Tags: nostr.TagMap{"p": {a.trade.Pubkey()}}, Since: &since})
 	if err != nil {
 		return receipt.Answer{}, err
 	}
-	defer func() { _ = a.wire.write(ctx, "CLOSE", sub) }() // the connection ends in any case
-	if err := a.wire.publish(ctx, evt); err != nil {
+	defer func() { _ = a.relay.write(ctx, "CLOSE", sub) }() // the connection ends in any case
+	if err := a.relay.publish(ctx, evt); err != nil {
 		return receipt.Answer{}, err
 	}
 	for {
-		evt, err := a.wire.next(ctx, sub)
+		evt, err := a.relay.next(ctx, sub)
 		if err != nil {
 			return receipt.Answer{}, fmt.Errorf("the Mostro does not answer; does it give receipts, and is the trade settled? %w", err)
 		}
@@ -351,8 +351,8 @@ shows none is unproven, not wrong.`,
 			}
 			var sets receipt.Keysets
 			if len(rating.Receipt) > 0 && rating.Receipt[0] == "r2" {
-				err := soon(cmd.Context(), patience, func(ctx context.Context) error {
-					w, err := dialWire(ctx, url)
+				err := withTimeout(cmd.Context(), patience, func(ctx context.Context) error {
+					w, err := dialRelay(ctx, url)
 					if err != nil {
 						return err
 					}

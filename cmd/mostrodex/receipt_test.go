@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,7 +58,6 @@ func TestDemoReceipts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Log = slog.New(slog.DiscardHandler)
 	startMain(t, m)
 	node := m.escrow.engine.Events.Pubkey
 	url := "ws://" + m.Addr()

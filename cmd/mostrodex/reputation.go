@@ -71,21 +71,21 @@ func (c *ReputationConfig) params() score.Params {
 	return p
 }
 
-// openReputation opens the reputation. If publisher is not nil, the reputation publishes
-// scores with a key of its own.
-func (m *Main) openReputation(publisher reputation.Publisher) (*reputation.Service, error) {
-	c := &m.Config.Reputation
+// openReputation opens the reputation of a data directory. If publisher is not nil, the
+// reputation publishes scores with a key of its own.
+func openReputation(c *ReputationConfig, s *stores, publisher reputation.Publisher, with ambient) (*reputation.Service, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
 	every, _ := time.ParseDuration(c.Every) // validate has checked the value
-	cfg := reputation.Config{Dir: filepath.Join(m.Config.Data, "reputation"), Log: evidence{m.store}, Params: c.params(), Every: every, Logger: m.Log, Now: m.Now}
+	cfg := reputation.Config{Dir: filepath.Join(s.data, "reputation"), Log: evidence{s.store}, Params: c.params(), Every: every,
+		Logger: with.logger, Metrics: with.registry, Now: with.now}
 	if publisher != nil && c.Publish {
-		keys, err := reputationKeys(c.Key, m.Config.Data)
+		keys, err := reputationKeys(c.Key, s.data)
 		if err != nil {
 			return nil, err
 		}
-		cfg.Publisher, cfg.Signer, cfg.Pairs = publisher, signer{keys}, pairs{m.store}
+		cfg.Publisher, cfg.Signer, cfg.Pairs = publisher, signer{keys}, pairs{s.store}
 	}
 	return reputation.Open(cfg)
 }
@@ -286,8 +286,8 @@ reads it. The server is to be stopped.`,
 			if err != nil {
 				return err
 			}
-			return from.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(m *Main) error {
-				scores, err := score.WriteBundle(cmd.Context(), cmd.OutOrStdout(), evidence{m.store}, cfg.Reputation.params(), time.Now(), only, nil)
+			return from.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(s *stores, _ ambient) error {
+				scores, err := score.WriteBundle(cmd.Context(), cmd.OutOrStdout(), evidence{s.store}, cfg.Reputation.params(), time.Now(), only, nil)
 				if err == nil {
 					_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%d scores\n", len(scores))
 				}

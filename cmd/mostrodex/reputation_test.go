@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,7 +34,7 @@ func TestReputationFromSocketToBundle(t *testing.T) {
 		clock.Store(now.Add(-days * 24 * time.Hour).Unix())
 		cfg := defaultConfig()
 		cfg.Data, cfg.Relay.Listen = dir, "127.0.0.1:0"
-		m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return time.Unix(clock.Load(), 0) }}
+		m := &Main{Config: cfg, Now: func() time.Time { return time.Unix(clock.Load(), 0) }}
 		startMain(t, m)
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
@@ -46,11 +45,11 @@ func TestReputationFromSocketToBundle(t *testing.T) {
 				if found := mustREQ(t, m, nostr.Filter{Kinds: []int{30382}}); len(found) > 0 {
 					t.Errorf("an assertion was published about a node that was watched for %d days: %v", day, found)
 				}
-				trust, first := m.upstreamsConfig().Trust, now.Add(-days*24*time.Hour)
-				if got := trust(node.Pubkey()); got.Score != 0 || got.Days != day || got.Since.Unix() != first.Unix() {
+				first := now.Add(-days * 24 * time.Hour)
+				if got := trustIn(m.scores, node.Pubkey()); got.Score != 0 || got.Days != day || got.Since.Unix() != first.Unix() {
 					t.Errorf("discovery got %+v for a node that was watched for %d days since %v", got, day, first)
 				}
-				if got := trust(strings.Repeat("a", 64)); got != (federation.Trust{}) {
+				if got := trustIn(m.scores, strings.Repeat("a", 64)); got != (federation.Trust{}) {
 					t.Errorf("discovery got %+v for an unknown key", got)
 				}
 			}
@@ -70,8 +69,8 @@ func TestReputationFromSocketToBundle(t *testing.T) {
 			return len(found) == 1
 		})
 		provider = found[0].PubKey
-		if s, _ := m.scores.Score(node.Pubkey()); s.Unranked != "" || m.upstreamsConfig().Trust(node.Pubkey()).Score != s.Rank {
-			t.Errorf("discovery got %+v for a node with rank %d (%s)", m.upstreamsConfig().Trust(node.Pubkey()), s.Rank, s.Unranked)
+		if s, _ := m.scores.Score(node.Pubkey()); s.Unranked != "" || trustIn(m.scores, node.Pubkey()).Score != s.Rank {
+			t.Errorf("discovery got %+v for a node with rank %d (%s)", trustIn(m.scores, node.Pubkey()), s.Rank, s.Unranked)
 		}
 		if ok, err := found[0].CheckSignature(); err != nil || !ok || provider != m.scores.Pubkey() || provider == node.Pubkey() {
 			t.Errorf("the assertion is signed by %s", provider)

@@ -3,56 +3,102 @@ package main
 import (
 	"net/http"
 	"net/http/pprof"
+	"strings"
 
+	"github.com/mostrodex/mostrodex/escrow/price"
+	"github.com/mostrodex/mostrodex/indexer/web"
 	"github.com/mostrodex/mostrodex/internal/route"
+	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/relay/federation"
+	"github.com/mostrodex/mostrodex/reputation"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// openRoutes puts the route table together and makes the handler of its public
-// rows. The relay, which takes sockets on every path first, passes it all other
-// requests. Without an index the relay's rows are all that there is.
-func (m *Main) openRoutes() error {
+// surface is everything that has routes.
+type surface struct {
+	ambient
+	stores    *stores
+	url       string // relay.url
+	relay     *relay.Server
+	upstreams *federation.Upstreams
+	scores    *reputation.Service // nil: no scores
+	prices    *price.Feed         // of reputation.prices; nil: none are named
+	escrow    *escrowRoom         // nil: no escrow
+}
+
+// table puts the route table together and makes the handler of its public rows. The relay,
+// which takes sockets on every path first, passes it all other requests. Without an index
+// the relay's rows are all that there is.
+func (s surface) table() (table route.Table, public http.Handler) {
 	var mux route.Mux
 	var health, notFound []route.Route
-	add := func(rows ...route.Route) { m.routes = append(m.routes, rows...) }
 	addCompressed := func(rows []route.Route) {
 		for _, r := range rows {
 			r.Handler = compressed(r.Handler)
-			add(r)
+			table = append(table, r)
 		}
 	}
 	relayRows := []route.Route{
-		{Method: http.MethodGet, Path: "/api/v1/relays", Handler: http.HandlerFunc(m.upstreams.ServeRelays),
+		{Method: http.MethodGet, Path: "/api/v1/relays", Handler: http.HandlerFunc(s.upstreams.ServeRelays),
 			Summary: "other relays: state, lag, what came of their events, limits, what was forwarded"},
-		{Method: http.MethodGet, Path: "/api/v1/kinds", Handler: http.HandlerFunc(m.relay.ServeKinds),
+		{Method: http.MethodGet, Path: "/api/v1/kinds", Handler: http.HandlerFunc(s.relay.ServeKinds),
 			Summary: "kinds of the live events: kind, name if it is known here, count"},
-		{Method: http.MethodGet, Path: "/api/v1/export/events", Handler: atMost(maxExports, compressed(http.HandlerFunc(m.relay.ServeExport))),
+		{Method: http.MethodGet, Path: "/api/v1/export/events", Handler: atMost(maxExports, compressed(http.HandlerFunc(s.relay.ServeExport))),
 			Summary: "NDJSON: kinds authors since until after live; without banned and quarantined keys"},
-		{Method: http.MethodPost, Path: "/api/v1/import", Handler: http.HandlerFunc(m.relay.ServeImport),
+		{Method: http.MethodPost, Path: "/api/v1/import", Handler: http.HandlerFunc(s.relay.ServeImport),
 			Summary: "NDJSON; from this machine, or with NIP-98 by an admin"},
 	}
-	if m.index != nil {
-		site, rows := m.openSite(m.scores)
-		if err := site.Register(m.registry); err != nil {
-			return err
-		}
+	if s.stores.index != nil {
+		site, rows := s.site()
 		addCompressed(rows)
 		mux, health, notFound = site.Mux(), site.Health(), site.NotFound(append(rows, relayRows...))
 	}
-	add(relayRows...)
+	table = append(table, relayRows...)
 	addCompressed(health)
 	addCompressed(notFound)
-	add(m.privateRoutes()...)
-	m.web = mux.Public(m.routes)
-	return nil
+	table = append(table, s.private()...)
+	return table, mux.Public(table)
 }
 
-// privateRoutes are the rows of the private listener.
-func (m *Main) privateRoutes() []route.Route {
+// site makes the API and the explorer, with the reputation in them if there are scores, and
+// returns them with their rows of the route table.
+func (s surface) site() (*web.Site, []route.Route) {
+	site := web.New(web.Config{Index: s.stores.index, Logger: s.logger, Metrics: s.registry, Notes: s.escrow.notes, Unready: func() string {
+		if s.scores == nil || s.scores.Ready() {
+			return ""
+		}
+		return "the scores have not caught up with the log yet"
+	}})
+	rows := site.Routes()
+	if s.scores == nil {
+		return site, rows
+	}
+	handler := &reputation.Handler{Known: s.scores, Market: market{s.stores.index, s.stores.store, s.now}, Web: site, Now: s.now}
+	if feed := s.ownPrices(); feed != nil {
+		handler.Prices = ownPrices{feed}
+	}
+	if s.url != "" {
+		handler.URL = "http" + strings.TrimPrefix(s.url, "ws")
+	}
+	site.Show(handler)
+	return site, append(rows, handler.Routes()...)
+}
+
+// ownPrices returns the operator's own sources of prices: those of reputation.prices, or if
+// none are named those of the escrow. It returns nil if there are none.
+func (s surface) ownPrices() *price.Feed {
+	if s.prices == nil && s.escrow != nil {
+		return s.escrow.prices
+	}
+	return s.prices
+}
+
+// private returns the rows of the private listener.
+func (s surface) private() []route.Route {
 	row := func(path, summary string, h http.Handler) route.Route {
 		return route.Route{Listener: route.Private, Path: path, Summary: summary, Handler: h}
 	}
-	metrics := row("/metrics", "for Prometheus", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry}))
+	metrics := row("/metrics", "for Prometheus", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{Registry: s.registry}))
 	metrics.Method = http.MethodGet
 	rows := []route.Route{
 		metrics,
@@ -62,8 +108,8 @@ func (m *Main) privateRoutes() []route.Route {
 		row("/debug/pprof/symbol", "", http.HandlerFunc(pprof.Symbol)),
 		row("/debug/pprof/trace", "", http.HandlerFunc(pprof.Trace)),
 	}
-	if m.escrow != nil && m.escrow.wallet != nil {
-		rows = append(rows, row("/lnsim/", "", m.escrow.wallet))
+	if s.escrow != nil && s.escrow.wallet != nil {
+		rows = append(rows, row("/lnsim/", "", s.escrow.wallet))
 	}
 	return rows
 }

@@ -103,7 +103,7 @@ func TestDemoKeepsSecrets(t *testing.T) {
 	}
 	get("http://" + m.PrivateAddr() + "/metrics")
 	get("http://" + m.Addr() + "/api/v1/orders?open=any")
-	m.Log.Debug("a program that has nothing to complain about may say nothing at all, so the test itself says this at the lowest level that is heard")
+	m.Logger.Debug("a program that has nothing to complain about may say nothing at all, so the test itself says this at the lowest level that is heard")
 	stop()
 	for where, text := range map[string]string{"the log": log.String(), "answers": said.String()} {
 		if len(text) < 100 {

@@ -8,17 +8,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/price"
-	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/relay"
-	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/mostrodex/mostrodex/relay/federation"
 	"github.com/mostrodex/mostrodex/reputation"
 	"github.com/prometheus/client_golang/prometheus"
@@ -31,23 +28,21 @@ import (
 // listen on port 0.
 type Main struct {
 	Config Config
-	Log    *slog.Logger
+	Logger *slog.Logger     // nil: log lines are discarded
 	Now    func() time.Time // nil: time.Now
 	Demo   *Demo            // nil: the escrow, if enabled, uses LND
 
-	bulk      bool          // opened to import a file
-	serving   chan struct{} // closed when the listeners answer; nil without listeners
-	store     *eventlog.Store
-	index     *indexer.Index // nil if disabled
+	stores
+	serving   chan struct{} // closed when the listeners answer
 	relay     *relay.Server
 	upstreams *federation.Upstreams
 	registry  *prometheus.Registry
 	public    net.Listener
 	private   net.Listener
 	control   net.Listener        // the operator's socket; nil without an escrow
-	escrow    *escrowRoom         // nil when disabled
+	escrow    *escrowRoom         // nil: disabled
 	addresses escrow.Addresses    // nil: of the network; a test's are on loopback
-	scores    *reputation.Service // nil when disabled
+	scores    *reputation.Service // nil: disabled
 	prices    *price.Feed         // of reputation.prices; nil: none are named
 	routes    route.Table
 	web       http.Handler // of the public routes
@@ -61,138 +56,56 @@ func (m *Main) Open() (err error) {
 			m.Close()
 		}
 	}()
-	if m.Log == nil {
-		m.Log = slog.New(slog.DiscardHandler)
-	}
-	if m.Now == nil {
-		m.Now = time.Now
-	}
+	m.Logger, m.Now = room.Logger(m.Logger), room.Clock(m.Now)
 	defer easeOpening()()
 	m.serving = make(chan struct{})
 	m.registry = prometheus.NewRegistry()
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	with := ambient{m.Logger, m.registry, m.Now}
 
-	if err := m.openStores(); err != nil {
+	if err := m.stores.open(&m.Config, with, false, m.serving); err != nil {
 		return err
 	}
-	proxies, err := m.Config.proxies()
+	mail := newMail(m.Config.Relay.MailFor)
+	cfg, err := relayConfig(&m.Config, &m.stores, mail, with)
 	if err != nil {
 		return err
 	}
-	cfg := relay.Config{
-		Store:    m.store,
-		Fallback: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.web.ServeHTTP(w, r) }),
-		Policy:   relay.Policy{MaxEventBytes: m.Config.Relay.MaxEventBytes, MinPow: m.Config.Relay.MinPow},
-		Name:     m.Config.Relay.Name, Description: m.Config.Relay.Description, Contact: m.Config.Relay.Contact,
-		URL: m.Config.Relay.URL, Version: programVersion(), TrustedProxies: proxies, Admins: m.Config.Relay.Admins,
-		NobodyIsLocal: !m.Config.Relay.ImportLocal,
-		Registerer:    m.registry, Log: m.Log, Now: m.Now,
-	}
-	cfg.Policy.Kinds = m.Config.Relay.admitted()
-	if m.index != nil {
-		cfg.Search = m.index
-	}
-	if m.Config.Reputation.Enabled {
-		if m.scores, err = m.openReputation(publisher{m}); err != nil {
-			return fmt.Errorf("reputation: %w", err)
-		}
-		if err := m.scores.Register(m.registry); err != nil {
-			return err
-		}
-		if err := m.openPrices(); err != nil {
-			return fmt.Errorf("reputation: prices: %w", err)
-		}
-	}
-	m.federate(&cfg)
+	cfg.Fallback = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.web.ServeHTTP(w, r) })
 	if m.relay, err = relay.New(cfg); err != nil {
 		return err
 	}
-	if err := m.openUpstreams(); err != nil {
+	m.rules.relay = m.relay
+	if m.Config.Reputation.Enabled {
+		if m.scores, err = openReputation(&m.Config.Reputation, &m.stores, m.relay, with); err != nil {
+			return fmt.Errorf("reputation: %w", err)
+		}
+		if m.prices, err = openPrices(m.Config.Reputation.Prices, with); err != nil {
+			return fmt.Errorf("reputation: prices: %w", err)
+		}
+	}
+	if m.upstreams, err = openUpstreams(&m.Config, m.relay, m.store, m.scores, mail, with); err != nil {
 		return err
 	}
+	mail.mostros = m.upstreams
 	if m.Config.Escrow.Enabled {
-		if m.escrow, err = m.openEscrow(); err != nil {
+		if m.escrow, err = openEscrow(&m.Config, m.Demo, m.store, m.relay, m.addresses, with); err != nil {
 			return fmt.Errorf("escrow: %w", err)
 		}
+		mail.escrow = m.escrow.pubkey
 		if m.control, err = listenControl(m.Config.Data); err != nil {
 			return err
 		}
 	}
-	if err := m.openRoutes(); err != nil {
-		return err
-	}
+	m.routes, m.web = surface{stores: &m.stores, url: m.Config.Relay.URL, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, ambient: with}.table()
 	if m.public, err = listen(m.Config.Relay.Listen, "--listen"); err != nil {
 		return err
 	}
-	m.public = m.bound(m.public, proxies)
+	m.public = bound(m.public, m.Config.Relay.Quota.ConnectionsPerIP, cfg.TrustedProxies)
 	if m.Config.Relay.Private != "" {
 		m.private, err = listen(m.Config.Relay.Private, "--private")
 	}
 	return err
-}
-
-func listen(addr, flag string) (net.Listener, error) {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("%w: stop what listens there, or choose another address with %s", err, flag)
-	}
-	return l, nil
-}
-
-// bound limits the connections of a listener, so that file descriptors remain for files. The
-// limit per address does not apply to loopback and trusted proxies, because such an address
-// carries the connections of many clients.
-func (m *Main) bound(l net.Listener, proxies []netip.Prefix) net.Listener {
-	exempt := func(ip netip.Addr) bool {
-		return ip.IsLoopback() || slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(ip) })
-	}
-	perAddress := m.Config.Relay.Quota.ConnectionsPerIP
-	if perAddress == 0 {
-		perAddress = relay.DefaultConnsPerIP
-	}
-	return relay.BoundListener(l, maxConnections(), perAddress, exempt)
-}
-
-// maxConnections returns the limit of connections, which leaves half of the descriptors, at
-// most 1,024, to files.
-func maxConnections() int {
-	limit := descriptorLimit()
-	return limit - min(limit/2, 1024)
-}
-
-// openStores opens the log and its readers. The verbs on a data directory need no more.
-func (m *Main) openStores() (err error) {
-	budget := m.Config.Relay.BodyCacheMiB << 20
-	if budget == 0 {
-		budget = -1
-	}
-	metrics := eventlog.NewMetrics()
-	m.store, err = eventlog.Open(eventlog.Config{Dir: m.Config.Data, Bulk: m.bulk, BodyCache: budget, Now: m.Now, Logger: m.Log, Metrics: metrics, Settled: m.serving,
-		DiskReserve: int64(m.Config.Relay.DiskReserveMiB) << 20,
-		Progress:    func(n int) { m.Log.Info("loading the live index", "events", n) }})
-	if err != nil {
-		return err
-	}
-	m.registry.MustRegister(metrics.Collectors(m.store)...)
-	if !m.Config.Indexer.Enabled {
-		return nil
-	}
-	m.index, err = indexer.Open(indexer.Config{Dir: m.Config.Data, Log: m.store, Events: m.store, Rules: rulesOf{m}, Logger: m.Log, Now: m.Now})
-	if err != nil {
-		return err
-	}
-	return m.index.Register(m.registry)
-}
-
-// rulesOf lets the index query the relay's rules. The relay is created after the index. The
-// verbs on a data directory have no rules and show all events.
-type rulesOf struct{ *Main }
-
-func (m rulesOf) Hidden() (version uint64, never, onDemand, events map[[32]byte]struct{}) {
-	if m.relay == nil {
-		return 0, nil, nil, nil
-	}
-	return m.relay.Moderated()
 }
 
 // Addr returns the address of the public listener.
@@ -209,8 +122,8 @@ func (m *Main) PrivateAddr() string {
 // Run serves until ctx ends, or until an error occurs that a restart repairs.
 func (m *Main) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return tendMemory(ctx) })
-	g.Go(func() error { return tendThreads(ctx, m.store.Head) })
+	g.Go(func() error { return runMemoryLimit(ctx) })
+	g.Go(func() error { return runThreads(ctx, m.store.Head) })
 	g.Go(func() error { return m.relay.Run(ctx) })
 	g.Go(func() error { return m.upstreams.Run(ctx) })
 	if m.index != nil {
@@ -238,7 +151,7 @@ func (m *Main) Run(ctx context.Context) error {
 		serveHTTP(ctx, g, m.private, &http.Server{Handler: relay.GuardPrivate(route.Mux{}.Private(m.routes), m.Config.Relay.PrivateHosts...), ReadHeaderTimeout: 10 * time.Second})
 	}
 	if m.control != nil {
-		serveHTTP(ctx, g, m.control, &http.Server{Handler: m.escrow.controlHandler(), ReadHeaderTimeout: 10 * time.Second})
+		serveHTTP(ctx, g, m.control, &http.Server{Handler: controlServer{m.escrow.engine, m.escrow.db}.handler(), ReadHeaderTimeout: 10 * time.Second})
 	}
 	close(m.serving)
 	err := g.Wait()
@@ -267,61 +180,30 @@ func serveHTTP(ctx context.Context, g *errgroup.Group, l net.Listener, srv *http
 	})
 }
 
-// closeLook is how long closing may take before the data directory is looked at.
-const closeLook = 3 * time.Second
-
-// Close closes everything that Open opened, readers before the log. Badger retries the write
-// of its tables without end. If the data directory accepts no writes, for example on a disk
-// that became read-only, Close returns an error and leaves the stores as after a crash.
-func (m *Main) Close() error {
-	if m.store != nil {
-		m.store.GiveUpRoom() // the reserve is for the writes of the other stores when they close
+// ended returns nil if ctx has ended. An interrupted reader of the log repeats its work at
+// the next start, so the interruption is not an error.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
 	}
+	return err
+}
+
+// Close closes everything that Open opened, readers before the log.
+func (m *Main) Close() error {
 	for _, l := range []net.Listener{m.public, m.private, m.control} {
 		if l != nil {
 			l.Close() // Serve has closed the listener already if Run was called
 		}
 	}
-	closed := make(chan error, 1)
-	go func() { closed <- m.closeStores() }()
-	look := time.NewTicker(closeLook)
-	defer look.Stop()
-	for {
-		select {
-		case err := <-closed:
-			return err
-		case <-look.C:
-			if err := takesWrites(m.Config.Data); err != nil {
-				return fmt.Errorf("the stores are left as they are, and finished at the next start: %w", err)
-			}
-		}
-	}
-}
-
-func (m *Main) closeStores() error {
-	var errs []error
+	var readers []io.Closer
 	if m.escrow != nil {
-		errs = append(errs, m.escrow.close())
+		readers = append(readers, m.escrow)
 	}
 	if m.scores != nil {
-		errs = append(errs, m.scores.Close())
+		readers = append(readers, m.scores)
 	}
-	if m.index != nil {
-		errs = append(errs, m.index.Close())
-	}
-	if m.store != nil {
-		errs = append(errs, m.store.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// takesWrites returns the error of creating a file in dir, or nil.
-func takesWrites(dir string) error {
-	f, err := os.CreateTemp(dir, ".look-*")
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
+	return m.stores.close(readers...)
 }
 
 func newServeCmd() *cobra.Command {
@@ -369,21 +251,21 @@ Precedence: flags, MOSTRODEX_SECTION_KEY variables, the config file, defaults.`,
 
 // serve opens the program, prints its addresses, runs it and closes it.
 func (m *Main) serve(ctx context.Context, stderr io.Writer) error {
-	m.Log = slog.New(slog.NewTextHandler(stderr, nil))
+	m.Logger = slog.New(slog.NewTextHandler(stderr, nil))
 	if err := m.Open(); err != nil {
 		return err
 	}
-	m.Log.Info("serving", "url", "http://"+m.Addr()+"/", "relay", "ws://"+m.Addr()+"/", "private", m.PrivateAddr(),
+	m.Logger.Info("serving", "url", "http://"+m.Addr()+"/", "relay", "ws://"+m.Addr()+"/", "private", m.PrivateAddr(),
 		"data", m.Config.Data, "events", m.store.Head(), "live", m.store.Live(), "version", programVersion())
 	if m.escrow != nil {
-		m.Log.Info("this is a Mostro", "pubkey", m.escrow.engine.Events.Pubkey, "simulated", m.Demo != nil)
+		m.Logger.Info("this is a Mostro", "pubkey", m.escrow.engine.Events.Pubkey, "simulated", m.Demo != nil)
 	}
 	err := m.Run(ctx)
 	if closeErr := m.Close(); err == nil {
 		err = closeErr
 	}
 	if err == nil {
-		m.Log.Info("stopped")
+		m.Logger.Info("stopped")
 	}
 	return err
 }

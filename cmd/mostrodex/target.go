@@ -56,13 +56,17 @@ func orNote(def string) string {
 }
 
 // withStores opens the data directory without listening.
-func (t *target) withStores(ctx context.Context, stderr io.Writer, index bool, fn func(*Main) error) (err error) {
+func (t *target) withStores(ctx context.Context, stderr io.Writer, index bool, fn func(*stores, ambient) error) (err error) {
 	cfg := defaultConfig()
 	cfg.Data, cfg.Indexer.Enabled = t.data, index
-	m := &Main{Config: cfg, bulk: t.bulk, Log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), registry: prometheus.NewRegistry()}
-	m.Now = time.Now
-	if err := m.openStores(); err != nil {
-		m.Close()
+	s := new(stores)
+	with := ambient{slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), prometheus.NewRegistry(), time.Now}
+	defer func() {
+		if e := s.close(); err == nil {
+			err = e
+		}
+	}()
+	if err := s.open(&cfg, with, t.bulk, nil); err != nil {
 		if errors.Is(err, eventlog.ErrLocked) {
 			if !t.askable {
 				return fmt.Errorf("%w: stop the server first", err)
@@ -71,20 +75,15 @@ func (t *target) withStores(ctx context.Context, stderr io.Writer, index bool, f
 		}
 		return err
 	}
-	defer func() {
-		if e := m.Close(); err == nil {
-			err = e
-		}
-	}()
 	ctx, done := context.WithCancel(ctx)
-	tended := make(chan error, 1)
-	go func() { tended <- tendMemory(ctx) }()
-	defer func() { done(); <-tended }()
+	stopped := make(chan error, 1)
+	go func() { stopped <- runMemoryLimit(ctx) }()
+	defer func() { done(); <-stopped }()
 	if t.bulk {
 		setThreads(threads(busyThreads))
 		defer setThreads(cores)
 	}
-	return fn(m)
+	return fn(s, with)
 }
 
 // get queries the API and decodes its answer into v. A running server is queried over HTTP. A
@@ -112,19 +111,19 @@ func (t *target) get(ctx context.Context, stderr io.Writer, path string, q url.V
 	if err := t.mustExist(); err != nil {
 		return err
 	}
-	return t.withStores(ctx, stderr, true, func(m *Main) error {
-		if err := m.index.CatchUp(ctx); err != nil {
+	return t.withStores(ctx, stderr, true, func(s *stores, with ambient) error {
+		if err := s.index.CatchUp(ctx); err != nil {
 			return err
 		}
+		cfg := defaultConfig()
 		if t.config != "" {
-			cfg, err := loadConfig(t.config, os.Environ())
-			if err != nil {
+			var err error
+			if cfg, err = loadConfig(t.config, os.Environ()); err != nil {
 				return err
 			}
-			m.Config.Reputation = cfg.Reputation
 		}
 		// CatchUp writes its own checkpoint, so no call of Close is needed.
-		scores, err := m.openReputation(nil)
+		scores, err := openReputation(&cfg.Reputation, s, nil, with)
 		if err != nil {
 			return err
 		}
@@ -132,7 +131,7 @@ func (t *target) get(ctx context.Context, stderr io.Writer, path string, q url.V
 			return err
 		}
 		w := httptest.NewRecorder()
-		site, rows := m.openSite(scores)
+		site, rows := surface{stores: s, scores: scores, ambient: with}.site()
 		site.Mux().Public(append(rows, site.NotFound(rows)...)).ServeHTTP(w, httptest.NewRequest(http.MethodGet, path+"?"+q.Encode(), nil))
 		if w.Code != http.StatusOK {
 			return answerError(w.Result())

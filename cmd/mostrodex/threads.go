@@ -35,8 +35,8 @@ func setThreads(n int) {
 	}
 }
 
-// tendThreads adjusts the number of threads to the growth of the log, until ctx ends.
-func tendThreads(ctx context.Context, head func() uint64) error {
+// runThreads adjusts the number of threads to the growth of the log, until ctx ends.
+func runThreads(ctx context.Context, head func() uint64) error {
 	setThreads(threads(calmThreads))
 	defer setThreads(cores)
 	tick := time.NewTicker(threadsEach)

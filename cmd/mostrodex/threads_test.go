@@ -20,7 +20,7 @@ func TestThreadsFollowTheLog(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var head atomic.Uint64
 	done := make(chan error, 1)
-	go func() { done <- tendThreads(ctx, head.Load) }()
+	go func() { done <- runThreads(ctx, head.Load) }()
 	until := func(want int) {
 		t.Helper()
 		for end := time.Now().Add(20 * time.Second); runtime.GOMAXPROCS(0) != want; time.Sleep(10 * time.Millisecond) {

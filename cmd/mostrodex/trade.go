@@ -61,17 +61,171 @@ func (c *control) ask(ctx context.Context, method, path string, v any) error {
 	return json.NewDecoder(resp.Body).Decode(v)
 }
 
-// printRaw prints the answer without changes.
-func (c *control) printRaw(cmd *cobra.Command, method, path string) error {
-	var raw json.RawMessage
-	if err := c.ask(cmd.Context(), method, path, &raw); err != nil {
+// answer asks the escrow and prints the answer: without changes if --json is set, otherwise
+// with show.
+func answer[T any](c *control, cmd *cobra.Command, method, path string, show func(io.Writer, *T) error) error {
+	if c.json {
+		var raw json.RawMessage
+		if err := c.ask(cmd.Context(), method, path, &raw); err != nil {
+			return err
+		}
+		return printJSON(cmd.OutOrStdout(), raw)
+	}
+	var v T
+	if err := c.ask(cmd.Context(), method, path, &v); err != nil {
 		return err
 	}
-	return printJSON(cmd.OutOrStdout(), raw)
+	return show(cmd.OutOrStdout(), &v)
+}
+
+// items is the answer of a list.
+type items[T any] struct{ Items []T }
+
+// printTable returns a function that prints a list as a table. row returns the cells of one
+// line, with tabs in between.
+func printTable[T any](header string, row func(*T) string) func(io.Writer, *items[T]) error {
+	return func(out io.Writer, list *items[T]) error {
+		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, header)
+		for i := range list.Items {
+			fmt.Fprintln(w, row(&list.Items[i]))
+		}
+		return w.Flush()
+	}
+}
+
+// caseKind is a kind of cases about which an operator has verbs: the trades, or the
+// disputes, which are trades as well.
+type caseKind struct {
+	noun    string
+	id      string // an id for examples
+	order   string // of the list
+	header  string // of the list
+	row     func(*trade.Trade) string
+	showing string // help text of the verb show, after the first line
+}
+
+var tradeCases = caseKind{noun: "trade", id: "7dd204d2-d06c-4406-a3d9-4415f4a8b9c9", order: "newest first",
+	header: "ID\tSIDE\tSTATUS\tSATS\tFIAT\tCREATED\tDEADLINE\tNOTE",
+	row: func(t *trade.Trade) string {
+		return fmt.Sprintf("%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s", t.ID, t.Kind, t.Status, t.AmountSats, fiatOf(t), clock(t.CreatedAt), clock(t.Deadline), noteOf(t))
+	}}
+
+// path returns the route of a case on the control socket.
+func (k *caseKind) path(id string) (string, error) {
+	u, err := message.ParseUUID(id)
+	if err != nil {
+		return "", usagef("%q is not the id of a %s", id, k.noun)
+	}
+	return "/" + k.noun + "s/" + u.String(), nil
+}
+
+// args requires one id.
+func (k *caseKind) args() cobra.PositionalArgs { return exactly(1, "the id of a "+k.noun) }
+
+func (k *caseKind) listCmd() *cobra.Command {
+	var c control
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the open " + k.noun + "s, " + k.order,
+		Example: "  mostrodex " + k.noun + " list\n" +
+			"  mostrodex " + k.noun + " list --all --json --data /var/lib/mostrodex",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			path := "/" + k.noun + "s"
+			if all {
+				path += "?all=true"
+			}
+			return answer(&c, cmd, http.MethodGet, path, printTable(k.header, k.row))
+		},
+	}
+	c.flags(cmd)
+	cmd.Flags().BoolVar(&all, "all", false, k.noun+"s that are over as well")
+	return cmd
+}
+
+func (k *caseKind) showCmd(short string) *cobra.Command {
+	var c control
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: short,
+		Long:  k.showing,
+		Example: "  mostrodex " + k.noun + " show " + k.id + "\n" +
+			"  mostrodex " + k.noun + " show " + k.id + " --json",
+		Args: k.args(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := k.path(args[0])
+			if err != nil {
+				return err
+			}
+			return answer(&c, cmd, http.MethodGet, path, printTrade)
+		},
+	}
+	c.flags(cmd)
+	return cmd
+}
+
+// decision says which flags a verb about one case needs.
+type decision struct {
+	reason  bool                   // --reason, a text for the journal
+	confirm bool                   // --yes, because the verb moves money
+	more    func(url.Values) error // adds parameters; nil: none
+}
+
+// decideCmd completes a verb about one case. The name of the verb is added to the route of
+// the case.
+func (k *caseKind) decideCmd(cmd *cobra.Command, d decision) *cobra.Command {
+	var c control
+	var yes bool
+	var reason string
+	cmd.Args = k.args()
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		route, err := k.path(args[0])
+		if err != nil {
+			return err
+		}
+		query := make(url.Values)
+		if d.more != nil {
+			if err := d.more(query); err != nil {
+				return err
+			}
+		}
+		if d.reason {
+			if reason == "" {
+				return usagef("a decision needs --reason: a text for the journal of this Mostro, which no party reads")
+			}
+			query.Set("reason", reason)
+		}
+		if d.confirm && !yes {
+			var t trade.Trade
+			if err := c.ask(cmd.Context(), http.MethodGet, route, &t); err != nil {
+				return err
+			}
+			if err := printTrade(cmd.OutOrStdout(), &t); err != nil {
+				return err
+			}
+			return usagef("nothing is done without --yes: read 'mostrodex %s %s --help' first", k.noun, cmd.Name())
+		}
+		route += "/" + cmd.Name()
+		if len(query) > 0 {
+			route += "?" + query.Encode()
+		}
+		return answer(&c, cmd, http.MethodPost, route, printTrade)
+	}
+	c.flags(cmd)
+	if d.reason {
+		cmd.Flags().StringVar(&reason, "reason", "", "why, for the journal")
+	}
+	if d.confirm {
+		cmd.Flags().BoolVar(&yes, "yes", false, "do it")
+	}
+	return cmd
 }
 
 func newTradeCmd() *cobra.Command {
-	return groupOf("trade", "Look at the escrow's trades, and decide about frozen ones", newTradeListCmd(), newTradeShowCmd(), newTradeJournalCmd(),
+	return groupOf("trade", "Look at the escrow's trades, and decide about frozen ones", tradeCases.listCmd(),
+		tradeCases.showCmd("Show a trade, without what moves money"), newTradeJournalCmd(),
 		newTradeVerdictCmd("resume", "Have a frozen trade go on as it stands",
 			`Have a frozen trade go on as it stands. A trade is frozen when the Lightning
 node contradicts this store, or when the store was found to be an older copy of
@@ -90,68 +244,6 @@ Look first whether the buyer is paid already: 'mostrodex trade show ID' gives
 the payment hashes to ask the node about.`), newTradeCloseCmd())
 }
 
-func newTradeListCmd() *cobra.Command {
-	var c control
-	var all bool
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List the open trades, newest first",
-		Example: `  mostrodex trade list
-  mostrodex trade list --all --json --data /var/lib/mostrodex`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			path := "/trades"
-			if all {
-				path += "?all=true"
-			}
-			if c.json {
-				return c.printRaw(cmd, http.MethodGet, path)
-			}
-			var list struct{ Items []trade.Trade }
-			if err := c.ask(cmd.Context(), http.MethodGet, path, &list); err != nil {
-				return err
-			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "ID\tSIDE\tSTATUS\tSATS\tFIAT\tCREATED\tDEADLINE\tNOTE")
-			for i := range list.Items {
-				t := &list.Items[i]
-				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", t.ID, t.Kind, t.Status, t.AmountSats, fiatOf(t), clock(t.CreatedAt), clock(t.Deadline), noteOf(t))
-			}
-			return w.Flush()
-		},
-	}
-	c.flags(cmd)
-	cmd.Flags().BoolVar(&all, "all", false, "trades that are over as well")
-	return cmd
-}
-
-func newTradeShowCmd() *cobra.Command {
-	var c control
-	cmd := &cobra.Command{
-		Use:   "show ID",
-		Short: "Show a trade, without what moves money",
-		Example: `  mostrodex trade show 7dd204d2-d06c-4406-a3d9-4415f4a8b9c9
-  mostrodex trade show 7dd204d2-d06c-4406-a3d9-4415f4a8b9c9 --json`,
-		Args: exactly(1, "the id of a trade"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			path, err := tradePath(args[0])
-			if err != nil {
-				return err
-			}
-			if c.json {
-				return c.printRaw(cmd, http.MethodGet, path)
-			}
-			var t trade.Trade
-			if err := c.ask(cmd.Context(), http.MethodGet, path, &t); err != nil {
-				return err
-			}
-			return printTrade(cmd.OutOrStdout(), &t)
-		},
-	}
-	c.flags(cmd)
-	return cmd
-}
-
 func newTradeJournalCmd() *cobra.Command {
 	var c control
 	cmd := &cobra.Command{
@@ -160,26 +252,16 @@ func newTradeJournalCmd() *cobra.Command {
 		Long: `Show every input of a trade, in order: replayed, they give the trade again.
 Preimages, invoices and what people wrote are left out, so what is printed
 cannot be replayed.`,
-		Example: "  mostrodex trade journal 7dd204d2-d06c-4406-a3d9-4415f4a8b9c9",
-		Args:    exactly(1, "the id of a trade"),
+		Example: "  mostrodex trade journal " + tradeCases.id,
+		Args:    tradeCases.args(),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path, err := tradePath(args[0])
+			path, err := tradeCases.path(args[0])
 			if err != nil {
 				return err
 			}
-			if c.json {
-				return c.printRaw(cmd, http.MethodGet, path+"/journal")
-			}
-			var list struct{ Items []journalEntry }
-			if err := c.ask(cmd.Context(), http.MethodGet, path+"/journal", &list); err != nil {
-				return err
-			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "N\tTIME\tINPUT\tDETAIL")
-			for _, e := range list.Items {
-				fmt.Fprintf(w, "%d\t%s\t%s\t%s\n", e.N, clock(e.Input.At), e.Input.Kind, detailOf(e.Input))
-			}
-			return w.Flush()
+			return answer(&c, cmd, http.MethodGet, path+"/journal", printTable("N\tTIME\tINPUT\tDETAIL", func(e *journalEntry) string {
+				return fmt.Sprintf("%d\t%s\t%s\t%s", e.N, clock(e.Input.At), e.Input.Kind, detailOf(e.Input))
+			}))
 		},
 	}
 	c.flags(cmd)
@@ -189,39 +271,9 @@ cannot be replayed.`,
 // newTradeVerdictCmd returns a verb that decides about a frozen trade. The verb requires a
 // confirmation, because its effect may be a payment.
 func newTradeVerdictCmd(verb, short, long string) *cobra.Command {
-	var c control
-	var yes bool
-	cmd := &cobra.Command{
-		Use: verb + " ID", Short: short, Long: long,
-		Example: "  mostrodex trade " + verb + " 7dd204d2-d06c-4406-a3d9-4415f4a8b9c9 --yes",
-		Args:    exactly(1, "the id of a trade"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			path, err := tradePath(args[0])
-			if err != nil {
-				return err
-			}
-			var t trade.Trade
-			if !yes {
-				if err := c.ask(cmd.Context(), http.MethodGet, path, &t); err != nil {
-					return err
-				}
-				if err := printTrade(cmd.OutOrStdout(), &t); err != nil {
-					return err
-				}
-				return usagef("nothing is done without --yes: read 'mostrodex trade %s --help' first", verb)
-			}
-			if c.json {
-				return c.printRaw(cmd, http.MethodPost, path+"/"+verb)
-			}
-			if err := c.ask(cmd.Context(), http.MethodPost, path+"/"+verb, &t); err != nil {
-				return err
-			}
-			return printTrade(cmd.OutOrStdout(), &t)
-		},
-	}
-	c.flags(cmd)
-	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
-	return cmd
+	return tradeCases.decideCmd(&cobra.Command{
+		Use: verb + " ID", Short: short, Long: long, Example: "  mostrodex trade " + verb + " " + tradeCases.id + " --yes",
+	}, decision{confirm: true})
 }
 
 // newPauseCmd returns the verb that pauses or resumes the whole escrow.
@@ -232,26 +284,24 @@ func newPauseCmd(verb, short, long string) *cobra.Command {
 		Example: "  mostrodex " + verb + " --data /var/lib/mostrodex",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if c.json {
-				return c.printRaw(cmd, http.MethodPost, "/"+verb)
-			}
-			var s controlStatus
-			if err := c.ask(cmd.Context(), http.MethodPost, "/"+verb, &s); err != nil {
-				return err
-			}
-			state := "new trades are taken"
-			switch {
-			case s.Paused:
-				state = "no new trades are taken"
-			case s.Reconciling:
-				state = "no new trades are taken before the node was asked for every open hash"
-			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s; %d open, %d of them frozen\n", state, s.Open, s.Frozen)
-			return err
+			return answer(&c, cmd, http.MethodPost, "/"+verb, func(out io.Writer, s *controlStatus) error { return s.print(out) })
 		},
 	}
 	c.flags(cmd)
 	return cmd
+}
+
+// print prints whether new trades are taken.
+func (s *controlStatus) print(out io.Writer) error {
+	state := "new trades are taken"
+	switch {
+	case s.Paused:
+		state = "no new trades are taken"
+	case s.Reconciling:
+		state = "no new trades are taken before the node was asked for every open hash"
+	}
+	_, err := fmt.Fprintf(out, "%s; %d open, %d of them frozen; %d sats of development fees are due\n", state, s.Open, s.Frozen, s.DevFees.DueSats)
+	return err
 }
 
 // newMaintenanceCmd returns the verbs about maintenance.
@@ -270,14 +320,7 @@ func newMaintenanceCmd() *cobra.Command {
 					}
 					path += "?" + query.Encode()
 				}
-				if c.json {
-					return c.printRaw(cmd, method, path)
-				}
-				var s maintenanceStatus
-				if err := c.ask(cmd.Context(), method, path, &s); err != nil {
-					return err
-				}
-				return s.print(cmd.OutOrStdout())
+				return answer(&c, cmd, method, path, func(out io.Writer, s *maintenanceStatus) error { return s.print(out) })
 			},
 		}
 		c.flags(cmd)
@@ -293,7 +336,7 @@ func newMaintenanceCmd() *cobra.Command {
 }
 
 // print prints the fields, one per line.
-func (s maintenanceStatus) print(out io.Writer) error {
+func (s *maintenanceStatus) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	state := "off"
 	if s.On {
@@ -305,14 +348,6 @@ func (s maintenanceStatus) print(out io.Writer) error {
 	}
 	fmt.Fprintf(w, "escrowed orders\t%d\npayouts in flight\t%d\npending orders\t%d\ndrained\t%t\n", s.Escrowed, s.Payouts, s.Pending, s.Drained)
 	return w.Flush()
-}
-
-func tradePath(id string) (string, error) {
-	u, err := message.ParseUUID(id)
-	if err != nil {
-		return "", usagef("%q is not the id of a trade", id)
-	}
-	return "/trades/" + u.String(), nil
 }
 
 // printTrade prints the fields of a trade, one per line.

@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/mostrodex/mostrodex/relay/federation"
+	"github.com/mostrodex/mostrodex/reputation"
 )
 
 // UpstreamConfig is one section [[upstream]], which names a relay to follow.
@@ -130,63 +132,30 @@ func (c *Config) forwardTo() []string {
 	return list // duplicates count as one relay
 }
 
-// federate copies the sections about quotas and other relays to the relay's config.
-func (m *Main) federate(cfg *relay.Config) {
-	q := m.Config.Relay.Quota
-	cfg.Limits = relay.Limits{LiveAddressesPerKey: q.LiveAddressesPerKey, LiveAddressesPerPlatform: q.LiveAddressesPerPlatform,
-		EventsPerMinutePerIP: q.EventsPerMinutePerIP, EventsPerMinutePerKey: q.EventsPerMinutePerKey, RequestsPerMinutePerIP: q.RequestsPerMinutePerIP}
-	cfg.MaxConnections, cfg.MaxConnsPerIP = min(50_000, maxConnections()), q.ConnectionsPerIP
-	cfg.RulesFile = filepath.Join(m.Config.Data, "rules.json")
-	cfg.Forwarding = len(m.Config.forwardTo()) > 0
-	if keys := m.Config.Relay.MailFor; len(keys) > 0 {
-		known := make(map[string]bool, len(keys))
-		for _, k := range keys {
-			known[k] = true
-		}
-		// The followers know the Mostros, and are created after the relay.
-		cfg.KnownMail = func(key string) bool {
-			return known[key] || m.escrow != nil && key == m.escrow.pubkey || m.upstreams.Knows(key)
-		}
+// openUpstreams creates the followers of other relays. scores may be nil.
+func openUpstreams(c *Config, server *relay.Server, store *eventlog.Store, scores *reputation.Service, m *mail, with ambient) (*federation.Upstreams, error) {
+	f := c.Relay.Federation
+	cfg := federation.Config{Server: server, Store: store, Forward: c.forwardTo(), Mail: m.fetched, Discover: f.Discover, DiscoveredPerHour: f.DiscoveredPerHour,
+		Resync: time.Duration(f.ResyncSeconds) * time.Second, Rewalk: time.Duration(f.RewalkSeconds) * time.Second, Logger: with.logger, Metrics: with.registry}
+	if scores != nil {
+		cfg.Trust = func(pubkey string) federation.Trust { return trustIn(scores, pubkey) }
 	}
-}
-
-// openUpstreams creates the followers of other relays.
-func (m *Main) openUpstreams() (err error) {
-	cfg := m.upstreamsConfig()
-	if len(cfg.Follow)+len(cfg.Forward) > 0 {
-		if cfg.Key, err = relayKey(m.Config.Data); err != nil {
-			return err
-		}
-	}
-	m.upstreams, err = federation.NewUpstreams(cfg)
-	return err
-}
-
-func (m *Main) upstreamsConfig() federation.UpstreamsConfig {
-	f := m.Config.Relay.Federation
-	cfg := federation.UpstreamsConfig{Server: m.relay, Store: m.store, Forward: m.Config.forwardTo(), Discover: f.Discover, DiscoveredPerHour: f.DiscoveredPerHour,
-		Resync: time.Duration(f.ResyncSeconds) * time.Second, Rewalk: time.Duration(f.RewalkSeconds) * time.Second, Registerer: m.registry, Log: m.Log}
-	if m.scores != nil {
-		cfg.Trust = m.trust
-	}
-	for _, u := range m.Config.Upstream {
+	for _, u := range c.Upstream {
 		cfg.Follow = append(cfg.Follow, federation.Upstream{URL: u.URL, Instances: u.Instances})
 	}
-	// The escrow is opened after the followers are created and before they run.
-	cfg.Mail = func() []string {
-		keys := append([]string(nil), m.Config.Relay.MailFor...)
-		if m.escrow != nil {
-			keys = append(keys, m.escrow.pubkey)
+	if len(cfg.Follow)+len(cfg.Forward) > 0 {
+		var err error
+		if cfg.Key, err = relayKey(c.Data); err != nil {
+			return nil, err
 		}
-		return keys
 	}
-	return cfg
+	return federation.New(cfg)
 }
 
-// trust returns the trust that the scores assign to a key, for discovery. A rank that is not
-// published, because too few events were witnessed, counts as no rank.
-func (m *Main) trust(pubkey string) federation.Trust {
-	s, ok := m.scores.Score(pubkey)
+// trustIn returns the trust that the scores assign to a key, for discovery. A rank that is
+// not published, because too few events were witnessed, counts as no rank.
+func trustIn(scores *reputation.Service, pubkey string) federation.Trust {
+	s, ok := scores.Score(pubkey)
 	if !ok {
 		return federation.Trust{}
 	}

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mostrodex/mostrodex/relay"
-
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -121,10 +119,7 @@ func TestPublishRelaysFeedTheQueue(t *testing.T) {
 	if got := cfg.forwardTo(); !slices.Equal(got, []string{"wss://a.example", "wss://b.example", "wss://a.example"}) {
 		t.Errorf("the relays with an escrow are %v", got)
 	}
-	m := &Main{Config: cfg}
-	var relayCfg relay.Config
-	m.federate(&relayCfg)
-	if !relayCfg.Forwarding {
+	if relayCfg, err := relayConfig(&cfg, new(stores), newMail(nil), ambient{}); err != nil || !relayCfg.Forwarding {
 		t.Error("own events are not queued")
 	}
 	cfg.Escrow.Publish.Relays = []string{"https://b.example"}

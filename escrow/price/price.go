@@ -15,6 +15,7 @@ import (
 
 	"github.com/bojanz/currency"
 	"github.com/mostrodex/mostrodex/escrow/trade"
+	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -57,9 +58,8 @@ func CheckPegged(codes []string) error {
 	return nil
 }
 
-// A Feed polls several sources and answers from memory. Its fields are set before Run.
-// Quote and Rates are safe for concurrent use.
-type Feed struct {
+// Config configures a Feed. Every field may be zero.
+type Config struct {
 	Sources []Source // in order of trust, the order of `contributors`
 	// Nodes are the pubkeys of nodes whose published rates are used if no source knows a
 	// currency. These rates are never published again.
@@ -75,8 +75,15 @@ type Feed struct {
 	Failures  int           // in a row before a source is skipped for a while; 0: three
 	Cooldown  time.Duration // first cooldown, doubling; 0: two minutes, at most half an hour
 	Publish   bool          // if set, Rates returns a table
-	Clock     func() time.Time
-	Logger    *slog.Logger
+
+	Logger *slog.Logger     // nil: log lines are discarded
+	Now    func() time.Time // nil: time.Now
+}
+
+// A Feed polls several sources and answers from memory. Quote and Rates are safe for
+// concurrent use.
+type Feed struct {
+	cfg Config
 
 	mu       sync.Mutex
 	known    map[string]price // guarded by mu
@@ -105,10 +112,25 @@ const (
 	maxAhead      = time.Minute // by which a table of a node may be dated ahead of the clock
 )
 
+// New returns a feed that knows no price yet.
+func New(cfg Config) *Feed {
+	cfg.Interval = max(cmp.Or(cfg.Interval, 5*time.Minute), time.Minute)
+	cfg.Staleness = cmp.Or(cfg.Staleness, 30*time.Minute)
+	if cfg.Outlier <= 0 {
+		cfg.Outlier = 5
+	}
+	cfg.Timeout = cmp.Or(cfg.Timeout, 10*time.Second)
+	if cfg.Failures <= 0 {
+		cfg.Failures = 3
+	}
+	cfg.Cooldown = cmp.Or(cfg.Cooldown, 2*time.Minute)
+	cfg.Logger, cfg.Now = room.Logger(cfg.Logger), room.Clock(cfg.Now)
+	return &Feed{cfg: cfg, known: make(map[string]price), heard: make(map[string]mostro.Rates), breakers: make(map[string]*breaker)}
+}
+
 // Run polls until ctx ends.
 func (p *Feed) Run(ctx context.Context) error {
-	every := max(cmp.Or(p.Interval, 5*time.Minute), time.Minute)
-	ticker := time.NewTicker(every)
+	ticker := time.NewTicker(p.cfg.Interval)
 	defer ticker.Stop()
 	for {
 		p.Poll(ctx)
@@ -124,15 +146,12 @@ func (p *Feed) Run(ctx context.Context) error {
 // which the sources agree. If no source names a currency in this poll, the currency keeps
 // its last price until that price is stale.
 func (p *Feed) Poll(ctx context.Context) {
-	now := p.Clock()
-	if p.breakers == nil {
-		p.breakers = make(map[string]*breaker)
-	}
-	answers := make([]map[string]float64, len(p.Sources))
-	errs := make([]error, len(p.Sources))
-	asked := make([]bool, len(p.Sources))
+	now := p.cfg.Now()
+	answers := make([]map[string]float64, len(p.cfg.Sources))
+	errs := make([]error, len(p.cfg.Sources))
+	asked := make([]bool, len(p.cfg.Sources))
 	var wg sync.WaitGroup
-	for i, s := range p.Sources {
+	for i, s := range p.cfg.Sources {
 		b := p.breakers[s.Name()]
 		if b == nil {
 			b = new(breaker)
@@ -145,7 +164,7 @@ func (p *Feed) Poll(ctx context.Context) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			ctx, cancel := context.WithTimeout(ctx, cmp.Or(p.Timeout, 10*time.Second))
+			ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 			defer cancel()
 			answers[i], errs[i] = s.Fetch(ctx)
 		}()
@@ -155,7 +174,7 @@ func (p *Feed) Poll(ctx context.Context) {
 		return
 	}
 	offers, crosses := make(map[string][]offer), make(map[string][]offer)
-	for i, s := range p.Sources {
+	for i, s := range p.cfg.Sources {
 		if !asked[i] {
 			continue
 		}
@@ -175,7 +194,7 @@ func (p *Feed) Poll(ctx context.Context) {
 		}
 	}
 	// Without a price of the dollar in this poll, the crossed currencies keep their last price.
-	if dollar, _ := aggregate(offers["USD"], p.outlier()); dollar > 0 {
+	if dollar, _ := aggregate(offers["USD"], p.cfg.Outlier); dollar > 0 {
 		for code, list := range crosses {
 			for _, o := range list {
 				offers[code] = append(offers[code], offer{o.source, o.value * dollar})
@@ -192,19 +211,13 @@ func (p *Feed) judge(name string, err error, now time.Time) {
 		*b = breaker{}
 		return
 	}
-	if p.Logger != nil {
-		p.Logger.Warn("a price source does not answer", "source", name, "error", err)
-	}
-	most := p.Failures
-	if most <= 0 {
-		most = 3
-	}
-	if b.failures++; b.failures < most {
+	p.cfg.Logger.Warn("a price source does not answer", "source", name, "error", err)
+	if b.failures++; b.failures < p.cfg.Failures {
 		return
 	}
-	b.until = now.Add(min(cmp.Or(p.Cooldown, 2*time.Minute)<<min(b.opened, 10), maxCooldown))
+	b.until = now.Add(min(p.cfg.Cooldown<<min(b.opened, 10), maxCooldown))
 	b.opened++
-	b.failures = most - 1 // after the cooldown, one more failure opens the breaker again
+	b.failures = p.cfg.Failures - 1 // after the cooldown, one more failure opens the breaker again
 }
 
 type offer struct {
@@ -215,11 +228,8 @@ type offer struct {
 func (p *Feed) keep(offers map[string][]offer, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.known == nil {
-		p.known = make(map[string]price)
-	}
 	for code, list := range offers {
-		value, from := aggregate(list, p.outlier())
+		value, from := aggregate(list, p.cfg.Outlier)
 		p.known[code] = price{value: value, at: now, contributors: from}
 		p.polled = now
 	}
@@ -235,20 +245,11 @@ func (p *Feed) keep(offers map[string][]offer, now time.Time) {
 	}
 }
 
-func (p *Feed) outlier() float64 {
-	if p.Outlier > 0 {
-		return p.Outlier
-	}
-	return 5
-}
-
-func (p *Feed) staleness() time.Duration { return cmp.Or(p.Staleness, 30*time.Minute) }
-
 // stale reports whether a price is too old. A price that is dated far ahead is from before the
 // clock was set back, and says nothing.
 func (p *Feed) stale(at, now time.Time) bool {
 	age := now.Sub(at)
-	return age > p.staleness() || -age > p.staleness()
+	return age > p.cfg.Staleness || -age > p.cfg.Staleness
 }
 
 // aggregate returns one price for the offers of several sources. For two offers this is
@@ -290,21 +291,18 @@ func median(list []offer) float64 {
 // Hear processes an event of kind 30078 from the log. Only the newest table of a node that
 // the operator trusts is kept.
 func (p *Feed) Hear(evt *nostr.Event) {
-	if !slices.Contains(p.Nodes, evt.PubKey) {
+	if !slices.Contains(p.cfg.Nodes, evt.PubKey) {
 		return
 	}
 	r, err := mostro.ParseRates(evt)
 	if err != nil {
 		return // not a table of rates
 	}
-	if r.CreatedAt.Time().After(p.Clock().Add(maxAhead)) {
+	if r.CreatedAt.Time().After(p.cfg.Now().Add(maxAhead)) {
 		return // it would keep out every later table until its time
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.heard == nil {
-		p.heard = make(map[string]mostro.Rates)
-	}
 	if old, ok := p.heard[r.Pubkey]; (!ok || r.CreatedAt > old.CreatedAt) && (ok || len(p.heard) < maxHeardRates) {
 		p.heard[r.Pubkey] = r
 	}
@@ -315,10 +313,10 @@ func (p *Feed) Hear(evt *nostr.Event) {
 // of, so that no poll renews it. fromNodes requires mu.
 func (p *Feed) fromNodes(now time.Time) map[string]price {
 	offers, dates := make(map[string][]offer), make(map[string]time.Time)
-	for _, node := range p.Nodes {
+	for _, node := range p.cfg.Nodes {
 		r, ok := p.heard[node]
 		at := r.CreatedAt.Time()
-		if !ok || at.After(now) || now.Sub(at) > p.staleness() || r.Expiration != 0 && !r.Expiration.Time().After(now) {
+		if !ok || at.After(now) || now.Sub(at) > p.cfg.Staleness || r.Expiration != 0 && !r.Expiration.Time().After(now) {
 			continue
 		}
 		for code, value := range cleanPrices(r.BTC) {
@@ -330,7 +328,7 @@ func (p *Feed) fromNodes(now time.Time) map[string]price {
 	}
 	rates := make(map[string]price)
 	for code, list := range offers {
-		value, _ := aggregate(list, p.outlier())
+		value, _ := aggregate(list, p.cfg.Outlier)
 		rates[code] = price{value: value, at: dates[code], contributors: []string{"nostr"}, fromNodes: true}
 	}
 	return rates
@@ -341,7 +339,7 @@ func (p *Feed) Quote(fiat string, at int64) trade.Quote {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	code := strings.ToUpper(fiat)
-	if slices.Contains(p.Pegged, code) {
+	if slices.Contains(p.cfg.Pegged, code) {
 		if code = pegs[code].Fiat; code == "" {
 			return trade.Quote{Price: satsPerBTC}
 		}
@@ -357,13 +355,12 @@ func (p *Feed) Quote(fiat string, at int64) trade.Quote {
 func (p *Feed) Rates(now time.Time) (mostro.Rates, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.Publish || p.polled.IsZero() {
+	if !p.cfg.Publish || p.polled.IsZero() {
 		return mostro.Rates{}, false
 	}
-	interval := max(cmp.Or(p.Interval, 5*time.Minute), time.Minute)
 	r := mostro.Rates{
 		BTC: make(map[string]float64), PublishedAt: nostr.Timestamp(p.polled.Unix()),
-		Expiration: nostr.Timestamp(p.polled.Add(min(2*interval, time.Hour)).Unix()),
+		Expiration: nostr.Timestamp(p.polled.Add(min(2*p.cfg.Interval, time.Hour)).Unix()),
 	}
 	sources := make(map[string]bool)
 	for code, known := range p.known {

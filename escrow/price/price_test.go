@@ -61,7 +61,7 @@ func TestAggregate(t *testing.T) {
 func TestQuoteIsStaleAfterAWhile(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
 	source := &fakeSource{name: "a", prices: map[string]float64{"usd": 50_000, "EUR": math.Inf(1), "GBP": -1, "VEF": 3, "BTC": 1, "XAU": 20, "XOF": 7, "IRT": 9}}
-	p := &Feed{Sources: []Source{source}, Clock: func() time.Time { return now }}
+	p := New(Config{Sources: []Source{source}, Now: func() time.Time { return now }})
 	if q := p.Quote("USD", now.Unix()); q != (trade.Quote{}) {
 		t.Errorf("the quote before any poll is %+v", q)
 	}
@@ -93,7 +93,7 @@ func TestBreakerLeavesAFailingSourceAlone(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
 	bad := &fakeSource{name: "bad", err: errors.New("down")}
 	good := &fakeSource{name: "good", prices: map[string]float64{"USD": 1}}
-	p := &Feed{Sources: []Source{bad, good}, Clock: func() time.Time { return now }}
+	p := New(Config{Sources: []Source{bad, good}, Now: func() time.Time { return now }})
 	for range 3 {
 		p.Poll(t.Context())
 	}
@@ -150,7 +150,7 @@ func TestRatesOfTrustedNodes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			own := &fakeSource{name: "own", prices: map[string]float64{"USD": 50_000}}
-			p := &Feed{Sources: []Source{own}, Nodes: []string{trusted}, Clock: func() time.Time { return now }, Publish: true}
+			p := New(Config{Sources: []Source{own}, Nodes: []string{trusted}, Now: func() time.Time { return now }, Publish: true})
 			p.Hear(c.evt)
 			p.Poll(t.Context())
 			if q := p.Quote("CUP", now.Unix()); q.Price != c.want {
@@ -186,7 +186,7 @@ func TestHangingAddressLeavesTimeForItsMirrors(t *testing.T) {
 	}))
 	defer good.Close()
 	source := HTTPSource{Provider: CurrencyAPI, URL: hang.URL, Mirrors: []string{stall.URL, good.URL}}
-	p := &Feed{Sources: []Source{source}, Clock: time.Now, Timeout: 1200 * time.Millisecond}
+	p := New(Config{Sources: []Source{source}, Timeout: 1200 * time.Millisecond})
 	p.Poll(t.Context())
 	if q := p.Quote("USD", time.Now().Unix()); q.Price != 50_000 {
 		t.Errorf("the price after two hanging addresses and a good mirror is %+v", q)
@@ -280,7 +280,7 @@ func TestIsMoney(t *testing.T) {
 func TestRatesOfNodesAreDatedByTheirEvent(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
 	one, two := strings.Repeat("a", 64), strings.Repeat("b", 64)
-	p := &Feed{Nodes: []string{one, two}, Clock: func() time.Time { return now }}
+	p := New(Config{Nodes: []string{one, two}, Now: func() time.Time { return now }})
 	hear := func(author string, age time.Duration, price int) {
 		evt := &nostr.Event{Kind: mostro.KindAppData, PubKey: author, CreatedAt: nostr.Timestamp(now.Add(-age).Unix()), Content: fmt.Sprintf(`{"BTC":{"CUP":%d}}`, price),
 			Tags: nostr.Tags{{"d", "mostro-rates"}, {"expiration", fmt.Sprint(now.Add(time.Hour).Unix())}}}
@@ -300,7 +300,7 @@ func TestRatesOfNodesAreDatedByTheirEvent(t *testing.T) {
 	quote(7_000_000, true) // the table is 31 minutes old, however often it was polled
 	hear(one, time.Minute, 8_000_000)
 	quote(8_000_000, false)
-	p.heard = nil
+	clear(p.heard)
 	hear(two, 10*time.Minute, 5_000_000)
 	quote(8_000_000, false)
 	now = now.Add(5 * time.Minute)
@@ -319,7 +319,7 @@ func TestRatesOfNodesAreDatedByTheirEvent(t *testing.T) {
 func TestPeggedCodes(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
 	own := &fakeSource{name: "own", prices: map[string]float64{"USD": 50_000, "USDT": 1, "BTC": 1}}
-	p := &Feed{Sources: []Source{own}, Pegged: []string{"USDT", "DOC", "LBTC"}, Clock: func() time.Time { return now }}
+	p := New(Config{Sources: []Source{own}, Pegged: []string{"USDT", "DOC", "LBTC"}, Now: func() time.Time { return now }})
 	for code, want := range map[string]trade.Quote{"LBTC": {Price: 100_000_000}, "USDT": {}, "RBTC": {}} {
 		if q := p.Quote(code, now.Unix()); q != want {
 			t.Errorf("%s at %+v before the first poll", code, q)
@@ -367,7 +367,7 @@ func TestElToque(t *testing.T) {
 	defer server.Close()
 	own := &fakeSource{name: "own", prices: map[string]float64{"USD": 50_000}}
 	toque := HTTPSource{Provider: ElToque, URL: server.URL, Token: "secret-token", Now: func() time.Time { return now }}
-	p := &Feed{Sources: []Source{toque, own}, Clock: func() time.Time { return now }, Failures: 100}
+	p := New(Config{Sources: []Source{toque, own}, Now: func() time.Time { return now }, Failures: 100})
 	quotes := func(usd, cup, mlc float64) {
 		t.Helper()
 		p.Poll(t.Context())
@@ -407,7 +407,7 @@ func TestPast24NullRateSpoilsNothing(t *testing.T) { // #748
 	}
 	now := time.Unix(1_790_000_000, 0)
 	source := &fakeSource{name: "a", prices: map[string]float64{"USD": 50_000}}
-	p := &Feed{Sources: []Source{source}, Clock: func() time.Time { return now }}
+	p := New(Config{Sources: []Source{source}, Now: func() time.Time { return now }})
 	p.Poll(t.Context())
 	source.prices, source.err = nil, errors.New("down")
 	p.Poll(t.Context())

@@ -13,8 +13,10 @@ import (
 	"strings"
 
 	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 // Config is the configuration of a Site. Only Index is required.
@@ -28,7 +30,8 @@ type Config struct {
 	// Notes returns lines that GET /readyz adds to its answer. nil: no lines.
 	Notes func() []string
 
-	Logger *slog.Logger // nil: discards
+	Logger  *slog.Logger          // nil: log lines are discarded
+	Metrics prometheus.Registerer // nil: metrics are not registered
 }
 
 // Site is the API and the explorer of one index.
@@ -43,16 +46,10 @@ type Site struct {
 
 // New returns a site.
 func New(cfg Config) *Site {
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	log, v := cfg.Logger.With("room", "indexer"), &views{index: cfg.Index}
+	log, v := room.Logger(cfg.Logger).With("room", "indexer"), &views{index: cfg.Index}
 	return &Site{cfg: cfg, log: log, views: v, api: &api{v}, explorer: &explorer{views: v, pages: newPages(), log: log},
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "mostrodex", Subsystem: "indexer", Name: "http_requests_total", Help: "HTTP requests by route and status."}, []string{"route", "code"})}
+		requests: promauto.With(cfg.Metrics).NewCounterVec(prometheus.CounterOpts{Namespace: "mostrodex", Subsystem: "indexer", Name: "http_requests_total", Help: "HTTP requests by route and status."}, []string{"route", "code"})}
 }
-
-// Register adds the site's metrics to a registry.
-func (x *Site) Register(reg prometheus.Registerer) error { return reg.Register(x.requests) }
 
 // Mux returns the mux for the routes of the site's table.
 func (x *Site) Mux() route.Mux {

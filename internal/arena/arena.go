@@ -14,6 +14,7 @@ import "math/bits"
 type Array[T any] struct {
 	blocks []*[arrayBlock]T
 	n      uint32
+	free   []uint32 // elements that Take may return
 }
 
 const (
@@ -24,7 +25,7 @@ const (
 // At returns the element with a number.
 func (a *Array[T]) At(n uint32) *T { return &a.blocks[n>>arrayBlockBits][n&(arrayBlock-1)] }
 
-// Len returns the number of elements.
+// Len returns the number of elements, including free elements.
 func (a *Array[T]) Len() uint32 { return a.n }
 
 // Grow adds one zero element and returns its number.
@@ -35,6 +36,20 @@ func (a *Array[T]) Grow() uint32 {
 	a.n++
 	return a.n - 1
 }
+
+// Take returns the number of a free element, which holds its last value. If no element is
+// free, Take grows the array.
+func (a *Array[T]) Take() uint32 {
+	if last := len(a.free) - 1; last >= 0 {
+		n := a.free[last]
+		a.free = a.free[:last]
+		return n
+	}
+	return a.Grow()
+}
+
+// Free lets Take return the number of an element again.
+func (a *Array[T]) Free(n uint32) { a.free = append(a.free, n) }
 
 // Cells hold short arrays. The length of a cell is a whole number of units. Cells of one
 // length lie in blocks and are reused. If more than one block of a length has no used

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"time"
+
+	"github.com/mostrodex/mostrodex/internal/room"
 )
 
 const (
@@ -35,13 +37,13 @@ var ErrFull = errors.New("the disk is full")
 // its tables at these times, through memory maps.
 const keptShare = 4
 
-// Config configures a Watch. All fields but Free are required.
+// Config configures a Watch. All fields but Free and Logger are required.
 type Config struct {
 	Data    string                          // data directory; memory-mapped files are looked for one level below
 	Store   string                          // directory of the store below Data; holds the reserve file
 	Reserve int64                           // bytes that stay free; if negative, the disk is not watched
 	Free    func(dir string) (int64, error) // returns the free bytes of the disk that holds dir; nil means Free
-	Logger  *slog.Logger
+	Logger  *slog.Logger                    // nil: log lines are discarded
 }
 
 // Watch watches the free space of one disk. Its methods may be called by several
@@ -61,6 +63,7 @@ func New(cfg Config) *Watch {
 	if cfg.Free == nil {
 		cfg.Free = Free
 	}
+	cfg.Logger = room.Logger(cfg.Logger)
 	return &Watch{cfg: cfg}
 }
 

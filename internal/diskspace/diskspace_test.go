@@ -2,7 +2,6 @@ package diskspace
 
 import (
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,7 +12,7 @@ func TestWatch(t *testing.T) {
 	const reserve = 64 << 20
 	free, err := int64(10*reserve), error(nil)
 	dir := t.TempDir()
-	w := New(Config{Data: dir, Store: dir, Reserve: reserve, Logger: slog.New(slog.DiscardHandler), Free: func(string) (int64, error) { return free, err }})
+	w := New(Config{Data: dir, Store: dir, Reserve: reserve, Free: func(string) (int64, error) { return free, err }})
 	want := func(when string, full, open, close bool) {
 		t.Helper()
 		w.Measure()
@@ -46,7 +45,7 @@ func TestReserveFile(t *testing.T) {
 	const reserve = 1 << 20
 	free := int64(reserve - 1)
 	dir := t.TempDir()
-	w := New(Config{Data: dir, Store: dir, Reserve: reserve, Logger: slog.New(slog.DiscardHandler), Free: func(string) (int64, error) { return free, nil }})
+	w := New(Config{Data: dir, Store: dir, Reserve: reserve, Free: func(string) (int64, error) { return free, nil }})
 	exists := func() bool { _, err := os.Stat(filepath.Join(dir, "reserve")); return err == nil }
 	w.Measure()
 	if w.keepRoom(); exists() {
@@ -68,7 +67,7 @@ func TestReserveFile(t *testing.T) {
 
 // TestUnwatchedDisk: with a negative reserve no disk is full.
 func TestUnwatchedDisk(t *testing.T) {
-	w := New(Config{Data: t.TempDir(), Store: t.TempDir(), Reserve: -1, Logger: slog.New(slog.DiscardHandler), Free: func(string) (int64, error) { return 0, nil }})
+	w := New(Config{Data: t.TempDir(), Store: t.TempDir(), Reserve: -1, Free: func(string) (int64, error) { return 0, nil }})
 	w.Measure()
 	_, ok := w.RoomToClose()
 	if err := w.RoomToOpen(); w.Full() || err != nil || !ok {

@@ -256,8 +256,8 @@ func BlindNullifier(secret string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// checkBlind checks keyset, secret and signature.
-func (r *Receipt) checkBlind(rating mostro.HostRating, values []string, keysets Keysets) error {
+// checkBlind checks keyset, secret and signature, and sets the fields of r that R2 proves.
+func checkBlind(r *Receipt, rating mostro.HostRating, values []string, keysets Keysets) error {
 	if len(values) != 3 {
 		return forged(RuleFields, "r2 needs keyset, secret and signature")
 	}

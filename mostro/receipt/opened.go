@@ -27,28 +27,29 @@ func Opened(r1 []string, bolt11, preimage string) ([]string, error) {
 	}
 	values := append([]string{"r3", bolt11, preimage}, r1...)
 	var r Receipt
-	return values, r.checkPayment(values[1:3], r1[4])
+	return values, checkPayment(&r, values[1:3], r1[4])
 }
 
-// checkOpened checks the invoice, the preimage and the R1 receipt after them.
-func (r *Receipt) checkOpened(values []string, holds func(signature) bool) error {
+// checkOpened checks the invoice, the preimage and the R1 receipt after them, and sets the
+// fields of r that R3 proves.
+func checkOpened(r *Receipt, values []string, holds func(signature) bool) error {
 	if len(values) != 8 || values[2] != "r1" {
 		return forged(RuleFields, "r3 needs invoice, preimage and an r1 receipt")
 	}
-	if err := r.checkSigned(values[3:], holds); err != nil {
+	if err := checkSigned(r, values[3:], holds); err != nil {
 		return err
 	}
 	if r.PaymentHash == "" {
 		return forged(RuleHash, "the host's statement has no payment hash")
 	}
-	if err := r.checkPayment(values[:2], r.PaymentHash); err != nil {
+	if err := checkPayment(r, values[:2], r.PaymentHash); err != nil {
 		return err
 	}
 	r.Kind = R3
 	return nil
 }
 
-func (r *Receipt) checkPayment(values []string, hash string) error {
+func checkPayment(r *Receipt, values []string, hash string) error {
 	var preimage [32]byte
 	if !hex32.Decode(preimage[:], values[1]) {
 		return forged(RulePreimage, "want 64 lower-case hex digits")

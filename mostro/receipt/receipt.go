@@ -246,11 +246,11 @@ func checkReceipt(evt *nostr.Event, r mostro.HostRating, keysets Keysets, holds 
 	case "r0":
 		err = base.checkDisclosed(values)
 	case "r1":
-		err = base.checkSigned(values, holds)
+		err = checkSigned(&base, values, holds)
 	case "r2":
-		err = base.checkBlind(r, values, keysets)
+		err = checkBlind(&base, r, values, keysets)
 	case "r3":
-		err = base.checkOpened(values, holds)
+		err = checkOpened(&base, values, holds)
 	default:
 		err = forged(RuleForm, "unknown kind: want r0, r1, r2 or r3")
 	}

@@ -135,8 +135,9 @@ func (s Statement) Sign(host *envelope.Keys, random io.Reader) ([]string, error)
 	return []string{"r1", s.Role, strconv.FormatInt(s.BandSats, 10), s.Day, hash, sig}, nil
 }
 
-// checkSigned checks role, band, day, hash and signature.
-func (r *Receipt) checkSigned(values []string, holds func(signature) bool) error {
+// checkSigned checks role, band, day, hash and signature, and sets the fields of r that R1
+// proves.
+func checkSigned(r *Receipt, values []string, holds func(signature) bool) error {
 	if len(values) != 5 {
 		return forged(RuleFields, "r1 needs role, band, day, hash and signature")
 	}

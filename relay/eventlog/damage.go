@@ -11,7 +11,7 @@ import (
 // damageReport counts and logs damaged records, each record once.
 type damageReport struct {
 	logger  *slog.Logger
-	metrics *Metrics
+	metrics *metrics
 
 	mu   sync.Mutex // guards seqs
 	seqs map[uint64]struct{}

@@ -416,6 +416,27 @@ func TestHeldBeforeItIsFollowed(t *testing.T) {
 	see("behind")
 }
 
+// TestFoundByIDIsReadOnce checks that a hit that Find made takes its payload from memory.
+// A text search makes all its hits in this way.
+func TestFoundByIDIsReadOnce(t *testing.T) {
+	st := mustOpenStore(t, t.TempDir(), testkit.NewClock())
+	defer st.Close()
+	old := testkit.Unsigned(1, 38383, 1, "old", nostr.Tag{"d", "x"})
+	live := testkit.Unsigned(1, 38383, 2, "live", nostr.Tag{"d", "x"})
+	mustAppend(t, st, old)
+	mustAppend(t, st, live)
+	for evt, reads := range map[*nostr.Event]int{live: 0, old: 1} {
+		f, err := st.Find(context.Background(), evt.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, missing := st.live.Bodies(nil, []Hit{{Seq: f.Seq, Entry: f.Entry}}, st.log.RecordBytes)
+		if len(missing) != reads {
+			t.Errorf("%s: %d payloads are read from disk again, want %d", evt.Content, len(missing), reads)
+		}
+	}
+}
+
 // TestDamagedBodyIsNotServed checks that a payload that the disk has changed is not
 // served.
 func TestDamagedBodyIsNotServed(t *testing.T) {

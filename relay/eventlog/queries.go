@@ -18,9 +18,6 @@ type (
 // BodiesAtOnce is the number of hits whose payloads Bodies returns at most.
 const BodiesAtOnce = liveindex.BodiesAtOnce
 
-// None is the Entry of a Hit that is no live event.
-const None = liveindex.None
-
 // ErrFilter is returned for a filter with a tag name that is not a single letter.
 // NIP-01 indexes only single-letter tags.
 var ErrFilter = liveindex.ErrFilter

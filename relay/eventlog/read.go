@@ -267,8 +267,9 @@ func (p *parts) find(id string) (Found, error) {
 		return Found{}, mostro.ErrNotFound
 	}
 	p.live.Expire(p.now().Unix())
-	if f, ok := p.live.BodyOf(key); ok {
-		return f, nil
+	live, ok := p.live.BodyOf(key)
+	if ok {
+		return live, nil
 	}
 	seq, held, err := p.keys.seqOf(key)
 	if err != nil {
@@ -289,7 +290,7 @@ func (p *parts) find(id string) (Found, error) {
 	case body == nil || mostro.IsMail(r.Kind) && r.Expiration <= p.now().Unix():
 		return Found{}, mostro.ErrNotFound // erased, or expired mail that is erased soon
 	}
-	return Found{Seq: seq, JSON: body}, nil
+	return Found{Seq: seq, Entry: live.Entry, JSON: body}, nil
 }
 
 // Event returns the parsed event of an id. It returns the errors of Find.

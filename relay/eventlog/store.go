@@ -19,8 +19,10 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/mostrodex/mostrodex/internal/diskspace"
+	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
 	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // DefaultDiskReserve is the default number of bytes that stay free on the disk. The
@@ -36,10 +38,12 @@ type Config struct {
 	Dir       string           // data directory; the store uses Dir/events
 	Bulk      bool             // optimise for many appends and no queries: more memory, and queries return ErrBulk
 	BodyCache int              // bytes of payloads in memory; 0 means DefaultBodyCache; negative means none
-	Now       func() time.Time // nil means time.Now
-	Logger    *slog.Logger     // nil discards
-	Metrics   *Metrics         // nil means metrics that are not registered
 	Progress  func(loaded int) // called from time to time during Open; may be nil
+
+	Logger  *slog.Logger          // nil: log lines are discarded
+	Metrics prometheus.Registerer // nil: metrics are not registered
+	Now     func() time.Time      // nil: time.Now
+
 	// Settled is closed by the program when it serves. The warm-up, which takes seconds
 	// in a large store, waits for Settled and then yields to other work. If Settled is
 	// nil, the warm-up begins at once and does not pause.
@@ -79,7 +83,7 @@ type parts struct {
 	cfg     Config
 	now     func() time.Time
 	logger  *slog.Logger
-	metrics *Metrics
+	metrics *metrics
 	space   *diskspace.Watch
 	damage  *damageReport
 	failure *failure
@@ -112,16 +116,7 @@ var (
 // ErrReadOnly or ErrFull if the directory cannot be used, and ErrDamaged or ErrIndex if
 // acknowledged data is damaged or missing.
 func Open(cfg Config) (*Store, error) {
-	st := &Store{parts: &parts{cfg: cfg, now: cfg.Now, logger: cfg.Logger, metrics: cfg.Metrics, sweep: make(chan struct{}), closing: make(chan struct{})}}
-	if st.now == nil {
-		st.now = time.Now
-	}
-	if st.logger == nil {
-		st.logger = slog.New(slog.DiscardHandler)
-	}
-	if st.metrics == nil {
-		st.metrics = NewMetrics()
-	}
+	st := &Store{parts: &parts{cfg: cfg, now: room.Clock(cfg.Now), logger: room.Logger(cfg.Logger), metrics: newMetrics(cfg.Metrics), sweep: make(chan struct{}), closing: make(chan struct{})}}
 	st.cfg.flushAfter = cmp.Or(cfg.flushAfter, flushAfter)
 	st.cfg.DiskReserve = cmp.Or(cfg.DiskReserve, DefaultDiskReserve)
 	if cfg.Bulk {
@@ -169,6 +164,7 @@ func Open(cfg Config) (*Store, error) {
 	st.done.Go(st.warmUp)
 	st.done.Go(st.committer.run)
 	st.done.Go(st.expiryLoop)
+	registerGauges(cfg.Metrics, st)
 	return st, nil
 }
 

@@ -6,61 +6,43 @@ import (
 	"time"
 )
 
-// authors are keys whose orders arrived by a link recently. Those orders may not yet be in
-// the store.
-type authors struct {
-	mu   sync.Mutex
-	keys map[string]struct{}
-}
+// idSet remembers ids or keys, at most max of them. A set that is full begins anew, so an
+// id may be forgotten.
+type idSet struct {
+	max int
 
-// maxAuthors limits the keys in authors.
-const maxAuthors = 10_000
-
-// note remembers a key. note reports whether the key is new.
-func (a *authors) note(key string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if _, known := a.keys[key]; known {
-		return false
-	}
-	if a.keys == nil || len(a.keys) >= maxAuthors {
-		a.keys = make(map[string]struct{})
-	}
-	a.keys[strings.Clone(key)] = struct{}{}
-	return true
-}
-
-func (a *authors) has(key string) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	_, known := a.keys[key]
-	return known
-}
-
-// refusedIDs are the ids of events that were refused, not to be fetched by every
-// comparison.
-type refusedIDs struct {
 	mu  sync.Mutex
 	ids map[string]struct{}
 }
 
-// maxRefused limits the refused ids in memory.
-const maxRefused = 50_000
+const (
+	// maxAuthors limits the keys whose orders arrived by a link recently. Those orders may
+	// not yet be in the store.
+	maxAuthors = 10_000
+	// maxRefused limits the ids of events that were refused, not to be fetched by every
+	// comparison.
+	maxRefused = 50_000
+)
 
-func (r *refusedIDs) add(id string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.ids == nil || len(r.ids) >= maxRefused {
-		r.ids = make(map[string]struct{})
+// add adds an id. add reports whether the id is new.
+func (s *idSet) add(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.ids[id]; known {
+		return false
 	}
-	r.ids[strings.Clone(id)] = struct{}{}
+	if s.ids == nil || len(s.ids) >= s.max {
+		s.ids = make(map[string]struct{})
+	}
+	s.ids[strings.Clone(id)] = struct{}{}
+	return true
 }
 
-func (r *refusedIDs) has(id string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	_, refused := r.ids[id]
-	return refused
+func (s *idSet) has(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, known := s.ids[id]
+	return known
 }
 
 // strangers are authors of orders whose stored deletions are to be requested from a relay.

@@ -107,7 +107,7 @@ func TestFakesDoNotDisplaceMostros(t *testing.T) {
 				t.Skip("skipped with -short: the case with late scores reads the same events")
 			}
 			r := startRelay(t, nil)
-			us, err := NewUpstreams(UpstreamsConfig{Server: r.srv, Store: r.Store, Discover: 8, Follow: []Upstream{{URL: configured}}})
+			us, err := New(Config{Server: r.srv, Store: r.Store, Discover: 8, Follow: []Upstream{{URL: configured}}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -195,7 +195,7 @@ func TestStandings(t *testing.T) {
 // key with orders. A known key is not replaced by a key with a few more orders.
 func TestStrangersAreRankedByTheirOrders(t *testing.T) {
 	r := startRelay(t, nil)
-	us, err := NewUpstreams(UpstreamsConfig{Server: r.srv, Store: r.Store, Discover: 2})
+	us, err := New(Config{Server: r.srv, Store: r.Store, Discover: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func TestStrangersAreRankedByTheirOrders(t *testing.T) {
 func TestNoKeyFillsAllPlaces(t *testing.T) {
 	r := startRelay(t, nil)
 	keys := keysFrom(1, 2)
-	us, err := NewUpstreams(UpstreamsConfig{Server: r.srv, Store: r.Store, Discover: 8, Trust: func(key string) Trust {
+	us, err := New(Config{Server: r.srv, Store: r.Store, Discover: 8, Trust: func(key string) Trust {
 		return Trust{Score: map[string]int{keys[0]: 90, keys[1]: 10}[key]}
 	}})
 	if err != nil {

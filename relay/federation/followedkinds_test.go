@@ -17,7 +17,7 @@ func TestFollowedKinds(t *testing.T) {
 	held := []*nostr.Event{testkit.Announcement(t, at-7200), testkit.Keyset(t, mostro.KindReceiptKeys, at-7200), testkit.Keyset(t, 38387, at-7200)}
 	other := startOther(t, 100, append(slices.Clone(held), testkit.Health(t, at), testkit.Attestation(t, at))...)
 	r := startRelay(t, nil)
-	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
+	us, _, _ := r.follow(Config{}, other.url())
 	testkit.Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	r.awaitIDs("stored events", sortedIDs(held))
 	fresh := testkit.SignedBy(t, testkit.Secret, mostro.KindAnnouncement, at, "{}", nostr.Tag{"d", "another"}, nostr.Tag{"expiration", fmt.Sprint(at + 86400)}, nostr.Tag{"z", "announcement"})

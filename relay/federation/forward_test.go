@@ -54,7 +54,7 @@ func TestOwnEventsAreForwardedOnceAndInOrder(t *testing.T) {
 		}
 	}
 	r.Dial().MustPublish(testkit.Order(t, "not ours", testkit.Now(), "pending"))
-	us, _, stop := r.follow(UpstreamsConfig{Forward: []string{good.url(), strict.url(), dead}})
+	us, _, stop := r.follow(Config{Forward: []string{good.url(), strict.url(), dead}})
 	testkit.Eventually(t, "outcomes", func() bool {
 		o, d := outcomes(t, r, order.ID), outcomes(t, r, dispute.ID)
 		return len(o) == 2 && len(d) == 2 && o[good.url()] == "accepted" && o[strict.url()] == "accepted" &&
@@ -75,7 +75,7 @@ func TestOwnEventsAreForwardedOnceAndInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	late := startOther(t, 100)
-	_, _, stop = r.follow(UpstreamsConfig{Forward: []string{good.url(), late.url()}})
+	_, _, stop = r.follow(Config{Forward: []string{good.url(), late.url()}})
 	testkit.Eventually(t, "outcomes at the late relay", func() bool {
 		return outcomes(t, r, order.ID)[late.url()] == "superseded" && outcomes(t, r, newer.ID)[late.url()] == "accepted" &&
 			outcomes(t, r, newer.ID)[good.url()] == "accepted"

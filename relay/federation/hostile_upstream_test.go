@@ -43,7 +43,7 @@ func TestEventsBehindEOSEMoveNoPage(t *testing.T) {
 		return true
 	}
 	r := startRelay(t, nil)
-	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
+	us, _, _ := r.follow(Config{}, other.url())
 	testkit.Eventually(t, "all is taken", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	want := len(events) + 1
 	if got := len(relaytest.IDs(t, r.Store, nostr.Filter{Kinds: []int{mostro.KindOrder}}, 1000)); got != want {
@@ -68,7 +68,7 @@ func TestFewLiesAmongManyEvents(t *testing.T) {
 		return false
 	}
 	r := startRelay(t, nil)
-	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
+	us, _, _ := r.follow(Config{}, other.url())
 	testkit.Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	sub := <-live
 	lies := 0
@@ -103,7 +103,7 @@ func TestSpacesInOK(t *testing.T) {
 	if err := r.srv.Publish(context.Background(), order); err != nil {
 		t.Fatal(err)
 	}
-	r.follow(UpstreamsConfig{Forward: []string{other.url()}})
+	r.follow(Config{Forward: []string{other.url()}})
 	testkit.Eventually(t, "an outcome", func() bool { return outcomes(t, r, order.ID)[other.url()] != "" })
 	if got := outcomes(t, r, order.ID)[other.url()]; got != "accepted" {
 		t.Errorf("the outcome is %s", got)

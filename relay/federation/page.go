@@ -25,8 +25,8 @@ type pager struct {
 	url    string
 	health *health
 	link   *link
-	since  int64         // UpstreamsConfig.Since
-	rewalk time.Duration // UpstreamsConfig.Rewalk
+	since  int64         // Config.Since
+	rewalk time.Duration // Config.Rewalk
 }
 
 // page walks backwards through all events that a relay holds for a filter. A short page

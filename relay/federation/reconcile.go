@@ -22,8 +22,8 @@ type reconciler struct {
 	store   *eventlog.Store
 	health  *health
 	link    *link
-	since   int64 // UpstreamsConfig.Since
-	refused *refusedIDs
+	since   int64 // Config.Since
+	refused *idSet
 }
 
 // reconcile fetches the events that the relay holds and we lack (NIP-77). ok is false if

@@ -24,7 +24,7 @@ func startRelay(tb testing.TB, change func(*relay.Config)) *testRelay {
 func startRelayOn(tb testing.TB, st *eventlog.Store, change func(*relay.Config)) *testRelay {
 	tb.Helper()
 	reg := prometheus.NewPedanticRegistry()
-	cfg := relay.Config{Store: st, Registerer: reg}
+	cfg := relay.Config{Store: st, Metrics: reg}
 	if change != nil {
 		change(&cfg)
 	}

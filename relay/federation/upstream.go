@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/hex32"
+	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
@@ -29,9 +30,9 @@ type Upstream struct {
 	Instances []string // hex keys of the Mostros to follow on this relay; empty: all
 }
 
-// UpstreamsConfig says which relays are followed and how. Only Server and Store are
+// Config says which relays are followed and how. Only Server and Store are
 // required.
-type UpstreamsConfig struct {
+type Config struct {
 	Server *relay.Server
 	Store  *eventlog.Store
 
@@ -57,8 +58,8 @@ type UpstreamsConfig struct {
 	Backoff time.Duration // first wait before the relay is dialled again; 0: 1 s. It doubles up to 5 min.
 	Since   time.Time     // older events are not requested; zero: 2023, before the first Mostro
 
-	Registerer prometheus.Registerer
-	Log        *slog.Logger
+	Logger  *slog.Logger          // nil: log lines are discarded
+	Metrics prometheus.Registerer // nil: metrics are not registered
 }
 
 const (
@@ -87,7 +88,7 @@ var (
 // Upstreams follows other relays and forwards events to them. Each relay has one loop and
 // at most one connection.
 type Upstreams struct {
-	cfg  UpstreamsConfig
+	cfg  Config
 	log  *slog.Logger
 	work chan *arrival // events to be checked; if full, the readers of the links wait
 	met  *upstreamMetrics
@@ -96,13 +97,13 @@ type Upstreams struct {
 	mu     sync.Mutex
 	relays map[string]*upstream
 
-	writers authors
+	writers idSet // keys whose orders arrived by a link recently
 }
 
 // noteAuthor remembers the author of an order. If the author is new, the deletions of the
 // author are requested from the upstreams.
 func (us *Upstreams) noteAuthor(key string) {
-	if !us.writers.note(key) {
+	if !us.writers.add(key) {
 		return
 	}
 	for _, u := range us.list() {
@@ -117,8 +118,8 @@ func (us *Upstreams) writes(key string) bool {
 	return us.writers.has(key) || us.cfg.Store.LiveOf(mostro.KindOrder, key) > 0
 }
 
-// NewUpstreams checks the configuration and returns the followers. Run starts them.
-func NewUpstreams(cfg UpstreamsConfig) (*Upstreams, error) {
+// New checks the configuration and returns the followers. Run starts them.
+func New(cfg Config) (*Upstreams, error) {
 	cfg.Resync = cmp.Or(cfg.Resync, 10*time.Minute)
 	cfg.Rewalk = cmp.Or(cfg.Rewalk, 24*time.Hour)
 	cfg.Backoff = cmp.Or(cfg.Backoff, time.Second)
@@ -126,11 +127,9 @@ func NewUpstreams(cfg UpstreamsConfig) (*Upstreams, error) {
 	if cfg.Since.IsZero() {
 		cfg.Since = time.Date(2023, 1, 1, 0, 0, 0, 0, time.UTC)
 	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	us := &Upstreams{cfg: cfg, log: cfg.Log, work: make(chan *arrival, 256), relays: make(map[string]*upstream)}
-	us.met = newUpstreamMetrics(us, cfg.Registerer)
+	cfg.Logger = room.Logger(cfg.Logger)
+	us := &Upstreams{cfg: cfg, log: cfg.Logger, work: make(chan *arrival, 256), writers: idSet{max: maxAuthors}, relays: make(map[string]*upstream)}
+	us.met = newUpstreamMetrics(us, cfg.Metrics)
 	us.disc = newDiscovery(us)
 	for _, f := range cfg.Follow {
 		for _, key := range f.Instances {
@@ -166,7 +165,7 @@ func (us *Upstreams) add(raw string, configured bool) (*upstream, error) {
 		return u, nil
 	}
 	u := &upstream{owner: us, srv: us.cfg.Server, store: us.cfg.Store, url: url, configured: configured,
-		client: relayClient(configured), health: newHealth(url, configured), changed: make(chan struct{}, 1), gone: make(chan struct{})}
+		refused: idSet{max: maxRefused}, client: relayClient(configured), health: newHealth(url, configured), changed: make(chan struct{}, 1), gone: make(chan struct{})}
 	if !configured {
 		u.limiter = rate.NewLimiter(rate.Limit(float64(us.cfg.DiscoveredPerHour)/3600), us.cfg.DiscoveredPerHour)
 	}
@@ -270,7 +269,7 @@ type upstream struct {
 	changed    chan struct{} // signals that the followed keys have changed; capacity 1
 	gone       chan struct{} // closed when the relay is no longer followed
 
-	refused   refusedIDs
+	refused   idSet
 	strangers strangers
 }
 

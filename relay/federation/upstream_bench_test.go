@@ -33,7 +33,7 @@ func BenchmarkFill(b *testing.B) {
 	for b.Loop() {
 		empty := startRelay(b, func(c *relay.Config) { c.Limits.LiveAddressesPerKey = -1 })
 		began := time.Now()
-		us, _, stop := empty.follow(UpstreamsConfig{}, full.URL())
+		us, _, stop := empty.follow(Config{}, full.URL())
 		for healthOf(b, us, full.URL()).Events.Kept < n {
 			time.Sleep(time.Millisecond)
 			if time.Since(began) > 2*time.Minute {

@@ -55,7 +55,7 @@ func TestDeletionsByAnybodyAreFollowed(t *testing.T) {
 					ca.MustPublish(order)
 					cb.MustPublish(order)
 				}
-				us, _, stop := b.follow(UpstreamsConfig{}, a.URL())
+				us, _, stop := b.follow(Config{}, a.URL())
 				live := func() {
 					t.Helper()
 					testkit.Eventually(t, "live", func() bool { return healthOf(t, us, a.URL()).State == "live" })
@@ -70,7 +70,7 @@ func TestDeletionsByAnybodyAreFollowed(t *testing.T) {
 				if when == "deleted while the follower is down" {
 					stop()
 					ca.MustPublish(request)
-					us, _, _ = b.follow(UpstreamsConfig{}, a.URL())
+					us, _, _ = b.follow(Config{}, a.URL())
 					live()
 				} else {
 					ca.MustPublish(request)
@@ -105,7 +105,7 @@ func TestResurrectedOrdersGo(t *testing.T) {
 					url = a.URL()
 				}
 				r := startRelay(t, nil)
-				us, _, stop := r.follow(UpstreamsConfig{}, liar.url(), url)
+				us, _, stop := r.follow(Config{}, liar.url(), url)
 				gone := func(what string) {
 					t.Helper()
 					testkit.Eventually(t, what, func() bool {
@@ -131,7 +131,7 @@ func TestResurrectedOrdersGo(t *testing.T) {
 				})
 				gone("none came back")
 				stop()
-				us, _, _ = r.follow(UpstreamsConfig{}, liar.url(), url)
+				us, _, _ = r.follow(Config{}, liar.url(), url)
 				gone("nor by another connection")
 			})
 		}
@@ -154,7 +154,7 @@ func TestStaleVersionsStayHistory(t *testing.T) {
 	c.MustPublish(newest["live"])
 	c.MustPublish(newest["deleted"])
 	c.MustPublish(deletionOf(t, newest["deleted"], "id"))
-	us, _, _ := r.follow(UpstreamsConfig{}, liar.url())
+	us, _, _ := r.follow(Config{}, liar.url())
 	testkit.Eventually(t, "the newest of the late one that is offered", func() bool {
 		return slices.Equal(r.liveOrders(), sortedIDs([]*nostr.Event{newest["live"], stale[5]}))
 	})
@@ -196,7 +196,7 @@ func TestForeignEventsAreNotTaken(t *testing.T) {
 		return false
 	}
 	r := startRelay(t, nil)
-	us, _, _ := r.follow(UpstreamsConfig{Follow: []Upstream{{URL: liar.url(), Instances: []string{mine.PubKey}}}})
+	us, _, _ := r.follow(Config{Follow: []Upstream{{URL: liar.url(), Instances: []string{mine.PubKey}}}})
 	testkit.Eventually(t, "the good order is taken", func() bool { return slices.Equal(r.liveOrders(), []string{mine.ID}) })
 	testkit.Eventually(t, "the liar is noticed", func() bool {
 		h := healthOf(t, us, liar.url())
@@ -226,7 +226,7 @@ func TestRelayRefusesAllDeletions(t *testing.T) {
 				return true
 			}
 			r := startRelay(t, nil)
-			us, _, _ := r.follow(UpstreamsConfig{}, other.url())
+			us, _, _ := r.follow(Config{}, other.url())
 			testkit.Eventually(t, "it is followed all the same", func() bool {
 				h := healthOf(t, us, other.url())
 				return h.Connects > 1 && h.State == "live" && slices.Equal(r.liveOrders(), []string{order.ID})
@@ -242,7 +242,7 @@ func TestRelayRefusesAllDeletions(t *testing.T) {
 func TestDeletionsOfOthersAreNotKept(t *testing.T) {
 	other := startOther(t, 100)
 	r := startRelay(t, nil)
-	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
+	us, _, _ := r.follow(Config{}, other.url())
 	testkit.Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	order := orderAt(t, "x", "pending", 50)
 	stranger := strings.Repeat("4", 64)

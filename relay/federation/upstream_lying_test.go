@@ -148,7 +148,7 @@ func TestLyingUpstreams(t *testing.T) {
 			other := startOther(t, 100, good...)
 			other.nip, other.onFrame = c.nip, c.onFrame
 			r := startRelay(t, nil)
-			us, lines, stop := r.follow(UpstreamsConfig{}, other.url())
+			us, lines, stop := r.follow(Config{}, other.url())
 			testkit.Eventually(t, "the lie is noticed", func() bool { return c.check(healthOf(t, us, other.url())) })
 			if n := lines.Count("lost"); n > 1 {
 				t.Errorf("%d lines for one state", n)
@@ -182,7 +182,7 @@ func TestUpstreamsThatCannotBeReached(t *testing.T) {
 	} {
 		t.Run(class+" "+url[:4], func(t *testing.T) {
 			r := startRelay(t, nil)
-			us, lines, stop := r.follow(UpstreamsConfig{}, url)
+			us, lines, stop := r.follow(Config{}, url)
 			testkit.Eventually(t, "several attempts", func() bool { return healthOf(t, us, url).Failures[class] > 1 })
 			stop()
 			if n := lines.Count("upstream relay lost"); n != 1 {
@@ -214,7 +214,7 @@ func TestHangInMidFrame(t *testing.T) {
 	defer close(hung)
 	r := startRelay(t, nil)
 	url := "ws" + strings.TrimPrefix(srv.URL, "http")
-	us, _, _ := r.follow(UpstreamsConfig{}, url)
+	us, _, _ := r.follow(Config{}, url)
 	deadline := time.Now().Add(frameTimeout + 20*time.Second)
 	for healthOf(t, us, url).Failures["silent"] == 0 {
 		if time.Now().After(deadline) {
@@ -248,7 +248,7 @@ func TestDiscovery(t *testing.T) {
 	link := testkit.Signed(t, 38383, testkit.Now()-80, nostr.Tag{"d", "o"}, nostr.Tag{"source", "mostro:o?relays=wss://linked.invalid/,ws://127.0.0.1:9"})
 	feeder := startOther(t, 100, info, list, stranger, link)
 	r := startRelay(t, nil)
-	us, _, _ := r.follow(UpstreamsConfig{Discover: 3, Resync: 50 * time.Millisecond}, feeder.url())
+	us, _, _ := r.follow(Config{Discover: 3, Resync: 50 * time.Millisecond}, feeder.url())
 	r.Dial().MustPublish(stranger)
 	testkit.Eventually(t, "three relays are found", func() bool { return len(us.Health()) == 4 })
 	for _, h := range us.Health() {

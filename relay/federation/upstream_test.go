@@ -185,16 +185,16 @@ func (r *otherRelay) publish(evt *nostr.Event) {
 }
 
 // follow runs Upstreams for a test relay. The test waits for Upstreams when it ends.
-func (r *testRelay) follow(cfg UpstreamsConfig, urls ...string) (*Upstreams, *testkit.LogLines, func()) {
+func (r *testRelay) follow(cfg Config, urls ...string) (*Upstreams, *testkit.LogLines, func()) {
 	r.TB.Helper()
 	lines := &testkit.LogLines{}
-	cfg.Server, cfg.Store, cfg.Log = r.srv, r.Store, slog.New(slog.NewTextHandler(lines, nil))
+	cfg.Server, cfg.Store, cfg.Logger = r.srv, r.Store, slog.New(slog.NewTextHandler(lines, nil))
 	for _, u := range urls {
 		cfg.Follow = append(cfg.Follow, Upstream{URL: u})
 	}
 	cfg.Resync = cmp.Or(cfg.Resync, time.Hour)
 	cfg.Backoff = cmp.Or(cfg.Backoff, 10*time.Millisecond)
-	us, err := NewUpstreams(cfg)
+	us, err := New(cfg)
 	if err != nil {
 		r.TB.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestPagingTakesAllThatACappedRelayHolds(t *testing.T) {
 			events := orders(t, c.n, c.aSecond)
 			other := startOther(t, c.cap, events...)
 			r := startRelay(t, nil)
-			us, _, stop := r.follow(UpstreamsConfig{}, other.url())
+			us, _, stop := r.follow(Config{}, other.url())
 			testkit.Eventually(t, "caught up", func() bool { return healthOf(t, us, other.url()).State == "live" })
 			r.awaitIDs("all pages", sortedIDs(events))
 			h := healthOf(t, us, other.url())
@@ -297,7 +297,7 @@ func TestSecondThatCannotBeSplitIsCounted(t *testing.T) {
 	}
 	other := startOther(t, 5, twins...)
 	r := startRelay(t, nil)
-	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
+	us, _, _ := r.follow(Config{}, other.url())
 	testkit.Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	if h := healthOf(t, us, other.url()); h.Events.Incomplete == 0 || h.Events.Kept != 5 {
 		t.Errorf("health %+v", h)
@@ -311,7 +311,7 @@ func TestOriginsOfUpstreamEvents(t *testing.T) {
 	c := r.Dial()
 	c.Send("REQ", "live", map[string]any{"limit": 0})
 	c.Expect("EOSE", "live")
-	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
+	us, _, _ := r.follow(Config{}, other.url())
 	testkit.Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	fresh := testkit.Order(t, "fresh", testkit.Now(), "pending")
 	late := testkit.Order(t, "late", testkit.Now()-7200, "pending")
@@ -360,8 +360,8 @@ func TestTwoRelaysAgreeByNegentropy(t *testing.T) {
 	ca.MustPublish(gone)
 	ca.MustPublish(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), nostr.Tag{"e", gone.ID}))
 
-	ua, _, _ := a.follow(UpstreamsConfig{}, b.URL())
-	ub, _, _ := b.follow(UpstreamsConfig{}, a.URL())
+	ua, _, _ := a.follow(Config{}, b.URL())
+	ub, _, _ := b.follow(Config{}, a.URL())
 	all := append(slices.Clone(events), newer)
 	testkit.Eventually(t, "both live", func() bool {
 		return healthOf(t, ua, b.URL()).State == "live" && healthOf(t, ub, a.URL()).State == "live"
@@ -407,7 +407,7 @@ func TestCursorSurvivesAndIsResumed(t *testing.T) {
 		}
 		return false
 	}
-	us, _, stop := r.follow(UpstreamsConfig{}, other.url())
+	us, _, stop := r.follow(Config{}, other.url())
 	testkit.Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	r.awaitIDs("all", sortedIDs(events))
 	stop()
@@ -421,7 +421,7 @@ func TestCursorSurvivesAndIsResumed(t *testing.T) {
 	pages = 100
 	other.events = append(other.events, testkit.Order(t, "new", testkit.Now(), "pending"))
 	other.mu.Unlock()
-	us, _, _ = r.follow(UpstreamsConfig{}, other.url())
+	us, _, _ = r.follow(Config{}, other.url())
 	testkit.Eventually(t, "live again", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	if h := healthOf(t, us, other.url()); h.Events.Kept != 1 {
 		t.Errorf("kept %d, want 1", h.Events.Kept)
@@ -456,7 +456,7 @@ func TestRelayAsksForProofOfIdentity(t *testing.T) {
 		return false
 	}
 	r := startRelay(t, nil)
-	us, _, _ := r.follow(UpstreamsConfig{Key: nostr.GeneratePrivateKey()}, other.url())
+	us, _, _ := r.follow(Config{Key: nostr.GeneratePrivateKey()}, other.url())
 	testkit.Eventually(t, "live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	r.awaitIDs("behind the proof", []string{evt.ID})
 }
@@ -478,7 +478,7 @@ func TestRateLimitIsWaitedOut(t *testing.T) {
 		return false
 	}
 	r := startRelay(t, nil)
-	us, _, _ := r.follow(UpstreamsConfig{}, other.url())
+	us, _, _ := r.follow(Config{}, other.url())
 	testkit.Eventually(t, "the relay is live", func() bool { return healthOf(t, us, other.url()).State == "live" })
 	r.awaitIDs("after the wait", []string{evt.ID})
 	if other.dials != 1 {
@@ -490,7 +490,7 @@ func TestMetricsOfOtherRelaysPassTheLinter(t *testing.T) {
 	other := startOther(t, 10, testkit.Order(t, "x", testkit.Now()-60, "pending"))
 	r := startRelay(t, nil)
 	reg := prometheus.NewPedanticRegistry()
-	us, _, _ := r.follow(UpstreamsConfig{Registerer: reg}, other.url(), "ws://127.0.0.1:1")
+	us, _, _ := r.follow(Config{Metrics: reg}, other.url(), "ws://127.0.0.1:1")
 	testkit.Eventually(t, "one is live and one is down", func() bool {
 		return healthOf(t, us, other.url()).State == "live" && healthOf(t, us, "ws://127.0.0.1:1").State == "down"
 	})

@@ -85,7 +85,7 @@ func withFund(funded bool) string {
 // targets the prior, which is the assumed value of a node without data. If the market
 // has a fund, the nodes pay one sat for each trade. The scenario is also played in a
 // market where the users of honest hosts do not rate, which is the situation of today.
-func (g *game) poisonedPrior(context.Context) error {
+func poisonedPrior(_ context.Context, g *game) error {
 	for _, world := range []struct{ funded, silent bool }{{false, true}, {false, false}, {true, false}} {
 		funded := world.funded
 		m := newMarket(g.Seed, funded)
@@ -163,7 +163,7 @@ func (m *market) dirtyKey(name string, lightning []string, when time.Time) {
 
 // claimedFirst plays a key with a bad record that names the Lightning nodes of other
 // hosts before those hosts do.
-func (g *game) claimedFirst(context.Context) error {
+func claimedFirst(_ context.Context, g *game) error {
 	m, _, days := g.victim(false)
 	end := after(float64(days))
 	fresh := m.addHost("newcomer", goodNature(3), after(float64(days-40)), end)
@@ -212,7 +212,7 @@ func (m *market) r0Canceled(h *host, orderID string, trade *envelope.Keys, ratin
 // twoKeys plays a stranger with two keys for each order. One key publishes the order
 // and the other takes it. The stranger cancels before a payment is due and rates with
 // both keys. For comparison, the stranger also cancels cooperatively after the payment.
-func (g *game) twoKeys(context.Context) error {
+func twoKeys(_ context.Context, g *game) error {
 	orders := 100
 	if g.Small {
 		orders = 40
@@ -320,7 +320,7 @@ func (m *market) launder(h *host, how string) {
 // lateEndings plays a bad host that hides its failures in three ways. It dates bad
 // endings and disputes back, or has its orders expire in 2099, or offers failed orders
 // again and cancels the offers.
-func (g *game) lateEndings(context.Context) error {
+func lateEndings(_ context.Context, g *game) error {
 	ways := []string{"in the open", "dated back by 11 minutes", "to expire in 2099", "as offers that nobody took again"}
 	for _, funded := range []bool{false, true} {
 		m, v, days := g.victim(funded)
@@ -347,7 +347,7 @@ func (g *game) lateEndings(context.Context) error {
 // has ratings of orders that never end. For comparison, an honest host has one usual
 // trade a day. Its fees are counted until it reaches rank 80, or for the whole time if
 // it does not.
-func (g *game) pennyFees(context.Context) error {
+func pennyFees(_ context.Context, g *game) error {
 	n, _ := g.size()
 	days := 240
 	plans := []struct {
@@ -427,7 +427,7 @@ func (g *game) pennyFees(context.Context) error {
 
 // hashNamedFirst plays a thief that learns of each payment of a host's fees and names
 // the payment here 300 ms before the host does.
-func (g *game) hashNamedFirst(context.Context) error {
+func hashNamedFirst(_ context.Context, g *game) error {
 	m, v, days := g.victim(true)
 	end := after(float64(days))
 	before := m.fork().at(end)[v.pubkey]
@@ -465,7 +465,7 @@ func (g *game) hashNamedFirst(context.Context) error {
 
 // oneSecond plays an old daemon that publishes an order and its taking within one
 // second.
-func (g *game) oneSecond(context.Context) error {
+func oneSecond(_ context.Context, g *game) error {
 	m, v, days := g.victim(false)
 	end := after(float64(days))
 	before := m.fork().at(end)[v.pubkey]
@@ -485,7 +485,7 @@ func (g *game) oneSecond(context.Context) error {
 
 // largeOffer plays a stranger that offers one order of a million sats. In the second
 // case the stranger also takes the order with another key.
-func (g *game) largeOffer(context.Context) error {
+func largeOffer(_ context.Context, g *game) error {
 	m, v, days := g.victim(true)
 	end := after(float64(days))
 	alarms := []string{score.FlagOrderSize, score.FlagOpenVolume, score.FlagExposure}
@@ -506,7 +506,7 @@ func (g *game) largeOffer(context.Context) error {
 }
 
 // clockOff plays an honest host whose clock is wrong by eleven minutes.
-func (g *game) clockOff(context.Context) error {
+func clockOff(_ context.Context, g *game) error {
 	m, v, days := g.victim(false)
 	end := after(float64(days))
 	for _, off := range []time.Duration{-11 * time.Minute, 11 * time.Minute} {
@@ -534,7 +534,7 @@ func (g *game) clockOff(context.Context) error {
 
 // ownOutage plays an outage of this relay of three days. After the outage the relay
 // fetches the missed events.
-func (g *game) ownOutage(context.Context) error {
+func ownOutage(_ context.Context, g *game) error {
 	m, _, days := g.victim(false)
 	end := after(float64(days))
 	before := m.fork().at(end)

@@ -18,7 +18,7 @@ func after(days float64) time.Time { return genesis.Add(time.Duration(days * flo
 // ten ratings of themselves for each real rating, with receipts that they sign for keys
 // of their own. If fabricated is set, the cheaters also publish the whole public life
 // of an order for each pair of fake ratings, in time, which costs nothing either.
-func (g *game) stuffing(funded, fabricated bool) error {
+func stuffing(g *game, funded, fabricated bool) error {
 	n, days := g.size()
 	end := after(float64(days))
 	quality := func(i int, r *rand.Rand) float64 {
@@ -86,7 +86,7 @@ func (m *market) stuff(h *host, days int, fabricated bool) {
 
 // forged is row 2. On one day a key without a history publishes a hundred successes and
 // the fees of a year, all dated back, and ratings of itself.
-func (g *game) forged(context.Context) error {
+func forged(_ context.Context, g *game) error {
 	n, days := g.size()
 	m := newMarket(g.Seed, true)
 	m.crowd(n/2, days, anyQuality)
@@ -128,7 +128,7 @@ func (g *game) forged(context.Context) error {
 // selfTrade is row 3. An attacker runs an honest daemon, trades only with itself at
 // several rates, and rates every trade with five stars. The fees are really paid. For
 // comparison, an honest host of the best quality has as many trades.
-func (g *game) selfTrade(context.Context) error {
+func selfTrade(_ context.Context, g *game) error {
 	n, days := g.size()
 	days = max(days, 240)
 	if g.Small {
@@ -226,7 +226,7 @@ func (g *game) selfTrade(context.Context) error {
 
 // badMouthing is row 4. A fifth of the hosts are good hosts that a rival rates with one
 // star. The rival really trades there, until three of ten ratings are the rival's.
-func (g *game) badMouthing(context.Context) error {
+func badMouthing(_ context.Context, g *game) error {
 	n, days := g.size()
 	end := after(float64(days))
 	quality := func(i int, r *rand.Rand) float64 {
@@ -292,7 +292,7 @@ func (m *market) malign(h *host, days int) (paid int64) {
 
 // whitewash is row 5. A bad host returns under a new key, with the same Lightning node
 // or a new one, and behaves as before.
-func (g *game) whitewash(context.Context) error {
+func whitewash(_ context.Context, g *game) error {
 	n, days := g.size()
 	for _, same := range []bool{true, false} {
 		m := newMarket(g.Seed, true)

@@ -25,7 +25,7 @@ import (
 //
 // One market of 80 hosts determines the share only to about 0.03, so five markets are
 // played.
-func (g *game) honest(context.Context) error {
+func honest(_ context.Context, g *game) error {
 	n, days := g.size()
 	markets := 1
 	if !g.Small {
@@ -76,7 +76,7 @@ func (h *host) truth(p score.Params, s score.Score) (m [6]score.Micro) {
 
 // newcomer is row 8. It plays good new hosts with one trade a day, and compares their
 // ranks after 30 days and after a year.
-func (g *game) newcomer(context.Context) error {
+func newcomer(_ context.Context, g *game) error {
 	n, _ := g.size()
 	days := 365
 	if g.Small {
@@ -125,7 +125,7 @@ func (g *game) newcomer(context.Context) error {
 
 // badInput is row 11. Each event of this scenario must not count, for a different
 // reason.
-func (g *game) badInput(context.Context) error {
+func badInput(_ context.Context, g *game) error {
 	m := newMarket(g.Seed, true)
 	hosts := m.crowd(4, 40, anyQuality)
 	h, r, end := hosts[0], stream(g.Seed, "bad input"), after(40)
@@ -221,7 +221,7 @@ func (g *game) badInput(context.Context) error {
 // freeBadMouthing is row 12. A stranger publishes a thousand orders at a good host,
 // cancels each of them, and rates each with one star. The receipt is the host's own
 // signed message that the order was cancelled.
-func (g *game) freeBadMouthing(ctx context.Context) error {
+func freeBadMouthing(ctx context.Context, g *game) error {
 	n, days := g.size()
 	end := after(float64(days))
 	m := newMarket(g.Seed, true)
@@ -278,7 +278,7 @@ func (g *game) freeBadMouthing(ctx context.Context) error {
 
 // omission plays two hosts that fail a third of their trades. One of the hosts does not
 // publish the failures.
-func (g *game) omission(context.Context) error {
+func omission(_ context.Context, g *game) error {
 	_, days := g.size()
 	m := newMarket(g.Seed, true)
 	m.crowd(6, days, anyQuality)
@@ -310,7 +310,7 @@ func (g *game) omission(context.Context) error {
 }
 
 // exitScam plays a host of some months that accepts orders far above its usual amounts.
-func (g *game) exitScam(context.Context) error {
+func exitScam(_ context.Context, g *game) error {
 	_, days := g.size()
 	m := newMarket(g.Seed, true)
 	m.crowd(4, days, anyQuality)
@@ -348,7 +348,7 @@ func (g *game) exitScam(context.Context) error {
 
 // overIssue plays a bad host that issues a large number of receipts. If the check
 // reduced the weight of all ratings, the receipts would dilute the real ratings.
-func (g *game) overIssue(context.Context) error {
+func overIssue(_ context.Context, g *game) error {
 	_, days := g.size()
 	end := after(float64(days))
 	play := func(attack bool) score.Score {
@@ -381,7 +381,7 @@ func (g *game) overIssue(context.Context) error {
 
 // equivocation is row 6. It runs the real service on a real clock. A host signs two
 // versions of one order for the same second and sends each to a different relay.
-func (g *game) equivocation(ctx context.Context) error {
+func equivocation(ctx context.Context, g *game) error {
 	m := newMarket(g.Seed, false)
 	h := m.addHost("liar", nature{Up: 1}, genesis, after(1))
 	now := time.Now().UTC().Truncate(time.Second)

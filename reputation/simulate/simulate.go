@@ -31,7 +31,7 @@ type Options struct {
 type scenario struct {
 	row  int
 	name string
-	play func(g *game, ctx context.Context) error
+	play func(ctx context.Context, g *game) error
 }
 
 // game is one run of a scenario.
@@ -42,32 +42,32 @@ type game struct {
 }
 
 var scenarios = []scenario{
-	{1, "stuffing", func(g *game, _ context.Context) error { return g.stuffing(true, false) }},
-	{1, "stuffing-unfunded", func(g *game, _ context.Context) error { return g.stuffing(false, false) }},
-	{1, "fabricated", func(g *game, _ context.Context) error { return g.stuffing(true, true) }},
-	{1, "fabricated-unfunded", func(g *game, _ context.Context) error { return g.stuffing(false, true) }},
-	{2, "forged", (*game).forged},
-	{3, "self-trade", (*game).selfTrade},
-	{4, "bad-mouthing", (*game).badMouthing},
-	{5, "whitewash", (*game).whitewash},
-	{6, "equivocation", (*game).equivocation},
-	{7, "honest", (*game).honest},
-	{8, "newcomer", (*game).newcomer},
-	{11, "bad-input", (*game).badInput},
-	{12, "free-bad-mouthing", (*game).freeBadMouthing},
-	{0, "omission", (*game).omission},
-	{0, "exit-scam", (*game).exitScam},
-	{0, "over-issue", (*game).overIssue},
-	{13, "poisoned-prior", (*game).poisonedPrior},
-	{14, "lightning-claimed-first", (*game).claimedFirst},
-	{15, "two-keys", (*game).twoKeys},
-	{16, "penny-fees", (*game).pennyFees},
-	{17, "late-endings", (*game).lateEndings},
-	{18, "fee-hash-named-first", (*game).hashNamedFirst},
-	{19, "one-second", (*game).oneSecond},
-	{20, "large-offer", (*game).largeOffer},
-	{21, "clock-off", (*game).clockOff},
-	{22, "own-outage", (*game).ownOutage},
+	{1, "stuffing", func(_ context.Context, g *game) error { return stuffing(g, true, false) }},
+	{1, "stuffing-unfunded", func(_ context.Context, g *game) error { return stuffing(g, false, false) }},
+	{1, "fabricated", func(_ context.Context, g *game) error { return stuffing(g, true, true) }},
+	{1, "fabricated-unfunded", func(_ context.Context, g *game) error { return stuffing(g, false, true) }},
+	{2, "forged", forged},
+	{3, "self-trade", selfTrade},
+	{4, "bad-mouthing", badMouthing},
+	{5, "whitewash", whitewash},
+	{6, "equivocation", equivocation},
+	{7, "honest", honest},
+	{8, "newcomer", newcomer},
+	{11, "bad-input", badInput},
+	{12, "free-bad-mouthing", freeBadMouthing},
+	{0, "omission", omission},
+	{0, "exit-scam", exitScam},
+	{0, "over-issue", overIssue},
+	{13, "poisoned-prior", poisonedPrior},
+	{14, "lightning-claimed-first", claimedFirst},
+	{15, "two-keys", twoKeys},
+	{16, "penny-fees", pennyFees},
+	{17, "late-endings", lateEndings},
+	{18, "fee-hash-named-first", hashNamedFirst},
+	{19, "one-second", oneSecond},
+	{20, "large-offer", largeOffer},
+	{21, "clock-off", clockOff},
+	{22, "own-outage", ownOutage},
 }
 
 // Names returns the names of all scenarios.
@@ -97,7 +97,7 @@ func Run(ctx context.Context, o Options) ([]Result, error) {
 			o.Progress(s.name)
 		}
 		g := &game{Options: o, scenario: s}
-		if err := s.play(g, ctx); err != nil {
+		if err := s.play(ctx, g); err != nil {
 			return out, fmt.Errorf("%s: %w", s.name, err)
 		}
 		out = append(out, g.results...)

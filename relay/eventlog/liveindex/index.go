@@ -103,7 +103,7 @@ func (l *Index) less(a, b item) bool {
 // fill allocates an entry for an index entry and interns its author and tags. It
 // changes no posting.
 func (l *Index) fill(r Entry, body []byte) uint32 {
-	n := l.entries.alloc()
+	n := l.entries.Take()
 	s := liveEntry{
 		id: r.ID, seq: r.Seq, createdAt: r.CreatedAt, expiration: r.Expiration,
 		author: l.authors.number(r.PubKey), d: None, kind: uint16(r.Kind), body: noBody, side: sideOf(r.Tags),
@@ -295,16 +295,17 @@ func (l *Index) SeqOf(id [32]byte) (seq uint64, hidden, ok bool) {
 	return e.seq, e.hidden, true
 }
 
-// BodyOf returns the event with an id if its payload is in memory.
-func (l *Index) BodyOf(id [32]byte) (Found, bool) {
+// BodyOf returns the event with an id. ok is false if the event is not live or if its
+// payload is not in memory.
+func (l *Index) BodyOf(id [32]byte) (f Found, ok bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	n, ok := l.entries.find(id)
 	if !ok {
-		return Found{}, false
+		return Found{Entry: None}, false
 	}
 	e := l.entries.At(n)
-	return Found{Seq: e.seq, JSON: l.bodies.get(e)}, e.body != noBody
+	return Found{Seq: e.seq, Entry: n, JSON: l.bodies.get(e)}, e.body != noBody
 }
 
 // add adds an event to the index. The caller holds mu.

@@ -222,7 +222,7 @@ func (l *Index) Bodies(dst []Found, hits []Hit, recordBytes func(seq uint64) int
 			}
 			missing = append(missing, Missing{len(dst), h.Entry})
 		}
-		dst = append(dst, Found{Seq: h.Seq, JSON: body})
+		dst = append(dst, Found{Seq: h.Seq, Entry: h.Entry, JSON: body})
 	}
 	return dst, n, missing
 }
@@ -252,7 +252,7 @@ func (l *Index) WithoutBody(entries []uint32) (found []Found, missing []Missing)
 	for _, n := range entries {
 		if s := l.entries.At(n); s.used && !s.hidden && s.body == noBody {
 			missing = append(missing, Missing{len(found), n})
-			found = append(found, Found{Seq: s.seq})
+			found = append(found, Found{Seq: s.seq, Entry: n})
 		}
 	}
 	return found, missing

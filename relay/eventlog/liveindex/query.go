@@ -512,8 +512,9 @@ func (l *Index) byIDs(f nostr.Filter, c *condition) []item {
 // Found is one stored event of an answer. JSON is the stored payload, which is sent
 // unchanged and must not be modified.
 type Found struct {
-	Seq  uint64
-	JSON []byte
+	Seq   uint64
+	Entry uint32 // number of the live entry, or None
+	JSON  []byte
 }
 
 // Hit is an event of an answer without its payload.
@@ -533,7 +534,7 @@ func (l *Index) Query(ctx context.Context, dst []Found, f nostr.Filter, limit in
 		if body == nil {
 			missing = append(missing, Missing{len(dst), it.entry()})
 		}
-		dst = append(dst, Found{Seq: s.seq, JSON: body})
+		dst = append(dst, Found{Seq: s.seq, Entry: it.entry(), JSON: body})
 		return len(dst)-first < limit
 	})
 	if err != nil {

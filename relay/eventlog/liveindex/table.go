@@ -75,7 +75,6 @@ func severalValues(tags []string) bool {
 // entryTable holds the live events with their indexes by id and by address.
 type entryTable struct {
 	arena.Array[liveEntry]
-	free      []uint32
 	seed      maphash.Seed
 	byID      arena.Table
 	addresses addressHasher
@@ -91,16 +90,6 @@ func newEntryTable() *entryTable {
 	s.byID.Hash = func(n uint32) uint64 { return maphash.Bytes(s.seed, s.At(n).id[:]) }
 	s.byAddress.Hash = func(n uint32) uint64 { return s.addresses.of(s.At(n).address()) }
 	return s
-}
-
-// alloc returns the number of a free entry.
-func (s *entryTable) alloc() uint32 {
-	if last := len(s.free) - 1; last >= 0 {
-		n := s.free[last]
-		s.free = s.free[:last]
-		return n
-	}
-	return s.Grow()
 }
 
 // fill writes an event into an allocated entry.
@@ -123,7 +112,7 @@ func (s *entryTable) clear(n uint32) {
 	s.tagLists.Free(e.tags, int(e.nTags))
 	delete(s.chains, n)
 	*e = liveEntry{body: noBody}
-	s.free = append(s.free, n)
+	s.Free(n)
 }
 
 // find returns the entry of an id, hidden or not.

@@ -18,7 +18,6 @@ type tagDict struct {
 	byKey  arena.Table
 	list   arena.Array[dictTag]
 	keys   arena.Cells[byte]
-	free   []uint32
 	many   []*posting // postings of tags that several events have or had
 	unused []uint32   // free indexes of many
 }
@@ -76,13 +75,7 @@ func (t *tagDict) number(key string) uint32 {
 		t.list.At(n).refs++
 		return n
 	}
-	var n uint32
-	if last := len(t.free) - 1; last >= 0 {
-		n = t.free[last]
-		t.free = t.free[:last]
-	} else {
-		n = t.list.Grow()
-	}
+	n := t.list.Take()
 	*t.list.At(n) = dictTag{key: t.keys.Put([]byte(key), keyUnits(uint32(len(key)))), length: uint32(len(key)), refs: 1, list: noList}
 	t.byKey.Put(t.hash(key[0], key[1:]), n)
 	return n
@@ -96,7 +89,7 @@ func (t *tagDict) release(n uint32) {
 	t.byKey.Remove(t.hashOf(n), n)
 	t.keys.Free(e.key, keyUnits(e.length))
 	t.setMany(e, nil)
-	t.free = append(t.free, n)
+	t.list.Free(n)
 }
 
 // setMany sets the posting of a tag. If p is nil, the tag has no list afterwards.
@@ -134,7 +127,6 @@ type authors struct {
 	seed  maphash.Seed
 	byKey arena.Table
 	list  arena.Array[author]
-	free  []uint32
 }
 
 type author struct {
@@ -159,13 +151,7 @@ func (a *authors) number(key [32]byte) uint32 {
 		a.list.At(n).refs++
 		return n
 	}
-	var n uint32
-	if last := len(a.free) - 1; last >= 0 {
-		n = a.free[last]
-		a.free = a.free[:last]
-	} else {
-		n = a.list.Grow()
-	}
+	n := a.list.Take()
 	*a.list.At(n) = author{key: key, refs: 1}
 	a.byKey.Put(maphash.Bytes(a.seed, key[:]), n)
 	return n
@@ -176,7 +162,7 @@ func (a *authors) release(n uint32) {
 	if e.refs--; e.refs == 0 {
 		a.byKey.Remove(maphash.Bytes(a.seed, e.key[:]), n)
 		*e = author{}
-		a.free = append(a.free, n)
+		a.list.Free(n)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/reputation/score"
@@ -21,7 +22,7 @@ import (
 	"github.com/nbd-wtf/go-nostr/nip19"
 )
 
-// Known is the source of the scores that the Face shows. A Service implements Known.
+// Known is the source of the scores that the Handler shows. A Service implements Known.
 type Known interface {
 	Score(pubkey string) (score.Score, bool)
 	Scores() []score.Score
@@ -61,15 +62,15 @@ type Rate struct {
 	At     time.Time
 }
 
-// Face shows scores over HTTP. Its only state is a cache of ratings. A Face is safe for
+// Handler shows scores over HTTP. Its only state is a cache of ratings. A Handler is safe for
 // concurrent use.
-type Face struct {
+type Handler struct {
 	Known  Known
 	Market Market
 	Prices Prices // nil if the operator has no sources
 	Web    Web
 	URL    string           // public http(s) address without a path; if "", the address of each request
-	Now    func() time.Time // if nil, time.Now
+	Now    func() time.Time // nil: time.Now
 
 	rated ratingCache
 }
@@ -77,7 +78,7 @@ type Face struct {
 //go:embed web
 var webFiles embed.FS
 
-var faceTemplates = template.Must(template.New("").Funcs(template.FuncMap{
+var templates = template.Must(template.New("").Funcs(template.FuncMap{
 	"sats": thousands, "short": shortKey, "points": points, "percentOf": percentOf, "plural": counted, "tidy": tidy,
 }).ParseFS(webFiles, "web/*.html"))
 
@@ -92,32 +93,32 @@ var rateScript, rateScriptPath = func() ([]byte, string) {
 	return script, "/assets/rate-" + hex.EncodeToString(sum[:6]) + ".js"
 }()
 
-func (f *Face) scores() scoreAPI { return scoreAPI{known: f.Known, rated: &f.rated} }
+func (h *Handler) scores() scoreAPI { return scoreAPI{known: h.Known, rated: &h.rated} }
 
-func (f *Face) chooser() chooser {
-	return chooser{known: f.Known, market: f.Market, prices: f.Prices, now: f.now}
+func (h *Handler) chooser() chooser {
+	return chooser{known: h.Known, market: h.Market, prices: h.Prices, now: room.Clock(h.Now)}
 }
 
 // Choose compares all Mostros for a wish. Choose returns the error of the Market, if there
 // is one.
-func (f *Face) Choose(ctx context.Context, w Wish) (*Choice, error) {
-	return f.chooser().choose(ctx, w)
+func (h *Handler) Choose(ctx context.Context, w Wish) (*Choice, error) {
+	return h.chooser().choose(ctx, w)
 }
 
 // Section returns the part of a node's explorer page that explains the score.
-func (f *Face) Section(r *http.Request, pubkey string) (template.HTML, error) {
-	return section(f.scores(), f.base(r), pubkey)
+func (h *Handler) Section(r *http.Request, pubkey string) (template.HTML, error) {
+	return section(h.scores(), h.base(r), pubkey)
 }
 
 // Routes returns the rows of the route table.
-func (f *Face) Routes() []route.Route {
+func (h *Handler) Routes() []route.Route {
 	return []route.Route{
-		f.Web.API("/api/v1/instances/{pubkey}/score", "score", "rank, bounds, exposure, components with what each costs, evidence claimed, witnessed and costed, proofs", f.scores().get),
-		f.Web.API("/api/v1/instances/{pubkey}/ratings", "ratings", "every rating: receipt, counted or not and why, weight, how far it moves the value; limit cursor", f.scores().getRatings),
-		f.Web.API("/api/v1/choose", "choose", "fiat side amount sats method network exposure=auto|require|ignore limit; side is what you do: buy takes an order of a seller", f.chooser().get),
-		f.Web.Page("/choose", "choose_page", "choose", "the same for people (HTML)", f.chooser().page),
-		f.Web.Page("/method", "method", "method", "how ranks come about (HTML)", func(*http.Request) (string, template.HTML, error) { return methodPage(f.Known) }),
-		{Method: http.MethodGet, Path: "/badge/{file}", Summary: `PUBKEY.svg: rank with its interval, "watched 3 of 30 days", "unrated" or "unknown"`, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveBadge(f.Known, w, r) })},
+		h.Web.API("/api/v1/instances/{pubkey}/score", "score", "rank, bounds, exposure, components with what each costs, evidence claimed, witnessed and costed, proofs", h.scores().get),
+		h.Web.API("/api/v1/instances/{pubkey}/ratings", "ratings", "every rating: receipt, counted or not and why, weight, how far it moves the value; limit cursor", h.scores().getRatings),
+		h.Web.API("/api/v1/choose", "choose", "fiat side amount sats method network exposure=auto|require|ignore limit; side is what you do: buy takes an order of a seller", h.chooser().get),
+		h.Web.Page("/choose", "choose_page", "choose", "the same for people (HTML)", h.chooser().page),
+		h.Web.Page("/method", "method", "method", "how ranks come about (HTML)", func(*http.Request) (string, template.HTML, error) { return methodPage(h.Known) }),
+		{Method: http.MethodGet, Path: "/badge/{file}", Summary: `PUBKEY.svg: rank with its interval, "watched 3 of 30 days", "unrated" or "unknown"`, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveBadge(h.Known, w, r) })},
 		{Method: http.MethodGet, Path: rateScriptPath, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
 			w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
@@ -156,8 +157,8 @@ func parseKey(s string) (string, error) {
 }
 
 // ReputationSummary returns the summary of a node's score. ok is false if there is no score.
-func (f *Face) ReputationSummary(pubkey string) (mostro.ReputationSummary, bool) {
-	s, ok := f.Known.Score(pubkey)
+func (h *Handler) ReputationSummary(pubkey string) (mostro.ReputationSummary, bool) {
+	s, ok := h.Known.Score(pubkey)
 	if !ok {
 		return mostro.ReputationSummary{}, false
 	}
@@ -175,17 +176,10 @@ func flagNames(flags []score.Flag) []string {
 	return names
 }
 
-func (f *Face) now() time.Time {
-	if f.Now == nil {
-		return time.Now()
-	}
-	return f.Now()
-}
-
 // base returns the address under which the visitor reaches this program.
-func (f *Face) base(r *http.Request) string {
-	if f.URL != "" {
-		return strings.TrimSuffix(f.URL, "/")
+func (h *Handler) base(r *http.Request) string {
+	if h.URL != "" {
+		return strings.TrimSuffix(h.URL, "/")
 	}
 	scheme := "http://"
 	if r.TLS != nil {
@@ -197,7 +191,7 @@ func (f *Face) base(r *http.Request) string {
 // render executes a template and returns safe HTML.
 func render(name string, data any) (template.HTML, error) {
 	var b bytes.Buffer
-	if err := faceTemplates.ExecuteTemplate(&b, name, data); err != nil {
+	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
 		return "", fmt.Errorf("page %s: %w", name, err)
 	}
 	return template.HTML(b.String()), nil

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"os"
 	"strings"
@@ -110,7 +109,7 @@ func newFairIn(tb testing.TB, dir string) *fair {
 	tb.Helper()
 	cfg := defaultConfig()
 	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private, cfg.Reputation.Publish = dir, "127.0.0.1:0", "", false
-	m := &Main{Config: cfg, Log: slog.New(slog.DiscardHandler)}
+	m := &Main{Config: cfg}
 	return fillFair(tb, m, startMainUntil(tb, m))
 }
 
@@ -182,7 +181,7 @@ func (f *fair) rate(n int, rating, text string, when time.Time, proven bool) {
 	f.put(trader, r.Event(), when)
 }
 
-func TestFaceOfTheWholeProgram(t *testing.T) {
+func TestPagesOfTheWholeProgram(t *testing.T) {
 	key := writeKey(t, "reputation")
 	f := newFair(t, func(c *Config) { c.Reputation.Key = key })
 	base := "http://" + f.m.Addr()

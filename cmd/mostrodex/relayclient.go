@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
@@ -16,8 +15,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// wire is one connection of a verb to a relay. It is for sequential use.
-type wire struct {
+// relayClient is one connection of a verb to a relay. It is for sequential use.
+type relayClient struct {
 	conn *websocket.Conn
 	url  string
 	subs int
@@ -26,33 +25,24 @@ type wire struct {
 // maxFrame is the maximum size of a frame from a relay in bytes.
 const maxFrame = 1 << 20
 
-// dialWire connects to the relay behind a base URL, http(s) or ws(s).
-func dialWire(ctx context.Context, base string) (*wire, error) {
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" {
-		return nil, usagef("--url %q is not a URL such as ws://127.0.0.1:7777", base)
-	}
-	switch u.Scheme {
-	case "ws", "wss":
-	case "http":
-		u.Scheme = "ws"
-	case "https":
-		u.Scheme = "wss"
-	default:
-		return nil, usagef("--url %q: its scheme is none of ws, wss, http, https", base)
+// dialRelay connects to the relay behind a base URL, http(s) or ws(s).
+func dialRelay(ctx context.Context, base string) (*relayClient, error) {
+	u, err := serverURL(base, "ws")
+	if err != nil {
+		return nil, err
 	}
 	conn, _, err := websocket.Dial(ctx, u.String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("no relay answers at %s (start one with 'mostrodex serve', or name one with --url): %w", base, err)
 	}
 	conn.SetReadLimit(maxFrame)
-	return &wire{conn: conn, url: base}, nil
+	return &relayClient{conn: conn, url: base}, nil
 }
 
 // close ends the connection without waiting for the relay.
-func (w *wire) close() { _ = w.conn.CloseNow() }
+func (w *relayClient) close() { _ = w.conn.CloseNow() }
 
-func (w *wire) write(ctx context.Context, frame ...any) error {
+func (w *relayClient) write(ctx context.Context, frame ...any) error {
 	b, err := json.Marshal(frame)
 	if err != nil {
 		return fmt.Errorf("encode a frame: %w", err)
@@ -61,7 +51,7 @@ func (w *wire) write(ctx context.Context, frame ...any) error {
 }
 
 // read returns the name and the remaining elements of the next frame.
-func (w *wire) read(ctx context.Context) (name string, rest []json.RawMessage, err error) {
+func (w *relayClient) read(ctx context.Context) (name string, rest []json.RawMessage, err error) {
 	_, b, err := w.conn.Read(ctx)
 	if err != nil {
 		return "", nil, fmt.Errorf("%s: %w", w.url, err)
@@ -97,7 +87,7 @@ func eventOf(name string, rest []json.RawMessage, sub string) *nostr.Event {
 }
 
 // stored returns the relay's stored events for a filter.
-func (w *wire) stored(ctx context.Context, f nostr.Filter) (events []*nostr.Event, err error) {
+func (w *relayClient) stored(ctx context.Context, f nostr.Filter) (events []*nostr.Event, err error) {
 	sub, err := w.subscribe(ctx, f)
 	if err != nil {
 		return nil, err
@@ -120,14 +110,14 @@ func (w *wire) stored(ctx context.Context, f nostr.Filter) (events []*nostr.Even
 }
 
 // subscribe opens a subscription. Its events are read with next.
-func (w *wire) subscribe(ctx context.Context, f nostr.Filter) (sub string, err error) {
+func (w *relayClient) subscribe(ctx context.Context, f nostr.Filter) (sub string, err error) {
 	w.subs++
 	sub = fmt.Sprintf("mostrodex%d", w.subs)
 	return sub, w.write(ctx, "REQ", sub, f)
 }
 
 // next waits for an event of a subscription.
-func (w *wire) next(ctx context.Context, sub string) (*nostr.Event, error) {
+func (w *relayClient) next(ctx context.Context, sub string) (*nostr.Event, error) {
 	for {
 		name, rest, err := w.read(ctx)
 		if err != nil {
@@ -143,7 +133,7 @@ func (w *wire) next(ctx context.Context, sub string) (*nostr.Event, error) {
 }
 
 // publish sends an event and waits for the relay's OK.
-func (w *wire) publish(ctx context.Context, evt *nostr.Event) error {
+func (w *relayClient) publish(ctx context.Context, evt *nostr.Event) error {
 	if err := w.write(ctx, "EVENT", evt); err != nil {
 		return fmt.Errorf("%s: %w", w.url, err)
 	}
@@ -169,7 +159,7 @@ func (w *wire) publish(ctx context.Context, evt *nostr.Event) error {
 
 // keysets returns a host's keysets that the relay stores. A relay stores only the newest
 // version of an addressable event.
-func (w *wire) keysets(ctx context.Context, node string) (receipt.Keysets, error) {
+func (w *relayClient) keysets(ctx context.Context, node string) (receipt.Keysets, error) {
 	events, err := w.stored(ctx, nostr.Filter{Kinds: mostro.KeysetKinds, Authors: []string{node}})
 	if err != nil {
 		return nil, err
@@ -187,7 +177,7 @@ func (w *wire) keysets(ctx context.Context, node string) (receipt.Keysets, error
 // keysetOf returns a host's keyset of an epoch. The keyset may be published under the present
 // kind, the former kind or both. If the two hold different keys, the host could use the key
 // to identify the user, so keysetOf returns neither.
-func (w *wire) keysetOf(ctx context.Context, node, epoch string) (receipt.Keyset, error) {
+func (w *relayClient) keysetOf(ctx context.Context, node, epoch string) (receipt.Keyset, error) {
 	events, err := w.stored(ctx, nostr.Filter{Kinds: mostro.KeysetKinds, Authors: []string{node}, Tags: nostr.TagMap{"d": {epoch}}})
 	if err != nil {
 		return receipt.Keyset{}, err
@@ -215,9 +205,9 @@ func (w *wire) keysetOf(ctx context.Context, node, epoch string) (receipt.Keyset
 // patience is the time for which a verb waits for an answer.
 const patience = 30 * time.Second
 
-// soon limits the duration of a conversation, and returns an error that says so if the limit
+// withTimeout limits the duration of a conversation, and returns an error that says so if the limit
 // is exceeded.
-func soon(ctx context.Context, limit time.Duration, fn func(context.Context) error) error {
+func withTimeout(ctx context.Context, limit time.Duration, fn func(context.Context) error) error {
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err := fn(within)
