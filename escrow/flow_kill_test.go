@@ -22,7 +22,7 @@ func TestKilledOnLND(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		escrow.ChildMain(client, os.Getenv("MOSTRODEX_CHILD"), os.Getenv("MOSTRODEX_SECRET"), os.Getenv("MOSTRODEX_KILL"))
+		escrow.ChildMain(client, os.Getenv("MOSTRODEX_CHILD"), os.Getenv("MOSTRODEX_SECRET"), os.Getenv("MOSTRODEX_KILL"), nil)
 	}
 	n := lndtest.Start(t)
 	config, err := n.Mostro.Config(t.Context(), lnd.Permissions())
