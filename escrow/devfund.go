@@ -190,7 +190,7 @@ func (d *fundBook) retry(id trade.OrderID, at int64) error {
 // fundEffect performs the effects of a fee. The effects may be repeated without harm.
 func (r effectRunner) fundEffect(ctx context.Context, e trade.Effect, refusals int) (result, error) {
 	if e.Kind == devfee.FxInvoice {
-		in, err := r.fund.Request(ctx, r.trade, e, func(ctx context.Context, h trade.Hash) (trade.Result, error) {
+		in, err := r.fund.Request(ctx, r.outflow.Trade, e, func(ctx context.Context, h trade.Hash) (trade.Result, error) {
 			state, err := r.node.TrackPayment(ctx, h)
 			return trade.Result{Status: state.Status, FeeMsat: state.FeeMsat}, err
 		})

@@ -156,7 +156,7 @@ func TestDevelopmentFeeOnceAcrossKills(t *testing.T) {
 						continue
 					}
 					r.claimFees()
-					run := effectRunner{node: r.node, addresses: r.node, payee: simPayee, trade: row.Trade, fund: fund.Fund{Address: "dev@fund", Service: r.fund}}
+					run := effectRunner{node: r.node, addresses: r.node, payee: simPayee, outflow: keyOf(row), fund: fund.Fund{Address: "dev@fund", Service: r.fund}}
 					res, err := run.do(context.Background(), row.Effect, 0)
 					if err != nil {
 						t.Fatal(err)

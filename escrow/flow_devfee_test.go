@@ -53,19 +53,9 @@ func fundServer(tb testing.TB, invoice func(ctx context.Context, sats int64) (st
 	return "dev@" + strings.TrimPrefix(server.URL, "http://"), func() int { return int(n.Load()) }
 }
 
-// TestDevFeeKilledOnLND kills our process with signal 9 at each point of the payment of a
-// development fee on real nodes. The fee is paid once and published once.
-func TestDevFeeKilledOnLND(t *testing.T) {
-	if os.Getenv("MOSTRODEX_CHILD") != "" {
-		client, err := lnd.Open(lnd.Config{
-			Address: os.Getenv("MOSTRODEX_LND"), CertFile: os.Getenv("MOSTRODEX_CERT"), MacaroonFile: os.Getenv("MOSTRODEX_MACAROON"),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		escrow.ChildMain(client, os.Getenv("MOSTRODEX_CHILD"), os.Getenv("MOSTRODEX_SECRET"), os.Getenv("MOSTRODEX_KILL"), loopbackFund)
-	}
-	n := lndtest.Start(t)
+// testFeeKilled kills our process with signal 9 at each point of the payment of a development
+// fee on real nodes. The fee is paid once and published once.
+func testFeeKilled(t *testing.T, n *lndtest.Network) {
 	config, err := n.Mostro.Config(t.Context(), lnd.Permissions())
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +64,7 @@ func TestDevFeeKilledOnLND(t *testing.T) {
 		return n.Seller.AddInvoice(ctx, sats, "development fund", time.Hour)
 	})
 	escrow.RunFeeKilled(t, flowNet(n), asked, func(dir, secret, killAt string, ahead int) *exec.Cmd {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestDevFeeKilledOnLND$")
+		cmd := exec.Command(os.Args[0], "-test.run=^TestChildOnLND$")
 		cmd.Env = append(os.Environ(), "MOSTRODEX_CHILD="+dir, "MOSTRODEX_SECRET="+secret, "MOSTRODEX_KILL="+killAt,
 			"MOSTRODEX_LND="+config.Address, "MOSTRODEX_CERT="+config.CertFile, "MOSTRODEX_MACAROON="+config.MacaroonFile,
 			"MOSTRODEX_FUND="+address, "MOSTRODEX_AHEAD="+strconv.Itoa(ahead))

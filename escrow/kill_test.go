@@ -114,8 +114,8 @@ func (l *pipeLog) follow(in io.Reader) {
 	}
 }
 
-// ChildMain runs the escrow as a process of its own and never returns. service, if not nil, is
-// the development fund at the address in the environment.
+// ChildMain runs the escrow as a process of its own and never returns. service is the development
+// fund at the address in the environment, if there is one.
 func ChildMain(node Lightning, dir, secret, killAt string, service func(address string) fund.Service) {
 	log := &pipeLog{memLog: newMemLog(), out: json.NewEncoder(os.Stdout), acks: make(map[int]chan struct{})}
 	keys, err := envelope.ParseSecret(secret)
@@ -137,9 +137,7 @@ func ChildMain(node Lightning, dir, secret, killAt string, service func(address 
 		RollbackGuard: &RollbackGuard{Path: dir + ".witness"}, Secret: trade.NodeSecretOf(keys),
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Tick: 20 * time.Millisecond,
 	}
-	if service != nil {
-		feeChild(&cfg, service, killNode{node, killAt})
-	}
+	feeChild(&cfg, service, killNode{node, killAt})
 	e, err := Open(cfg)
 	if err != nil {
 		panic(err)

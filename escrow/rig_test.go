@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/escrow/fund"
+	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -32,7 +33,7 @@ type rig struct {
 	// disputes lists the published statuses of disputes.
 	disputes []message.DisputeStatus
 	policy   Policy
-	gate     *payoutGate // nil: no limit
+	gate     *payoutgate.Gate // nil: no limit
 	fund     *simFund
 	fees     []*nostr.Event // published events about development fees
 }
@@ -105,7 +106,7 @@ func (r *rig) commit() {
 	}
 	for i := range c.Trades {
 		if r.gate != nil {
-			r.gate.sync(&c.Trades[i], simPayee)
+			r.gate.Sync(&c.Trades[i], simPayee)
 		}
 	}
 }
@@ -146,7 +147,7 @@ func (r *rig) settle() {
 
 func (r *rig) first(row OutboxRow) bool {
 	for _, id := range r.store.rows {
-		if o := r.store.outbox[id]; o.Trade == row.Trade && lane(o) == lane(row) {
+		if o := r.store.outbox[id]; keyOf(o) == keyOf(row) && lane(o) == lane(row) {
 			return id == row.ID
 		}
 	}
@@ -165,7 +166,7 @@ func (r *rig) perform(row OutboxRow) bool {
 	case trade.FxPublish:
 		r.fees = append(r.fees, row.Event)
 	default:
-		res, err := effectRunner{node: r.node, addresses: r.node, gate: r.gate, payee: simPayee, trade: row.Trade, fund: fund.Fund{Address: "dev@fund", Service: r.fund}}.do(context.Background(), row.Effect, 0)
+		res, err := effectRunner{node: r.node, addresses: r.node, gate: r.gate, payee: simPayee, outflow: keyOf(row), fund: fund.Fund{Address: "dev@fund", Service: r.fund}}.do(context.Background(), row.Effect, 0)
 		if err != nil {
 			return false
 		}
@@ -209,9 +210,11 @@ func (r *rig) watch(id trade.OrderID) {
 	if t = r.book.open[id]; t == nil {
 		return
 	}
-	if h, attempt := t.PayoutWatched(); h != (trade.Hash{}) {
-		if state, err := r.node.TrackPayment(context.Background(), h); err == nil && state.Status.Final() {
-			r.applyInput(id, paymentInput(h, attempt, state))
+	for n := range uint32(len(t.Outflows)) + 1 {
+		if h, attempt := t.OutflowWatched(n); h != (trade.Hash{}) {
+			if state, err := r.node.TrackPayment(context.Background(), h); err == nil && state.Status.Final() {
+				r.applyInput(id, paymentNotice(trade.OutflowKey{Trade: id, N: n}, h, attempt, state).input)
+			}
 		}
 	}
 }

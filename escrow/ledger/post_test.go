@@ -92,6 +92,42 @@ func TestPostings(t *testing.T) {
 			"8 development fee paid, dev fee paid: dev_fund_due -180000 dev_fund_paid +180000 income -1500 routing +1500",
 			"10 payout succeeded, buyer paid: buyer_claims -99700000 buyers +99700000 income -21500 routing +21500",
 		},
+		"suspense: refunded by hand": {
+			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
+			"7 node contradicts the store, hold suspended: holds -100300000 suspense +100300000",
+			"8 operator resolves an amount in suspense, suspense resolved: suspense -100300000 sellers +100300000",
+		},
+		"suspense: the buyer was paid": {
+			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
+			"7 node contradicts the store, hold suspended: holds -100300000 suspense +100300000",
+			"8 operator resolves an amount in suspense, suspense resolved: suspense -100300000 buyers +100300000",
+		},
+		"suspense: kept": {
+			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
+			"7 node contradicts the store, hold suspended: holds -100300000 suspense +100300000",
+			"8 operator resolves an amount in suspense, suspense resolved: suspense -100300000 forfeits +100300000",
+		},
+		"suspense: refunded by the program": {
+			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
+			"7 node contradicts the store, hold accepted: sellers -777 holds +777",
+			"7 node contradicts the store, hold suspended: holds -100300777 suspense +100300777",
+			"14 another payment succeeded, refund paid: suspense -100300777 sellers +100300000 forfeits +777 income -2100 routing +2100",
+		},
+		"suspense: a refund is withdrawn": {
+			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
+			"7 node contradicts the store, hold suspended: holds -100300000 suspense +100300000",
+			"12 operator resolves an amount in suspense, suspense resolved: suspense -100300000 sellers +100300000",
+		},
+		"suspense of a journal without amounts": {
+			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
+			"7 node contradicts the store, hold suspended: holds -100300000 suspense +100300000",
+			"8 operator resolves an amount in suspense, suspense resolved: suspense -100300000 forfeits +100300000",
+		},
+		"suspense of a payment that the store has lost": {
+			"5 node contradicts the store, hold accepted: sellers -100300000 holds +100300000",
+			"5 node contradicts the store, hold suspended: holds -100300000 suspense +100300000",
+			"6 operator resolves an amount in suspense, suspense resolved: suspense -100300000 forfeits +100300000",
+		},
 	}
 	var sum Ledger
 	for _, c := range scripts {
@@ -120,7 +156,7 @@ func TestPostings(t *testing.T) {
 	}
 	b := sum.Balances
 	// Seven trades are settled, one of them at half the price and so with twice the fees.
-	if fees, dev, routing := int64(6*600_000+1_200_000), int64(6*180_000+360_000), int64(21_500+1_001+5+3+2+1_500+21_500); b.Owned() != fees-dev-routing+777 {
+	if fees, dev, routing := int64(6*600_000+1_200_000), int64(6*180_000+360_000), int64(21_500+1_001+5+3+2+1_500+21_500+2_100); b.Owned() != fees-dev-routing+777+777+3*100_300_000 {
 		t.Errorf("the node owns %d msat", b.Owned())
 	}
 }
@@ -183,7 +219,7 @@ func TestFoldOverStates(t *testing.T) {
 			now, _, _ = trade.Step(now, in)
 			states = append(states, now)
 		}
-		f := Fold{PaidMsat: s.fold.PaidMsat}
+		var f Fold
 		var list []Transaction
 		for i, in := range s.inputs {
 			some, err := f.Observe(in, states[i])
