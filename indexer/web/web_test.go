@@ -10,6 +10,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/internal/route"
+	"github.com/mostrodex/mostrodex/internal/webpage"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -22,8 +23,14 @@ type emptyLog struct{}
 
 func (emptyLog) Head() uint64                                                 { return 0 }
 func (emptyLog) Read(context.Context, uint64, func(mostro.Entry) error) error { return nil }
-func (emptyLog) Wait(ctx context.Context, _ uint64) error                     { <-ctx.Done(); return ctx.Err() }
-func (emptyLog) Event(context.Context, string) (*nostr.Event, error)          { return nil, mostro.ErrNotFound }
+func (emptyLog) ReadEvidence(context.Context, uint64, func(mostro.Entry) error) error {
+	return nil
+}
+func (emptyLog) EntryAt(context.Context, uint64) (mostro.Entry, error) {
+	return mostro.Entry{}, mostro.ErrNotFound
+}
+func (emptyLog) Wait(ctx context.Context, _ uint64) error            { <-ctx.Done(); return ctx.Err() }
+func (emptyLog) Event(context.Context, string) (*nostr.Event, error) { return nil, mostro.ErrNotFound }
 
 func testSite(t *testing.T, cfg Config) http.Handler {
 	t.Helper()
@@ -98,7 +105,7 @@ func TestPagesAllowNoScript(t *testing.T) {
 
 func TestNumbersAsPeopleReadThem(t *testing.T) {
 	for in, want := range map[string]string{"5": "5", "1234": "1\u202f234", "-1234567.5": "-1\u202f234\u202f567.5"} {
-		if got := grouped(in); got != want {
+		if got := webpage.Grouped(in); got != want {
 			t.Errorf("grouped(%s) is %q, want %q", in, got, want)
 		}
 	}
