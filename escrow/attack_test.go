@@ -538,7 +538,7 @@ func TestReadAgainIsTheSame(t *testing.T) {
 	if got, ok := (trade.NodeSecret{1}).Ours(state.Memo, state.Hash); !ok || got != id {
 		t.Errorf("the memo of the node's invoice is not recognized: %q", state.Memo)
 	}
-	if _, ok := (trade.NodeSecret{2}).Ours(state.Memo, state.Hash); ok {
+	if got, ok := (trade.NodeSecret{2}).Ours(state.Memo, state.Hash); ok || got != (trade.OrderID{}) {
 		t.Error("the secret of another node recognizes the memo of the invoice")
 	}
 }

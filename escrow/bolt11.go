@@ -30,9 +30,10 @@ type Invoice struct {
 	ExpiresAt  time.Time
 	// MinFinalCLTV is the number of blocks that the last lock must have left, as the payee
 	// demands.
-	MinFinalCLTV uint64
-	Payee        string // node's public key, 33 bytes in lower-case hex
-	Description  string // "" also if the invoice holds only the hash of a description
+	MinFinalCLTV    uint64
+	Payee           string   // node's public key, 33 bytes in lower-case hex
+	Description     string   // "" also if the invoice holds only the hash of a description
+	DescriptionHash [32]byte // zero if the invoice holds the description itself
 }
 
 // AmountSats returns the amount in sats. ok is false if there is no amount or the amount
@@ -127,6 +128,9 @@ func readInvoice(in *zpay32.Invoice, text string, network Network) (Invoice, err
 	if in.Description != nil {
 		out.Description = *in.Description
 	}
+	if in.DescriptionHash != nil {
+		out.DescriptionHash = *in.DescriptionHash
+	}
 	// The field holds up to 64 bits of seconds, which may have overflowed. An invoice with
 	// an impossible expiry counts as expired.
 	expiry := in.Expiry()
@@ -151,13 +155,14 @@ func (n Network) sameNetwork(invoice Network) bool {
 
 // InvoiceDraft holds the fields of a new invoice, for simulated nodes.
 type InvoiceDraft struct {
-	Hash         trade.Hash
-	AmountMsat   int64 // 0 for an invoice without an amount
-	Network      Network
-	CreatedAt    time.Time // whole seconds
-	Expiry       time.Duration
-	MinFinalCLTV uint64
-	Description  string // at most 639 bytes
+	Hash            trade.Hash
+	AmountMsat      int64 // 0 for an invoice without an amount
+	Network         Network
+	CreatedAt       time.Time // whole seconds
+	Expiry          time.Duration
+	MinFinalCLTV    uint64
+	Description     string   // at most 639 bytes
+	DescriptionHash [32]byte // replaces Description, if not zero
 }
 
 // Sign encodes the draft as a BOLT 11 invoice of the node with that key.
@@ -180,6 +185,9 @@ func (d InvoiceDraft) Sign(key *btcec.PrivateKey) (string, error) {
 		zpay32.Features(features),
 		// The payment address may be any 32 bytes that do not reveal the preimage.
 		zpay32.PaymentAddr(sha256.Sum256(append([]byte("payment address"), d.Hash[:]...))),
+	}
+	if d.DescriptionHash != [32]byte{} {
+		options[0] = zpay32.DescriptionHash(d.DescriptionHash)
 	}
 	if d.AmountMsat > 0 {
 		options = append(options, zpay32.Amount(lnwire.MilliSatoshi(d.AmountMsat)))

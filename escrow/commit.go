@@ -3,6 +3,7 @@ package escrow
 import (
 	"errors"
 
+	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/escrow/users"
@@ -26,6 +27,8 @@ type Commit struct {
 	// Throttles are the takers that cancelled before payment. A Count of 0 removes an
 	// entry.
 	Throttles []Throttle
+	// DevFees are the development fees that changed. A fee without a phase is removed.
+	DevFees []devfee.Fee
 	// Solvers are the solvers that changed.
 	Solvers []Solver
 	// ReceiptKeys are the receipt keys that changed.
@@ -35,7 +38,7 @@ type Commit struct {
 
 // Empty reports whether the commit contains no changes that need a transaction.
 func (c *Commit) Empty() bool {
-	return len(c.Trades)+len(c.Journal)+len(c.Outbox)+len(c.Done)+len(c.Seen)+len(c.Users)+len(c.Ratings)+len(c.Claims)+len(c.Issued)+len(c.ReceiptKeys)+len(c.Throttles)+len(c.Solvers) == 0
+	return len(c.Trades)+len(c.Journal)+len(c.Outbox)+len(c.Done)+len(c.Seen)+len(c.Users)+len(c.Ratings)+len(c.Claims)+len(c.Issued)+len(c.ReceiptKeys)+len(c.Throttles)+len(c.Solvers)+len(c.DevFees) == 0
 }
 
 // Head holds the counters and settings of the store itself.
@@ -60,8 +63,9 @@ type Head struct {
 	// Copied reports that the store was found to be an older copy of itself, and that not
 	// every open hash is looked up yet. If the program stops in between, the next start
 	// continues the comparison.
-	Copied bool   `json:"copied,omitzero"`
-	Wallet string `json:"wallet,omitzero"` // pubkey of the Lightning node that holds the trades' invoices, hex
+	Copied  bool          `json:"copied,omitzero"`
+	DevFees devfee.Budget `json:"dev_fees,omitzero"` // attempts to pay development fees in this hour
+	Wallet  string        `json:"wallet,omitzero"`   // pubkey of the Lightning node that holds the trades' invoices, hex
 }
 
 // JournalRow is one step of a trade, with its number N from 1.
@@ -128,6 +132,8 @@ type Store interface {
 	ReceiptKeys(fn func(ReceiptKey) error) error
 	// Solvers calls fn for every solver, removed ones too.
 	Solvers(fn func(Solver) error) error
+	// DevFees calls fn for every development fee that is not paid.
+	DevFees(fn func(devfee.Fee) error) error
 	// UserJournal calls fn for every step of a user, in order.
 	UserJournal(identity string, fn func(n uint32, in users.Input) error) error
 	// Throttles calls fn for every taker that cancelled before payment.

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/escrow/users"
@@ -39,6 +40,7 @@ const (
 	spaceKeyset  = 'k' // epoch -> ReceiptKey
 	spaceWait    = 'w' // trade key or identity -> Throttle
 	spaceSolver  = 'v' // identity -> Solver
+	spaceDevFee  = 'f' // order id -> devfee.Fee
 	spaceUserLog = 'y' // identity, 0, step number -> users.Input
 	spaceCarried = 'c' // -> nothing: the records of reputation hold the trades of older stores
 	// The capital letters A D I P R U V W belong to package rating.
@@ -294,6 +296,17 @@ func fill(txn *badger.Txn, c *Commit) error {
 			return err
 		}
 	}
+	for i := range c.DevFees {
+		var err error
+		if key := tradeKey(spaceDevFee, c.DevFees[i].Trade); c.DevFees[i].Phase == "" {
+			err = txn.Delete(key)
+		} else {
+			err = set(key, &c.DevFees[i])
+		}
+		if err != nil {
+			return err
+		}
+	}
 	for i := range c.Solvers {
 		if err := set(append([]byte{spaceSolver}, c.Solvers[i].Key...), &c.Solvers[i]); err != nil {
 			return err
@@ -451,6 +464,17 @@ func (db *DB) Solvers(fn func(Solver) error) error {
 	})
 }
 
+// DevFees calls fn for every development fee that is not paid.
+func (db *DB) DevFees(fn func(devfee.Fee) error) error {
+	return db.each([]byte{spaceDevFee}, true, func(_ *badger.Txn, _, value []byte) error {
+		var f devfee.Fee
+		if err := json.Unmarshal(value, &f); err != nil {
+			return fmt.Errorf("development fee: %w", err)
+		}
+		return fn(f)
+	})
+}
+
 // Throttles calls fn for every taker that cancelled before payment.
 func (db *DB) Throttles(fn func(Throttle) error) error {
 	return db.each([]byte{spaceWait}, true, func(_ *badger.Txn, _, value []byte) error {
@@ -481,6 +505,15 @@ func (db *DB) Claim(h trade.Hash) (id trade.OrderID, err error) {
 		})
 	})
 	return id, err
+}
+
+// DevFeeClaimed reports whether a payment hash was claimed for the development fund.
+func (db *DB) DevFeeClaimed(h trade.Hash) (bool, error) {
+	owner, err := db.Claim(h)
+	if errors.Is(err, ErrNoRow) {
+		return false, nil
+	}
+	return owner == devFeeClaim, err
 }
 
 // Seen reports whether a replay id was committed.
@@ -598,6 +631,9 @@ func (db *DB) Check() error {
 	if err := errors.Join(db.checkReceipts(), db.checkRatings()); err != nil {
 		return err
 	}
+	if err := db.DevFees(db.checkDevFee); err != nil {
+		return err
+	}
 	if err := db.Users(func(u User) error { return checkUser(db, u) }); err != nil {
 		return err
 	}
@@ -614,6 +650,21 @@ func (db *DB) Check() error {
 	})
 }
 
+// checkDevFee verifies that a fee that is due is owed by its trade, and that its payment hash is
+// claimed.
+func (db *DB) checkDevFee(f devfee.Fee) error {
+	t, err := db.Trade(f.Trade)
+	if err != nil || f.DueAt != 0 && (!t.OwesDevFee() || f.Sats != t.DevFeeSats) {
+		return fmt.Errorf("a development fee of %d sats of trade %s, which owes %d: %w", f.Sats, f.Trade, t.DevFeeSats, err)
+	}
+	if f.Hash != (trade.Hash{}) && !f.Published {
+		if owner, err := db.Claim(f.Hash); err != nil || owner != devFeeClaim {
+			return fmt.Errorf("the development fee of trade %s has a hash that is not claimed for it", f.Trade)
+		}
+	}
+	return nil
+}
+
 // checkReceipts verifies that receipts exist only for settled trades, and that the
 // published counts of blind receipts are true.
 func (db *DB) checkReceipts() error {
@@ -627,7 +678,7 @@ func (db *DB) checkReceipts() error {
 			signed[row.Keyset]++
 		}
 		t, err := db.Trade(row.Trade)
-		if err != nil || !settled(t.Status) {
+		if err != nil || !trade.Settled(t.Status) {
 			return fmt.Errorf("a receipt of trade %s, which is %q: %w", row.Trade, t.Status, err)
 		}
 		return nil

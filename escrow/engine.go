@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/rating"
@@ -55,6 +58,8 @@ type Config struct {
 	// Heard receives other nodes' events of kind 30078. If nil, the events are ignored.
 	Heard  func(evt *nostr.Event)
 	Events EventBuilder
+	// Fund is the development fund. The zero Fund is owed nothing.
+	Fund fund.Fund
 	// RollbackGuard detects an old copy of the store. If nil, a copy is not detected.
 	RollbackGuard *RollbackGuard
 	// Reconcile makes Open treat the store as an old copy, regardless of the guard file.
@@ -130,8 +135,9 @@ type notice struct {
 	hash      trade.Hash      // for a message from the outbox
 	looked    *trade.HoldPhase
 	trade     trade.OrderID
-	input     trade.Input // no input if Kind is ""
-	row       uint64      // outbox row that is done
+	input     trade.Input   // no input if Kind is ""
+	fee       *devfee.Input // an input for the trade's development fee
+	row       uint64        // outbox row that is done
 	ask       func(*TradeBook, int64) error
 	reply     chan error // capacity 1
 }
@@ -323,7 +329,7 @@ func (e *Engine) open() error {
 	e.asked = make(map[trade.OrderID]bool)
 	e.notices, e.stopped, e.surveyed = make(chan notice, maxBatch), make(chan struct{}), make(chan struct{})
 	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Now, payoutBlocks: e.Policy.PayoutBlocks,
-		gate: payoutgate.New(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee)}, e.Publisher, e.metrics, e.send)
+		gate: payoutgate.New(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee), fund: e.Fund}, e.Publisher, e.metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Now, e.usable, e.Card.refused
 	e.outbox.defers, e.Card.sync.DeferAfter = e.Card.defers, e.DeferAfter
 	if err := e.readStore(); err != nil {
@@ -375,6 +381,13 @@ func (e *Engine) readStore() error {
 	book.DisputeEvents = func(t trade.Trade) []*nostr.Event { return e.Events.Disputes(t, e.Policy) }
 	book.KeysetEvent = e.Events.Keyset
 	book.NodeKey, book.Assistant, book.attempts = e.Events.Pubkey, e.Assistant, &e.health.attempts
+	book.fund.active = func() bool {
+		info, ok := e.Card.Info()
+		return ok && e.Fund.Address != "" && string(info.Network) == e.Fund.Network
+	}
+	book.fund.event = func(t trade.Trade, verify string, at int64) *nostr.Event {
+		return e.Events.DevFee(t, e.Fund.Address, verify, at)
+	}
 	if e.Decode == nil {
 		book.Decode = func(text string) trade.Destination { return decode(text, e.Card) }
 	}
@@ -570,13 +583,23 @@ func (e *Engine) wake(ctx context.Context) error {
 		e.Logger.Warn("the log is not the one that was read before: reading it from its beginning", "head", e.Log.Head(), "cursor", e.book.head.Cursor)
 		e.book.head.Cursor, e.book.head.CursorID, e.book.changed = 0, "", true
 	}
+	at := e.Now().Unix()
+	if e.Reconcile && len(e.book.fund.fees) > 0 {
+		published, err := publishedFees(ctx, e.Log, e.Events.Pubkey, e.book.head.Cursor)
+		if err == nil {
+			err = e.book.fund.copied(published, at)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if err := e.commit(ctx, false); err != nil {
 		return err
 	}
 	if err := e.noticeClock(ctx); err != nil {
 		return err
 	}
-	at := e.Now().Unix()
+	at = e.Now().Unix()
 	var batch []notice
 	for _, id := range ids {
 		if e.Reconcile {
@@ -938,6 +961,12 @@ func (e *Engine) take(n notice) error {
 	case n.seq != 0:
 		e.book.ReadEntry(n.seq, n.id)
 	default:
+		if n.fee != nil {
+			n.fee.At = at
+			if err := e.book.fund.apply(n.trade, *n.fee); err != nil {
+				return err
+			}
+		}
 		if n.input.Kind != "" {
 			n.input.At = at
 			if err := e.book.ApplyInput(n.trade, n.input); err != nil {
@@ -952,6 +981,9 @@ func (e *Engine) take(n notice) error {
 }
 
 const (
+	// feeLate is the number of seconds after which the operator is told of a development fee
+	// that is not paid.
+	feeLate = 24 * 3600
 	// clockSlack is the number of seconds by which the clock may go back without a notice
 	// to the trades.
 	clockSlack = 60
@@ -986,6 +1018,9 @@ func (e *Engine) tick(ctx context.Context) error {
 	e.maintain(now)
 	for _, evt := range e.Events.Due(now, e.Policy) {
 		e.book.QueueEvent(evt, now.Unix())
+	}
+	if err := e.book.fund.begin(now.Unix()); err != nil {
+		return err
 	}
 	if err := e.health.publish(e, now); err != nil {
 		return err
@@ -1064,6 +1099,9 @@ func (e *Engine) report() {
 	if inFlight, waiting := e.outbox.runner.gate.Numbers(); waiting > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts wait until some of the %d payouts in flight have ended", waiting, inFlight))
 	}
+	if f := devfee.Sum(e.book.fund.fees); f.Parked > 0 || f.Due > 0 && e.Now().Unix()-f.OldestAt > feeLate {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%d sats of development fees are due, of %d trades, of which %d wait for your decision: see `devfee list`; last error: %s", f.DueSats, f.Due, f.Parked, f.Problem))
+	}
 	if n := e.book.dueDisputes(); n > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d disputes are due: see `dispute list`", n))
 	}
@@ -1137,6 +1175,34 @@ func (e *Engine) answer() {
 		a.to.answer(a.err)
 	}
 	e.replies = e.replies[:0]
+}
+
+// DevFees returns the development fees that are not paid, in no order.
+func (e *Engine) DevFees(ctx context.Context) (list []devfee.Fee, err error) {
+	err = e.Ask(ctx, func(b *TradeBook, _ int64) error { list = slices.Collect(maps.Values(b.fund.fees)); return nil })
+	return list, err
+}
+
+// DevFeeTotal returns the sum of the development fees that are not paid.
+func (e *Engine) DevFeeTotal(ctx context.Context) (t devfee.Total, err error) {
+	err = e.Ask(ctx, func(b *TradeBook, _ int64) error { t = devfee.Sum(b.fund.fees); return nil })
+	return t, err
+}
+
+// RetryDevFee begins a parked development fee again, after an operator has seen that it is not
+// paid. RetryDevFee returns mostro.ErrNotFound if there is no such trade, and trade.ErrNothing
+// if its fee is not parked.
+func (e *Engine) RetryDevFee(ctx context.Context, id trade.OrderID) error {
+	return e.Ask(ctx, func(b *TradeBook, at int64) error {
+		if !e.awake || b.Reconciling {
+			return ErrUncompared
+		}
+		err := b.fund.retry(id, at)
+		if errors.Is(err, ErrNoRow) {
+			return mostro.ErrNotFound
+		}
+		return err
+	})
 }
 
 // Trade returns the current state of a trade, open or over, or mostro.ErrNotFound.

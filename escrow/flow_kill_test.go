@@ -12,7 +12,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
 )
 
-// TestChildOnLND is the program of a child process of testKilled.
+// TestChildOnLND is the program of a child process of testKilled and testFeeKilled.
 func TestChildOnLND(t *testing.T) {
 	dir := os.Getenv("MOSTRODEX_CHILD")
 	if dir == "" {
@@ -24,7 +24,7 @@ func TestChildOnLND(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	escrow.ChildMain(client, dir, os.Getenv("MOSTRODEX_SECRET"), os.Getenv("MOSTRODEX_KILL"))
+	escrow.ChildMain(client, dir, os.Getenv("MOSTRODEX_SECRET"), os.Getenv("MOSTRODEX_KILL"), loopbackFund)
 }
 
 // testKilled kills our process with signal 9 at five points of a trade on real nodes, and

@@ -48,6 +48,7 @@ func TestOnLND(t *testing.T) {
 	n := lndtest.StartIn(t, dir)
 	t.Run("flows", func(t *testing.T) { escrow.RunFlows(t, flowNet(n)) })
 	t.Run("killed", func(t *testing.T) { testKilled(t, n) })
+	t.Run("development fee once across kill -9", func(t *testing.T) { testFeeKilled(t, n) })
 	t.Run("troubles", func(t *testing.T) {
 		if small {
 			testTroubles(t, n, data)

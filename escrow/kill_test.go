@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -113,8 +114,9 @@ func (l *pipeLog) follow(in io.Reader) {
 	}
 }
 
-// ChildMain runs the escrow as a process of its own and never returns.
-func ChildMain(node Lightning, dir, secret, killAt string) {
+// ChildMain runs the escrow as a process of its own and never returns. service is the development
+// fund at the address in the environment, if there is one.
+func ChildMain(node Lightning, dir, secret, killAt string, service func(address string) fund.Service) {
 	log := &pipeLog{memLog: newMemLog(), out: json.NewEncoder(os.Stdout), acks: make(map[int]chan struct{})}
 	keys, err := envelope.ParseSecret(secret)
 	if err != nil {
@@ -128,13 +130,15 @@ func ChildMain(node Lightning, dir, secret, killAt string) {
 	policy.Terms.Fee = 6_000_000
 	sealer := KeysSealer{Keys: keys, MailDays: 30}
 	transports := []envelope.Transport{envelope.TransportV2, envelope.TransportV1}
-	e, err := Open(Config{
+	cfg := Config{
 		Policy: policy, Store: db, Log: log, Node: killNode{node, killAt}, Addresses: noAddresses{}, Publisher: log,
 		Opener: KeysOpener{keys}, Sealer: sealer, Signer: sealer, Prefilter: &Prefilter{Transports: transports},
 		Quote: func(string, int64) trade.Quote { return trade.Quote{} }, Events: EventBuilder{Pubkey: keys.Pubkey(), Transports: transports},
 		RollbackGuard: &RollbackGuard{Path: dir + ".witness"}, Secret: trade.NodeSecretOf(keys),
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Tick: 20 * time.Millisecond,
-	})
+	}
+	feeChild(&cfg, service, killNode{node, killAt})
+	e, err := Open(cfg)
 	if err != nil {
 		panic(err)
 	}

@@ -84,7 +84,7 @@ func (l *simLedger) look() {
 	if err := sum.Check(); err != nil && !copied {
 		s.fail("ledger: %v", err)
 	}
-	_, err := ledger.Compare(sum, nodeLists(s.node, s.book.Secret), func(d ledger.Difference) error {
+	_, err := ledger.Compare(sum, nodeLists(s.node, s.store, s.book.Secret), func(d ledger.Difference) error {
 		if d.Passing {
 			l.passing[d.Kind]++
 			return nil
@@ -109,8 +109,9 @@ func (l *simLedger) sum() *ledger.Ledger {
 }
 
 // nodeLists returns the lists of a simulated node, with rows of an operator among them.
-func nodeLists(n *simNode, secret trade.NodeSecret) ledger.Lists {
+func nodeLists(n *simNode, store *simStore, secret trade.NodeSecret) ledger.Lists {
 	return ledger.Lists{
+		DevFee: func(h trade.Hash) (bool, error) { return store.claims[h] == devFeeClaim, nil },
 		Invoices: func(fn func(ledger.Invoice) error) error {
 			if err := fn(ledger.Invoice{Hash: trade.Hash{1}, Phase: trade.HoldSettled, AmountMsat: 5000, PaidMsat: 5000}); err != nil {
 				return err
@@ -203,14 +204,17 @@ func TestSimulationOfLedger(t *testing.T) {
 func (l *simLedger) judgeEnd(t *testing.T, seed uint64) {
 	t.Helper()
 	sum, n := l.sum(), l.s.node
-	c, err := ledger.Compare(sum, nodeLists(n, l.s.book.Secret), func(d ledger.Difference) error { return fmt.Errorf("%+v", d) })
+	c, err := ledger.Compare(sum, nodeLists(n, l.s.store, l.s.book.Secret), func(d ledger.Difference) error { return fmt.Errorf("%+v", d) })
 	if err != nil {
 		t.Errorf("seed %d: a difference at the end: %v", seed, err)
 	}
 	b := sum.Balances
-	got := [4]int64{-b[ledger.SellerWallet] - b[ledger.Hold], b[ledger.Hold], b[ledger.BuyerWallet], b[ledger.Routing]}
+	got := [4]int64{-b[ledger.SellerWallet] - b[ledger.Hold], b[ledger.Hold], b[ledger.BuyerWallet] + b[ledger.DevWallet], b[ledger.Routing]}
 	if want := [4]int64{n.settledMsat, n.heldMsat, n.paidMsat, n.routingMsat}; got != want {
 		t.Errorf("seed %d: settled, held, paid and routing are %d in the ledger, and %d at the node", seed, got, want)
+	}
+	if fees := n.feesPaid(); b[ledger.DevWallet] != fees {
+		t.Errorf("seed %d: the development fund has %d msat in the ledger, and %d at the node", seed, b[ledger.DevWallet], fees)
 	}
 	if owned := n.settledMsat - n.paidMsat - n.routingMsat - b[ledger.DevFund]; b.Owned() != owned {
 		t.Errorf("seed %d: the node owns %d msat in the ledger, and %d by its own sums", seed, b.Owned(), owned)
@@ -290,7 +294,7 @@ func TestLedgerOfOldStore(t *testing.T) {
 				t.Errorf("%d trades of %d are in the ledger", sum.Trades, len(s.Trades))
 			}
 			var faults []ledger.Difference
-			c, err := ledger.Compare(sum, nodeLists(w.node.n, trade.NodeSecret{}), func(d ledger.Difference) error {
+			c, err := ledger.Compare(sum, nodeLists(w.node.n, newSimStore(), trade.NodeSecret{}), func(d ledger.Difference) error {
 				if !d.Passing {
 					faults = append(faults, d)
 				}

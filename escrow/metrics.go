@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 
+	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,6 +34,7 @@ type metrics struct {
 	aside    prometheus.Counter
 	node     *prometheus.GaugeVec // problem
 	ahead    prometheus.Gauge
+	fund     fundMetrics
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -63,6 +65,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		heldSats: auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_held_sats", Help: "Sats of the payments that the Lightning node holds for open trades."}),
 		held:     auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_held_payments", Help: "Payments that the Lightning node holds for open trades."}),
 		doubtful: auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_frozen_trades", Help: "Trades that wait for an operator."}),
+		fund:     newFundMetrics(auto),
 	}
 }
 
@@ -149,6 +152,43 @@ func (m *metrics) survey(b *TradeBook, o *outbox, ahead int64) {
 		m.queue.WithLabelValues(laneNames[l]).Set(float64(n))
 	}
 	m.ahead.Set(float64(ahead))
+	m.fund.survey(b.fund)
+}
+
+// fundMetrics are the metrics of the development fees.
+type fundMetrics struct {
+	due, oldest, parked  prometheus.Gauge
+	paid, sats, failures prometheus.Counter
+}
+
+func newFundMetrics(auto promauto.Factory) fundMetrics {
+	gauge := func(name, help string) prometheus.Gauge {
+		return auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_dev_fees_" + name, Help: help})
+	}
+	counter := func(name, help string) prometheus.Counter {
+		return auto.NewCounter(prometheus.CounterOpts{Name: "mostrodex_escrow_dev_fees_" + name, Help: help})
+	}
+	return fundMetrics{
+		due:      gauge("due_sats", "Development fees that are due and not paid, in sats."),
+		oldest:   gauge("oldest_due_timestamp_seconds", "Settlement of the trade whose development fee is due for the longest time; 0 for none."),
+		parked:   gauge("parked", "Development fees about which an operator must decide."),
+		paid:     counter("paid_total", "Development fees that were paid."),
+		sats:     counter("paid_sats_total", "Development fees that were paid, in sats."),
+		failures: counter("failed_attempts_total", "Failed attempts to pay a development fee."),
+	}
+}
+
+func (m fundMetrics) survey(d *fundBook) {
+	sum := devfee.Sum(d.fees)
+	m.due.Set(float64(sum.DueSats))
+	m.oldest.Set(float64(sum.OldestAt))
+	m.parked.Set(float64(sum.Parked))
+	for _, sats := range d.paid {
+		m.paid.Inc()
+		m.sats.Add(float64(sats))
+	}
+	m.failures.Add(float64(d.failed))
+	d.paid, d.failed = nil, 0
 }
 
 func (m *metrics) refusedEvent(kind int) {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/lnurl"
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -216,7 +217,7 @@ func (e *Engine) usable(ctx context.Context, fresh time.Duration) error {
 // Services calls Lightning addresses and LNURLs over the network.
 type Services struct{ lnurl.Client }
 
-// Mint returns an invoice of exactly that amount. Destination.payable checks the network, the
+// Mint returns an invoice of exactly that amount. Destination.Payable checks the network, the
 // expiry and the lock.
 func (s Services) Mint(ctx context.Context, address string, amountSats int64) (string, error) {
 	text, err := s.Invoice(ctx, address, amountSats, "")
@@ -231,6 +232,15 @@ func (s Services) Mint(ctx context.Context, address string, amountSats int64) (s
 		return "", fmt.Errorf("%w: the service's invoice is for another amount", lnurl.ErrUnusable)
 	}
 	return in.Bolt11, nil
+}
+
+// FundInvoice implements fund.Service.
+func (s Services) FundInvoice(ctx context.Context, address string, sats int64, comment string) (fund.Invoice, error) {
+	parse := func(text string) (fund.Invoice, error) {
+		in, err := ParseInvoice(text)
+		return fund.Invoice{Bolt11: in.Bolt11, Hash: in.Hash, AmountMsat: in.AmountMsat, DescriptionHash: in.DescriptionHash}, err
+	}
+	return fund.LNURL{Client: s.Client, Parse: parse}.FundInvoice(ctx, address, sats, comment)
 }
 
 var _ Addresses = Services{}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/internal/room"
@@ -38,11 +39,12 @@ const (
 	laneNode  laneOf = 3 // calls the Lightning node
 	laneProbe laneOf = 4 // checks an address that a message names
 	laneReply laneOf = 6 // publishes answers to senders that are not a party of an open trade
+	laneFund  laneOf = 7 // pays the development fund, so that no trade waits for it
 	laneMint  laneOf = 5 // asks a party's address: for an invoice, or whether the address answers
 )
 
 // laneNames are the names of the lanes in metrics.
-var laneNames = map[laneOf]string{laneMail: "mail", laneEvent: "event", laneNode: "node", laneProbe: "probe", laneMint: "mint", laneReply: "reply"}
+var laneNames = map[laneOf]string{laneMail: "mail", laneEvent: "event", laneNode: "node", laneProbe: "probe", laneMint: "mint", laneFund: "fund", laneReply: "reply"}
 
 func lane(r OutboxRow) laneOf {
 	switch r.Effect.Kind {
@@ -60,6 +62,8 @@ func lane(r OutboxRow) laneOf {
 		return laneProbe
 	case trade.FxMint:
 		return laneMint
+	case devfee.FxInvoice, devfee.FxPay, devfee.FxTrack:
+		return laneFund
 	}
 	return laneNode
 }
@@ -68,7 +72,9 @@ func lane(r OutboxRow) laneOf {
 func (l laneOf) publishes() bool { return l == laneMail || l == laneReply || l == laneEvent }
 
 // moves reports whether a row may move money. Such a row waits while its trade is frozen.
-func (r OutboxRow) moves() bool { return lane(r) == laneNode || r.Effect.Kind == trade.FxMint }
+func (r OutboxRow) moves() bool {
+	return lane(r) == laneNode || lane(r) == laneFund || r.Effect.Kind == trade.FxMint
+}
 
 // Numbers of workers of each lane. The node lane has no fixed number: calls of different
 // trades never wait for each other, and their number is limited by the number of open
@@ -77,6 +83,7 @@ const (
 	mailWorkers    = 32
 	eventWorkers   = 16
 	addressWorkers = 64 // for probes, and as many for mints
+	fundWorkers    = devfee.MaxBusy
 	// siteWorkers is the number of these workers that one registered domain can occupy. A
 	// domain that many wallets share answers in half a second.
 	siteWorkers = 8
@@ -219,7 +226,7 @@ func (r *readyList) signal() {
 // node lane may be paused, and a site may occupy only its share of the workers. pick
 // requires mu.
 func (o *outbox) pick(l laneOf, list *readyList) *laneQueue {
-	if l == laneNode && o.paused {
+	if (l == laneNode || l == laneFund) && o.paused {
 		return nil
 	}
 	for i, q := range list.queue {
@@ -251,6 +258,7 @@ func (o *outbox) pause(paused bool) {
 	defer o.mu.Unlock()
 	o.paused = paused
 	o.ready[laneNode].signal()
+	o.ready[laneFund].signal()
 }
 
 // next waits until a queue of the lane can be served.
@@ -278,7 +286,7 @@ func (o *outbox) next(ctx context.Context, l laneOf) (*laneQueue, error) {
 func (o *outbox) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for l, workers := range map[laneOf]int{
-		laneMail: mailWorkers, laneReply: mailWorkers, laneEvent: eventWorkers, laneProbe: addressWorkers, laneMint: addressWorkers,
+		laneMail: mailWorkers, laneReply: mailWorkers, laneEvent: eventWorkers, laneProbe: addressWorkers, laneMint: addressWorkers, laneFund: fundWorkers,
 	} {
 		for range workers {
 			wg.Go(func() {
@@ -411,7 +419,7 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 		// The sender no longer waits for the result.
 		return row.answered(n, result{}), nil
 	}
-	if k := row.Effect.Kind; (k == trade.FxPay || k == trade.FxMint) && o.defers != nil {
+	if k := row.Effect.Kind; (k == trade.FxPay || k == trade.FxMint || k == devfee.FxPay || k == devfee.FxInvoice) && o.defers != nil {
 		// An invoice of an address would expire while its payout waits.
 		if err := o.defers(); err != nil {
 			return n, err
@@ -425,9 +433,9 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 			return n, ctx.Err()
 		}
 	}
-	if lane(row) == laneNode && o.usable != nil {
+	if l := lane(row); (l == laneNode || l == laneFund) && o.usable != nil {
 		fresh := nodeFresh
-		if row.Effect.Kind == trade.FxCreateHold || row.Effect.Kind == trade.FxPay {
+		if k := row.Effect.Kind; k == trade.FxCreateHold || k == trade.FxPay || k == devfee.FxPay {
 			fresh = 0 // another wallet must make no invoice and pay nothing
 		}
 		if err := o.usable(ctx, fresh); err != nil {
@@ -437,7 +445,7 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 	runner := o.runner
 	runner.outflow = keyOf(row)
 	res, err := runner.do(ctx, row.Effect, refusals)
-	if err == nil && res.input.Payment.Status == trade.PaymentUnknown && o.usable != nil {
+	if err == nil && (res.input.Payment.Status == trade.PaymentUnknown || res.fee != nil && res.fee.Payment.Status == trade.PaymentUnknown) && o.usable != nil {
 		err = o.usable(ctx, 0) // another wallet does not know our payments
 	}
 	if k := row.Effect.Kind; errors.Is(err, ErrRefused) && o.refused != nil && (k == trade.FxCreateHold || k == trade.FxSettle || k == trade.FxCancel) {
@@ -446,7 +454,7 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 	if err != nil {
 		return n, err
 	}
-	n.input = res.input
+	n.input, n.fee = res.input, res.fee
 	return row.answered(n, res), nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
@@ -30,6 +32,7 @@ type effectRunner struct {
 	gate         *payoutgate.Gate           // nil: no limit
 	payee        func(bolt11 string) string // nil: payeeOf
 	outflow      trade.OutflowKey           // the outflow of the effect
+	fund         fund.Fund
 }
 
 func (r effectRunner) now() int64 {
@@ -42,6 +45,7 @@ func (r effectRunner) now() int64 {
 // result is the result of an effect: an input for its trade, unless Kind is "".
 type result struct {
 	input     trade.Input
+	fee       *devfee.Input   // an input for the trade's development fee
 	reachable bool            // FxProbe
 	phase     trade.HoldPhase // FxLook
 }
@@ -72,6 +76,8 @@ func (r effectRunner) call(ctx context.Context, e trade.Effect, refusals int) (r
 		return r.pay(ctx, e, refusals)
 	case trade.FxTrack:
 		return r.track(ctx, e)
+	case devfee.FxInvoice, devfee.FxPay, devfee.FxTrack:
+		return r.fundEffect(ctx, e, refusals)
 	case trade.FxLook:
 		state, err := r.node.LookupHold(ctx, e.Hash)
 		if errors.Is(err, ErrNotFound) {

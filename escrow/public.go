@@ -125,6 +125,21 @@ func (b *EventBuilder) Disputes(t trade.Trade, p Policy) []*nostr.Event {
 	return events
 }
 
+// DevFee builds the event about the development fee that the trade has recorded as paid,
+// unsigned. The event names no party.
+func (b *EventBuilder) DevFee(t trade.Trade, destination, verify string, at int64) *nostr.Event {
+	evt := mostro.DevFee{
+		Pubkey: b.Pubkey, CreatedAt: nostr.Timestamp(at), OrderID: t.ID.String(), AmountSats: t.DevFeeSats,
+		Hash: t.DevFeePaid.Hash.String(), Destination: destination, Network: b.network(), Verify: verify,
+		InstanceName: b.Name, Expiration: nostr.Timestamp(at + devFeeDays*86400),
+	}.Event()
+	return &evt
+}
+
+// devFeeDays is the number of days for which relays keep the event, as the reference node sets
+// it whatever the configuration says.
+const devFeeDays = 365
+
 // Due returns the node's own events that are due, unsigned and undated. The description is
 // not published before the Lightning node has answered, because clients parse every number
 // without a check that the number is present.

@@ -202,7 +202,7 @@ func (r *receiptIssuer) answer(msg InboundMessage) error {
 	default:
 		return trade.Refuse(message.ReasonNotFound)
 	}
-	if !settled(t.Status) {
+	if !trade.Settled(t.Status) {
 		return trade.Refuse(message.ReasonNotAllowedByStatus)
 	}
 	if q.Payment && role != receipt.RoleSeller {
@@ -234,15 +234,6 @@ func (r *receiptIssuer) answer(msg InboundMessage) error {
 	}
 	r.book.reply(msg, answer.Message(msg.Message.Message))
 	return nil
-}
-
-// settled reports whether the hold of a trade with this status was settled.
-func settled(s message.TradeStatus) bool {
-	switch s {
-	case message.TradeSettledHoldInvoice, message.TradeSuccess, message.TradeSettledByAdmin, message.TradeCompletedByAdmin:
-		return true
-	}
-	return false
 }
 
 // attest makes the plain receipt of one side. The seller also gets a form with the hold's
@@ -313,7 +304,7 @@ func (r *receiptIssuer) settledAt(t trade.Trade) (at int64, err error) {
 		if err != nil {
 			return fmt.Errorf("journal of %s: %w", t.ID, err)
 		}
-		if replay = next; settled(replay.Status) {
+		if replay = next; trade.Settled(replay.Status) {
 			at = in.At
 		}
 		return nil

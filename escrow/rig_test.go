@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -37,6 +38,8 @@ type rig struct {
 	events   []*nostr.Event   // the node's own events
 	orders   []*nostr.Event   // events of orders, with the maker's rating
 	gate     *payoutgate.Gate // nil: no limit
+	fund     *simFund
+	fees     []*nostr.Event // published events about development fees
 }
 
 func newRig(tb testing.TB) *rig {
@@ -47,6 +50,7 @@ func newRig(tb testing.TB) *rig {
 		hold: make(map[trade.EffectKind]bool), mail: make(map[string][]message.Message), policy: DefaultPolicy(),
 	}
 	r.policy.Terms.Fee = 6_000_000
+	r.fund = &simFund{n: r.node}
 	r.start()
 	tb.Cleanup(r.check)
 	return r
@@ -72,6 +76,7 @@ func (r *rig) start() {
 	b.DisputeEvents = func(t trade.Trade) []*nostr.Event {
 		return []*nostr.Event{{Kind: mostro.KindDispute, CreatedAt: nostr.Timestamp(t.Dispute.StampedAt), Content: string(t.Dispute.Status)}}
 	}
+	fundOf(b)
 	r.book = b
 	for id := range b.open {
 		r.applyInput(id, trade.Input{Kind: trade.InRestart, Grace: r.policy.GraceSeconds})
@@ -192,11 +197,13 @@ func (r *rig) perform(row OutboxRow) bool {
 	case trade.FxPublishOrder:
 		r.published, r.orders = append(r.published, mostro.Status(row.Event.Content)), append(r.orders, row.Event)
 	case trade.FxPublish:
-		r.events = append(r.events, row.Event)
+		if r.events = append(r.events, row.Event); row.Event.Kind == mostro.KindDevFee {
+			r.fees = append(r.fees, row.Event)
+		}
 	case trade.FxPublishDispute:
 		r.disputes = append(r.disputes, message.DisputeStatus(row.Event.Content))
 	default:
-		res, err := effectRunner{node: r.node, addresses: r.node, gate: r.gate, payee: simPayee, outflow: keyOf(row)}.do(context.Background(), row.Effect, 0)
+		res, err := effectRunner{node: r.node, addresses: r.node, gate: r.gate, payee: simPayee, outflow: keyOf(row), fund: fund.Fund{Address: "dev@fund", Service: r.fund}}.do(context.Background(), row.Effect, 0)
 		if err != nil {
 			return false
 		}
@@ -214,7 +221,14 @@ func (r *rig) perform(row OutboxRow) bool {
 			r.commit()
 			return true
 		}
-		r.applyInput(row.Trade, res.input)
+		if res.fee != nil {
+			res.fee.At = r.node.now
+			if err := r.book.fund.apply(row.Trade, *res.fee); err != nil {
+				r.tb.Fatal(err)
+			}
+		} else {
+			r.applyInput(row.Trade, res.input)
+		}
 	}
 	r.book.Done(row.ID)
 	r.commit()
@@ -249,6 +263,9 @@ func (r *rig) pass(seconds int64) {
 	r.node.expire(func(trade.Hash) {})
 	for _, id := range r.book.Due(r.node.now) {
 		r.applyInput(id, trade.Input{Kind: trade.InClock})
+	}
+	if err := r.book.fund.begin(r.node.now); err != nil {
+		r.tb.Fatal(err)
 	}
 	r.commit()
 	r.settle()
@@ -460,7 +477,11 @@ func (r *rig) copied() {
 	b.OrderEvent, b.DisputeEvents = r.book.OrderEvent, r.book.DisputeEvents
 	b.NodeKey, b.Assistant = r.book.NodeKey, r.book.Assistant
 	r.trust(b)
+	fundOf(b)
 	r.book = b
+	if err := b.fund.copied(nil, r.node.now); err != nil {
+		r.tb.Fatal(err)
+	}
 	var ids []trade.OrderID
 	for id := range b.open {
 		ids = append(ids, id)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -208,7 +209,11 @@ func (s *sim) judgeProbe(row OutboxRow) {
 
 // faults returns the counts of the faults that have no trigger of their own.
 func (c *simCount) faults() map[string]int {
+	fee := func(p devfee.Problem) int { return c.feeProblems[p] }
 	return map[string]int{
+		"a development fee that is paid": c.fees, "a development fee that is parked": c.feesParked, "a fund that does not answer": fee(devfee.ProblemUnreachable),
+		"a fund without an invoice": fee(devfee.ProblemService), "a fund's invoice of another amount": fee(devfee.ProblemAmount), "a fund's invoice of another payment": fee(devfee.ProblemUsed),
+		"a fund's invoice that cannot be paid": fee(devfee.ProblemInvoice), "a development fee that the node refuses": fee(devfee.ProblemRefused), "a development fee that fails": fee(devfee.ProblemFailed),
 		"an input that cannot be written": c.uncommitted, "a batch that is full": c.full, "a store put back from a copy": c.rollbacks, "a message read again": c.twice,
 		"a trade that a copy lost": c.lost, "a frozen trade that is paid already": c.abandoned, "downtime": c.downtimes, "a clock that was set back": c.clockBack, "a message that waited too long for its address": c.stale,
 		"a payout that waits": c.waits, "a vote": c.rated, "a second vote": c.ratedAgain, "a vote before the end": c.ratedEarly, "a vote that waits for the end of a trade": c.votesWaited, "a decision about an amount in suspense": c.resolved, "a refund": c.refunds, "a timeout of a shown invoice": c.timeouts, "a cancel that waits for the node": c.looked, "a cancel after the payment": c.lateCancels, "a message in maintenance": c.maintained, "maintenance that begins by itself": c.automatic, "a failure that does not count": c.spared, "an event that is refused for good": c.undelivered, "a message after one that was refused": c.afterUndelivered,

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/escrow/users"
 )
@@ -28,6 +29,7 @@ type simStore struct {
 	throttles map[string]Throttle
 	solvers   map[string]Solver
 	ratings   map[string][]byte
+	fees      map[trade.OrderID]devfee.Fee
 
 	failBefore, failAfter bool
 	refuse                bool // if set, the next commit is refused as too large for one transaction
@@ -58,7 +60,7 @@ func newSimStore() *simStore {
 	return &simStore{
 		trades: make(map[trade.OrderID]trade.Trade), journal: make(map[trade.OrderID][]trade.Input), outbox: make(map[uint64]OutboxRow),
 		users: make(map[string]User), userLog: make(map[string][]users.Input), claims: make(map[trade.Hash]trade.OrderID), seen: make(map[string]bool), issued: make(map[string]Issued), keysets: make(map[string]ReceiptKey),
-		throttles: make(map[string]Throttle), solvers: make(map[string]Solver), ratings: make(map[string][]byte),
+		throttles: make(map[string]Throttle), solvers: make(map[string]Solver), ratings: make(map[string][]byte), fees: make(map[trade.OrderID]devfee.Fee),
 	}
 }
 
@@ -129,6 +131,11 @@ func (s *simStore) Commit(c *Commit) error {
 	}
 	for _, id := range c.Seen {
 		s.seen[id] = true
+	}
+	for _, f := range c.DevFees {
+		if s.fees[f.Trade] = f; f.Phase == "" {
+			delete(s.fees, f.Trade)
+		}
 	}
 	for _, v := range c.Solvers {
 		s.solvers[v.Key] = v
@@ -266,6 +273,15 @@ func (s *simStore) Throttles(fn func(Throttle) error) error {
 	return nil
 }
 
+func (s *simStore) DevFees(fn func(devfee.Fee) error) error {
+	for _, f := range s.fees {
+		if err := fn(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *simStore) Solvers(fn func(Solver) error) error {
 	for _, v := range s.solvers {
 		if err := fn(v); err != nil {
@@ -284,7 +300,7 @@ func (s *simStore) clone() *simStore {
 	c.head.Stamps = maps.Clone(s.head.Stamps)
 	c.trades, c.outbox, c.users = maps.Clone(s.trades), maps.Clone(s.outbox), maps.Clone(s.users)
 	c.claims, c.seen, c.issued = maps.Clone(s.claims), maps.Clone(s.seen), maps.Clone(s.issued)
-	c.solvers, c.ratings = maps.Clone(s.solvers), maps.Clone(s.ratings)
+	c.solvers, c.ratings, c.fees = maps.Clone(s.solvers), maps.Clone(s.ratings), maps.Clone(s.fees)
 	c.keysets, c.throttles, c.rows = maps.Clone(s.keysets), maps.Clone(s.throttles), slices.Clone(s.rows)
 	c.userLog = make(map[string][]users.Input, len(s.userLog))
 	for id, rows := range s.userLog {

@@ -11,11 +11,14 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -181,6 +184,9 @@ type sim struct {
 	given       map[simVote]uint64     // votes that ever counted, with their request
 	answered    map[uint64]bool        // requests that were refused
 	ratedAt     map[string]int64       // date of the last published rating, by identity
+	fund        *simFund
+	feeEvents   map[trade.OrderID]map[string]bool // published events about development fees
+	feeLog      map[trade.OrderID]trade.Hash      // their payment hashes
 }
 
 // simTruth is the simulation's own record of a trade.
@@ -217,12 +223,15 @@ func newSim(seed uint64, mirror *DB) *sim {
 	s.hurry = []int64{2, 10, 60}[rng.IntN(3)]
 	s.sleepy = rng.IntN(4) == 0
 	s.quarrel = rng.IntN(3) == 0
+	s.fund, s.feeEvents, s.feeLog = &simFund{n: s.node}, make(map[trade.OrderID]map[string]bool), make(map[trade.OrderID]trade.Hash)
+	s.count.feeProblems = make(map[devfee.Problem]int)
 	s.count.ends, s.count.triggers = make(map[message.TradeStatus]int), make(map[trade.Trigger]int)
 	s.node.fickle = true
 	s.store.mirror = mirror
 	s.fragile = mirror == nil && seed%3 == 0
 	time := func() time.Time { return time.Unix(s.clock(), 0) }
-	s.out = newOutbox(effectRunner{node: s.node, addresses: s.node, clock: time, payoutBlocks: DefaultPolicy().PayoutBlocks, payee: simPayee}, simPublisher{s}, nil, nil)
+	s.out = newOutbox(effectRunner{node: s.node, addresses: s.node, clock: time, payoutBlocks: DefaultPolicy().PayoutBlocks, payee: simPayee,
+		fund: fund.Fund{Address: "dev@fund", Service: s.fund}}, simPublisher{s}, nil, nil)
 	s.out.clock = time
 	s.out.defers = func() error {
 		if s.observe(); s.sync.Defers(s.trueTime()) {
@@ -292,6 +301,7 @@ func (s *sim) read() {
 		return []*nostr.Event{{Kind: mostro.KindDispute, CreatedAt: nostr.Timestamp(t.Dispute.StampedAt)}}
 	}
 	b.Reconciling = s.reconciling
+	fundOf(b)
 	s.book = b
 }
 
@@ -317,6 +327,15 @@ func (s *sim) start() {
 		back = 0
 	}
 	s.told = make(map[watched]bool)
+	if s.reconciling {
+		log := s.feeLog
+		if s.rng.IntN(3) == 0 {
+			log = nil // the log was restored from a copy as well
+		}
+		if err := b.fund.copied(log, s.clock()); err != nil {
+			s.fail("copied fees: %v", err)
+		}
+	}
 	for _, id := range s.order {
 		if t := b.open[id]; t != nil {
 			if s.reconciling {
@@ -390,6 +409,9 @@ func (s *sim) batch() {
 	}
 	for _, id := range s.book.Due(s.clock()) {
 		s.applyInput(id, trade.Input{Kind: trade.InClock})
+	}
+	if err := s.book.fund.begin(s.clock()); err != nil {
+		s.fail("fees: %v", err)
 	}
 	s.commit()
 }
@@ -683,6 +705,10 @@ func (s *sim) judgeCancel(h trade.Hash) {
 
 func (s *sim) judgePay(p Payment, d trade.Destination) {
 	order := s.node.orderOf(p.Bolt11)
+	if strings.HasPrefix(order, "fee-") {
+		s.judgeFeePay(p, d)
+		return
+	}
 	id, err := message.ParseUUID(order)
 	if err != nil {
 		s.fail("pays an invoice of nobody: %s", p.Bolt11)
@@ -748,7 +774,7 @@ func (s *sim) perform() {
 
 // ready reports whether the process may execute a row at present.
 func (s *sim) ready(row OutboxRow) bool {
-	waits := s.withheld[row.Trade] && row.moves() || s.reconciling && lane(row) == laneNode
+	waits := s.withheld[row.Trade] && row.moves() || s.reconciling && (lane(row) == laneNode || lane(row) == laneFund)
 	return !s.stopped && !s.dropped[row.ID] && !waits
 }
 
@@ -778,6 +804,9 @@ func (s *sim) performRow(row OutboxRow) {
 	if n.input.Kind == trade.InCancelRefused && !s.copied(row.Trade) {
 		s.fail("a hold that was to be given back is settled")
 	}
+	if n.fee != nil {
+		s.applyFee(row, *n.fee)
+	}
 	if n.input.Kind != "" {
 		s.applyInput(row.Trade, n.input)
 		s.inputs[len(s.inputs)-1].row = row.ID
@@ -796,7 +825,11 @@ func (s *sim) do(row OutboxRow) (notice, error) {
 	if lane(row).publishes() {
 		row.Event = &nostr.Event{}
 	}
+	evt := s.publishing.Event
 	n, err := s.out.do(context.Background(), row, s.refusals[row.ID])
+	if evt != nil && evt.Kind == mostro.KindDevFee && err == nil && !s.undeliver[row.ID] {
+		s.feePublished(evt)
+	}
 	if errors.Is(err, payoutgate.ErrWaits) {
 		s.count.waits++
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -411,16 +412,17 @@ func (s *sim) rest() {
 				waiting++
 			}
 		}
-		if len(open) == 0 && waiting == 0 && !s.suspended() {
+		if len(open) == 0 && waiting == 0 && !s.suspended() && !s.feesUnfinished() {
 			break
 		}
 		if round > 2000 {
 			for _, id := range open {
 				s.fail("trade does not come to its end: %+v", *s.book.open[id])
 			}
-			s.fail("%d effects are never done", waiting)
+			s.fail("%d effects are never done; the fees are %+v", waiting, s.store.fees)
 		}
 		s.resume()
+		s.retryFees()
 		for n := len(s.store.outbox); n > 0; n-- {
 			s.perform()
 		}
@@ -437,6 +439,9 @@ func (s *sim) rest() {
 	}
 	s.judgeRatings()
 	for _, id := range s.order {
+		if t, ok := s.store.trades[id]; ok && s.err == nil && !s.abandoned[id] {
+			s.judgeFeeEnd(t)
+		}
 		s.judgeSuspense(id)
 		if s.copied(id) {
 			s.judgeCopied(id)
@@ -526,6 +531,8 @@ var curveKeys = sync.OnceValue(func() []string {
 
 // simCount counts the occurrences in one world or in many.
 type simCount struct {
+	fees, feesParked                                                                                      int
+	feeProblems                                                                                           map[devfee.Problem]int
 	trades, steps, refused, crashes, calls, flooded, downtimes                                            int
 	timeouts, looked, lateCancels, maintained, spared, automatic                                          int
 	waits, rated, ratedAgain, ratedEarly, votesWaited, resolved, refunds                                  int
@@ -535,6 +542,14 @@ type simCount struct {
 }
 
 func (c *simCount) add(o simCount) {
+	c.fees += o.fees
+	c.feesParked += o.feesParked
+	if c.feeProblems == nil {
+		c.feeProblems = make(map[devfee.Problem]int)
+	}
+	for p, n := range o.feeProblems {
+		c.feeProblems[p] += n
+	}
 	c.trades += o.trades
 	c.steps += o.steps
 	c.refused += o.refused

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -98,6 +99,7 @@ type TradeBook struct {
 
 	receipts   *receiptIssuer // nil: no receipts are issued
 	ratings    *rating.Book
+	fund       *fundBook
 	keys       *keyring // trade keys of open trades
 	store      Store
 	head       Head
@@ -126,6 +128,10 @@ func NewTradeBook(store Store) (*TradeBook, error) {
 		holds: make(map[trade.Hash]int), throttles: make(throttles), probes: newProbes(),
 		questions: make(map[question]uint64), asking: make(map[uint64]question),
 		solvers: make(map[string]Solver), disputes: make(map[trade.OrderID]trade.OrderID),
+	}
+	b.fund = &fundBook{book: b, active: func() bool { return false }, fees: make(map[trade.OrderID]devfee.Fee)}
+	if err := store.DevFees(func(f devfee.Fee) error { b.fund.fees[f.Trade] = f; return nil }); err != nil {
+		return nil, fmt.Errorf("read development fees: %w", err)
 	}
 	head, err := store.Head()
 	if err != nil {
@@ -421,7 +427,7 @@ type question struct {
 
 func questionOf(r OutboxRow) (question, bool) {
 	e := r.Effect
-	return question{r.Trade, e.Kind, e.Hash, e.Attempt}, e.Kind == trade.FxTrack || e.Kind == trade.FxCheckHold || e.Kind == trade.FxPay
+	return question{r.Trade, e.Kind, e.Hash, e.Attempt}, e.Kind == trade.FxTrack || e.Kind == trade.FxCheckHold || e.Kind == trade.FxPay || lane(r) == laneFund
 }
 
 // step runs Step and collects its result. A refusal or ErrNothing changes nothing here.
@@ -462,17 +468,21 @@ func (b *TradeBook) step(t trade.Trade, in trade.Input) error {
 			e.Memo = trade.MemoOf(e.Memo, b.nonce)
 			b.row(OutboxRow{Trade: next.ID, Effect: e})
 		default:
-			r := OutboxRow{Trade: next.ID, Effect: e}
-			q, asks := questionOf(r)
-			if _, waits := b.questions[q]; asks && waits {
-				continue
-			}
-			if id := b.row(r); asks {
-				b.questions[q], b.asking[id] = id, q
-			}
+			b.ask(OutboxRow{Trade: next.ID, Effect: e})
 		}
 	}
-	return nil
+	return b.fund.follow(t, next, in)
+}
+
+// ask adds a row to the outbox, unless the row is a question that waits there already.
+func (b *TradeBook) ask(r OutboxRow) {
+	q, asks := questionOf(r)
+	if _, waits := b.questions[q]; asks && waits {
+		return
+	}
+	if id := b.row(r); asks {
+		b.questions[q], b.asking[id] = id, q
+	}
 }
 
 func (b *TradeBook) record(t trade.Trade, in trade.Input) {

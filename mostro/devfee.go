@@ -20,6 +20,9 @@ type DevFee struct {
 	Hash        string // payment hash, hex
 	Destination string // Lightning address, as written
 	Network     string // as Order.Network
+	// Verify is the URL of LUD-21 at which anyone can ask the receiver whether the invoice is
+	// paid; "" if there is none. The tag is a tag of this project.
+	Verify string
 
 	InstanceName string
 	Expiration   nostr.Timestamp // NIP-40; 0 none
@@ -39,7 +42,7 @@ func ParseDevFee(evt *nostr.Event) (DevFee, error) {
 	fee := DevFee{
 		EventID: evt.ID, Pubkey: evt.PubKey, CreatedAt: evt.CreatedAt,
 		OrderID: t.Value("order-id"), Hash: strings.ToLower(t.Value("hash")),
-		Destination: t.Value("destination"), Network: network(t),
+		Destination: t.Value("destination"), Network: network(t), Verify: t.Value("verify"),
 		InstanceName: second, Expiration: t.time("expiration"),
 	}
 	if fee.OrderID == "" {
@@ -71,5 +74,8 @@ func (f DevFee) Event() nostr.Event {
 	w.Instance(f.InstanceName)
 	w.Add("z", "dev-fee-payment")
 	w.time("expiration", f.Expiration)
+	if f.Verify != "" {
+		w.Add("verify", f.Verify)
+	}
 	return nostr.Event{PubKey: f.Pubkey, CreatedAt: f.CreatedAt, Kind: KindDevFee, Tags: nostr.Tags(w)}
 }

@@ -83,6 +83,7 @@ type EscrowConfig struct {
 	Website         string   `toml:"website"`
 	Transports      []string `toml:"transports"`        // v2, v1, legacy
 	Fee             string   `toml:"fee"`               // fraction of the amount, for both sides together, e.g. "0.006"
+	DevFee          string   `toml:"dev_fee"`           // fraction of the fees for the development fund, from 0.10 to 1, e.g. "0.30"
 	MinSats         int64    `toml:"min_sats"`          // minimum amount of an order
 	MaxSats         int64    `toml:"max_sats"`          // maximum amount of an order
 	Currencies      []string `toml:"currencies"`        // empty: all
@@ -161,7 +162,7 @@ func defaultConfig() Config {
 			Federation: FederationConfig{Discover: defaultDiscover}},
 		Indexer:    IndexerConfig{Enabled: true},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
-		Escrow: EscrowConfig{Transports: []string{"v2"}, ElToqueToken: "ELTOQUE_TOKEN", Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
+		Escrow: EscrowConfig{Transports: []string{"v2"}, ElToqueToken: "ELTOQUE_TOKEN", Fee: "0.006", DevFee: "0.30", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
 			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, Overdue: "cancel", HealthSeconds: 60, Reputation: UserReputationConfig{ImportLifetimeSeconds: 604800, ExportLifetimeSeconds: 604800}, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxHolds: 400, MaxPayouts: 100, MaxPayoutsOf: 10, UnsyncedSeconds: 600, SyncedSeconds: 300}},
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/audit"
+	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -79,6 +80,8 @@ type (
 		Open        int   `json:"open_trades"`
 		Frozen      int   `json:"frozen_trades"`
 		HeldSats    int64 `json:"held_sats"` // that the Lightning node holds for open trades
+		// DevFees is the sum of the development fees that are not paid.
+		DevFees devfee.Total `json:"dev_fees"`
 		// Closed lists the reasons for refusing new orders; Warnings lists other problems.
 		Closed   []string `json:"closed,omitempty"`
 		Warnings []string `json:"warnings,omitempty"`
@@ -148,6 +151,7 @@ func (s controlServer) handler() http.Handler {
 		return s.maintenance(req)
 	})
 	handle("GET /ledger", s.ledger)
+	devFeeRoutes(s.engine, handle)
 	handle("POST /trades/{id}/suspense", s.suspense)
 	handle("GET /trades", s.trades)
 	handle("GET /trades/{id}", s.trade)
@@ -259,6 +263,9 @@ func (s controlServer) status(req *http.Request) (any, error) {
 		}
 	}
 	if a.HeldSats, err = s.engine.HeldSats(req.Context()); err != nil {
+		return nil, err
+	}
+	if a.DevFees, err = s.engine.DevFeeTotal(req.Context()); err != nil {
 		return nil, err
 	}
 	a.Warnings = slices.Concat(a.Warnings, s.auditor.Warnings())

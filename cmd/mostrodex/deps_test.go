@@ -106,7 +106,8 @@ func TestRaceCoversGoroutines(t *testing.T) {
 //	mostro/receipt mostro/attestation -> mostro/envelope -> mostro/message -> mostro
 //	relay/federation -> relay -> relay/eventlog -> relay/eventlog/liveindex relay/eventlog/recordlog
 //	anyone -> internal
-//	reputation -> reputation/score   escrow -> escrow/trade escrow/lnurl   escrow/ledger escrow/price escrow/users escrow/payoutgate escrow/disputes escrow/health escrow/rating -> escrow/trade
+//	reputation -> reputation/score   escrow -> escrow/trade escrow/lnurl   escrow/ledger escrow/price escrow/users escrow/payoutgate escrow/disputes escrow/health escrow/rating escrow/devfee -> escrow/trade
+//	escrow -> escrow/fund -> escrow/devfee escrow/lnurl
 //	indexer/web -> indexer -> indexer/livebook -> indexer/orders indexer/sorted
 //	indexer -> indexer/names indexer/orders -> indexer/words
 func TestImportRules(t *testing.T) {
@@ -132,7 +133,8 @@ func TestImportRules(t *testing.T) {
 					t.Errorf("%s imports %s: of internal, mostro may import only %s", path, inner, strings.Join(nounTools, ", "))
 				case path == "relay/eventlog" && other == "relay" && !strings.HasPrefix(inner, path+"/"), strings.HasPrefix(path, "relay/eventlog/") && other == "relay",
 					path == "reputation/score" && other == "reputation", path == "escrow/trade" && other == "escrow", path == "escrow/lnurl" && other == "escrow",
-					(path == "escrow/ledger" || path == "escrow/price" || path == "escrow/users" || path == "escrow/payoutgate" || path == "escrow/health" || path == "escrow/disputes" || path == "escrow/rating") && other == "escrow" && inner != "escrow/trade":
+					(path == "escrow/ledger" || path == "escrow/price" || path == "escrow/users" || path == "escrow/payoutgate" || path == "escrow/health" || path == "escrow/disputes" || path == "escrow/rating" || path == "escrow/devfee") && other == "escrow" && inner != "escrow/trade",
+					path == "escrow/fund" && inner == "escrow":
 					t.Errorf("%s imports %s: the import is in the wrong direction", path, inner)
 				case room == "cmd" || room == other || other == "internal":
 				case other == "mostro":
@@ -258,7 +260,7 @@ func parseImports(t *testing.T, file string) (paths []string) {
 }
 
 // pure are the packages whose results depend on their arguments alone.
-var pure = []string{"reputation/score", "escrow/trade", "escrow/ledger", "escrow/rating", "indexer/sorted", "indexer/stats", "indexer/names", "indexer/orders", "internal/arena"}
+var pure = []string{"reputation/score", "escrow/trade", "escrow/ledger", "escrow/rating", "escrow/devfee", "indexer/sorted", "indexer/stats", "indexer/names", "indexer/orders", "internal/arena"}
 
 // pureTables are packages of tables and functions without state, which a pure package may
 // import as well. indexer/words embeds its table of currencies.

@@ -15,7 +15,9 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/audit"
+	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/disputes"
+	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
@@ -130,7 +132,7 @@ func (c *EscrowConfig) terms() (trade.Terms, error) {
 	for name, f := range map[string]struct {
 		text string
 		to   *trade.Fraction
-	}{"fee": {c.Fee, &t.Fee}, "lnd.max_routing_fee": {c.LND.MaxRoutingFee, &t.MaxRoutingFee}} {
+	}{"fee": {c.Fee, &t.Fee}, "dev_fee": {c.DevFee, &t.DevFee}, "lnd.max_routing_fee": {c.LND.MaxRoutingFee, &t.MaxRoutingFee}} {
 		d, err := mostro.ParseDecimal(f.text)
 		if err == nil {
 			*f.to, err = trade.FractionOf(d)
@@ -281,6 +283,7 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, add
 		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer, ReceiptSigner: sealer, Attester: attester,
 		Prefilter: &escrow.Prefilter{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
 		Events:    events, RollbackGuard: &escrow.RollbackGuard{Path: witness, Old: filepath.Join(c.Data, "escrow.witness")},
+		Fund:      fund.Fund{Address: devfee.Address, Network: string(escrow.Mainnet), Service: escrow.Services{}, Node: keys.Npub()},
 		Assistant: assistant, HealthEvery: time.Duration(cfg.HealthSeconds) * time.Second, Secret: trade.NodeSecretOf(keys), Logger: with.logger, Metrics: with.registry, Now: with.now,
 	}
 	if addresses != nil {

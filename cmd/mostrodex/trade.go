@@ -300,7 +300,7 @@ func (s *controlStatus) print(out io.Writer) error {
 	case s.Reconciling:
 		state = "no new trades are taken before the node was asked for every open hash"
 	}
-	_, err := fmt.Fprintf(out, "%s; %d open, %d of them frozen; %d sats held\n", state, s.Open, s.Frozen, s.HeldSats)
+	_, err := fmt.Fprintf(out, "%s; %d open, %d of them frozen; %d sats held; %d sats of development fees are due\n", state, s.Open, s.Frozen, s.HeldSats, s.DevFees.DueSats)
 	return err
 }
 

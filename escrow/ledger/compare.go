@@ -31,6 +31,10 @@ type Lists struct {
 	// Payments lists the payments of the node. If Payments is nil, payments are not
 	// compared.
 	Payments func(fn func(Payment) error) error
+	// DevFee reports whether a hash was claimed for a payment to the development fund. A trade
+	// records only the payment that has succeeded, so the ledger does not know the others. May
+	// be nil.
+	DevFee func(h trade.Hash) (bool, error)
 	// Dedicated reports that no other software and no operator uses the node. Then a row
 	// that the ledger does not know is a difference.
 	Dedicated bool
@@ -128,7 +132,7 @@ func (c Comparison) Faults() int {
 // A list is newer or older than the ledger if the escrow runs meanwhile. The differences
 // that this can cause are marked as passing.
 func Compare(l *Ledger, lists Lists, fn func(Difference) error) (Comparison, error) {
-	c := comparison{ledger: l, fn: fn, dedicated: lists.Dedicated}
+	c := comparison{ledger: l, fn: fn, dedicated: lists.Dedicated, devFee: lists.DevFee}
 	c.sum.Differences = make(map[DifferenceKind]int)
 	for i := range l.rows {
 		l.rows[i].listed = false
@@ -148,6 +152,7 @@ type comparison struct {
 	ledger    *Ledger
 	fn        func(Difference) error
 	dedicated bool
+	devFee    func(trade.Hash) (bool, error)
 	sum       Comparison
 }
 
@@ -269,6 +274,16 @@ func holdDiffers(state HoldState, paid bool, phase trade.HoldPhase) (kind Differ
 func (c *comparison) payment(p Payment) error {
 	rows := c.ledger.find(classPayout, p.Hash)
 	if len(rows) == 0 {
+		if c.devFee != nil {
+			switch claimed, err := c.devFee(p.Hash); {
+			case err != nil:
+				return err
+			case claimed && p.Status == trade.PaymentSucceeded:
+				return c.report(Difference{Kind: PaidAtNode, Hash: p.Hash, Ledger: "development fee", Node: p.Status.String(), NodeMsat: p.AmountMsat, Passing: true})
+			case claimed:
+				return nil // an attempt that has failed, or is in flight
+			}
+		}
 		if c.dedicated {
 			return c.report(Difference{Kind: UnknownPayment, Hash: p.Hash, Node: p.Status.String(), NodeMsat: p.AmountMsat})
 		}

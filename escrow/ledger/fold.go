@@ -57,8 +57,8 @@ type HoldRow struct {
 	State     HoldState
 }
 
-// PayoutRow is one payment to the buyer, or of another outflow. A retry under the same hash has
-// no row of its own.
+// PayoutRow is one payment to the buyer, of another outflow, or to the development fund. A retry
+// under the same hash has no row of its own.
 type PayoutRow struct {
 	Hash    trade.Hash
 	Msat    int64 // amount that the payee receives
@@ -206,6 +206,10 @@ func (f *Fold) follow(s Step, list []Transaction) {
 		row := f.payout(p.LastHash)
 		row.Msat, row.FeeMsat, row.State = t.PayoutSats()*1000, p.FeeMsat, PayoutPaid
 	}
+	if s.devFeePaid() {
+		row := f.payout(t.DevFeePaid.Hash)
+		row.Msat, row.FeeMsat, row.State = t.DevFeeSats*1000, t.DevFeePaid.FeeMsat, PayoutPaid
+	}
 	for i := range t.Outflows {
 		var was trade.Outflow
 		if i < len(s.Before.Outflows) {
@@ -308,7 +312,7 @@ func (f *Fold) Check() error {
 func (f *Fold) checkState(broken func(Law, string, ...any) error) error {
 	t, b := f.Trade, f.Balances
 	lock, payout, fees, dev := t.LockSats()*1000, t.PayoutSats()*1000, feesMsat(t), t.DevFeeSats*1000
-	var wantHold, wantClaim, wantBuyer, wantRouting, wantIncome, wantDev int64
+	var wantHold, wantClaim, wantBuyer, wantRouting, wantIncome, wantDev, wantDevPaid int64
 	if settled(t.Status) {
 		wantClaim, wantDev = payout, dev
 		wantIncome += fees - dev
@@ -320,6 +324,11 @@ func (f *Fold) checkState(broken func(Law, string, ...any) error) error {
 		wantBuyer += payout
 		wantRouting += t.Payout.FeeMsat
 		wantIncome -= t.Payout.FeeMsat
+	}
+	if t.DevFeePaid.Hash != (trade.Hash{}) {
+		wantDev, wantDevPaid = wantDev-dev, dev
+		wantRouting += t.DevFeePaid.FeeMsat
+		wantIncome -= t.DevFeePaid.FeeMsat
 	}
 	over := t.HeldMsat() - lock // paid above the amount of the live or settled hold
 	wantForfeits := int64(0)
@@ -354,7 +363,7 @@ func (f *Fold) checkState(broken func(Law, string, ...any) error) error {
 	if !settled(t.Status) {
 		over = 0
 	}
-	// Bonds and other payments are posted beside the journal, so their part is left out.
+	// Bonds are posted beside the journal, so their part is left out.
 	for _, want := range []struct {
 		kind Kind
 		msat int64
@@ -370,8 +379,8 @@ func (f *Fold) checkState(broken func(Law, string, ...any) error) error {
 		return broken(LawState, "buyers are %d, routing %d and income %d msat, and the state says %d, %d and %d",
 			b[BuyerWallet], b[Routing], b[Income], wantBuyer, wantRouting, wantIncome)
 	}
-	if b[DevFund]+b[DevWallet] != wantDev {
-		return broken(LawState, "the development fund has %d msat, and the state says %d", b[DevFund]+b[DevWallet], wantDev)
+	if b[DevFund] != wantDev || b[DevWallet] != wantDevPaid {
+		return broken(LawState, "the development fund is owed %d and has %d msat, and the state says %d and %d", b[DevFund], b[DevWallet], wantDev, wantDevPaid)
 	}
 	return nil
 }

@@ -144,6 +144,11 @@ func (s *script) result(status trade.PaymentStatus, feeMsat int64) {
 	s.apply(trade.Input{Kind: trade.InPayment, Hash: p.Hash, Attempt: p.Attempt, Payment: trade.Result{Status: status, FeeMsat: feeMsat}})
 }
 
+// devFee has the development fund receive the fee of the trade.
+func (s *script) devFee(feeMsat int64) {
+	s.apply(trade.Input{Kind: trade.InDevFeePaid, Hash: trade.Hash{0xdf, s.fold.Trade.ID[0]}, Payment: trade.Result{Status: trade.PaymentSucceeded, FeeMsat: feeMsat}})
+}
+
 func (s *script) cancelBoth() {
 	s.say(buyer, message.ActionCancel, nil, nil)
 	s.say(seller, message.ActionCancel, nil, nil)
@@ -275,6 +280,12 @@ var scripts = []struct {
 		s.active(0)
 		s.cancelBoth()
 		s.apply(trade.Input{Kind: trade.InCancelRefused, Hash: s.fold.Trade.Closing[0]})
+	}},
+	{"success, and the development fee is paid", func(s *script) {
+		s.active(0)
+		s.settle()
+		s.devFee(1_500) // before the payout has succeeded
+		s.result(trade.PaymentSucceeded, 21_500)
 	}},
 	{"suspense: refunded by hand", func(s *script) { s.resolve(s.suspended(100_300_000), trade.OutcomeRefunded) }},
 	{"suspense: the buyer was paid", func(s *script) { s.resolve(s.suspended(100_300_000), trade.OutcomePaid) }},

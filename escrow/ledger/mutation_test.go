@@ -128,6 +128,23 @@ var mutations = []mutation{
 		t.with(Income, -s.After.FeeSats*1000)
 		return true
 	}},
+	{"a development fee that was paid is not posted", "success, and the development fee is paid", LawState, DevFeePaid, drop},
+	{"a development fee is paid to the buyer", "success, and the development fee is paid", LawState, DevFeePaid, func(_ Step, t *Transaction) bool { t.rename(DevWallet, BuyerWallet); return true }},
+	{"a development fee that was paid is still due", "success, and the development fee is paid", LawState, DevFeePaid, func(_ Step, t *Transaction) bool { t.rename(DevFund, Income); return true }},
+	{"a development fee has no routing fee", "success, and the development fee is paid", LawState, DevFeePaid, func(s Step, t *Transaction) bool {
+		t.with(Income, s.After.DevFeePaid.FeeMsat)
+		t.with(Routing, -s.After.DevFeePaid.FeeMsat)
+		return true
+	}},
+	{"the fund pays the routing fee", "success, and the development fee is paid", LawState, DevFeePaid, func(s Step, t *Transaction) bool {
+		t.with(Income, s.After.DevFeePaid.FeeMsat)
+		t.with(DevWallet, -s.After.DevFeePaid.FeeMsat)
+		return true
+	}},
+	{"a development fee is posted twice", "success, and the development fee is paid", LawState, DevFeePaid, func(_ Step, t *Transaction) bool {
+		t.Entries = append(t.Entries, t.Entries...)
+		return true
+	}},
 	{"a payout is posted again for each failed attempt", "success after a failed payout", LawSign, BuyerPaid, func(_ Step, t *Transaction) bool {
 		t.Entries = append(t.Entries, t.Entries...)
 		return true

@@ -92,6 +92,11 @@ func paid(status message.TradeStatus) bool {
 	return status == message.TradeSuccess || status == message.TradeCompletedByAdmin
 }
 
+// devFeePaid reports whether the development fund has received the fee of the trade.
+func (s Step) devFeePaid() bool {
+	return s.Before.DevFeePaid.Hash != s.After.DevFeePaid.Hash
+}
+
 // Post returns the transactions of one step. Most steps have none. Post is pure: the same
 // step returns the same transactions. Post returns ErrAmount if the step moves more than an
 // account holds.
@@ -143,6 +148,14 @@ func Post(s Step) ([]Transaction, error) {
 		list = append(list, s.source(s.After.Payout.LastHash).transaction(BuyerPaid,
 			Entry{Claim, -payout}, Entry{BuyerWallet, payout}, Entry{Income, -fee}, Entry{Routing, fee}))
 	}
+	if s.devFeePaid() {
+		p := s.After.DevFeePaid
+		t, err := PayDevFee(s.source(p.Hash), s.After.DevFeeSats*1000, p.FeeMsat)
+		if err != nil {
+			return nil, fmt.Errorf("trade %s, step %d: %w", s.After.ID, s.After.Steps, err)
+		}
+		list = append(list, t)
+	}
 	return list, nil
 }
 
@@ -160,8 +173,7 @@ func owner(o trade.Outcome) Kind {
 // feesMsat returns the fees of both sides: the seller locks more than the buyer receives.
 func feesMsat(t trade.Trade) int64 { return (t.LockSats() - t.PayoutSats()) * 1000 }
 
-// PayDevFee returns the transaction of a payment to the development fund. The journal of a
-// trade does not record such payments yet.
+// PayDevFee returns the transaction of a payment to the development fund.
 func PayDevFee(from Source, msat, feeMsat int64) (Transaction, error) {
 	if err := inRange(msat, feeMsat); err != nil {
 		return Transaction{}, err

@@ -86,6 +86,12 @@ func TestPostings(t *testing.T) {
 			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
 			"7 node contradicts the store, hold suspended: holds -100300000 suspense +100300000",
 		},
+		"success, and the development fee is paid": {
+			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
+			"7 hold settled, hold settled: holds -100300000 buyer_claims +99700000 income +420000 dev_fund_due +180000",
+			"8 development fee paid, dev fee paid: dev_fund_due -180000 dev_fund_paid +180000 income -1500 routing +1500",
+			"10 payout succeeded, buyer paid: buyer_claims -99700000 buyers +99700000 income -21500 routing +21500",
+		},
 		"suspense: refunded by hand": {
 			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
 			"7 node contradicts the store, hold suspended: holds -100300000 suspense +100300000",
@@ -149,8 +155,8 @@ func TestPostings(t *testing.T) {
 		t.Error(err)
 	}
 	b := sum.Balances
-	// Six trades are settled, one of them at half the price and so with twice the fees.
-	if fees, dev, routing := int64(5*600_000+1_200_000), int64(5*180_000+360_000), int64(21_500+1_001+5+3+2+2_100); b.Owned() != fees-dev-routing+777+777+3*100_300_000 {
+	// Seven trades are settled, one of them at half the price and so with twice the fees.
+	if fees, dev, routing := int64(6*600_000+1_200_000), int64(6*180_000+360_000), int64(21_500+1_001+5+3+2+1_500+21_500+2_100); b.Owned() != fees-dev-routing+777+777+3*100_300_000 {
 		t.Errorf("the node owns %d msat", b.Owned())
 	}
 }
@@ -323,8 +329,10 @@ func TestBonds(t *testing.T) {
 	}
 	tx, err = ForfeitBondShare(from, 600_000)
 	post(f, tx, err)
-	tx, err = PayDevFee(from, 180_000, 11)
-	post(f, tx, err)
+	s.devFee(11)
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
 	var sum Ledger
 	sum.Add(f)
 	if err := sum.Check(); err != nil {

@@ -5,6 +5,7 @@ package lnurl
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -144,6 +145,7 @@ type payRequest struct {
 	MinSendable    int64  `json:"minSendable"` // msat
 	MaxSendable    int64  `json:"maxSendable"` // msat
 	CommentAllowed int    `json:"commentAllowed"`
+	Metadata       string `json:"metadata"`
 }
 
 // Probe returns nil if the destination has a payment service. Before a payment is due, the
@@ -157,20 +159,37 @@ func (s Client) Probe(ctx context.Context, destination string) error {
 // comment is sent only if the service accepts a comment of its length. The caller parses
 // the invoice and checks its amount.
 func (s Client) Invoice(ctx context.Context, destination string, sats int64, comment string) (string, error) {
+	a, err := s.Request(ctx, destination, sats, comment)
+	return a.Invoice, err
+}
+
+// Answer is the answer of a service to the request for an invoice. The invoice is not checked.
+type Answer struct {
+	Invoice string
+	// Metadata is the SHA-256 of the service's metadata. An invoice with a description hash
+	// must have this hash (LUD-06).
+	Metadata [sha256.Size]byte
+	// Verify is the URL at which anyone can ask whether the invoice is paid (LUD-21); "" if
+	// there is none, or none that may be published.
+	Verify string
+}
+
+// Request is like Invoice, and returns the whole answer.
+func (s Client) Request(ctx context.Context, destination string, sats int64, comment string) (Answer, error) {
 	if sats <= 0 || sats > 21_000_000*100_000_000 {
-		return "", fmt.Errorf("%w: amount of %d sats", ErrUnusable, sats)
+		return Answer{}, fmt.Errorf("%w: amount of %d sats", ErrUnusable, sats)
 	}
 	offer, err := s.ask(ctx, destination)
 	if err != nil {
-		return "", err
+		return Answer{}, err
 	}
 	msat := sats * 1000
 	if msat < offer.MinSendable || msat > offer.MaxSendable {
-		return "", fmt.Errorf("%w: the service does not accept this amount", ErrUnusable)
+		return Answer{}, fmt.Errorf("%w: the service does not accept this amount", ErrUnusable)
 	}
 	callback, err := url.Parse(offer.Callback)
 	if err != nil {
-		return "", fmt.Errorf("%w: malformed callback", ErrUnusable)
+		return Answer{}, fmt.Errorf("%w: malformed callback", ErrUnusable)
 	}
 	// Our parameters replace the service's parameters of the same name. Other parameters
 	// stay.
@@ -186,14 +205,28 @@ func (s Client) Invoice(ctx context.Context, destination string, sats int64, com
 	var answer struct {
 		Status string `json:"status"`
 		PR     string `json:"pr"`
+		Verify any    `json:"verify"` // not trusted to be a text: a service with another value still has an invoice
 	}
 	if err := s.get(ctx, callback, &answer); err != nil {
-		return "", err
+		return Answer{}, err
 	}
 	if strings.EqualFold(answer.Status, "ERROR") || answer.PR == "" {
-		return "", fmt.Errorf("%w: the service made no invoice", ErrUnusable)
+		return Answer{}, fmt.Errorf("%w: the service made no invoice", ErrUnusable)
 	}
-	return answer.PR, nil
+	verify, _ := answer.Verify.(string)
+	return Answer{Invoice: answer.PR, Metadata: sha256.Sum256([]byte(offer.Metadata)), Verify: verifyURL(verify)}, nil
+}
+
+// maxVerify is the length of the longest URL of LUD-21 that is kept.
+const maxVerify = 512
+
+// verifyURL returns a URL of LUD-21 that may be published, or "".
+func verifyURL(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || len(text) > maxVerify || u.Scheme != "https" || u.User != nil || !validHost(u.Hostname()) {
+		return ""
+	}
+	return text
 }
 
 func (s Client) ask(ctx context.Context, destination string) (payRequest, error) {

@@ -87,5 +87,8 @@ func (s NodeSecret) Ours(memo string, hash Hash) (id OrderID, ok bool) {
 	if _, err := hex.Decode(n[:], []byte(m[2])); err != nil {
 		return id, false
 	}
-	return id, s.Preimage(id, n).Hash() == hash
+	if s.Preimage(id, n).Hash() != hash {
+		return OrderID{}, false // of another Mostro that uses the same node
+	}
+	return id, true
 }

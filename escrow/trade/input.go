@@ -148,9 +148,10 @@ const (
 	InCancelRefused InputKind = "cancel-refused" // a hold that we cancelled is settled: this store is not the newest
 	InMinted        InputKind = "minted"         // an address returned an invoice
 	InMintFailed    InputKind = "mint-failed"
-	InPaySent       InputKind = "pay-sent"    // the node has accepted a payout
-	InPayRefused    InputKind = "pay-refused" // the node will not attempt the payout
-	InPayment       InputKind = "payment"     // state of a payout
+	InPaySent       InputKind = "pay-sent"     // the node has accepted a payout
+	InPayRefused    InputKind = "pay-refused"  // the node will not attempt the payout
+	InPayment       InputKind = "payment"      // state of a payout
+	InDevFeePaid    InputKind = "dev-fee-paid" // the development fund has received the fee of the trade
 )
 
 // Hold is the state of a hold invoice as the node reported it.

@@ -14,7 +14,7 @@ func (d *Destination) pays(amountSats int64, open bool, terms Terms, at int64) b
 		return d.Reachable
 	}
 	switch {
-	case !d.payable(terms, at):
+	case !d.Payable(terms, at):
 		return false
 	case d.ExpiresAt < at+terms.InvoiceSeconds:
 		return false
@@ -26,9 +26,9 @@ func (d *Destination) pays(amountSats int64, open bool, terms Terms, at int64) b
 	return d.AmountMsat == amountSats*1000 && amountSats >= terms.leastPayout()
 }
 
-// payable reports whether an invoice satisfies the rules that also hold for an invoice
+// Payable reports whether an invoice satisfies the rules that also hold for an invoice
 // that an address made for this payout.
-func (d *Destination) payable(terms Terms, at int64) bool {
+func (d *Destination) Payable(terms Terms, at int64) bool {
 	return d != nil && d.Parsed && d.ChainOK && !d.Taken && d.FinalCLTV <= terms.MaxFinalCLTV && d.ExpiresAt > at &&
 		d.Hash != Hash{}
 }

@@ -73,6 +73,7 @@ const (
 	OnNodeCancel       Trigger = "cancel by the node's key"
 	OnClosedRefunded   Trigger = "operator closes: refunded"
 	OnClosedPaid       Trigger = "operator closes: paid"
+	OnDevFeePaid       Trigger = "development fee paid"
 	OnMakerBond        Trigger = "maker's bond locked"
 	OnTakerBond        Trigger = "taker's bond asked"
 )
@@ -205,6 +206,7 @@ var anywhere = []Transition{
 	{On: OnResume, By: byOperator, Does: "a frozen trade goes on as it stands"},
 	{On: OnPayAfterAll, By: byOperator, Does: "a frozen trade whose hold the node has settled is paid out, once the node says so again"},
 	{On: OnReconcile, By: byEngine, Does: "the trade is doubtful: nothing that cannot be undone happens by the clock; one that was being paid out is frozen"},
+	{On: OnDevFeePaid, By: byNode, Does: "after the settlement: the payment is recorded, and kind 8383 published"},
 	{On: OnHoldClosed, By: byNode, Does: "a cancelled hold is confirmed as given back"},
 	{On: OnSighted, By: byNode, Does: "a doubtful trade's hold is accepted: a release may settle it"},
 	{On: OnReshow, By: byOperator, Does: "an order that is not taken is published with the maker's present rating"},

@@ -112,6 +112,8 @@ func (s *step) decide() error {
 		return s.payRefused()
 	case InPayment:
 		return s.payment()
+	case InDevFeePaid:
+		return s.devFeePaid()
 	}
 	return ErrNothing
 }

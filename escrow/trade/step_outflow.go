@@ -90,7 +90,7 @@ func (s *step) outflow() error {
 		switch d := in.Invoice; {
 		case !current || !o.Minting || t.Frozen:
 			return ErrNothing
-		case !d.payable(t.Terms, in.At) || d.AmountMsat != o.AmountSats*1000:
+		case !d.Payable(t.Terms, in.At) || d.AmountMsat != o.AmountSats*1000:
 			return s.outflowFailed(o)
 		default:
 			s.claimOutflow(o, n, d.payTo())

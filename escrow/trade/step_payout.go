@@ -43,7 +43,7 @@ func (s *step) minted() error {
 	if !s.current() || !t.Payout.Minting || s.withheld() {
 		return ErrNothing
 	}
-	if !d.payable(t.Terms, s.in.At) || d.AmountMsat != t.PayoutSats()*1000 {
+	if !d.Payable(t.Terms, s.in.At) || d.AmountMsat != t.PayoutSats()*1000 {
 		return s.payFailed()
 	}
 	if err := s.stay(OnMinted); err != nil {
@@ -166,4 +166,32 @@ func (s *step) ask() {
 	t.Deadline = s.in.At + wait
 	o := t.SmallOrder(t.Status, t.PayoutSats())
 	s.say(t.Buyer, message.ActionAddInvoice, o)
+}
+
+// devFeePaid records that the development fund has received the fee of the trade. The fee is
+// owed since the settlement, and no step waits for its payment, so the record may arrive at any
+// time after the settlement, also when the trade is over or frozen. A second payment is never
+// recorded.
+func (s *step) devFeePaid() error {
+	t := &s.t
+	if !t.OwesDevFee() || s.in.Hash == (Hash{}) {
+		return ErrNothing
+	}
+	t.DevFeePaid = DevFeePaid{Hash: s.in.Hash, FeeMsat: s.in.Payment.FeeMsat}
+	return s.stay(OnDevFeePaid)
+}
+
+// OwesDevFee reports whether the node has earned the fees of the trade and the journal has no
+// payment of the development fee.
+func (t Trade) OwesDevFee() bool {
+	return t.DevFeeSats > 0 && t.DevFeePaid.Hash == Hash{} && Settled(t.Status)
+}
+
+// Settled reports whether a status follows the settlement of the hold.
+func Settled(status message.TradeStatus) bool {
+	switch status {
+	case message.TradeSettledHoldInvoice, message.TradeSettledByAdmin, message.TradeSuccess, message.TradeCompletedByAdmin:
+		return true
+	}
+	return false
 }

@@ -40,6 +40,8 @@ type Trade struct {
 	AmountSats    int64  `json:"amount_sats,omitzero"` // 0 at market price until taken
 	FeeSats       int64  `json:"fee_sats,omitzero"`    // of each side
 	DevFeeSats    int64  `json:"dev_fee_sats,omitzero"`
+	// DevFeePaid is the payment of DevFeeSats to the development fund; zero if none is known.
+	DevFeePaid DevFeePaid `json:"dev_fee_paid,omitzero"`
 
 	BuyerInvoice PayTo `json:"buyer_invoice,omitzero"`
 	MakerInvoice PayTo `json:"maker_invoice,omitzero"` // a buying maker's destination, given with the order; kept if a taker leaves
@@ -145,6 +147,12 @@ type Verdict struct {
 	// Sender and Request receive the answer once the hold is settled.
 	Sender  Party   `json:"sender,omitzero"`
 	Request *uint64 `json:"request,omitempty"`
+}
+
+// DevFeePaid is a payment to the development fund that has succeeded.
+type DevFeePaid struct {
+	Hash    Hash  `json:"hash"`
+	FeeMsat int64 `json:"fee_msat,omitzero"` // routing fee
 }
 
 // Terms are the node's conditions for a trade. If the operator changes the conditions, an
