@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
+	"github.com/mostrodex/mostrodex/escrow/users"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -15,9 +16,11 @@ type Commit struct {
 	Outbox  []OutboxRow   // effects to perform
 	Done    []uint64      // ids of outbox rows that are done
 	Seen    []string      // replay ids of processed messages
-	Users   []User
-	Claims  []Claim
-	Issued  []Issued // issued receipts; each side of a trade once
+	Users   []User        // state after the batch; each user once
+	// UserJournal holds the inputs that led to the state of Users.
+	UserJournal []UserRow
+	Claims      []Claim
+	Issued      []Issued // issued receipts; each side of a trade once
 	// Throttles are the takers that cancelled before payment. A Count of 0 removes an
 	// entry.
 	Throttles []Throttle
@@ -87,11 +90,14 @@ type Claim struct {
 // this id.
 var holdClaim = trade.OrderID{0: 0xff, 1: 0xff, 2: 0xff, 3: 0xff, 15: 1}
 
-// User holds the stored facts about an identity.
-type User struct {
-	Identity  string `json:"identity"`
-	LastIndex int64  `json:"last_index"`
-	CreatedAt int64  `json:"created_at"`
+// User is the state of an identity at this node.
+type User = users.User
+
+// UserRow is one step of a user's journal, with its number N from 1.
+type UserRow struct {
+	Identity string
+	N        uint32
+	Input    users.Input
 }
 
 // Store stores the commits of the engine. Every error except ErrNoRow and ErrUncommittable
@@ -119,6 +125,8 @@ type Store interface {
 	ReceiptKeys(fn func(ReceiptKey) error) error
 	// Solvers calls fn for every solver, removed ones too.
 	Solvers(fn func(Solver) error) error
+	// UserJournal calls fn for every step of a user, in order.
+	UserJournal(identity string, fn func(n uint32, in users.Input) error) error
 	// Throttles calls fn for every taker that cancelled before payment.
 	Throttles(fn func(Throttle) error) error
 	// Seen reports whether a replay id was committed.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/escrow/trade"
+	"github.com/mostrodex/mostrodex/escrow/users"
 	"github.com/mostrodex/mostrodex/internal/badgerfiles"
 )
 
@@ -35,12 +36,14 @@ const (
 	spaceKeyset  = 'k' // epoch -> ReceiptKey
 	spaceWait    = 'w' // trade key or identity -> Throttle
 	spaceSolver  = 'v' // identity -> Solver
+	spaceUserLog = 'y' // identity, 0, step number -> users.Input
 )
 
-// Schema 2 has solvers, and journals that rules2 decided. A program of schema 1 would replay
-// these to other trades, so it must not open the store. A store of schema 1 needs no change
-// besides its number.
-const schemaVersion = 2
+// Schema 2 has solvers, and journals that rules2 decided. Schema 3 has inputs about outflows
+// and about amounts in suspense, and the journal of users. A program of an older schema would
+// replay such journals to other trades, so it must not open the store. A store of an older
+// schema needs no change besides its number.
+const schemaVersion = 3
 
 // OpenDB opens the store in a directory, or creates a new one.
 func OpenDB(dir string) (*DB, error) { return openDB(dir, true) }
@@ -134,6 +137,10 @@ func issuedKey(id trade.OrderID, role string) []byte {
 	return append(tradeKey(spaceIssued, id), role...)
 }
 
+func userLogKey(identity string) []byte {
+	return append(append([]byte{spaceUserLog}, identity...), 0)
+}
+
 func userKey(identity string) []byte { return append([]byte{spaceUser}, identity...) }
 
 // seenKey returns a hash of a replay id that is not an event id, so that no sender chooses
@@ -203,6 +210,12 @@ func fill(txn *badger.Txn, c *Commit) error {
 	}
 	for i := range c.Users {
 		if err := set(userKey(c.Users[i].Identity), &c.Users[i]); err != nil {
+			return err
+		}
+	}
+	for i := range c.UserJournal {
+		row := &c.UserJournal[i]
+		if err := set(binary.BigEndian.AppendUint32(userLogKey(row.Identity), row.N), &row.Input); err != nil {
 			return err
 		}
 	}
@@ -415,6 +428,49 @@ func (db *DB) Journal(id trade.OrderID, fn func(n uint32, in trade.Input) error)
 	})
 }
 
+// UserJournal calls fn for every step of a user, in order.
+func (db *DB) UserJournal(identity string, fn func(n uint32, in users.Input) error) error {
+	return db.each(userLogKey(identity), true, func(_ *badger.Txn, key, value []byte) error {
+		var in users.Input
+		if err := json.Unmarshal(value, &in); err != nil {
+			return fmt.Errorf("journal row of a user: %w", err)
+		}
+		return fn(binary.BigEndian.Uint32(key[len(key)-4:]), in)
+	})
+}
+
+// Users calls fn for every user, in the order of the identities.
+func (db *DB) Users(fn func(User) error) error {
+	return db.each([]byte{spaceUser}, true, func(_ *badger.Txn, _, value []byte) error {
+		var u User
+		if err := json.Unmarshal(value, &u); err != nil {
+			return fmt.Errorf("user: %w", err)
+		}
+		return fn(u)
+	})
+}
+
+// checkUser returns an error if a user differs from the replay of its journal. A user from an
+// older store that has not changed since has no journal.
+func checkUser(store Store, u User) error {
+	again := User{Identity: u.Identity}
+	err := store.UserJournal(u.Identity, func(n uint32, in users.Input) error {
+		if n != again.Steps+1 {
+			return fmt.Errorf("row %d after %d", n, again.Steps)
+		}
+		var err error
+		again, err = users.Step(again, in)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("journal of user %s: %w", u.Identity, err)
+	}
+	if again.Steps != u.Steps || u.Steps != 0 && again != u {
+		return fmt.Errorf("user %s differs from the replay of its journal: %+v, %+v", u.Identity, u, again)
+	}
+	return nil
+}
+
 // Trades calls fn for every trade in the store, open or over.
 func (db *DB) Trades(fn func(trade.Trade) error) error {
 	return db.each([]byte{spaceTrade}, true, func(_ *badger.Txn, _, value []byte) error {
@@ -443,7 +499,7 @@ func (db *DB) Replay(id trade.OrderID) (t trade.Trade, err error) {
 }
 
 // Check verifies the store and returns the first contradiction. Every trade must equal the
-// replay of its journal. Every open trade must be listed as open and have a deadline.
+// replay of its journal, and so must every user. Every open trade must be listed as open and have a deadline.
 // Every hash of a payout must be claimed.
 func (db *DB) Check() error {
 	head, err := db.Head()
@@ -461,6 +517,9 @@ func (db *DB) Check() error {
 		return fmt.Errorf("%d trades are listed as open but do not exist", len(open))
 	}
 	if err := db.checkReceipts(); err != nil {
+		return err
+	}
+	if err := db.Users(func(u User) error { return checkUser(db, u) }); err != nil {
 		return err
 	}
 	var last uint64
@@ -533,9 +592,12 @@ func (db *DB) checkTrade(t trade.Trade, open map[trade.OrderID]bool) error {
 		return fmt.Errorf("trade %s has a preimage of another hash", t.ID)
 	}
 	delete(open, t.ID)
-	if h := t.Payout.LastHash; h != (trade.Hash{}) {
-		if owner, err := db.Claim(h); err != nil || owner != t.ID {
-			return fmt.Errorf("trade %s pays to a hash that is not claimed for it", t.ID)
+	for n := range uint32(len(t.Outflows)) + 1 {
+		o, _ := t.Outflow(n)
+		if h := o.LastHash; h != (trade.Hash{}) {
+			if owner, err := db.Claim(h); err != nil || owner != t.ID {
+				return fmt.Errorf("trade %s pays to a hash that is not claimed for it", t.ID)
+			}
 		}
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -95,11 +96,14 @@ type Engine struct {
 	// withheld holds the rows of trades that were frozen at the start. Their calls of the
 	// node wait until an operator has examined the trade.
 	withheld map[trade.OrderID][]OutboxRow
-	claimed  []OutboxRow // payouts that the process before may have sent
-	status   atomic.Pointer[Status]
-	awake    bool  // the store was compared with the node, and trades go on
-	ahead    int64 // seconds by which the newest own created_at is ahead of the clock
-	stuck    int   // number of payouts in flight beyond the longest time lock
+	claimed  []OutboxRow   // payouts that the process before may have sent
+	surveyed chan struct{} // closed after the payouts in flight were counted
+	// payouts holds the claims of open trades at the start, by payment hash. Owned by survey.
+	payouts map[trade.Hash]claimedPayout
+	status  atomic.Pointer[Status]
+	awake   bool  // the store was compared with the node, and trades go on
+	ahead   int64 // seconds by which the newest own created_at is ahead of the clock
+	stuck   int   // number of payouts in flight beyond the longest time lock
 	// rememberErr is the last error of a write of the guard file.
 	rememberErr error
 }
@@ -182,7 +186,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		e.awake = true
 		group.Go(func() error { e.outbox.run(ctx); return nil })
-		group.Go(func() error { e.outbox.runner.gate.survey(ctx, e.claimed, e.Node); return nil })
+		group.Go(func() error { e.survey(ctx); return nil })
 		if e.ReceiptSigner != nil {
 			group.Go(func() error { return rotateReceiptKeys(ctx, e) })
 		}
@@ -300,9 +304,9 @@ func (e *Engine) open() error {
 	}
 	e.Events.Assistant = e.Assistant
 	e.asked = make(map[trade.OrderID]bool)
-	e.notices, e.stopped = make(chan notice, maxBatch), make(chan struct{})
+	e.notices, e.stopped, e.surveyed = make(chan notice, maxBatch), make(chan struct{}), make(chan struct{})
 	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Now, payoutBlocks: e.Policy.PayoutBlocks,
-		gate: newPayoutGate(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee)}, e.Publisher, e.metrics, e.send)
+		gate: payoutgate.New(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee)}, e.Publisher, e.metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Now, e.usable, e.Card.refused
 	e.outbox.defers, e.Card.sync.deferAfter = e.Card.defers, e.DeferAfter
 	if err := e.readStore(); err != nil {
@@ -564,17 +568,21 @@ func (e *Engine) wake(ctx context.Context) error {
 		return err
 	}
 	frozen := make(map[trade.OrderID]bool)
+	e.payouts = make(map[trade.Hash]claimedPayout)
 	e.book.Trades(func(t *trade.Trade) {
 		frozen[t.ID] = t.Frozen
+		t.Claims(func(n uint32, o *trade.Outflow) {
+			e.payouts[o.Hash] = claimedPayout{trade.OutflowKey{Trade: t.ID, N: n}, o.Bolt11}
+		})
 		e.watches.sync(ctx, t)
-		e.outbox.runner.gate.sync(t, payeeOf)
-		if e.Reconcile && t.Hash != (trade.Hash{}) {
+		e.outbox.runner.gate.Sync(t, payeeOf)
+		if e.Reconcile && (t.Hash != (trade.Hash{}) || len(t.Outflows) > 0) {
 			e.asked[t.ID] = true
 		}
 	})
 	var rows []OutboxRow
 	e.claimed = nil
-	e.outbox.runner.gate.setClosed(true)
+	e.outbox.runner.gate.SetClosed(true)
 	e.withheld = make(map[trade.OrderID][]OutboxRow)
 	err = e.Store.Outbox(func(r OutboxRow) error {
 		if r.Inbound != nil && (e.Reconcile || r.Inbound.ProbedAt == 0) {
@@ -689,14 +697,22 @@ func (e *Engine) lookUpTrade(ctx context.Context, t trade.Trade) error {
 			return err
 		}
 	}
-	if h := t.Payout.LastHash; h != (trade.Hash{}) && t.Status == message.TradeSettledHoldInvoice {
-		return ask(func() (trade.Input, error) {
+	for n := range uint32(len(t.Outflows)) + 1 {
+		o, _ := t.Outflow(n)
+		h := o.LastHash
+		if h == (trade.Hash{}) || n == 0 && t.Status != message.TradeSettledHoldInvoice || o.Done() {
+			continue
+		}
+		err := ask(func() (trade.Input, error) {
 			state, err := e.Node.TrackPayment(ctx, h)
 			if err != nil || state.Status != trade.PaymentSucceeded {
 				return trade.Input{}, err
 			}
-			return paymentInput(h, t.Payout.Attempt, state), nil
+			return paymentNotice(trade.OutflowKey{Trade: t.ID, N: n}, h, o.Attempt, state).input, nil
 		})
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -1012,7 +1028,7 @@ func (e *Engine) report() {
 	if e.stuck > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts are in flight for longer than their time lock allows: see `trade list`, and \"When LND's disk is full\" in docs/lightning.md", e.stuck))
 	}
-	if inFlight, waiting := e.outbox.runner.gate.numbers(); waiting > 0 {
+	if inFlight, waiting := e.outbox.runner.gate.Numbers(); waiting > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts wait until some of the %d payouts in flight have ended", waiting, inFlight))
 	}
 	if n := e.book.dueDisputes(); n > 0 {
@@ -1076,7 +1092,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	e.outbox.add(c.Outbox)
 	for i := range c.Trades {
 		e.watches.sync(ctx, &c.Trades[i])
-		e.outbox.runner.gate.sync(&c.Trades[i], payeeOf)
+		e.outbox.runner.gate.Sync(&c.Trades[i], payeeOf)
 	}
 	e.answer()
 	return nil

@@ -3,6 +3,7 @@ package escrow_test
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -36,9 +37,24 @@ func TestFlowsOnSimulator(t *testing.T) {
 	}
 }
 
-// TestFlowsOnLND runs the same trades on real LND nodes.
-func TestFlowsOnLND(t *testing.T) {
-	escrow.RunFlows(t, flowNet(lndtest.Start(t)))
+// TestOnLND runs the same trades, and more, on real LND nodes. Its parts share one network,
+// which takes some 20 s to start, and compare balances with those at their own start. The
+// troubles come last, because LND may keep a payout in flight after its disk was full.
+func TestOnLND(t *testing.T) {
+	lndtest.Require(t)
+	dir := t.TempDir()
+	data := filepath.Join(dir, "mostro")
+	small := lndtest.SmallDisk(t, data, 128<<20)
+	n := lndtest.StartIn(t, dir)
+	t.Run("flows", func(t *testing.T) { escrow.RunFlows(t, flowNet(n)) })
+	t.Run("killed", func(t *testing.T) { testKilled(t, n) })
+	t.Run("troubles", func(t *testing.T) {
+		if small {
+			testTroubles(t, n, data)
+		} else {
+			testTroubles(t, n, "")
+		}
+	})
 }
 
 func flowNet(n *lndtest.Network) *escrow.FlowNet {

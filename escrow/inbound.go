@@ -278,7 +278,11 @@ func (b *TradeBook) act(msg InboundMessage, at int64, heard answers) error {
 		b.throttles.count(b.batch, taker, msg.Received) // the throttle counts from the arrival, because the message may be read again
 	}
 	if m.TradeIndex != nil {
-		return b.batch.useIndex(in.Request.From, at)
+		id := t.ID
+		if id == (trade.OrderID{}) {
+			id = in.OrderID
+		}
+		return b.batch.useIndex(in.Request.From, id, at)
 	}
 	return nil
 }

@@ -80,6 +80,17 @@ type Lightning interface {
 	// that the node never attempted to pay is PaymentUnknown, with a nil error.
 	TrackPayment(ctx context.Context, h trade.Hash) (PaymentState, error)
 
+	// ListPayments calls fn for every outgoing payment of the node that was created at or
+	// after since, in whole seconds, in the order of creation and in any status. Payments of
+	// other software and of the operator are included. The list is read in pages, so payments
+	// that are made during the call may be missing. A node may delete failed payments.
+	//
+	// ListPayments returns ErrPermission before the first call of fn if the credentials do not
+	// permit the list: the permission is optional, and the caller then asks TrackPayment for
+	// each payment that it knows. If fn returns an error, the call ends and returns that error
+	// unchanged. After any other error the list is incomplete.
+	ListPayments(ctx context.Context, since time.Time, fn func(PaymentState) error) error
+
 	// WatchPayment is like WatchHold, for an outgoing payment. WatchPayment returns
 	// ErrNotFound if the hash is PaymentUnknown. PaymentFailed is final for this watch,
 	// although the hash may be paid again.

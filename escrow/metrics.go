@@ -28,6 +28,7 @@ type metrics struct {
 	disputes *prometheus.GaugeVec // state
 	due      prometheus.Gauge
 	held     prometheus.Gauge
+	heldSats prometheus.Gauge
 	refused  *prometheus.CounterVec // kind of event
 	aside    prometheus.Counter
 	node     *prometheus.GaugeVec // problem
@@ -59,6 +60,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		ahead:    auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_stamps_ahead_seconds", Help: "Seconds by which published events are dated ahead of the clock."}),
 		disputes: auto.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_open_disputes", Help: "Trades in dispute, by the public state of the dispute."}, []string{"state"}),
 		due:      auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_due_disputes", Help: "Trades in dispute of which the parties were told that the time ends."}),
+		heldSats: auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_held_sats", Help: "Sats of the payments that the Lightning node holds for open trades."}),
 		held:     auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_held_payments", Help: "Payments that the Lightning node holds for open trades."}),
 		doubtful: auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_frozen_trades", Help: "Trades that wait for an operator."}),
 	}
@@ -142,6 +144,7 @@ func (m *metrics) survey(b *TradeBook, o *outbox, ahead int64) {
 	}
 	m.due.Set(float64(b.dueDisputes()))
 	m.held.Set(float64(b.held))
+	m.heldSats.Set(float64(b.heldMsat / 1000))
 	for l, n := range o.depth() {
 		m.queue.WithLabelValues(laneNames[l]).Set(float64(n))
 	}

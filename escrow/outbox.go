@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/nbd-wtf/go-nostr"
@@ -120,12 +121,15 @@ type outbox struct {
 	creating chan struct{} // semaphore: one slot for each hold invoice in progress
 }
 
-// laneKey identifies a queue: of a trade, of the node's own events of one kind, or of a
-// single probe.
+// laneKey identifies a queue: of a trade, of one of its outflows, of the node's own events of
+// one kind, or of a single probe.
 type laneKey struct {
 	trade trade.OrderID
 	lane  laneOf
 	row   uint64
+	// outflow is the number of an outflow besides the payout. The calls for one payment never
+	// wait for another payment of the trade.
+	outflow uint32
 }
 
 // laneQueue is never empty while it is in lanes.
@@ -162,7 +166,7 @@ func (o *outbox) add(rows []OutboxRow) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, r := range rows {
-		key := laneKey{trade: r.Trade, lane: lane(r)}
+		key := laneKey{trade: r.Trade, lane: lane(r), outflow: r.Effect.Outflow}
 		switch {
 		case r.Effect.Kind == trade.FxProbe || r.Effect.Kind == trade.FxLook:
 			key.row = r.ID
@@ -334,7 +338,7 @@ func (o *outbox) serve(ctx context.Context, q *laneQueue) {
 		}
 		o.metrics.failed(row.Effect.Kind, err)
 		wait := backoff(q.failures)
-		if errors.Is(err, ErrPayoutWaits) {
+		if errors.Is(err, payoutgate.ErrWaits) {
 			q.failures, wait = 0, roomEvery
 		}
 		time.AfterFunc(wait, func() {
@@ -431,7 +435,7 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 		}
 	}
 	runner := o.runner
-	runner.trade = row.Trade
+	runner.outflow = keyOf(row)
 	res, err := runner.do(ctx, row.Effect, refusals)
 	if err == nil && res.input.Payment.Status == trade.PaymentUnknown && o.usable != nil {
 		err = o.usable(ctx, 0) // another wallet does not know our payments
@@ -471,7 +475,7 @@ func nodeClass(err error) string {
 		err  error
 		name string
 	}{
-		{ErrPayoutWaits, "waits"}, {ErrUnavailable, "unavailable"}, {ErrRefused, "refused"}, {ErrPermission, "permission"}, {ErrNotFound, "not_found"},
+		{payoutgate.ErrWaits, "waits"}, {ErrUnavailable, "unavailable"}, {ErrRefused, "refused"}, {ErrPermission, "permission"}, {ErrNotFound, "not_found"},
 		{ErrOpen, "open"}, {ErrSettled, "settled"}, {ErrCanceled, "canceled"}, {ErrExists, "exists"}, {ErrInvoice, "invoice"},
 	} {
 		if errors.Is(err, c.err) {

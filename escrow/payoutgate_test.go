@@ -6,7 +6,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -37,7 +39,7 @@ func TestPayoutsWait(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			r.gate = newPayoutGate(limits.inAll, limits.ofPayee)
+			r.gate = payoutgate.New(limits.inAll, limits.ofPayee)
 			var ids []trade.OrderID
 			for range 4 {
 				id, _ := r.toReleased(1)
@@ -75,7 +77,7 @@ func TestPayoutsWait(t *testing.T) {
 			if r.node.paidMsat != 4*99_700_000 || len(r.node.pays) != 4 {
 				t.Errorf("paid %d msat with %d payments", r.node.paidMsat, len(r.node.pays))
 			}
-			if inFlight, waiting := r.gate.numbers(); inFlight != 0 || waiting != 0 {
+			if inFlight, waiting := r.gate.Numbers(); inFlight != 0 || waiting != 0 {
 				t.Errorf("%d payouts count, and %d wait, after the last one", inFlight, waiting)
 			}
 		})
@@ -85,7 +87,7 @@ func TestPayoutsWait(t *testing.T) {
 // Another payee is not delayed by a payee whose payments are held.
 func TestPayoutsOfAnotherPayee(t *testing.T) {
 	r := newRig(t)
-	r.gate = newPayoutGate(0, 2)
+	r.gate = payoutgate.New(0, 2)
 	for range 3 {
 		r.toReleased(1)
 	}
@@ -98,7 +100,7 @@ func TestPayoutsOfAnotherPayee(t *testing.T) {
 // A failed payout makes room, and a payout that the node has forgotten keeps its place.
 func TestPayoutsThatFailMakeRoom(t *testing.T) {
 	r := newRig(t)
-	r.gate = newPayoutGate(1, 0)
+	r.gate = payoutgate.New(1, 0)
 	one, _ := r.toReleased(1)
 	two, _ := r.toReleased(1)
 	delete(r.node.pays, r.trade(one).Payout.Hash)
@@ -115,14 +117,14 @@ func TestPayoutsThatFailMakeRoom(t *testing.T) {
 // After a restart the payouts that the store knows as sent count.
 func TestPayoutsCountAfterARestart(t *testing.T) {
 	r := newRig(t)
-	r.gate = newPayoutGate(2, 2)
+	r.gate = payoutgate.New(2, 2)
 	for range 3 {
 		r.toReleased(1)
 	}
 	r.start()
-	r.gate = newPayoutGate(2, 2)
+	r.gate = payoutgate.New(2, 2)
 	for _, kept := range r.store.trades {
-		r.gate.sync(&kept, simPayee)
+		r.gate.Sync(&kept, simPayee)
 	}
 	if r.settle(); r.inFlight() != 2 {
 		t.Errorf("%d payouts are in flight after the restart", r.inFlight())
@@ -133,7 +135,7 @@ func TestPayoutsCountAfterARestart(t *testing.T) {
 // asked for another one.
 func TestInvoiceExpiresWhileThePayoutWaits(t *testing.T) {
 	r := newRig(t)
-	r.gate = newPayoutGate(1, 0)
+	r.gate = payoutgate.New(1, 0)
 	one, _ := r.toReleased(1)
 	two, buyer := r.toReleased(1)
 	r.pass(7300)
@@ -150,7 +152,7 @@ func TestInvoiceExpiresWhileThePayoutWaits(t *testing.T) {
 // that expires while its payout waits is replaced without a failure.
 func TestAddressWaitsForRoom(t *testing.T) {
 	r := newRig(t)
-	r.gate = newPayoutGate(1, 0)
+	r.gate = payoutgate.New(1, 0)
 	one, _ := r.toReleased(1)
 	seller, buyer := r.someone(), r.someone()
 	two := r.order(seller, message.SmallOrder{})
@@ -167,14 +169,14 @@ func TestAddressWaitsForRoom(t *testing.T) {
 	if r.trade(two).Payout.Hash == (trade.Hash{}) {
 		t.Fatal("the address was not asked")
 	}
-	if err := r.gate.enter(trade.OrderID{9}, trade.Hash{9}, "z"); err != nil {
+	if err := r.gate.Enter(outflowOf(9), trade.Hash{9}, "z"); err != nil {
 		t.Fatal(err)
 	}
 	delete(r.hold, trade.FxPay)
 	r.settle()
 	r.pass(200) // the invoice of the address is valid for 120 s
 	over := trade.Trade{ID: trade.OrderID{9}}
-	r.gate.sync(&over, simPayee)
+	r.gate.Sync(&over, simPayee)
 	r.settle()
 	if p := r.trade(two).Payout; p.Failures != 0 || r.got(buyer, message.ActionPaymentFailed) != 0 {
 		t.Fatalf("the wait counts as a failure: %+v", p)
@@ -186,15 +188,15 @@ func TestAddressWaitsForRoom(t *testing.T) {
 
 // The limits hold for any number of workers.
 func TestPayoutGateRace(t *testing.T) {
-	g := newPayoutGate(7, 3)
+	g := payoutgate.New(7, 3)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	entered := make(map[string]int)
 	for i := range 60 {
 		wg.Go(func() {
 			payee := strings.Repeat("p", 1+i%6)
-			err := g.enter(trade.OrderID{byte(i + 1)}, trade.Hash{byte(i + 1)}, payee)
-			if err != nil && !errors.Is(err, ErrPayoutWaits) {
+			err := g.Enter(outflowOf(byte(i+1)), trade.Hash{byte(i + 1)}, payee)
+			if err != nil && !errors.Is(err, payoutgate.ErrWaits) {
 				t.Error(err)
 			}
 			if err == nil {
@@ -214,7 +216,7 @@ func TestPayoutGateRace(t *testing.T) {
 			t.Errorf("%d of one payee entered", n)
 		}
 	}
-	if inFlight, waiting := g.numbers(); inFlight != 7 || waiting != 53 {
+	if inFlight, waiting := g.Numbers(); inFlight != 7 || waiting != 53 {
 		t.Errorf("%d in flight, %d waiting", inFlight, waiting)
 	}
 }
@@ -268,9 +270,9 @@ func TestEngineCountsPayouts(t *testing.T) {
 // the payment before it sends another one.
 func TestPayoutGateSurvey(t *testing.T) {
 	r := newRig(t)
-	g := newPayoutGate(2, 0)
-	g.setClosed(true)
-	if err := errors.Join(g.enter(trade.OrderID{1}, trade.Hash{1}, "a"), g.room(trade.OrderID{2})); !errors.Is(err, ErrPayoutWaits) {
+	g := payoutgate.New(2, 0)
+	g.SetClosed(true)
+	if err := errors.Join(g.Enter(outflowOf(1), trade.Hash{1}, "a"), g.Room(outflowOf(2))); !errors.Is(err, payoutgate.ErrWaits) {
 		t.Fatal("a payout enters a closed gate")
 	}
 	r.node.pays[trade.Hash{2}] = &simPay{state: PaymentState{Hash: trade.Hash{2}, Status: trade.PaymentInFlight}}
@@ -278,17 +280,49 @@ func TestPayoutGateSurvey(t *testing.T) {
 	row := func(n byte) OutboxRow {
 		return OutboxRow{Trade: trade.OrderID{n}, Effect: trade.Effect{Kind: trade.FxPay, Hash: trade.Hash{n}}}
 	}
-	g.survey(t.Context(), []OutboxRow{row(1), row(2), row(3)}, r.node)
-	if n, _ := g.numbers(); n != 1 {
-		t.Errorf("%d payouts count", n)
-	}
-	if err := errors.Join(g.enter(trade.OrderID{2}, trade.Hash{2}, "a"), g.enter(trade.OrderID{1}, trade.Hash{1}, "a")); err != nil {
+	r.node.unlisted = true
+	nobody := func(trade.Hash) (trade.OutflowKey, string, bool) { return trade.OutflowKey{}, "", false }
+	if err := surveyPayouts(t.Context(), g, r.now(), []OutboxRow{row(1), row(2), row(3)}, nobody, r.node); !errors.Is(err, ErrPermission) {
 		t.Error(err)
 	}
-	if err := g.enter(trade.OrderID{3}, trade.Hash{3}, "a"); !errors.Is(err, ErrPayoutWaits) {
+	if n, _ := g.Numbers(); n != 1 {
+		t.Errorf("%d payouts count", n)
+	}
+	if err := errors.Join(g.Enter(outflowOf(2), trade.Hash{2}, "a"), g.Enter(outflowOf(1), trade.Hash{1}, "a")); err != nil {
+		t.Error(err)
+	}
+	if err := g.Enter(outflowOf(3), trade.Hash{3}, "a"); !errors.Is(err, payoutgate.ErrWaits) {
 		t.Error("a third payout enters")
 	}
 }
+
+// If the node lists its payments, the list is counted: also the payment of a frozen trade, whose
+// row is withheld, and no payment that the store does not know.
+func TestPayoutGateSurveyOfTheList(t *testing.T) {
+	r := newRig(t)
+	g := payoutgate.New(3, 0)
+	g.SetClosed(true)
+	for n, status := range map[byte]trade.PaymentStatus{1: trade.PaymentInFlight, 2: trade.PaymentInFlight, 3: trade.PaymentFailed, 4: trade.PaymentInFlight} {
+		r.node.pays[trade.Hash{n}] = &simPay{state: PaymentState{Hash: trade.Hash{n}, Status: status}}
+	}
+	owner := func(h trade.Hash) (trade.OutflowKey, string, bool) { return outflowOf(h[0]), "a", h[0] != 4 }
+	if err := surveyPayouts(t.Context(), g, r.now(), nil, owner, r.node); err != nil {
+		t.Fatal(err)
+	}
+	if n, _ := g.Numbers(); n != 2 {
+		t.Errorf("%d payouts count", n)
+	}
+	if err := g.Enter(outflowOf(5), trade.Hash{5}, "a"); err != nil {
+		t.Error(err)
+	}
+	if err := g.Enter(outflowOf(6), trade.Hash{6}, "a"); !errors.Is(err, payoutgate.ErrWaits) {
+		t.Error("a fourth payout enters")
+	}
+}
+
+func outflowOf(n byte) trade.OutflowKey { return trade.OutflowKey{Trade: trade.OrderID{n}} }
+
+func (r *rig) now() time.Time { return time.Unix(r.node.now, 0) }
 
 // lostPay is a node that loses the answer of the first payment, and answers questions about that
 // payment slowly.
@@ -347,7 +381,7 @@ func TestEngineSurveysPayouts(t *testing.T) {
 	w.start()
 	w.eventually("payouts that wait, or another payment", func() bool { return waits() || sent() > 1 })
 	close(node.slow)
-	w.eventually("payouts that wait behind the first", func() bool { inFlight, _ := w.engine.outbox.runner.gate.numbers(); return inFlight == 1 && waits() })
+	w.eventually("payouts that wait behind the first", func() bool { inFlight, _ := w.engine.outbox.runner.gate.Numbers(); return inFlight == 1 && waits() })
 	if n := sent(); n != 1 {
 		t.Errorf("%d payments were sent", n)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
@@ -26,9 +27,9 @@ type effectRunner struct {
 	// payoutBlocks is Policy.PayoutBlocks. A blinded path or a route hint adds its own blocks,
 	// which the rule about the invoice's last hop does not see.
 	payoutBlocks uint32
-	gate         *payoutGate                // nil: no limit
+	gate         *payoutgate.Gate           // nil: no limit
 	payee        func(bolt11 string) string // nil: payeeOf
-	trade        trade.OrderID              // the trade of the effect
+	outflow      trade.OutflowKey           // the outflow of the effect
 }
 
 func (r effectRunner) now() int64 {
@@ -50,6 +51,14 @@ type result struct {
 // performed again later. refusals is the number of times in a row that the node has
 // refused the effect with an unknown text.
 func (r effectRunner) do(ctx context.Context, e trade.Effect, refusals int) (result, error) {
+	res, err := r.call(ctx, e, refusals)
+	if res.input.Kind != "" {
+		res.input.Outflow = e.Outflow
+	}
+	return res, err
+}
+
+func (r effectRunner) call(ctx context.Context, e trade.Effect, refusals int) (result, error) {
 	switch e.Kind {
 	case trade.FxCreateHold:
 		return r.createHold(ctx, e, refusals)
@@ -73,7 +82,7 @@ func (r effectRunner) do(ctx context.Context, e trade.Effect, refusals int) (res
 		}
 		return result{phase: state.Phase}, nil
 	case trade.FxMint:
-		if err := r.gate.room(r.trade); err != nil {
+		if err := r.gate.Room(r.outflow); err != nil {
 			return result{}, fmt.Errorf("mint: %w", err)
 		}
 		bolt11, err := r.addresses.Mint(ctx, e.Text, e.AmountSats)
@@ -216,7 +225,11 @@ func (r effectRunner) cancel(ctx context.Context, e trade.Effect) (result, error
 	case err == nil, errors.Is(err, ErrNotFound):
 		return news(trade.Input{Kind: trade.InCanceled, Hash: e.Hash}), nil
 	case errors.Is(err, ErrSettled):
-		return news(trade.Input{Kind: trade.InCancelRefused, Hash: e.Hash}), nil
+		state, err := r.node.LookupHold(ctx, e.Hash) // the journal records the amount
+		if err != nil {
+			return result{}, fmt.Errorf("cancel: %w", err)
+		}
+		return news(trade.Input{Kind: trade.InCancelRefused, Hash: e.Hash, Hold: holdOf(state)}), nil
 	}
 	return result{}, fmt.Errorf("cancel: %w", err)
 }
@@ -228,7 +241,7 @@ func (r effectRunner) checkHold(ctx context.Context, e trade.Effect) (result, er
 	if err == nil {
 		var state HoldState
 		if state, err = r.node.LookupHold(ctx, e.Hash); err == nil {
-			in := trade.Input{Kind: trade.InHold, Hash: e.Hash, Hold: trade.Hold{Phase: state.Phase, ExpiryHeight: state.ExpiryHeight, AcceptHeight: state.AcceptHeight, AmountSats: state.AmountSats}}
+			in := trade.Input{Kind: trade.InHold, Hash: e.Hash, Hold: holdOf(state)}
 			if info.Synced {
 				in.Hold.Height = info.Height
 			} else if state.Phase == trade.HoldAccepted {
@@ -259,13 +272,13 @@ func (r effectRunner) pay(ctx context.Context, e trade.Effect, refusals int) (re
 	if payee == nil {
 		payee = payeeOf
 	}
-	if err := r.gate.still(r.trade, e.Hash, payee(e.Text)); err != nil {
+	if err := r.gate.Still(r.outflow, e.Hash, payee(e.Text)); err != nil {
 		return result{}, fmt.Errorf("pay: %w", err)
 	}
 	if yes, err := under(); yes || err != nil {
 		return sent, err
 	}
-	if err := r.gate.enter(r.trade, e.Hash, payee(e.Text)); err != nil {
+	if err := r.gate.Enter(r.outflow, e.Hash, payee(e.Text)); err != nil {
 		return result{}, fmt.Errorf("pay: %w", err)
 	}
 	err := r.node.Pay(ctx, Payment{Bolt11: e.Text, AmountSats: e.AmountSats, MaxFeeSats: e.MaxFeeSats, MaxCLTVBlocks: r.payoutBlocks})
@@ -280,7 +293,7 @@ func (r effectRunner) pay(ctx context.Context, e trade.Effect, refusals int) (re
 			return sent, err
 		}
 		// The invoice may have expired while the payout waited for room.
-		return news(trade.Input{Kind: trade.InPayRefused, Hash: e.Hash, Attempt: e.Attempt, Deferred: r.gate.waited(r.trade, e.Hash)}), nil
+		return news(trade.Input{Kind: trade.InPayRefused, Hash: e.Hash, Attempt: e.Attempt, Deferred: r.gate.Waited(r.outflow, e.Hash)}), nil
 	}
 	return result{}, fmt.Errorf("pay: %w", err)
 }
@@ -298,5 +311,9 @@ func paymentInput(h trade.Hash, attempt uint32, state PaymentState) trade.Input 
 }
 
 func holdInput(h trade.Hash, state HoldState) trade.Input {
-	return trade.Input{Kind: trade.InHold, Hash: h, Bolt11: state.Bolt11, Hold: trade.Hold{Phase: state.Phase, ExpiryHeight: state.ExpiryHeight, AcceptHeight: state.AcceptHeight, AmountSats: state.AmountSats}}
+	return trade.Input{Kind: trade.InHold, Hash: h, Bolt11: state.Bolt11, Hold: holdOf(state)}
+}
+
+func holdOf(s HoldState) trade.Hold {
+	return trade.Hold{Phase: s.Phase, ExpiryHeight: s.ExpiryHeight, AcceptHeight: s.AcceptHeight, AmountSats: s.AmountSats, PaidMsat: s.PaidMsat}
 }

@@ -69,7 +69,7 @@ func TestOrderEvent(t *testing.T) {
 		ID: trade.OrderID{1}, Kind: mostro.SideSell, Fiat: "EUR", MinFiat: 10, MaxFiat: 100, Premium: -2, MarketPrice: true,
 		PaymentMethod: "SEPA, Revolut,,", CreatedAt: 1_789_999_000, StampedAt: 1_790_000_000, ExpiresAt: 1_790_086_400, Bucket: mostro.StatusPending,
 		AmountSats: 49_000, // of a taker who is not bound yet
-		Seller:     trade.Party{Key: simKey(77), Identity: simKey(78)}, Preimage: trade.Preimage{9}, BuyerInvoice: trade.PayTo{Text: "a@b"},
+		Seller:     trade.Party{Key: simKey(77), Identity: simKey(78)}, Lock: trade.Lock{Preimage: trade.Preimage{9}}, BuyerInvoice: trade.PayTo{Text: "a@b"},
 	}
 	evt := events.Order(tr, DefaultPolicy())
 	o, err := mostro.ParseOrder(evt)

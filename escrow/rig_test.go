@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -31,7 +32,7 @@ type rig struct {
 	// disputes lists the published statuses of disputes.
 	disputes []message.DisputeStatus
 	policy   Policy
-	gate     *payoutGate // nil: no limit
+	gate     *payoutgate.Gate // nil: no limit
 }
 
 func newRig(tb testing.TB) *rig {
@@ -100,7 +101,7 @@ func (r *rig) commit() {
 	}
 	for i := range c.Trades {
 		if r.gate != nil {
-			r.gate.sync(&c.Trades[i], simPayee)
+			r.gate.Sync(&c.Trades[i], simPayee)
 		}
 	}
 }
@@ -141,7 +142,7 @@ func (r *rig) settle() {
 
 func (r *rig) first(row OutboxRow) bool {
 	for _, id := range r.store.rows {
-		if o := r.store.outbox[id]; o.Trade == row.Trade && lane(o) == lane(row) {
+		if o := r.store.outbox[id]; keyOf(o) == keyOf(row) && lane(o) == lane(row) {
 			return id == row.ID
 		}
 	}
@@ -158,7 +159,7 @@ func (r *rig) perform(row OutboxRow) bool {
 	case trade.FxPublishDispute:
 		r.disputes = append(r.disputes, message.DisputeStatus(row.Event.Content))
 	default:
-		res, err := effectRunner{node: r.node, addresses: r.node, gate: r.gate, payee: simPayee, trade: row.Trade}.do(context.Background(), row.Effect, 0)
+		res, err := effectRunner{node: r.node, addresses: r.node, gate: r.gate, payee: simPayee, outflow: keyOf(row)}.do(context.Background(), row.Effect, 0)
 		if err != nil {
 			return false
 		}
@@ -195,9 +196,11 @@ func (r *rig) watch(id trade.OrderID) {
 	if t = r.book.open[id]; t == nil {
 		return
 	}
-	if h, attempt := t.PayoutWatched(); h != (trade.Hash{}) {
-		if state, err := r.node.TrackPayment(context.Background(), h); err == nil && state.Status.Final() {
-			r.applyInput(id, paymentInput(h, attempt, state))
+	for n := range uint32(len(t.Outflows)) + 1 {
+		if h, attempt := t.OutflowWatched(n); h != (trade.Hash{}) {
+			if state, err := r.node.TrackPayment(context.Background(), h); err == nil && state.Status.Final() {
+				r.applyInput(id, paymentNotice(trade.OutflowKey{Trade: id, N: n}, h, attempt, state).input)
+			}
 		}
 	}
 }

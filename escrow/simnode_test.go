@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -23,6 +24,7 @@ type simNode struct {
 	down   bool
 	// If unsynced is set, the node answers that it is not synced with the chain.
 	unsynced bool
+	unlisted bool // if set, payments may not be listed
 	lossy    bool // if set, answers get lost
 	fickle   bool // if set, some payments are refused, and addresses fail
 	// If refusing is set, the node refuses new holds and payments with an unknown text.
@@ -308,6 +310,23 @@ func (n *simNode) TrackPayment(_ context.Context, h trade.Hash) (PaymentState, e
 	return PaymentState{Hash: h, Status: trade.PaymentUnknown}, nil
 }
 
+// ListPayments lists the payments in the order of their hashes.
+func (n *simNode) ListPayments(_ context.Context, _ time.Time, fn func(PaymentState) error) error {
+	if n.down {
+		return ErrUnavailable
+	}
+	if n.unlisted {
+		return ErrPermission
+	}
+	hashes := slices.SortedFunc(maps.Keys(n.pays), func(a, b trade.Hash) int { return slices.Compare(a[:], b[:]) })
+	for _, h := range hashes {
+		if err := fn(n.pays[h].state); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // The domain of an address determines how Probe and Mint behave.
 func (n *simNode) Probe(_ context.Context, address string) error {
 	if strings.HasSuffix(address, "@dead") {
@@ -346,10 +365,20 @@ func (n *simNode) pay(h trade.Hash) bool {
 	}
 	hold.state.Phase = trade.HoldAccepted
 	hold.state.ExpiryHeight, hold.state.AcceptHeight = n.height+hold.state.ExpiryHeight+3, n.height
-	hold.state.PaidMsat = hold.state.AmountSats * 1000
+	hold.state.PaidMsat = hold.state.AmountSats*1000 + overpaid(h, hold.state.AmountSats)
 	n.lockedMsat += hold.state.PaidMsat
 	n.heldMsat += hold.state.PaidMsat
 	return true
+}
+
+// overpaid returns the msat that a seller's wallet pays above the amount of an invoice. One
+// wallet in eight hides the amount from the nodes on the route in this way. The hash decides,
+// so that no random number is drawn.
+func overpaid(h trade.Hash, sats int64) int64 {
+	if h[9]%8 != 0 {
+		return 0
+	}
+	return (int64(h[10])<<16 + int64(h[11])<<8 + int64(h[12])) % (sats * 1000)
 }
 
 // resolve ends one payment that is in flight.

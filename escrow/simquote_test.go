@@ -66,13 +66,14 @@ func simPayee(bolt11 string) string { return string('a' + rune(simDecode(bolt11)
 func (s *sim) judgePayouts(d trade.Destination) {
 	inAll, ofPayee := 0, 0
 	for _, t := range s.store.trades {
-		p := t.Payout
-		if t.Status != message.TradeSettledHoldInvoice || !p.Sent || p.Hash == d.Hash {
-			continue
-		}
-		if inAll++; simPayee(p.Bolt11) == simPayee(d.Text) {
-			ofPayee++
-		}
+		t.Claims(func(_ uint32, p *trade.Outflow) {
+			if !p.Sent || p.Hash == d.Hash {
+				return
+			}
+			if inAll++; simPayee(p.Bolt11) == simPayee(d.Text) {
+				ofPayee++
+			}
+		})
 	}
 	if inAll >= simPayouts || ofPayee >= simPayoutsOfPayee {
 		s.fail("a payout is sent beside %d others, %d of them to the same payee", inAll, ofPayee)
@@ -138,12 +139,12 @@ func (s *sim) judgeSpared(row JournalRow) {
 	}
 }
 
-// survey counts the payouts that the process before has sent, as payoutGate.survey does.
+// survey counts the payouts that the process before has sent, as surveyPayouts does.
 func (s *sim) survey() {
 	for _, id := range s.store.rows {
 		r := s.store.outbox[id]
 		if p := s.node.pays[r.Effect.Hash]; r.Effect.Kind == trade.FxPay && p != nil && p.state.Status == trade.PaymentInFlight {
-			s.out.runner.gate.found(r.Trade, r.Effect.Hash, simPayee(r.Effect.Text))
+			s.out.runner.gate.Found(keyOf(r), r.Effect.Hash, simPayee(r.Effect.Text))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
+	"github.com/mostrodex/mostrodex/escrow/users"
 )
 
 // simStore is a store in memory that can fail before or after it has written.
@@ -16,6 +17,7 @@ type simStore struct {
 	outbox  map[uint64]OutboxRow
 	rows    []uint64 // keys of outbox in ascending order
 	users   map[string]User
+	userLog map[string][]users.Input
 	claims  map[trade.Hash]trade.OrderID
 	seen    map[string]bool
 	issued  map[string]Issued
@@ -52,7 +54,7 @@ var errCrash = errors.New("crash")
 func newSimStore() *simStore {
 	return &simStore{
 		trades: make(map[trade.OrderID]trade.Trade), journal: make(map[trade.OrderID][]trade.Input), outbox: make(map[uint64]OutboxRow),
-		users: make(map[string]User), claims: make(map[trade.Hash]trade.OrderID), seen: make(map[string]bool), issued: make(map[string]Issued), keysets: make(map[string]ReceiptKey),
+		users: make(map[string]User), userLog: make(map[string][]users.Input), claims: make(map[trade.Hash]trade.OrderID), seen: make(map[string]bool), issued: make(map[string]Issued), keysets: make(map[string]ReceiptKey),
 		throttles: make(map[string]Throttle), solvers: make(map[string]Solver),
 	}
 }
@@ -88,6 +90,12 @@ func (s *simStore) Commit(c *Commit) error {
 		if i, ok := slices.BinarySearch(s.rows, id); ok {
 			s.rows = slices.Delete(s.rows, i, i+1)
 		}
+	}
+	for _, r := range c.UserJournal {
+		if int(r.N) != len(s.userLog[r.Identity])+1 {
+			return errors.New("the journal of a user has a gap")
+		}
+		s.userLog[r.Identity] = append(s.userLog[r.Identity], r.Input)
 	}
 	for _, u := range c.Users {
 		s.users[u.Identity] = u
@@ -148,6 +156,15 @@ func (s *simStore) Outbox(fn func(OutboxRow) error) error {
 	return nil
 }
 
+func (s *simStore) Trades(fn func(trade.Trade) error) error {
+	for _, t := range s.trades {
+		if err := fn(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *simStore) Trade(id trade.OrderID) (trade.Trade, error) {
 	t, ok := s.trades[id]
 	if !ok {
@@ -162,6 +179,15 @@ func (s *simStore) User(identity string) (User, error) {
 		return u, ErrNoRow
 	}
 	return u, nil
+}
+
+func (s *simStore) UserJournal(identity string, fn func(n uint32, in users.Input) error) error {
+	for i, in := range s.userLog[identity] {
+		if err := fn(uint32(i+1), in); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *simStore) Claim(h trade.Hash) (trade.OrderID, error) {
@@ -227,6 +253,10 @@ func (s *simStore) clone() *simStore {
 	c.claims, c.seen, c.issued = maps.Clone(s.claims), maps.Clone(s.seen), maps.Clone(s.issued)
 	c.solvers = maps.Clone(s.solvers)
 	c.keysets, c.throttles, c.rows = maps.Clone(s.keysets), maps.Clone(s.throttles), slices.Clone(s.rows)
+	c.userLog = make(map[string][]users.Input, len(s.userLog))
+	for id, rows := range s.userLog {
+		c.userLog[id] = slices.Clip(rows)
+	}
 	c.journal = make(map[trade.OrderID][]trade.Input, len(s.journal))
 	for id, rows := range s.journal {
 		c.journal[id] = slices.Clip(rows)

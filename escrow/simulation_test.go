@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -255,7 +256,7 @@ func (s *sim) fail(format string, args ...any) {
 func (s *sim) unfinished() []trade.OrderID {
 	var ids []trade.OrderID
 	for _, id := range s.order {
-		if t := s.book.open[id]; t != nil && !trade.Terminal(t.Status) && !s.abandoned[id] {
+		if t := s.book.open[id]; t != nil && (!trade.Terminal(t.Status) || owes(*t)) && !s.abandoned[id] {
 			ids = append(ids, id)
 		}
 	}
@@ -297,9 +298,9 @@ func (s *sim) start() {
 	b := s.book
 	s.sync = syncWatch{}
 	s.observe()
-	s.out.runner.gate = newPayoutGate(simPayouts, simPayoutsOfPayee)
+	s.out.runner.gate = payoutgate.New(simPayouts, simPayoutsOfPayee)
 	for _, t := range s.store.trades {
-		s.out.runner.gate.sync(&t, simPayee)
+		s.out.runner.gate.Sync(&t, simPayee)
 	}
 	s.survey()
 	s.refusals, s.slow, s.dropped = make(map[uint64]int), make(map[uint64]*slowProbe), make(map[uint64]bool)
@@ -441,7 +442,7 @@ func (s *sim) commit() {
 		s.operators = c.Head.Maintenance.On && !c.Head.Maintenance.Automatic
 		s.ticked = at // as Engine.commit does
 		for i := range c.Trades {
-			s.out.runner.gate.sync(&c.Trades[i], simPayee)
+			s.out.runner.gate.Sync(&c.Trades[i], simPayee)
 		}
 		s.judge(c)
 	}
@@ -495,6 +496,11 @@ func (s *sim) judge(c *Commit) {
 		s.truth[t.ID].frozen = t.Frozen
 		if !t.Frozen {
 			delete(s.withheld, t.ID)
+		}
+	}
+	for _, u := range c.Users {
+		if err := checkUser(s.store, u); err != nil {
+			s.fail("%v", err)
 		}
 	}
 	if err := s.node.conserved(); err != nil {
@@ -724,7 +730,7 @@ func (s *sim) perform() {
 	}
 	row := rows[s.rng.IntN(len(rows))]
 	for _, other := range rows { // the first row of a lane is executed first, except for probes
-		if row.Inbound == nil && other.Trade == row.Trade && lane(other) == lane(row) {
+		if row.Inbound == nil && keyOf(other) == keyOf(row) && lane(other) == lane(row) {
 			row = other
 			break
 		}
@@ -751,6 +757,7 @@ func (s *sim) performRow(row OutboxRow) {
 		return
 	}
 	s.count.calls++
+	s.settleElsewhere(row)
 	n, err := s.do(row)
 	if !lane(row).publishes() && !s.calm && s.rng.IntN(50) == 0 {
 		s.count.crashes++ // a crash between the effect and its record
@@ -782,7 +789,7 @@ func (s *sim) do(row OutboxRow) (notice, error) {
 		row.Event = &nostr.Event{}
 	}
 	n, err := s.out.do(context.Background(), row, s.refusals[row.ID])
-	if errors.Is(err, ErrPayoutWaits) {
+	if errors.Is(err, payoutgate.ErrWaits) {
 		s.count.waits++
 	}
 	if s.refusals[row.ID]++; !errors.Is(err, ErrRefused) {
@@ -847,11 +854,15 @@ func (s *sim) watch(id trade.OrderID) {
 	if t = s.book.open[id]; t == nil {
 		return
 	}
-	if h, attempt := t.PayoutWatched(); h != (trade.Hash{}) {
+	for n := range uint32(len(t.Outflows)) + 1 {
+		h, attempt := t.OutflowWatched(n)
+		if h == (trade.Hash{}) {
+			continue
+		}
 		state, err := s.node.TrackPayment(context.Background(), h)
 		if w := (watched{id, h, attempt, uint8(state.Status)}); err == nil && (!s.told[w] || s.rng.IntN(8) == 0) {
 			s.told[w] = state.Status != trade.PaymentUnknown
-			s.applyInput(id, paymentInput(h, attempt, state))
+			s.applyInput(id, paymentNotice(trade.OutflowKey{Trade: id, N: n}, h, attempt, state).input)
 		}
 	}
 	s.batch()

@@ -407,7 +407,7 @@ func (s *sim) rest() {
 				waiting++
 			}
 		}
-		if len(open) == 0 && waiting == 0 {
+		if len(open) == 0 && waiting == 0 && !s.suspended() {
 			break
 		}
 		if round > 2000 {
@@ -432,6 +432,7 @@ func (s *sim) rest() {
 		s.pass(60)
 	}
 	for _, id := range s.order {
+		s.judgeSuspense(id)
 		if s.copied(id) {
 			s.judgeCopied(id)
 		} else {
@@ -499,7 +500,7 @@ func (s *sim) judgeEnd(t trade.Trade) {
 	}
 	want := [2]int64{0, 0}
 	if t.Status == message.TradeSuccess {
-		want = [2]int64{t.LockSats() * 1000, t.PayoutSats() * 1000}
+		want = [2]int64{t.HeldMsat(), t.PayoutSats() * 1000}
 		if t.LockSats()-t.PayoutSats() != 2*t.FeeSats {
 			s.fail("trade %s: %d locked, %d paid, %d a side in fees", t.ID, t.LockSats(), t.PayoutSats(), t.FeeSats)
 		}
@@ -522,7 +523,7 @@ var curveKeys = sync.OnceValue(func() []string {
 type simCount struct {
 	trades, steps, refused, crashes, calls, flooded, downtimes                                            int
 	timeouts, looked, lateCancels, maintained, spared, automatic                                          int
-	waits                                                                                                 int
+	waits, resolved, refunds                                                                              int
 	stale, clockBack, uncommitted, rollbacks, twice, lost, abandoned, full, undelivered, afterUndelivered int
 	ends                                                                                                  map[message.TradeStatus]int
 	triggers                                                                                              map[trade.Trigger]int
@@ -546,6 +547,8 @@ func (c *simCount) add(o simCount) {
 	c.undelivered += o.undelivered
 	c.afterUndelivered += o.afterUndelivered
 	c.waits += o.waits
+	c.resolved += o.resolved
+	c.refunds += o.refunds
 	c.looked += o.looked
 	c.timeouts += o.timeouts
 	c.lateCancels += o.lateCancels

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
+	"github.com/mostrodex/mostrodex/escrow/users"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
@@ -62,8 +63,8 @@ func (b *TradeBook) checkAssistant() error {
 	case b.solvers[key].Role == trade.RoleWrite:
 		return errors.New("the assistant's key is that of a solver who decides disputes: remove that solver first")
 	default:
-		_, err := b.store.User(key)
-		if errors.Is(err, ErrNoRow) {
+		u, err := b.store.User(key)
+		if errors.Is(err, ErrNoRow) || err == nil && u.CreatedAt == 0 {
 			return nil
 		}
 		if err != nil {
@@ -141,6 +142,9 @@ func (b *TradeBook) SetSolver(key string, role trade.Role, at int64) error {
 	s.Key, s.Role = key, role
 	b.solvers[key] = s
 	b.batch.commit.Solvers = append(b.batch.commit.Solvers, s)
+	if err := b.batch.stepUser(key, users.Input{At: at, Kind: users.KindRole, Role: role}); err != nil {
+		return err
+	}
 	if role != "" || b.role(key) != "" {
 		return nil
 	}
@@ -285,17 +289,9 @@ func (b *TradeBook) Close(id trade.OrderID, outcome trade.Outcome, reason string
 	if err != nil {
 		return err
 	}
-	var rows []uint64
-	err = b.store.Outbox(func(r OutboxRow) error {
-		switch k := r.Effect.Kind; {
-		case r.Trade != id:
-		case k == trade.FxPay || k == trade.FxSettle || k == trade.FxMint || k == trade.FxCreateHold:
-			rows = append(rows, r.ID)
-		}
-		return nil
-	})
+	rows, err := b.moving(id, 0)
 	if err != nil {
-		return fmt.Errorf("read the outbox: %w", err)
+		return err
 	}
 	if len(rows) > 0 && !withheld {
 		return ErrUnderWay

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
+	"github.com/mostrodex/mostrodex/escrow/users"
 	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -20,7 +21,7 @@ var writeStored = flag.Bool("stored.write", false, "rewrite testdata/stored.json
 // error.
 func TestStoredForm(t *testing.T) {
 	var got bytes.Buffer
-	for _, row := range []any{new(trade.Trade), new(trade.Input), new(OutboxRow), new(Head), new(User), new(Throttle), new(Issued), new(ReceiptKey), new(Solver)} {
+	for _, row := range []any{new(trade.Trade), new(trade.Input), new(OutboxRow), new(Head), new(User), new(Throttle), new(Issued), new(ReceiptKey), new(Solver), new(users.Input)} {
 		n := 0
 		setAll(t, reflect.ValueOf(row).Elem(), &n)
 		b, err := trade.Encode(row)

@@ -144,6 +144,19 @@ func (t *testNode) ListHolds(ctx context.Context, since time.Time, fn func(HoldS
 	return err
 }
 
+func (t *testNode) ListPayments(ctx context.Context, since time.Time, fn func(PaymentState) error) error {
+	var states []PaymentState
+	t.mu.Lock()
+	err := t.n.ListPayments(ctx, since, func(s PaymentState) error { states = append(states, s); return nil })
+	t.mu.Unlock()
+	for _, s := range states {
+		if err := fn(s); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
 func (t *testNode) Settle(ctx context.Context, p trade.Preimage) (err error) {
 	t.with(func(n *simNode) { err = n.Settle(ctx, p) })
 	return err

@@ -1,6 +1,7 @@
 package escrow
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -99,6 +100,7 @@ type TradeBook struct {
 	identities map[string]map[trade.OrderID]struct{} // parties of open trades
 	holds      map[trade.Hash]int                    // hold invoices of open trades
 	held       int                                   // payments that the node holds for open trades
+	heldMsat   int64                                 // sum of these payments
 	solvers    map[string]Solver                     // by identity; removed ones have no role
 	disputes   map[trade.OrderID]trade.OrderID       // dispute id of an open trade -> its order
 	throttles  throttles
@@ -203,6 +205,7 @@ func (b *TradeBook) put(t *trade.Trade) {
 func (b *TradeBook) index(t *trade.Trade, by int) {
 	if holdsSats(t) {
 		b.held += by
+		b.heldMsat += int64(by) * t.HeldMsat()
 	}
 	for _, h := range append([]trade.Hash{t.Hash}, t.Closing...) {
 		if b.holds[h] += by; b.holds[h] == 0 {
@@ -272,13 +275,13 @@ func (b *TradeBook) trade(id trade.OrderID) (trade.Trade, error) {
 func (b *TradeBook) Due(at int64) []trade.OrderID {
 	var due []*trade.Trade
 	for _, t := range b.open {
-		if t.Deadline != 0 && t.Deadline <= at {
+		if d := t.Due(); d != 0 && d <= at {
 			due = append(due, t)
 		}
 	}
 	slices.SortFunc(due, func(a, b *trade.Trade) int {
-		if a.Deadline != b.Deadline {
-			return int(max(-1, min(1, a.Deadline-b.Deadline)))
+		if c := cmp.Compare(a.Due(), b.Due()); c != 0 {
+			return c
 		}
 		return slices.Compare(a.ID[:], b.ID[:])
 	})
@@ -484,7 +487,14 @@ func tradeTextBytes(t trade.Trade) int {
 	if v := t.Dispute.Verdict; v != nil {
 		reason = 6 * len(v.Reason)
 	}
-	return reason + 6*(len(t.PaymentMethod)+len(t.Fiat)) + len(t.BuyerInvoice.Text) + len(t.MakerInvoice.Text) +
+	outflows := 0
+	for i := range t.Outflows {
+		outflows += 500 + len(t.Outflows[i].Bolt11) + len(t.Outflows[i].To.Text)
+	}
+	for i := range t.Suspended {
+		outflows += 200 + 6*len(t.Suspended[i].Reason)
+	}
+	return outflows + reason + 6*(len(t.PaymentMethod)+len(t.Fiat)) + len(t.BuyerInvoice.Text) + len(t.MakerInvoice.Text) +
 		len(t.HoldInvoice) + len(t.Payout.Bolt11) + 70*len(t.Closing)
 }
 
@@ -535,7 +545,7 @@ func (b *TradeBook) spawn(c trade.Child, at int64) error {
 		}
 		return err
 	}
-	return b.batch.useIndex(c.Maker, at)
+	return b.batch.useIndex(c.Maker, in.OrderID, at)
 }
 
 // reserve keeps the hashes of payout invoices apart: the hash of a payout belongs to one
@@ -545,11 +555,12 @@ func (b *TradeBook) reserve(before, after trade.Trade) error {
 		b.claim(after.Hash, holdClaim)
 	}
 	held := func(t trade.Trade) []trade.Hash {
-		return []trade.Hash{t.BuyerInvoice.Hash, t.MakerInvoice.Hash, t.Payout.Hash, t.Payout.LastHash}
+		list := []trade.Hash{t.BuyerInvoice.Hash, t.MakerInvoice.Hash, t.Payout.Hash, t.Payout.LastHash}
+		return append(list, outflowHashes(t)...)
 	}
 	kept := held(after)
 	if trade.Terminal(after.Status) {
-		kept = []trade.Hash{after.Payout.LastHash}
+		kept = append(outflowHashes(after), after.Payout.LastHash)
 	}
 	for _, h := range kept {
 		if h != (trade.Hash{}) && !slices.Contains(held(before), h) {
@@ -563,6 +574,14 @@ func (b *TradeBook) reserve(before, after trade.Trade) error {
 		}
 	}
 	return nil
+}
+
+// outflowHashes returns the payment hashes of a trade's outflows besides the payout.
+func outflowHashes(t trade.Trade) (list []trade.Hash) {
+	for i := range t.Outflows {
+		list = append(list, t.Outflows[i].To.Hash, t.Outflows[i].Hash, t.Outflows[i].LastHash)
+	}
+	return list
 }
 
 func (b *TradeBook) claim(h trade.Hash, owner trade.OrderID) {

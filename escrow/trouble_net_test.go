@@ -15,33 +15,12 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
-// TestTroublesOnLND keeps trades on real nodes through a killed node, a revoked macaroon,
-// another wallet and a full disk.
-func TestTroublesOnLND(t *testing.T) {
-	lndtest.Require(t)
-	dir := t.TempDir()
-	data := filepath.Join(dir, "mostro")
-	small := exec.Command("mkdir", data).Run() == nil && exec.Command("mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", data).Run() == nil
-	if small {
-		t.Cleanup(func() {
-			if out, err := exec.Command("umount", data).CombinedOutput(); err != nil {
-				t.Errorf("umount: %v: %s", err, out)
-			}
-		})
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	n, err := lndtest.Open(ctx, dir, t.Logf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := n.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+// testTroubles keeps trades on real nodes through a killed node, a revoked macaroon, another
+// wallet and a full disk. disk is the directory of the Mostro's node if that is a small file
+// system, else "".
+func testTroubles(t *testing.T, n *lndtest.Network, disk string) {
 	const key = 7
-	cfg, err := n.Mostro.ConfigOfKey(ctx, lnd.Permissions(), key)
+	cfg, err := n.Mostro.ConfigOfKey(t.Context(), lnd.Permissions(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,9 +62,9 @@ func TestTroublesOnLND(t *testing.T) {
 			return n.WaitChannels(ctx)
 		},
 	}
-	if small {
+	if disk != "" {
 		trouble.Fill = func() func() {
-			file := filepath.Join(data, "filler")
+			file := filepath.Join(disk, "filler")
 			// dd ends when the disk is full.
 			_ = exec.Command("dd", "if=/dev/zero", "of="+file, "bs=64k").Run()
 			_ = exec.Command("dd", "if=/dev/zero", "of="+file, "bs=1", "oflag=append", "conv=notrunc").Run()

@@ -19,8 +19,8 @@ type watches struct {
 	// another wallet may answer. If usable is nil, the answers are always believed.
 	usable func(ctx context.Context, fresh time.Duration) error
 
-	holds   map[trade.OrderID]watch
-	payouts map[trade.OrderID]watch
+	holds   map[trade.OutflowKey]watch // N is 0
+	payouts map[trade.OutflowKey]watch
 	wg      sync.WaitGroup
 }
 
@@ -31,21 +31,24 @@ type watch struct {
 }
 
 func newWatches(node Lightning, report func(context.Context, notice) error) *watches {
-	return &watches{node: node, report: report, holds: make(map[trade.OrderID]watch), payouts: make(map[trade.OrderID]watch)}
+	return &watches{node: node, report: report, holds: make(map[trade.OutflowKey]watch), payouts: make(map[trade.OutflowKey]watch)}
 }
 
 // sync starts and ends watches as a trade requires.
 func (w *watches) sync(ctx context.Context, t *trade.Trade) {
-	if h := t.HoldWatched(); w.turn(w.holds, t.ID, h, 0) {
-		w.start(ctx, w.holds, t.ID, h, 0, w.hold)
+	id := trade.OutflowKey{Trade: t.ID}
+	if h := t.HoldWatched(); w.turn(w.holds, id, h, 0) {
+		w.start(ctx, w.holds, id, h, 0, w.hold)
 	}
-	if h, attempt := t.PayoutWatched(); w.turn(w.payouts, t.ID, h, attempt) {
-		w.start(ctx, w.payouts, t.ID, h, attempt, w.payout)
+	for ; int(id.N) <= len(t.Outflows); id.N++ {
+		if h, attempt := t.OutflowWatched(id.N); w.turn(w.payouts, id, h, attempt) {
+			w.start(ctx, w.payouts, id, h, attempt, w.payout)
+		}
 	}
 }
 
 // turn ends a watch that is no longer needed, and reports whether another one must start.
-func (w *watches) turn(m map[trade.OrderID]watch, id trade.OrderID, h trade.Hash, attempt uint32) bool {
+func (w *watches) turn(m map[trade.OutflowKey]watch, id trade.OutflowKey, h trade.Hash, attempt uint32) bool {
 	if old, ok := m[id]; ok {
 		if old.hash == h && old.attempt == attempt {
 			return false
@@ -56,9 +59,9 @@ func (w *watches) turn(m map[trade.OrderID]watch, id trade.OrderID, h trade.Hash
 	return h != trade.Hash{}
 }
 
-type watchFunc func(ctx context.Context, id trade.OrderID, h trade.Hash, attempt uint32) error
+type watchFunc func(ctx context.Context, id trade.OutflowKey, h trade.Hash, attempt uint32) error
 
-func (w *watches) start(ctx context.Context, m map[trade.OrderID]watch, id trade.OrderID, h trade.Hash, attempt uint32, fn watchFunc) {
+func (w *watches) start(ctx context.Context, m map[trade.OutflowKey]watch, id trade.OutflowKey, h trade.Hash, attempt uint32, fn watchFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	m[id] = watch{hash: h, attempt: attempt, cancel: cancel}
 	w.wg.Add(1)
@@ -79,7 +82,7 @@ func (w *watches) start(ctx context.Context, m map[trade.OrderID]watch, id trade
 	}()
 }
 
-func (w *watches) hold(ctx context.Context, id trade.OrderID, h trade.Hash, _ uint32) error {
+func (w *watches) hold(ctx context.Context, id trade.OutflowKey, h trade.Hash, _ uint32) error {
 	return w.node.WatchHold(ctx, h, func(state HoldState) error {
 		if state.Phase == trade.HoldOpen {
 			return nil
@@ -88,18 +91,18 @@ func (w *watches) hold(ctx context.Context, id trade.OrderID, h trade.Hash, _ ui
 		if err != nil {
 			return err // the watch starts again, with a lookup first
 		}
-		return w.report(ctx, notice{trade: id, input: in})
+		return w.report(ctx, notice{trade: id.Trade, input: in})
 	})
 }
 
 // payout reports an unknown payment as a state. The node accepted the payment once, and
 // the trade decides to send it again.
-func (w *watches) payout(ctx context.Context, id trade.OrderID, h trade.Hash, attempt uint32) error {
+func (w *watches) payout(ctx context.Context, id trade.OutflowKey, h trade.Hash, attempt uint32) error {
 	err := w.node.WatchPayment(ctx, h, func(state PaymentState) error {
 		if !state.Status.Final() {
 			return nil
 		}
-		return w.report(ctx, notice{trade: id, input: paymentInput(h, attempt, state)})
+		return w.report(ctx, paymentNotice(id, h, attempt, state))
 	})
 	if errors.Is(err, ErrNotFound) {
 		if w.usable != nil {
@@ -108,14 +111,21 @@ func (w *watches) payout(ctx context.Context, id trade.OrderID, h trade.Hash, at
 			}
 		}
 		unknown := PaymentState{Hash: h, Status: trade.PaymentUnknown}
-		return w.report(ctx, notice{trade: id, input: paymentInput(h, attempt, unknown)})
+		return w.report(ctx, paymentNotice(id, h, attempt, unknown))
 	}
 	return err
 }
 
+// paymentNotice returns the state of a payment as a notice for its trade.
+func paymentNotice(k trade.OutflowKey, h trade.Hash, attempt uint32, state PaymentState) notice {
+	in := paymentInput(h, attempt, state)
+	in.Outflow = k.N
+	return notice{trade: k.Trade, input: in}
+}
+
 // stop ends all watches and waits for their goroutines.
 func (w *watches) stop() {
-	for _, m := range []map[trade.OrderID]watch{w.holds, w.payouts} {
+	for _, m := range []map[trade.OutflowKey]watch{w.holds, w.payouts} {
 		for _, one := range m {
 			one.cancel()
 		}

@@ -7,7 +7,9 @@ import (
 )
 
 // recent is a cache of the records read last, in unpacked form. Most queries ask for the
-// first pages of a book. Records in the cache are shared and must not be changed.
+// first pages of a book. Records in the cache are shared and must not be changed. It differs
+// from internal/cache in two ways: a page of keys takes the lock once, and a record that
+// changes while it is read does not enter the cache.
 type recent struct {
 	mu       sync.Mutex
 	changes  uint64 // calls of drop and clear so far

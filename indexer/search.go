@@ -25,6 +25,7 @@ import (
 	"github.com/mostrodex/mostrodex/indexer/livebook"
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
+	"github.com/mostrodex/mostrodex/internal/cache"
 )
 
 // Fields of a search document. A live order has only fieldDescription, and no document if
@@ -78,8 +79,8 @@ type searchIndex struct {
 	state  searchState   // as of the last batch; owned by the writer
 	cursor atomic.Uint64 // copy of state.cursor for other goroutines
 
-	generation   atomic.Uint64 // number of batches written
-	descriptions descriptionCache
+	generation   atomic.Uint64                   // number of batches written
+	descriptions cache.Cache[string, cachedHits] // by word
 }
 
 // oneWorker limits Bleve to one analysis thread, so that indexing text does not slow down
@@ -89,6 +90,7 @@ var oneWorker = sync.OnceFunc(func() { bleve.Config.SetAnalysisQueueSize(1) })
 func openSearch(dir string) (*searchIndex, error) {
 	oneWorker()
 	s := &searchIndex{dir: filepath.Join(dir, "search")}
+	s.descriptions.Max, s.descriptions.Cost = maxCachedHits, cachedHits.cost
 	return s, s.open()
 }
 

@@ -447,18 +447,8 @@ type nodeDriver struct {
 func newNodeDriver(tb testing.TB, dir, lib, url string) *nodeDriver {
 	tb.Helper()
 	cmd := exec.Command("node", "clients.mjs")
-	cmd.Dir, cmd.Stderr = dir, os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		tb.Fatal(err)
-	}
+	cmd.Dir = dir
+	in, out := testkit.StartPiped(tb, cmd)
 	d := &nodeDriver{happenings: happenings{tb: tb}, lib: lib, url: url, in: in}
 	done := make(chan struct{})
 	go func() {

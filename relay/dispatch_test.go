@@ -128,7 +128,7 @@ func TestArchivedEntriesAreNotBroadcast(t *testing.T) {
 	c.Req("s", testkit.Object{"kinds": []int{38383}})
 	at := testkit.Now()
 	newest := testkit.Order(t, "a", at, "success")
-	r.importAll(t, ndjson(t, newest, testkit.Order(t, "a", at-5, "pending"),
+	r.importAll(t, testkit.NDJSON(t, newest, testkit.Order(t, "a", at-5, "pending"),
 		testkit.Signed(t, 38383, at-5, nostr.Tag{"d", "b"}, nostr.Tag{"expiration", fmt.Sprint(at - 1)})))
 	if got := c.Expect("EVENT", "s"); testkit.EventID(t, got[2]) != newest.ID {
 		t.Errorf("got %s", got[2])
@@ -145,7 +145,7 @@ func TestMetricsPassTheLinter(t *testing.T) {
 	c.MustPublish(testkit.Order(t, "a", testkit.Now(), "pending"))
 	c.MustRefuse(testkit.Signed(t, 1, testkit.Now()), "blocked:")
 	c.Req("s", testkit.Object{"kinds": []int{38383}})
-	r.importAll(t, ndjson(t, testkit.Order(t, "b", testkit.Now(), "pending")))
+	r.importAll(t, testkit.NDJSON(t, testkit.Order(t, "b", testkit.Now(), "pending")))
 	problems, err := testutil.GatherAndLint(r.reg)
 	if err != nil {
 		t.Fatal(err)

@@ -48,7 +48,7 @@ func TestPagesOfTheBrowserAreHeldToRates(t *testing.T) {
 		}
 	}
 	r := startRelay(t, func(c *Config) { c.NobodyIsLocal = true })
-	if status, lines := postImport(t, r.HTTP.URL, ndjson(t, testkit.Order(t, "x", testkit.Now(), "pending")), nil); status != http.StatusUnauthorized {
+	if status, lines := postImport(t, r.HTTP.URL, testkit.NDJSON(t, testkit.Order(t, "x", testkit.Now(), "pending")), nil); status != http.StatusUnauthorized {
 		t.Errorf("an import where nobody is local: %d %q", status, lines)
 	}
 }
@@ -88,7 +88,7 @@ func TestPrivateListenerAnswersNoPages(t *testing.T) {
 // accepted once.
 func TestProofsHoldOnceAndHere(t *testing.T) {
 	r := startRelay(t, func(c *Config) { c.Admins, c.NobodyIsLocal = []string{testkit.Signed(t, 1, 0).PubKey}, true })
-	body := ndjson(t, testkit.Order(t, "x", testkit.Now(), "pending"))
+	body := testkit.NDJSON(t, testkit.Order(t, "x", testkit.Now(), "pending"))
 	hash := sha256.Sum256([]byte(body))
 	proof := func(u string) string {
 		evt := testkit.Signed(t, kindHTTPAuth, testkit.Now(), nostr.Tag{"u", u}, nostr.Tag{"method", "POST"}, nostr.Tag{"payload", hex.EncodeToString(hash[:])}, nostr.Tag{"n", u})

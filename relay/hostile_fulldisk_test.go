@@ -43,7 +43,7 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	if err := st.EnqueueUpstreamCursor(context.Background(), "wss://x", "f", eventlog.UpstreamCursor{}); !errors.Is(err, eventlog.ErrFull) {
 		t.Errorf("the cursor of an upstream passes events that were refused: %v", err)
 	}
-	if sum, err := r.srv.Import(context.Background(), strings.NewReader(ndjson(t, testkit.Order(t, "imported", testkit.Now(), "pending"))), ImportOptions{}, func(res ImportResult) error {
+	if sum, err := r.srv.Import(context.Background(), strings.NewReader(testkit.NDJSON(t, testkit.Order(t, "imported", testkit.Now(), "pending"))), ImportOptions{}, func(res ImportResult) error {
 		if res.Reason != reasonFull {
 			t.Errorf("a line of an import: %+v", res)
 		}

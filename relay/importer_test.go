@@ -28,20 +28,6 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-func ndjson(tb testing.TB, events ...*nostr.Event) string {
-	tb.Helper()
-	var b strings.Builder
-	for _, evt := range events {
-		body, err := evt.MarshalJSON()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		b.Write(body)
-		b.WriteByte('\n')
-	}
-	return b.String()
-}
-
 // importAll imports a text and returns the results.
 func (r *testRelay) importAll(tb testing.TB, in string) (results []ImportResult) {
 	tb.Helper()
@@ -69,7 +55,7 @@ func TestImportTellsTheOutcomeOfEachLine(t *testing.T) {
 	erased := testkit.Signed(t, mostro.KindDevFee, at-9)
 	request := testkit.Signed(t, 5, at, nostr.Tag{"e", erased.ID})
 	bareD := testkit.Signed(t, mostro.KindOrder, at, nostr.Tag{"d"})
-	line := func(evt *nostr.Event) string { return strings.TrimSuffix(ndjson(t, evt), "\n") }
+	line := func(evt *nostr.Event) string { return strings.TrimSuffix(testkit.NDJSON(t, evt), "\n") }
 	in := strings.Join([]string{
 		"\ufeff" + line(live),              // 1
 		"\r",                               // 2: blank
@@ -126,7 +112,7 @@ func TestImportKeepsTheOrderOfLines(t *testing.T) {
 	for i := range 500 {
 		events = append(events, testkit.Order(t, fmt.Sprint(i%5), at-1000+int64(i), "pending"))
 	}
-	for i, res := range r.importAll(t, ndjson(t, events...)) {
+	for i, res := range r.importAll(t, testkit.NDJSON(t, events...)) {
 		if res.Line != i+1 || res.ID != events[i].ID || res.Outcome != "added" {
 			t.Fatalf("result %d: %+v", i, res)
 		}
@@ -147,7 +133,7 @@ func TestImportEndsWithTheReadersOrTheCallersError(t *testing.T) {
 	r := startRelay(t, nil)
 	broken := errors.New("cable cut")
 	evt := testkit.Order(t, "a", testkit.Now(), "pending")
-	sum, err := r.srv.Import(context.Background(), io.MultiReader(strings.NewReader(ndjson(t, evt)), iotest.ErrReader(broken)), ImportOptions{}, nil)
+	sum, err := r.srv.Import(context.Background(), io.MultiReader(strings.NewReader(testkit.NDJSON(t, evt)), iotest.ErrReader(broken)), ImportOptions{}, nil)
 	if !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
@@ -159,7 +145,7 @@ func TestImportEndsWithTheReadersOrTheCallersError(t *testing.T) {
 	for i := range 300 {
 		many = append(many, testkit.Order(t, fmt.Sprint(i), testkit.Now(), "pending"))
 	}
-	_, err = r.srv.Import(context.Background(), strings.NewReader(ndjson(t, many...)), ImportOptions{}, func(ImportResult) error { return full })
+	_, err = r.srv.Import(context.Background(), strings.NewReader(testkit.NDJSON(t, many...)), ImportOptions{}, func(ImportResult) error { return full })
 	if !errors.Is(err, full) {
 		t.Errorf("got %v", err)
 	}
@@ -187,7 +173,7 @@ func postImport(tb testing.TB, url, body string, h http.Header) (status int, lin
 func TestImportOverHTTP(t *testing.T) {
 	r := startRelay(t, nil)
 	evt := testkit.Order(t, "a", testkit.Now(), "pending")
-	status, lines := postImport(t, r.HTTP.URL, ndjson(t, evt)+"bad\n", http.Header{})
+	status, lines := postImport(t, r.HTTP.URL, testkit.NDJSON(t, evt)+"bad\n", http.Header{})
 	if status != 200 || len(lines) != 3 {
 		t.Fatalf("%d %q", status, lines)
 	}
@@ -205,7 +191,7 @@ func TestImportOverHTTP(t *testing.T) {
 		"forwarded":           {"Forwarded": {"for=1.2.3.4"}},
 		"a page in a browser": {"Origin": {"https://evil.example"}},
 	} {
-		if status, lines := postImport(t, r.HTTP.URL, ndjson(t, evt), h); status != http.StatusUnauthorized {
+		if status, lines := postImport(t, r.HTTP.URL, testkit.NDJSON(t, evt), h); status != http.StatusUnauthorized {
 			t.Errorf("%s: %d %q", name, status, lines)
 		}
 	}
@@ -235,13 +221,13 @@ func TestImportStreams(t *testing.T) {
 				t.Errorf("result %d: %+v %v", i, res, err)
 			}
 			if i < 2 {
-				io.WriteString(pw, ndjson(t, testkit.Order(t, fmt.Sprint(i+1), testkit.Now(), "pending")))
+				io.WriteString(pw, testkit.NDJSON(t, testkit.Order(t, fmt.Sprint(i+1), testkit.Now(), "pending")))
 			} else {
 				pw.Close()
 			}
 		}
 	}()
-	io.WriteString(pw, ndjson(t, testkit.Order(t, "0", testkit.Now(), "pending")))
+	io.WriteString(pw, testkit.NDJSON(t, testkit.Order(t, "0", testkit.Now(), "pending")))
 	<-done
 }
 
@@ -274,7 +260,7 @@ func TestImportDoesNotWaitForAClientThatReadsLast(t *testing.T) {
 func TestImportByAdminProof(t *testing.T) {
 	admin := testkit.Signed(t, 1, 0).PubKey
 	r := startRelay(t, func(c *Config) { c.Admins, c.URL = []string{admin}, "wss://relay.example" })
-	body := ndjson(t, testkit.Order(t, "a", testkit.Now(), "pending"))
+	body := testkit.NDJSON(t, testkit.Order(t, "a", testkit.Now(), "pending"))
 	hash := sha256.Sum256([]byte(body))
 	proof := func(secret string, change func(*nostr.Event)) http.Header {
 		evt := &nostr.Event{Kind: 27235, CreatedAt: nostr.Now(), Tags: nostr.Tags{
@@ -335,7 +321,7 @@ func BenchmarkImport(b *testing.B) {
 	for i := range events {
 		events[i] = testkit.Order(b, fmt.Sprint(i), testkit.Now(), "pending")
 	}
-	in := ndjson(b, events...)
+	in := testkit.NDJSON(b, events...)
 	cpu := func() float64 {
 		var u syscall.Rusage
 		syscall.Getrusage(syscall.RUSAGE_SELF, &u)

@@ -45,7 +45,7 @@ func TestEveryEventPassesKhatru(t *testing.T) {
 	}
 	passed("own", own)
 	imported := testkit.Order(t, "imported", testkit.Now(), "pending")
-	if _, err := r.srv.Import(t.Context(), strings.NewReader(ndjson(t, imported)), ImportOptions{}, func(ImportResult) error { return nil }); err != nil {
+	if _, err := r.srv.Import(t.Context(), strings.NewReader(testkit.NDJSON(t, imported)), ImportOptions{}, func(ImportResult) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	passed("imported", imported)

@@ -57,7 +57,7 @@ func TestAttestationsArePrivate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := startRelay(t, func(cfg *Config) { cfg.Policy.Kinds = kinds })
 			r.Dial().MustRefuse(evt, reason)
-			if res := r.importAll(t, ndjson(t, evt)); len(res) != 1 || res[0].Outcome != "rejected" || !strings.HasPrefix(res[0].Reason, reason) {
+			if res := r.importAll(t, testkit.NDJSON(t, evt)); len(res) != 1 || res[0].Outcome != "rejected" || !strings.HasPrefix(res[0].Reason, reason) {
 				t.Errorf("imported: %+v", res)
 			}
 			if err := r.srv.Publish(context.Background(), evt); err == nil {

@@ -111,7 +111,7 @@ func TestProofsForOtherNames(t *testing.T) {
 			check("AUTH", ok, reason)
 			ws.CloseNow()
 
-			body := ndjson(t, testkit.Order(t, "x", testkit.Now(), "pending"))
+			body := testkit.NDJSON(t, testkit.Order(t, "x", testkit.Now(), "pending"))
 			hash := sha256.Sum256([]byte(body))
 			proof := testkit.Signed(t, kindHTTPAuth, testkit.Now(), nostr.Tag{"u", "http" + strings.TrimPrefix(names, "ws") + "/api/v1/import"}, nostr.Tag{"method", "POST"}, nostr.Tag{"payload", hex.EncodeToString(hash[:])})
 			req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, "http://"+dial+"/api/v1/import", bytes.NewReader([]byte(body)))

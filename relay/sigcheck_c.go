@@ -34,9 +34,9 @@ import "C"
 
 import (
 	"encoding/hex"
-	"sync"
 	"unsafe"
 
+	"github.com/mostrodex/mostrodex/internal/cache"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -44,32 +44,18 @@ import (
 // which is documented as 64 bytes.
 type point [64]byte
 
-// points caches the points of recent authors.
-var points = struct {
-	sync.RWMutex
-	of map[[32]byte]point
-}{of: make(map[[32]byte]point)}
-
-// maxPoints limits the cache to a megabyte. The keys of mail are used once. If the cache
-// is full, all points are removed, and busy authors are soon in the cache again.
-const maxPoints = 8192
+// points caches the points of recent authors, in a megabyte. The keys of mail are used
+// once and evict other points; busy authors are soon in the cache again.
+var points = cache.Cache[[32]byte, point]{Max: 8192}
 
 func pointOf(key [32]byte) (p point, ok bool) {
-	points.RLock()
-	p, ok = points.of[key]
-	points.RUnlock()
-	if ok {
+	if p, ok = points.Get(key); ok {
 		return p, true
 	}
 	if C.relay_point((*C.uchar)(unsafe.Pointer(&p)), (*C.uchar)(unsafe.Pointer(&key))) != 1 {
 		return p, false
 	}
-	points.Lock()
-	if len(points.of) >= maxPoints {
-		clear(points.of)
-	}
-	points.of[key] = p
-	points.Unlock()
+	points.Put(key, p)
 	return p, true
 }
 

@@ -7,9 +7,9 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/cache"
 	"github.com/mostrodex/mostrodex/reputation/score"
 )
 
@@ -137,44 +137,27 @@ func costs(s *score.Score, sub score.SubScore) score.Micro {
 // scoreAPI answers questions about one score. Its only state is the cache of ratings.
 type scoreAPI struct {
 	known Known
-	rated *ratingCache
+	rated *cache.Cache[string, ratedAt]
 }
 
-// ratingCache holds the ratings of the nodes that were asked for last.
-type ratingCache struct {
-	mu     sync.Mutex
-	byNode map[string]ratedAt // guarded by mu
-}
-
-// ratedAt is the cached list of a node's ratings as of one score.
+// ratedAt is the cached list of a node's ratings as of one score. The cache bounds the work
+// of repeated requests, because the computation of Moves reads all facts of a node and any
+// client can request the ratings.
 type ratedAt struct {
 	root string
 	asOf time.Time
 	list []score.RatedBy
 }
 
-// maxRated is the largest number of nodes in the cache of ratings. The cache bounds the
-// work of repeated requests, because the computation of Moves reads all facts of a node
-// and any client can request the ratings.
-const maxRated = 64
-
 // ratings returns the ratings of a node as of its score. The caller must not change the
 // list.
 func (f scoreAPI) ratings(s *score.Score) []score.RatedBy {
-	c := f.rated
-	c.mu.Lock()
-	held, ok := c.byNode[s.Pubkey]
-	c.mu.Unlock()
+	held, ok := f.rated.Get(s.Pubkey)
 	if ok && held.root == s.Root && held.asOf.Equal(s.AsOf) {
 		return held.list
 	}
 	list := f.known.Ratings(s.Pubkey)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.byNode == nil || len(c.byNode) >= maxRated {
-		c.byNode = map[string]ratedAt{}
-	}
-	c.byNode[s.Pubkey] = ratedAt{s.Root, s.AsOf, list}
+	f.rated.Put(s.Pubkey, ratedAt{s.Root, s.AsOf, list})
 	return list
 }
 

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/cache"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -72,7 +73,7 @@ type Handler struct {
 	URL    string           // public http(s) address without a path; if "", the address of each request
 	Now    func() time.Time // nil: time.Now
 
-	rated ratingCache
+	rated cache.Cache[string, ratedAt] // by the key of the node
 }
 
 //go:embed web

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
@@ -143,7 +144,7 @@ func TestImportRefusesMail(t *testing.T) {
 	for _, kind := range []int{mostro.KindGiftWrap, mostro.KindMessage, mostro.KindLegacyDM} {
 		mail := signAs(t, testKeys(t, "sender"), nostr.Event{Kind: kind, CreatedAt: nostr.Now(), Tags: nostr.Tags{{"p", testKeys(t, "node").Pubkey()}}, Content: "sealed"})
 		for _, where := range [][]string{{"--url", "http://" + m.Addr()}, {"--data", t.TempDir()}} {
-			out, errs, code := runProgram(t, ndjson(t, []*nostr.Event{mail}), append([]string{"import", "-"}, where...)...)
+			out, errs, code := runProgram(t, testkit.NDJSON(t, mail), append([]string{"import", "-"}, where...)...)
 			if code != exitOK || !strings.Contains(out, "added 0") || !strings.Contains(out, "rejected 1") || !strings.Contains(errs, "websocket") {
 				t.Errorf("kind %d, %v: exit %d, %s%s", kind, where, code, out, errs)
 			}

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/relay"
 	"github.com/nbd-wtf/go-nostr"
@@ -50,7 +51,7 @@ func TestBansReachTheBook(t *testing.T) {
 		}
 		events = append(events, info)
 	}
-	mustProgram(t, ndjson(t, events), "import", "-", "--url", base)
+	mustProgram(t, testkit.NDJSON(t, events...), "import", "-", "--url", base)
 	ready(t, m)
 
 	manage := func(method string, params ...string) {
@@ -201,7 +202,7 @@ func TestBansReachTheExport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustProgram(t, ndjson(t, events), "import", "-", "--data", dir)
+	mustProgram(t, testkit.NDJSON(t, events...), "import", "-", "--data", dir)
 	if err := os.WriteFile(filepath.Join(dir, "rules.json"), rules, 0o600); err != nil {
 		t.Fatal(err)
 	}

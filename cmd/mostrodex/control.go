@@ -14,6 +14,7 @@ import (
 	"strconv"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/audit"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -72,10 +73,11 @@ func (l controlListener) Close() error {
 // These types are the answers of the control socket.
 type (
 	controlStatus struct {
-		Paused      bool `json:"paused"`      // paused by the operator: no new trades
-		Reconciling bool `json:"reconciling"` // the store may be an older copy: no new trades
-		Open        int  `json:"open_trades"`
-		Frozen      int  `json:"frozen_trades"`
+		Paused      bool  `json:"paused"`      // paused by the operator: no new trades
+		Reconciling bool  `json:"reconciling"` // the store may be an older copy: no new trades
+		Open        int   `json:"open_trades"`
+		Frozen      int   `json:"frozen_trades"`
+		HeldSats    int64 `json:"held_sats"` // that the Lightning node holds for open trades
 		// Closed lists the reasons for refusing new orders; Warnings lists other problems.
 		Closed   []string `json:"closed,omitempty"`
 		Warnings []string `json:"warnings,omitempty"`
@@ -95,8 +97,9 @@ type (
 
 // controlServer answers the operator's verbs on the control socket.
 type controlServer struct {
-	engine *escrow.Engine
-	db     *escrow.DB
+	engine  *escrow.Engine
+	db      *escrow.DB
+	auditor *audit.Auditor
 }
 
 // handler serves the operator's verbs. Every trade and input in its answers is
@@ -143,6 +146,7 @@ func (s controlServer) handler() http.Handler {
 		return s.maintenance(req)
 	})
 	handle("GET /ledger", s.ledger)
+	handle("POST /trades/{id}/suspense", s.suspense)
 	handle("GET /trades", s.trades)
 	handle("GET /trades/{id}", s.trade)
 	handle("GET /trades/{id}/journal", s.journal)
@@ -219,6 +223,10 @@ func (s controlServer) status(req *http.Request) (any, error) {
 			a.Frozen++
 		}
 	}
+	if a.HeldSats, err = s.engine.HeldSats(req.Context()); err != nil {
+		return nil, err
+	}
+	a.Warnings = slices.Concat(a.Warnings, s.auditor.Warnings())
 	return a, nil
 }
 

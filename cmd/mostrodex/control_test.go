@@ -40,13 +40,7 @@ func TestOperatorVerbs(t *testing.T) {
 	if err != nil || info.Mode() != fs.ModeSocket|0o600 {
 		t.Fatalf("the socket: %v %v, want mode 0600", info, err)
 	}
-	verb := func(args ...string) string { t.Helper(); return mustProgram(t, "", append(args, "--data", dir)...) }
-	refused := func(code int, want string, args ...string) {
-		t.Helper()
-		if _, errs, got := runProgram(t, "", append(args, "--data", dir)...); got != code || !strings.Contains(errs, want) {
-			t.Errorf("%v: exit %d: %s; want %d with %q", args, got, errs, code, want)
-		}
-	}
+	verb, refused := verbsOn(t, dir)
 	x := newDemoTrade(t, m, envelope.TransportV2)
 
 	// While the escrow is paused, no order is accepted, also after a restart.

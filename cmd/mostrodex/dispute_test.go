@@ -39,19 +39,26 @@ func (x *demoTrade) shownDispute(id, state string) {
 	})
 }
 
+// verbsOn returns two functions that run a verb on the escrow of a data directory: verb
+// returns its output, and refused expects an exit code and an error.
+func verbsOn(t *testing.T, dir string) (verb func(args ...string) string, refused func(code int, want string, args ...string)) {
+	verb = func(args ...string) string { t.Helper(); return mustProgram(t, "", append(args, "--data", dir)...) }
+	refused = func(code int, want string, args ...string) {
+		t.Helper()
+		if _, errs, got := runProgram(t, "", append(args, "--data", dir)...); got != code || !strings.Contains(errs, want) {
+			t.Errorf("%v: exit %d: %s; want %d with %q", args, got, errs, code, want)
+		}
+	}
+	return verb, refused
+}
+
 // TestDisputeVerbs ends disputes by the operator's verbs over the control socket, with every
 // refusal.
 func TestDisputeVerbs(t *testing.T) {
 	dir := t.TempDir()
 	m, stop := runDemo(t, dir, nil)
 	defer stop()
-	verb := func(args ...string) string { t.Helper(); return mustProgram(t, "", append(args, "--data", dir)...) }
-	refused := func(code int, want string, args ...string) {
-		t.Helper()
-		if _, errs, got := runProgram(t, "", append(args, "--data", dir)...); got != code || !strings.Contains(errs, want) {
-			t.Errorf("%v: exit %d: %s; want %d with %q", args, got, errs, code, want)
-		}
-	}
+	verb, refused := verbsOn(t, dir)
 	purseNow := func() (p purse) {
 		t.Helper()
 		getJSON(t, "http://"+m.PrivateAddr()+"/lnsim/balance", &p)
@@ -142,13 +149,7 @@ func TestSolverVerbs(t *testing.T) {
 	dir := t.TempDir()
 	m, stop := runDemo(t, dir, nil)
 	defer stop()
-	verb := func(args ...string) string { t.Helper(); return mustProgram(t, "", append(args, "--data", dir)...) }
-	refused := func(code int, want string, args ...string) {
-		t.Helper()
-		if _, errs, got := runProgram(t, "", append(args, "--data", dir)...); got != code || !strings.Contains(errs, want) {
-			t.Errorf("%v: exit %d: %s; want %d with %q", args, got, errs, code, want)
-		}
-	}
+	verb, refused := verbsOn(t, dir)
 	refused(exitUsage, "not a public key", "solver", "add", "x")
 	refused(exitUsage, "not the node's own key", "solver", "add", m.escrow.pubkey)
 	refused(exitError, "no solver of the list", "solver", "remove", testKeys(t, "nobody").Pubkey())

@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/audit"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/mostrodex/mostrodex/escrow/price"
@@ -27,14 +29,15 @@ import (
 
 // escrowRoom is the escrow daemon with its dependencies.
 type escrowRoom struct {
-	engine *escrow.Engine
-	db     *escrow.DB
-	prices *price.Feed  // nil: fixed prices
-	lnd    *lnd.Client  // nil: a simulated node
-	world  *lnsim.World // nil: a real node
-	wallet http.Handler // wallet of the simulated network; nil: no wallet
-	relays bool         // if set, the relays of the node's events were configured
-	pubkey string       // public key of the node
+	engine  *escrow.Engine
+	db      *escrow.DB
+	auditor *audit.Auditor // compares the ledger with the node
+	prices  *price.Feed    // nil: fixed prices
+	lnd     *lnd.Client    // nil: a simulated node
+	world   *lnsim.World   // nil: a real node
+	wallet  http.Handler   // wallet of the simulated network; nil: no wallet
+	relays  bool           // if set, the relays of the node's events were configured
+	pubkey  string         // public key of the node
 }
 
 // rememberedPeers is the number of trade keys whose shared secret is cached, so that later
@@ -247,6 +250,7 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, add
 	if room.engine, err = escrow.Open(ec); err != nil {
 		return nil, err
 	}
+	room.auditor = audit.New(audit.Config{Store: room.db, Node: ec.Node, Secret: ec.Secret, Logger: with.logger, Metrics: with.registry, Now: with.now})
 	return room, nil
 }
 
@@ -326,6 +330,14 @@ func (r *escrowRoom) run(ctx context.Context, g *errgroup.Group, addr string) {
 		g.Go(func() error { return r.prices.Run(ctx) })
 	}
 	g.Go(func() error { return r.engine.Run(ctx) })
+	g.Go(func() error {
+		select {
+		case <-r.engine.Surveyed():
+			return r.auditor.Run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 }
 
 // notes returns the lines of /readyz about the escrow: why it takes no new orders, and what
@@ -338,7 +350,7 @@ func (r *escrowRoom) notes() (lines []string) {
 	for _, why := range status.Closed {
 		lines = append(lines, "escrow: no new orders: "+why)
 	}
-	for _, why := range status.Warnings {
+	for _, why := range slices.Concat(status.Warnings, r.auditor.Warnings()) {
 		lines = append(lines, "escrow: "+why)
 	}
 	return lines

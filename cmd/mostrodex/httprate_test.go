@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/corpus"
 )
@@ -79,7 +80,7 @@ func TestHTTPHasRates(t *testing.T) {
 func TestAnswersAreCompressed(t *testing.T) {
 	m := MustRunMain(t, t.TempDir())
 	events := mustCorpus(t, corpus.Config{Orders: 200})
-	mustProgram(t, ndjson(t, events), "import", "-", "--url", "http://"+m.Addr())
+	mustProgram(t, testkit.NDJSON(t, events...), "import", "-", "--url", "http://"+m.Addr())
 	ready(t, m)
 	orders := map[string]bool{}
 	for _, evt := range events {

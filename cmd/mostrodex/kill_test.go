@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/room"
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro/corpus"
 	"github.com/mostrodex/mostrodex/relay"
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,7 +37,7 @@ func TestKill(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
 	events := mustCorpus(t, corpus.Config{Seed: 2, Instances: 20, Events: 20_000, Now: time.Now(), Unexpired: true})
-	body := []byte(ndjson(t, events))
+	body := []byte(testkit.NDJSON(t, events...))
 	root := t.TempDir()
 	dir, acked := "", map[string]bool{}
 	for cycle := range *killCycles {

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -30,16 +30,12 @@ type ledgerAnswer struct {
 // ledger is compared with the Lightning node. Differences that arose because trades went on
 // meanwhile are not in the report.
 func (s controlServer) ledger(req *http.Request) (any, error) {
-	l, err := ledger.Read(s.db)
-	if err != nil {
-		return nil, err
-	}
-	at := s.engine.Now().Unix()
 	var report *ledger.Report
+	var err error
 	if req.URL.Query().Get("node") == "false" {
-		report, err = ledger.NewReport(l, nil, at)
+		report, err = s.auditor.CheckAlone()
 	} else {
-		report, err = s.compareLedger(req.Context(), l, at)
+		report, err = s.auditor.Check(req.Context())
 	}
 	if err != nil {
 		return nil, err
@@ -54,59 +50,87 @@ func (s controlServer) ledger(req *http.Request) (any, error) {
 	return answer, err
 }
 
-// compareLedger compares the ledger with the node's invoices and with the payouts that the
-// node knows. The node is asked for the payouts of the ledger, so a payment that no journal
-// contains is not found.
-func (s controlServer) compareLedger(ctx context.Context, l *ledger.Ledger, at int64) (*ledger.Report, error) {
-	node := ledgerNode{s.engine.Node, s.engine.Secret}
-	lists := ledger.Lists{
-		Invoices: func(fn func(ledger.Invoice) error) error {
-			return node.ln.ListHolds(ctx, time.Time{}, func(s escrow.HoldState) error { return fn(node.invoice(s)) })
-		},
-		Payments: func(fn func(ledger.Payment) error) error {
-			return l.Payouts(func(h trade.Hash) error {
-				p, found, err := node.payment(ctx, h)
-				if err != nil || !found {
-					return err
-				}
-				return fn(p)
-			})
-		},
-	}
-	report, err := ledger.NewReport(l, &lists, at)
+// suspense resolves an amount in suspense. The amount is that of the ledger.
+func (s controlServer) suspense(req *http.Request) (any, error) {
+	id, err := pathID(req)
 	if err != nil {
 		return nil, err
 	}
-	err = report.Recheck(s.db, ledger.Lookup{
-		Invoice: func(h trade.Hash) (ledger.Invoice, bool, error) {
-			s, err := node.ln.LookupHold(ctx, h)
-			if errors.Is(err, escrow.ErrNotFound) {
-				return ledger.Invoice{}, false, nil
-			}
-			return node.invoice(s), err == nil, err
-		},
-		Payment: func(h trade.Hash) (ledger.Payment, bool, error) { return node.payment(ctx, h) },
-	})
-	return report, err
-}
-
-// ledgerNode converts the rows of the Lightning node for the ledger.
-type ledgerNode struct {
-	ln     escrow.Lightning
-	secret trade.NodeSecret
-}
-
-func (n ledgerNode) invoice(s escrow.HoldState) ledger.Invoice {
-	id, _ := n.secret.Ours(s.Memo, s.Hash)
-	return ledger.Invoice{Hash: s.Hash, Phase: s.Phase, AmountMsat: s.AmountSats * 1000, PaidMsat: s.PaidMsat, Trade: id}
-}
-
-func (n ledgerNode) payment(ctx context.Context, h trade.Hash) (row ledger.Payment, found bool, err error) {
-	s, err := n.ln.TrackPayment(ctx, h)
-	if err != nil || s.Status == trade.PaymentUnknown {
-		return row, false, err
+	q := req.URL.Query()
+	h, err := trade.ParseHash(q.Get("hash"))
+	if err != nil {
+		return nil, errControlInput{fmt.Errorf("hash: %w", err)}
 	}
-	return ledger.Payment{Hash: h, Status: s.Status, AmountMsat: s.AmountMsat, FeeMsat: s.FeeMsat}, true, nil
+	if _, err := s.engine.Trade(req.Context(), id); err != nil {
+		return nil, err
+	}
+	fold, err := ledger.ReadTrade(s.db, id, nil)
+	if err != nil {
+		return nil, err
+	}
+	msat := int64(0)
+	for _, hold := range fold.Holds {
+		if hold.Hash == h && hold.State == ledger.HoldSuspense {
+			msat = hold.PaidMsat
+		}
+	}
+	if msat == 0 {
+		return nil, errConflict{fmt.Errorf("no amount of this trade is in suspense under hash %s: see 'mostrodex trade journal'", h)}
+	}
+	err = s.engine.Resolve(req.Context(), id, escrow.Resolution{Hash: h, Msat: msat, Outcome: trade.Outcome(q.Get("outcome")), To: q.Get("to"), Reason: q.Get("reason")})
+	switch {
+	case errors.Is(err, trade.ErrNothing):
+		return nil, errConflict{errors.New("this amount has an owner already, or its refund is under way")}
+	case errors.Is(err, escrow.ErrRefundTo):
+		return nil, errControlInput{err}
+	case err != nil:
+		return nil, err
+	}
+	return s.trade(req)
+}
+
+// newTradeSuspenseCmd returns the verb that gives an amount in suspense to a party.
+func newTradeSuspenseCmd() *cobra.Command {
+	var outcome, hash, to string
+	cmd := tradeCases.decideCmd(&cobra.Command{
+		Use:   "suspense ID",
+		Short: "Decide to whom an amount in suspense belongs",
+		Long: `Decide to whom an amount belongs that the Lightning node has claimed although
+the trade had cancelled its hold. This happens only if an older copy of the
+store was put back. 'mostrodex ledger check' shows such amounts.
+
+  --outcome refund     the program pays the amount to --to, an invoice of that
+                       amount or a Lightning address of the seller. The amount
+                       stays in suspense until the payment has succeeded.
+  --outcome refunded   the seller has received it by another way.
+  --outcome paid       the buyer was paid in the time that the store has lost.
+  --outcome kept       the node keeps it.
+
+Look first: the seller may have released in the lost time, and then the buyer
+was paid. 'lncli listpayments' shows it.`,
+		Example: `  mostrodex trade suspense ` + tradeCases.id + ` --hash 5f...e1 --outcome refund --to seller@example.com --reason "no payout in listpayments" --yes`,
+	}, decision{reason: true, confirm: true, more: func(query url.Values) error {
+		if _, err := trade.ParseHash(hash); err != nil {
+			return usagef("--hash is the payment hash of a hold, 64 characters of hex")
+		}
+		switch o := trade.Outcome(outcome); {
+		case o == trade.OutcomeRefund && to == "":
+			return usagef("--outcome refund needs --to")
+		case o != trade.OutcomeRefund && to != "":
+			return usagef("--to is only for --outcome refund")
+		case o == trade.OutcomeRefund, o == trade.OutcomeRefunded, o == trade.OutcomePaid, o == trade.OutcomeKept:
+		default:
+			return usagef("--outcome is refund, refunded, paid or kept, not %q", outcome)
+		}
+		query.Set("hash", hash)
+		query.Set("outcome", outcome)
+		query.Set("to", to)
+		return nil
+	}})
+	cmd.Flags().StringVar(&hash, "hash", "", "payment hash of the hold")
+	cmd.Flags().StringVar(&outcome, "outcome", "", "refund, refunded, paid or kept")
+	cmd.Flags().StringVar(&to, "to", "", "invoice or address to which a refund is paid")
+	return cmd
 }
 
 func newLedgerCmd() *cobra.Command {

@@ -83,3 +83,44 @@ func TestLedgerCheck(t *testing.T) {
 		t.Errorf("without the node: exit %d: %s", code, out)
 	}
 }
+
+// The verb about an amount in suspense checks its flags, and refuses a hold that is not in
+// suspense. The status names the sats that the node holds.
+func TestTradeSuspense(t *testing.T) {
+	dir := t.TempDir()
+	m, stop := runDemo(t, dir, nil)
+	defer stop()
+	x := newDemoTrade(t, m, envelope.TransportV2)
+	x.toTaken()
+	x.toFiatSent()
+	stored, err := m.escrow.engine.Trade(t.Context(), x.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sats, err := m.escrow.engine.HeldSats(t.Context()); err != nil || sats != stored.HeldMsat()/1000 || sats == 0 {
+		t.Errorf("%d sats are held, want %d, %v", sats, stored.HeldMsat()/1000, err)
+	}
+	eventually(t, "the comparison after the start", func() bool { return m.escrow.auditor.Last().At != 0 })
+	if last := m.escrow.auditor.Last(); last.Err != nil || last.Faults != 0 {
+		t.Errorf("%+v", last)
+	}
+	h := stored.Hash.String()
+	for name, c := range map[string]struct {
+		args []string
+		code int
+		says string
+	}{
+		"no reason":       {[]string{"--hash", h, "--outcome", "kept", "--yes"}, exitUsage, "needs --reason"},
+		"no hash":         {[]string{"--outcome", "kept", "--reason", "x", "--yes"}, exitUsage, "--hash"},
+		"no outcome":      {[]string{"--hash", h, "--reason", "x", "--yes"}, exitUsage, "--outcome"},
+		"no destination":  {[]string{"--hash", h, "--outcome", "refund", "--reason", "x", "--yes"}, exitUsage, "--to"},
+		"two outcomes":    {[]string{"--hash", h, "--outcome", "kept", "--to", "a@b", "--reason", "x", "--yes"}, exitUsage, "--to"},
+		"not confirmed":   {[]string{"--hash", h, "--outcome", "kept", "--reason", "x"}, exitUsage, "--yes"},
+		"not in suspense": {[]string{"--hash", h, "--outcome", "kept", "--reason", "x", "--yes"}, exitError, "no amount of this trade is in suspense"},
+	} {
+		args := append([]string{"trade", "suspense", x.id.String(), "--data", dir}, c.args...)
+		if _, errs, code := runProgram(t, "", args...); code != c.code || !strings.Contains(errs, c.says) {
+			t.Errorf("%s: exit %d: %s", name, code, errs)
+		}
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/corpus"
 	"github.com/nbd-wtf/go-nostr"
@@ -169,20 +170,6 @@ func mustREQ(tb testing.TB, m *Main, f nostr.Filter) []*nostr.Event {
 	return events
 }
 
-func ndjson(tb testing.TB, events []*nostr.Event) string {
-	tb.Helper()
-	var b strings.Builder
-	for _, evt := range events {
-		line, err := evt.MarshalJSON()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		b.Write(line)
-		b.WriteByte('\n')
-	}
-	return b.String()
-}
-
 func mustCorpus(tb testing.TB, cfg corpus.Config) []*nostr.Event {
 	tb.Helper()
 	c, err := corpus.New(cfg)
@@ -297,7 +284,7 @@ func TestInterruptedImport(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var out, errs bytes.Buffer
-	code := run(ctx, []string{"import", "-", "--data", dir}, interrupting{strings.NewReader(ndjson(t, events)), cancel}, &out, &errs)
+	code := run(ctx, []string{"import", "-", "--data", dir}, interrupting{strings.NewReader(testkit.NDJSON(t, events...)), cancel}, &out, &errs)
 	var added int
 	if _, err := fmt.Sscanf(out.String(), "added %d ", &added); err != nil {
 		t.Fatalf("summary %q: %v", out.String(), err)
@@ -306,7 +293,7 @@ func TestInterruptedImport(t *testing.T) {
 		t.Errorf("exit %d, %q; want %q", code, errs.String(), want)
 	}
 	var again, held int
-	if _, err := fmt.Sscanf(mustProgram(t, ndjson(t, events), "import", "-", "--data", dir), "added %d duplicate %d", &again, &held); err != nil {
+	if _, err := fmt.Sscanf(mustProgram(t, testkit.NDJSON(t, events...), "import", "-", "--data", dir), "added %d duplicate %d", &again, &held); err != nil {
 		t.Fatal(err)
 	}
 	if held < added || held+again != len(events) {
@@ -327,11 +314,11 @@ func eventIDs(events []*nostr.Event) []string {
 func TestOriginsAgree(t *testing.T) {
 	m := MustRunMain(t, t.TempDir())
 	events := mustCorpus(t, corpus.Config{Seed: 4, Instances: 6, Orders: 300, Now: time.Now(), Unexpired: true})
-	out := mustProgram(t, ndjson(t, events), "import", "-", "--url", "http://"+m.Addr())
+	out := mustProgram(t, testkit.NDJSON(t, events...), "import", "-", "--url", "http://"+m.Addr())
 	if want := fmt.Sprintf("added %d duplicate 0 archived 0 rejected 0\n", len(events)); out != want {
 		t.Fatalf("import: %q, want %q", out, want)
 	}
-	again := mustProgram(t, ndjson(t, events), "import", "-", "--url", "ws://"+m.Addr())
+	again := mustProgram(t, testkit.NDJSON(t, events...), "import", "-", "--url", "ws://"+m.Addr())
 	if want := fmt.Sprintf("added 0 duplicate %d archived 0 rejected 0\n", len(events)); again != want {
 		t.Fatalf("the second import printed %q, want %q", again, want)
 	}
@@ -519,7 +506,7 @@ func TestRejectedLines(t *testing.T) {
 	events := mustCorpus(t, corpus.Config{Seed: 9, Instances: 1, Orders: 3, Now: time.Now(), Unexpired: true})
 	forged := *events[1]
 	forged.Content = "not what was signed"
-	good, worse := ndjson(t, events), ndjson(t, []*nostr.Event{&forged})
+	good, worse := testkit.NDJSON(t, events...), testkit.NDJSON(t, &forged)
 	out, errs, code := runProgram(t, "{nonsense\n"+good+"\n"+worse, "import", "-", "--data", dir)
 	if want := fmt.Sprintf("added %d duplicate 0 archived 0 rejected 2\n", len(events)); code != 0 || out != want {
 		t.Errorf("exit %d, %q; want exit 0 and %q", code, out, want)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/testkit"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/corpus"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -115,7 +116,7 @@ func TestReputationFromSocketToBundle(t *testing.T) {
 func TestReputationOfImportsIsProvisional(t *testing.T) {
 	dir := t.TempDir()
 	events := mustCorpus(t, corpus.Config{Seed: 3, Instances: 2, Orders: 20, Unexpired: true})
-	mustProgram(t, ndjson(t, events), "import", "-", "--data", dir)
+	mustProgram(t, testkit.NDJSON(t, events...), "import", "-", "--data", dir)
 	instances, err := corpus.New(corpus.Config{Seed: 3, Instances: 2, Orders: 20, Unexpired: true})
 	if err != nil {
 		t.Fatal(err)

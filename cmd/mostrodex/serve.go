@@ -151,7 +151,7 @@ func (m *Main) Run(ctx context.Context) error {
 		serveHTTP(ctx, g, m.private, &http.Server{Handler: relay.GuardPrivate(route.Mux{}.Private(m.routes), m.Config.Relay.PrivateHosts...), ReadHeaderTimeout: 10 * time.Second})
 	}
 	if m.control != nil {
-		serveHTTP(ctx, g, m.control, &http.Server{Handler: controlServer{m.escrow.engine, m.escrow.db}.handler(), ReadHeaderTimeout: 10 * time.Second})
+		serveHTTP(ctx, g, m.control, &http.Server{Handler: controlServer{m.escrow.engine, m.escrow.db, m.escrow.auditor}.handler(), ReadHeaderTimeout: 10 * time.Second})
 	}
 	close(m.serving)
 	err := g.Wait()

@@ -241,7 +241,7 @@ the node has settled the hold, so the sats are here. The payout begins when the
 node confirms that. Only for trades whose fiat was sent, or that are disputed.
 
 Look first whether the buyer is paid already: 'mostrodex trade show ID' gives
-the payment hashes to ask the node about.`), newTradeCloseCmd())
+the payment hashes to ask the node about.`), newTradeCloseCmd(), newTradeSuspenseCmd())
 }
 
 func newTradeJournalCmd() *cobra.Command {
@@ -300,7 +300,7 @@ func (s *controlStatus) print(out io.Writer) error {
 	case s.Reconciling:
 		state = "no new trades are taken before the node was asked for every open hash"
 	}
-	_, err := fmt.Fprintf(out, "%s; %d open, %d of them frozen\n", state, s.Open, s.Frozen)
+	_, err := fmt.Fprintf(out, "%s; %d open, %d of them frozen; %d sats held\n", state, s.Open, s.Frozen, s.HeldSats)
 	return err
 }
 

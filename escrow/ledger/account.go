@@ -32,7 +32,7 @@ const (
 	// Accounts of the node.
 	Income       // fees of both sides, less routing fees and development fees
 	DevFund      // development fees that the node owes to the fund
-	Forfeits     // the node's share of settled bonds, and shares that no party claimed
+	Forfeits     // the node's share of settled bonds, shares that no party claimed, and amounts that an operator kept
 	Overpayments // amounts above a hold invoice's amount
 
 	kinds
@@ -79,17 +79,19 @@ type Event string
 
 // The events.
 const (
-	HoldAccepted  Event = "hold accepted"  // the seller has paid a hold invoice
-	HoldSettled   Event = "hold settled"   // the node has claimed the hold
-	HoldReturned  Event = "hold returned"  // the seller has the sats back
-	HoldSuspended Event = "hold suspended" // the node has claimed a hold that the trade had cancelled
-	BuyerPaid     Event = "buyer paid"     // a payout has succeeded
-	DevFeePaid    Event = "dev fee paid"   // the development fund has received a fee
-	BondLocked    Event = "bond locked"    // a party has paid a bond
-	BondReturned  Event = "bond returned"  // the party has the bond back
-	BondSettled   Event = "bond settled"   // the node has claimed the bond
-	BondPaid      Event = "bond paid"      // a party has received its share of a bond
-	BondForfeited Event = "bond forfeited" // no party has claimed its share in time
+	HoldAccepted     Event = "hold accepted"     // the seller has paid a hold invoice
+	HoldSettled      Event = "hold settled"      // the node has claimed the hold
+	HoldReturned     Event = "hold returned"     // the seller has the sats back
+	HoldSuspended    Event = "hold suspended"    // the node has claimed a hold that the trade had cancelled
+	SuspenseResolved Event = "suspense resolved" // an operator has decided about an amount in suspense
+	RefundPaid       Event = "refund paid"       // the seller has received an amount that was in suspense
+	BuyerPaid        Event = "buyer paid"        // a payout has succeeded
+	DevFeePaid       Event = "dev fee paid"      // the development fund has received a fee
+	BondLocked       Event = "bond locked"       // a party has paid a bond
+	BondReturned     Event = "bond returned"     // the party has the bond back
+	BondSettled      Event = "bond settled"      // the node has claimed the bond
+	BondPaid         Event = "bond paid"         // a party has received its share of a bond
+	BondForfeited    Event = "bond forfeited"    // no party has claimed its share in time
 )
 
 // Source is the row of a journal from which a transaction follows.

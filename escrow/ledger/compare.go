@@ -242,7 +242,7 @@ func holdDiffers(state HoldState, paid bool, phase trade.HoldPhase) (kind Differ
 		case phase == trade.HoldCanceled && paid:
 			return NotHeldAtNode, true
 		}
-	case HoldDone:
+	case HoldDone, HoldResolved:
 		if phase != trade.HoldSettled {
 			return NotSettledAtNode, false
 		}
@@ -380,7 +380,7 @@ func (c *comparison) missing() error {
 		var err error
 		if r.class == classHold {
 			switch HoldState(r.state) {
-			case HoldHeld, HoldSettling, HoldDone, HoldSuspense:
+			case HoldHeld, HoldSettling, HoldDone, HoldSuspense, HoldResolved:
 				err = c.differs(r, MissingInvoice, "", r.paid, 0, false)
 			case HoldClosing:
 				if r.paid != 0 {

@@ -18,14 +18,15 @@ const (
 	HoldDone                      // settled
 	HoldClosed                    // cancelled or ended; an amount is returned
 	HoldSuspense                  // cancelled here, but settled at the node
+	HoldResolved                  // settled at the node, and an operator has decided about the amount
 )
 
-var holdStateNames = [...]string{"ordered", "held", "settling", "closing", "settled", "closed", "suspense"}
+var holdStateNames = [...]string{"ordered", "held", "settling", "closing", "settled", "closed", "suspense", "resolved"}
 
 // String returns the state in one word, for example "held".
 func (s HoldState) String() string { return nameOf(holdStateNames[:], uint8(s)) }
 
-// PayoutState is the state of a payment to the buyer according to the journal.
+// PayoutState is the state of a payment of the node according to the journal.
 type PayoutState uint8
 
 const (
@@ -56,10 +57,11 @@ type HoldRow struct {
 	State     HoldState
 }
 
-// PayoutRow is one payment to the buyer. A retry under the same hash has no row of its own.
+// PayoutRow is one payment to the buyer, or of another outflow. A retry under the same hash has
+// no row of its own.
 type PayoutRow struct {
 	Hash    trade.Hash
-	Msat    int64 // amount that the buyer receives
+	Msat    int64 // amount that the payee receives
 	FeeMsat int64 // routing fee, if paid
 	State   PayoutState
 }
@@ -72,10 +74,7 @@ type Fold struct {
 	Balances Balances
 	Holds    []HoldRow
 	Payouts  []PayoutRow
-
-	// PaidMsat returns the amount that the node has received under the hash of a hold, or
-	// 0 if the amount is unknown. If nil, no amount is known.
-	PaidMsat func(trade.Hash) int64
+	other    bool // a transaction was posted that does not follow from the journal
 
 	// post replaces Post in tests.
 	post func(Step) ([]Transaction, error)
@@ -98,9 +97,9 @@ func (f *Fold) Observe(in trade.Input, after trade.Trade) ([]Transaction, error)
 	h := s.Hold()
 	if row := f.hold(h); row != nil {
 		s.HeldMsat = row.HeldMsat
-	}
-	if f.PaidMsat != nil && s.accepted() {
-		s.PaidMsat = f.PaidMsat(h)
+		if row.State == HoldSuspense {
+			s.SuspenseMsat = row.PaidMsat
+		}
 	}
 	post := f.post
 	if post == nil {
@@ -130,6 +129,7 @@ func (f *Fold) PostOther(t Transaction) error {
 	if err := t.Check(); err != nil {
 		return &Violation{Law: LawBalanced, Trade: t.Trade, Step: t.Step, Text: err.Error()}
 	}
+	f.other = true
 	return f.Balances.Post(t)
 }
 
@@ -172,6 +172,8 @@ func (f *Fold) follow(s Step, list []Transaction) {
 			row.State = HoldDone
 		case s.closed() && s.Input.Kind == trade.InCancelRefused:
 			row.State = HoldSuspense
+		case s.resolved(), s.refunded():
+			row.State = HoldResolved
 		case s.closed(), s.ended():
 			row.State = HoldClosed
 		}
@@ -203,6 +205,32 @@ func (f *Fold) follow(s Step, list []Transaction) {
 	case s.paid():
 		row := f.payout(p.LastHash)
 		row.Msat, row.FeeMsat, row.State = t.PayoutSats()*1000, p.FeeMsat, PayoutPaid
+	}
+	for i := range t.Outflows {
+		var was trade.Outflow
+		if i < len(s.Before.Outflows) {
+			was = s.Before.Outflows[i]
+		}
+		f.followOutflow(was, t.Outflows[i])
+	}
+}
+
+// followOutflow updates the rows of payments after a step of an outflow other than the
+// buyer's.
+func (f *Fold) followOutflow(was, o trade.Outflow) {
+	if was.Hash != (trade.Hash{}) && was.Hash != o.Hash {
+		f.payout(was.Hash).State = PayoutFailed
+	}
+	switch {
+	case o.Hash != trade.Hash{}:
+		row := f.payout(o.Hash)
+		row.Msat, row.State = o.AmountSats*1000, PayoutClaimed
+		if o.Sent {
+			row.State = PayoutSent
+		}
+	case o.Done() && !o.Withdrawn && !was.Done():
+		row := f.payout(o.LastHash)
+		row.Msat, row.FeeMsat, row.State = o.AmountSats*1000, o.FeeMsat, PayoutPaid
 	}
 }
 
@@ -256,6 +284,12 @@ func (f *Fold) Check() error {
 	if suspended != f.Balances[Suspense] {
 		return broken(LawState, "%d msat of cancelled holds are settled, and suspense is %d", suspended, f.Balances[Suspense])
 	}
+	for _, u := range f.Trade.Suspended {
+		open := u.Outcome == "" || u.Outcome == trade.OutcomeRefund && !f.Trade.Refunded(u.Hash)
+		if row := f.hold(u.Hash); row == nil || (row.State == HoldSuspense) != open || row.PaidMsat != u.PaidMsat {
+			return broken(LawState, "hold %s of %d msat is in suspense: %v in the state, and the ledger has %+v", u.Hash, u.PaidMsat, open, row)
+		}
+	}
 	if err := f.checkState(broken); err != nil {
 		return err
 	}
@@ -270,24 +304,38 @@ func (f *Fold) Check() error {
 }
 
 // checkState compares the accounts with the amounts that follow from the trade's state
-// alone. The state does not contain the amounts of holds that are being returned, of an
-// overpayment, and of a claimed hold in Suspense.
+// alone. The state does not contain the amounts of holds that are being returned.
 func (f *Fold) checkState(broken func(Law, string, ...any) error) error {
 	t, b := f.Trade, f.Balances
 	lock, payout, fees, dev := t.LockSats()*1000, t.PayoutSats()*1000, feesMsat(t), t.DevFeeSats*1000
 	var wantHold, wantClaim, wantBuyer, wantRouting, wantIncome, wantDev int64
 	if settled(t.Status) {
-		wantClaim, wantIncome, wantDev = payout, fees-dev, dev
+		wantClaim, wantDev = payout, dev
+		wantIncome += fees - dev
 	} else if live(t) {
 		wantHold = lock
 	}
 	if paid(t.Status) {
-		wantClaim, wantBuyer, wantRouting = 0, payout, t.Payout.FeeMsat
+		wantClaim = 0
+		wantBuyer += payout
+		wantRouting += t.Payout.FeeMsat
 		wantIncome -= t.Payout.FeeMsat
 	}
-	var over int64 // paid above the amount of the live or settled hold
-	if row := f.hold(t.Hash); row != nil && row.PaidMsat > row.AskedMsat {
-		over = row.PaidMsat - row.AskedMsat
+	over := t.HeldMsat() - lock // paid above the amount of the live or settled hold
+	wantForfeits := int64(0)
+	for i := range t.Outflows {
+		wantRouting += t.Outflows[i].FeeMsat
+		wantIncome -= t.Outflows[i].FeeMsat
+	}
+	for _, u := range t.Suspended {
+		switch {
+		case u.Outcome == trade.OutcomePaid:
+			wantBuyer += u.PaidMsat
+		case u.Outcome == trade.OutcomeKept:
+			wantForfeits += u.PaidMsat
+		case u.Outcome == trade.OutcomeRefund && t.Refunded(u.Hash):
+			wantForfeits += u.PaidMsat % 1000
+		}
 	}
 	for i := range f.Holds {
 		row := &f.Holds[i]
@@ -315,9 +363,10 @@ func (f *Fold) checkState(broken func(Law, string, ...any) error) error {
 			return broken(LawState, "%s are %d msat, and the state says %d", want.kind, b[want.kind], want.msat)
 		}
 	}
-	other := b[MakerBond] + b[TakerBond] + b[BondClaim] + b[Forfeits] // of bonds
-	bonds := b[DevWallet] != 0 || other != 0
-	if !bonds && (b[BuyerWallet] != wantBuyer || b[Routing] != wantRouting || b[Income] != wantIncome) {
+	if !f.other && b[Forfeits] != wantForfeits {
+		return broken(LawState, "forfeits are %d msat, and the state says %d", b[Forfeits], wantForfeits)
+	}
+	if !f.other && (b[BuyerWallet] != wantBuyer || b[Routing] != wantRouting || b[Income] != wantIncome) {
 		return broken(LawState, "buyers are %d, routing %d and income %d msat, and the state says %d, %d and %d",
 			b[BuyerWallet], b[Routing], b[Income], wantBuyer, wantRouting, wantIncome)
 	}

@@ -13,7 +13,6 @@ import (
 type script struct {
 	post  func(Step) ([]Transaction, error) // nil: Post
 	price float64
-	paid  map[trade.Hash]int64
 
 	fold   Fold
 	list   []Transaction
@@ -25,9 +24,8 @@ type script struct {
 }
 
 func newScript(n byte, post func(Step) ([]Transaction, error)) *script {
-	s := &script{post: post, price: 100_000, at: 1_790_000_000, n: n, paid: make(map[trade.Hash]int64)}
+	s := &script{post: post, price: 100_000, at: 1_790_000_000, n: n}
 	s.fold.post = post
-	s.fold.PaidMsat = func(h trade.Hash) int64 { return s.paid[h] }
 	return s
 }
 
@@ -120,7 +118,7 @@ func (s *script) payAt(more int64, hold trade.Hold) {
 	t := s.fold.Trade
 	hold.AmountSats = t.LockSats()
 	if more > 0 {
-		s.paid[t.Hash] = t.LockSats()*1000 + more
+		hold.PaidMsat = t.LockSats()*1000 + more
 	}
 	s.apply(trade.Input{Kind: trade.InHold, Hash: t.Hash, Hold: hold})
 }
@@ -156,6 +154,34 @@ func (s *script) returned() {
 	for _, h := range s.fold.Trade.Closing {
 		s.apply(trade.Input{Kind: trade.InCanceled, Hash: h})
 	}
+}
+
+// suspended cancels the trade, and the node reports the hold as settled with an amount.
+func (s *script) suspended(msat int64) trade.Hash {
+	s.active(0)
+	s.cancelBoth()
+	h := s.fold.Trade.Closing[0]
+	s.apply(trade.Input{Kind: trade.InCancelRefused, Hash: h, Hold: trade.Hold{Phase: trade.HoldSettled, PaidMsat: msat}})
+	return h
+}
+
+// resolve has the operator decide about an amount in suspense.
+func (s *script) resolve(h trade.Hash, o trade.Outcome) {
+	in := trade.Input{Kind: trade.InResolve, Hash: h, Outcome: o, Reason: "the log of the node"}
+	if o == trade.OutcomeRefund {
+		in.Invoice = s.dest(9)
+		in.Invoice.AmountMsat = 0
+	}
+	s.apply(in)
+}
+
+// refund ends the present attempt of the refund.
+func (s *script) refund(status trade.PaymentStatus, feeMsat int64) {
+	s.at = max(s.at, s.fold.Trade.Due())
+	s.apply(trade.Input{Kind: trade.InClock})
+	o := s.fold.Trade.Outflows[0]
+	s.apply(trade.Input{Kind: trade.InPaySent, Hash: o.Hash, Attempt: o.Attempt, Outflow: 1})
+	s.apply(trade.Input{Kind: trade.InPayment, Hash: o.Hash, Attempt: o.Attempt, Outflow: 1, Payment: trade.Result{Status: status, FeeMsat: feeMsat}})
 }
 
 // scripts are trades that together have each event of the journal.
@@ -249,6 +275,35 @@ var scripts = []struct {
 		s.active(0)
 		s.cancelBoth()
 		s.apply(trade.Input{Kind: trade.InCancelRefused, Hash: s.fold.Trade.Closing[0]})
+	}},
+	{"suspense: refunded by hand", func(s *script) { s.resolve(s.suspended(100_300_000), trade.OutcomeRefunded) }},
+	{"suspense: the buyer was paid", func(s *script) { s.resolve(s.suspended(100_300_000), trade.OutcomePaid) }},
+	{"suspense: kept", func(s *script) { s.resolve(s.suspended(100_300_000), trade.OutcomeKept) }},
+	{"suspense: refunded by the program", func(s *script) {
+		s.resolve(s.suspended(100_300_777), trade.OutcomeRefund)
+		s.refund(trade.PaymentFailed, 0)
+		s.refund(trade.PaymentSucceeded, 2_100)
+	}},
+	{"suspense: a refund is withdrawn", func(s *script) {
+		h := s.suspended(100_300_000)
+		s.resolve(h, trade.OutcomeRefund)
+		s.refund(trade.PaymentFailed, 0)
+		s.resolve(h, trade.OutcomeRefunded)
+	}},
+	{"suspense of a journal without amounts", func(s *script) {
+		s.active(0)
+		s.cancelBoth()
+		h := s.fold.Trade.Closing[0]
+		s.apply(trade.Input{Kind: trade.InCancelRefused, Hash: h})
+		s.apply(trade.Input{Kind: trade.InResolve, Hash: h, Outcome: trade.OutcomeKept, Reason: "why", Hold: trade.Hold{Phase: trade.HoldSettled, PaidMsat: 100_300_000}})
+	}},
+	{"suspense of a payment that the store has lost", func(s *script) {
+		s.order(mostro.SideSell, false)
+		s.take(1)
+		s.say(seller, message.ActionCancel, nil, nil)
+		h := s.fold.Trade.Closing[0]
+		s.apply(trade.Input{Kind: trade.InCancelRefused, Hash: h, Hold: trade.Hold{Phase: trade.HoldSettled, PaidMsat: 100_300_000}})
+		s.resolve(h, trade.OutcomeKept)
 	}},
 }
 

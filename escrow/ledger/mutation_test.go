@@ -102,6 +102,15 @@ var mutations = []mutation{
 	{"a hold that was settled after all counts as returned", "settled although cancelled", LawState, HoldSuspended, func(_ Step, t *Transaction) bool { t.rename(Suspense, SellerWallet); return true }},
 	{"a hold that was settled after all is not posted", "settled although cancelled", LawState, HoldSuspended, drop},
 	{"a hold that was settled after all counts as income", "settled although cancelled", LawState, HoldSuspended, func(_ Step, t *Transaction) bool { t.rename(Suspense, Income); return true }},
+	{"a decision about suspense is not posted", "suspense: kept", LawState, SuspenseResolved, drop},
+	{"a decision for the seller counts as kept", "suspense: refunded by hand", LawState, SuspenseResolved, func(_ Step, t *Transaction) bool { t.rename(SellerWallet, Forfeits); return true }},
+	{"a decision for the buyer counts as kept", "suspense: the buyer was paid", LawState, SuspenseResolved, func(_ Step, t *Transaction) bool { t.rename(BuyerWallet, Forfeits); return true }},
+	{"a kept amount counts as income", "suspense: kept", LawState, SuspenseResolved, func(_ Step, t *Transaction) bool { t.rename(Forfeits, Income); return true }},
+	{"a refund is not posted", "suspense: refunded by the program", LawState, RefundPaid, drop},
+	{"the seller pays the routing fee of a refund", "suspense: refunded by the program", LawState, RefundPaid, func(_ Step, t *Transaction) bool { t.rename(Income, SellerWallet); return true }},
+	{"a refund leaves msat in suspense", "suspense: refunded by the program", LawState, RefundPaid, func(_ Step, t *Transaction) bool { t.rename(Forfeits, Suspense); return true }},
+	{"a withdrawn refund is not posted", "suspense: a refund is withdrawn", LawState, SuspenseResolved, drop},
+	{"a lost payment is not posted before suspense", "suspense of a payment that the store has lost", LawSign, HoldAccepted, drop},
 	{"a payout is not posted", "success", LawState, BuyerPaid, drop},
 	{"a payout has no routing fee", "success", LawState, BuyerPaid, func(s Step, t *Transaction) bool {
 		t.with(Income, s.After.Payout.FeeMsat)

@@ -15,15 +15,17 @@ type Step struct {
 	// HeldMsat is the balance of the hold account of Step.Hold before the step. A trade that
 	// went back to the book no longer knows the amount of the hold that is being returned.
 	HeldMsat int64
-	// PaidMsat is the amount that the node received under the hash of an accepted hold. If
-	// 0, the amount is the amount of the invoice. BOLT 4 allows a payer to send more.
-	PaidMsat int64
+	// SuspenseMsat is the amount in Suspense under the hash of Step.Hold before the step.
+	SuspenseMsat int64
 }
 
 // Hold returns the hash of the hold that the step is about.
 func (s Step) Hold() trade.Hash {
-	if s.Input.Kind == trade.InCanceled || s.Input.Kind == trade.InCancelRefused {
+	switch {
+	case s.Input.Kind == trade.InCanceled, s.Input.Kind == trade.InCancelRefused, s.Input.Kind == trade.InResolve:
 		return s.Input.Hash
+	case s.outflow() != nil:
+		return s.outflow().For
 	}
 	return s.Before.Hash
 }
@@ -62,6 +64,27 @@ func (s Step) closed() bool {
 	return slices.Contains(s.Before.Closing, s.Input.Hash) && !slices.Contains(s.After.Closing, s.Input.Hash)
 }
 
+// outflow returns the outflow other than the buyer's that the step is about, after the step,
+// or nil.
+func (s Step) outflow() *trade.Outflow {
+	if o, ok := s.After.Outflow(s.Input.Outflow); ok && s.Input.Outflow != 0 {
+		return o
+	}
+	return nil
+}
+
+// resolved reports whether an operator has decided about an amount in Suspense and nothing
+// must be paid by this node.
+func (s Step) resolved() bool {
+	return s.Input.Kind == trade.InResolve && s.After.Last == trade.OnResolved && s.Input.Outcome != trade.OutcomeRefund
+}
+
+// refunded reports whether a seller has received an amount that was in Suspense.
+func (s Step) refunded() bool {
+	o := s.outflow()
+	return o != nil && o.Purpose == trade.OutflowRefund && s.After.Last == trade.OnOutflowPaid
+}
+
 // paid reports whether the buyer has received the payout.
 func (s Step) paid() bool { return !paid(s.Before.Status) && paid(s.After.Status) }
 
@@ -76,11 +99,26 @@ func Post(s Step) ([]Transaction, error) {
 	var list []Transaction
 	h := s.Hold()
 	if s.accepted() {
-		paid := max(s.PaidMsat, s.Before.LockSats()*1000)
+		// BOLT 4 allows a payer to send more than the amount of the invoice.
+		paid := max(s.Input.Hold.PaidMsat, s.Before.LockSats()*1000)
 		list = append(list, s.source(h).transaction(HoldAccepted, Entry{SellerWallet, -paid}, Entry{Hold, paid}))
 		s.HeldMsat += paid
 	}
+	if suspends := s.closed() && s.Input.Kind == trade.InCancelRefused; suspends && s.Input.Hold.PaidMsat > s.HeldMsat {
+		// The journal of a store that was rolled back does not contain the whole payment.
+		list = append(list, s.source(h).transaction(HoldAccepted, Entry{SellerWallet, s.HeldMsat - s.Input.Hold.PaidMsat}, Entry{Hold, s.Input.Hold.PaidMsat - s.HeldMsat}))
+		s.HeldMsat = s.Input.Hold.PaidMsat
+	}
 	switch {
+	case s.resolved():
+		list = append(list, s.source(h).transaction(SuspenseResolved, Entry{Suspense, -s.SuspenseMsat}, Entry{owner(s.Input.Outcome), s.SuspenseMsat}))
+	case s.refunded():
+		o := s.outflow()
+		if o.FeeMsat < 0 || o.FeeMsat > maxMsat || o.AmountSats*1000 > s.SuspenseMsat {
+			return nil, fmt.Errorf("%w: trade %s, step %d: a refund of %d sats with a fee of %d msat, and %d msat are in suspense", ErrAmount, s.After.ID, s.After.Steps, o.AmountSats, o.FeeMsat, s.SuspenseMsat)
+		}
+		list = append(list, s.source(o.LastHash).transaction(RefundPaid, Entry{Suspense, -s.SuspenseMsat}, Entry{SellerWallet, o.AmountSats * 1000},
+			Entry{Forfeits, s.SuspenseMsat - o.AmountSats*1000}, Entry{Income, -o.FeeMsat}, Entry{Routing, o.FeeMsat}))
 	case s.settled():
 		t := s.After
 		payout, fees, dev := t.PayoutSats()*1000, feesMsat(t), t.DevFeeSats*1000
@@ -106,6 +144,17 @@ func Post(s Step) ([]Transaction, error) {
 			Entry{Claim, -payout}, Entry{BuyerWallet, payout}, Entry{Income, -fee}, Entry{Routing, fee}))
 	}
 	return list, nil
+}
+
+// owner returns the account of the party to which an operator has given an amount.
+func owner(o trade.Outcome) Kind {
+	switch o {
+	case trade.OutcomeRefunded:
+		return SellerWallet
+	case trade.OutcomePaid:
+		return BuyerWallet
+	}
+	return Forfeits
 }
 
 // feesMsat returns the fees of both sides: the seller locks more than the buyer receives.

@@ -86,6 +86,42 @@ func TestPostings(t *testing.T) {
 			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
 			"7 node contradicts the store, hold suspended: holds -100300000 suspense +100300000",
 		},
+		"suspense: refunded by hand": {
+			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
+			"7 node contradicts the store, hold suspended: holds -100300000 suspense +100300000",
+			"8 operator resolves an amount in suspense, suspense resolved: suspense -100300000 sellers +100300000",
+		},
+		"suspense: the buyer was paid": {
+			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
+			"7 node contradicts the store, hold suspended: holds -100300000 suspense +100300000",
+			"8 operator resolves an amount in suspense, suspense resolved: suspense -100300000 buyers +100300000",
+		},
+		"suspense: kept": {
+			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
+			"7 node contradicts the store, hold suspended: holds -100300000 suspense +100300000",
+			"8 operator resolves an amount in suspense, suspense resolved: suspense -100300000 forfeits +100300000",
+		},
+		"suspense: refunded by the program": {
+			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
+			"7 node contradicts the store, hold accepted: sellers -777 holds +777",
+			"7 node contradicts the store, hold suspended: holds -100300777 suspense +100300777",
+			"14 another payment succeeded, refund paid: suspense -100300777 sellers +100300000 forfeits +777 income -2100 routing +2100",
+		},
+		"suspense: a refund is withdrawn": {
+			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
+			"7 node contradicts the store, hold suspended: holds -100300000 suspense +100300000",
+			"12 operator resolves an amount in suspense, suspense resolved: suspense -100300000 sellers +100300000",
+		},
+		"suspense of a journal without amounts": {
+			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
+			"7 node contradicts the store, hold suspended: holds -100300000 suspense +100300000",
+			"8 operator resolves an amount in suspense, suspense resolved: suspense -100300000 forfeits +100300000",
+		},
+		"suspense of a payment that the store has lost": {
+			"5 node contradicts the store, hold accepted: sellers -100300000 holds +100300000",
+			"5 node contradicts the store, hold suspended: holds -100300000 suspense +100300000",
+			"6 operator resolves an amount in suspense, suspense resolved: suspense -100300000 forfeits +100300000",
+		},
 	}
 	var sum Ledger
 	for _, c := range scripts {
@@ -114,7 +150,7 @@ func TestPostings(t *testing.T) {
 	}
 	b := sum.Balances
 	// Six trades are settled, one of them at half the price and so with twice the fees.
-	if fees, dev, routing := int64(5*600_000+1_200_000), int64(5*180_000+360_000), int64(21_500+1_001+5+3+2); b.Owned() != fees-dev-routing+777 {
+	if fees, dev, routing := int64(5*600_000+1_200_000), int64(5*180_000+360_000), int64(21_500+1_001+5+3+2+2_100); b.Owned() != fees-dev-routing+777+777+3*100_300_000 {
 		t.Errorf("the node owns %d msat", b.Owned())
 	}
 }
@@ -177,7 +213,7 @@ func TestFoldOverStates(t *testing.T) {
 			now, _, _ = trade.Step(now, in)
 			states = append(states, now)
 		}
-		f := Fold{PaidMsat: s.fold.PaidMsat}
+		var f Fold
 		var list []Transaction
 		for i, in := range s.inputs {
 			some, err := f.Observe(in, states[i])

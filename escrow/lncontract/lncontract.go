@@ -82,6 +82,7 @@ func Run(t *testing.T, n *Network) {
 		{"payout is never sent twice", testPayTwice},
 		{"payout to a held invoice stays in flight", testPayHeld},
 		{"payout that failed may be sent again", testPayAgain},
+		{"every payment since a moment is listed", testListPayments},
 		{"invoice without amount takes the given one", testZeroAmount},
 		{"invoices that cannot be paid are refused", testBadPayments},
 		{"fee limit is kept", testFeeLimit},

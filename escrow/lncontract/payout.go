@@ -117,6 +117,99 @@ func testPayAgain(s *suite) {
 	})
 }
 
+// testListPayments makes more payments than lnsim puts on one page, one of them in flight and
+// one failed.
+func testListPayments(s *suite) {
+	pay := func(in escrow.Payment) trade.Hash {
+		s.Helper()
+		invoice, err := escrow.ParseInvoice(in.Bolt11)
+		s.must(err)
+		s.must(s.Mostro.Pay(s.ctx, in))
+		return invoice.Hash
+	}
+	ordinary := func(sats int64) string {
+		s.Helper()
+		bolt11, err := s.Buyer.AddInvoice(s.ctx, sats, "listed", time.Hour)
+		s.must(err)
+		return bolt11
+	}
+	older := pay(escrow.Payment{Bolt11: ordinary(1_000), MaxFeeSats: 10})
+	s.untilPayment(s.Mostro, older, trade.PaymentSucceeded)
+	s.Sleep(2 * time.Second) // the payments below are created in a later second than the older one
+
+	bolt11 := ordinary(1_000)
+	first, err := escrow.ParseInvoice(bolt11)
+	s.must(err)
+	since := first.CreatedAt
+	want := []trade.Hash{pay(escrow.Payment{Bolt11: bolt11, MaxFeeSats: 10})}
+	p := newPreimage()
+	held, err := s.Buyer.CreateHold(s.ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV})
+	s.must(err)
+	want = append(want, pay(escrow.Payment{Bolt11: held}))
+	s.until("the payment to be held", func() bool {
+		state, err := s.Buyer.LookupHold(s.ctx, p.Hash())
+		s.must(err)
+		return state.Phase == trade.HoldAccepted
+	})
+	large := ordinary(1_000_000_000) // more than the channel has
+	want = append(want, pay(escrow.Payment{Bolt11: large, MaxFeeSats: 10}))
+	s.untilPayment(s.Mostro, want[2], trade.PaymentFailed)
+	for range 12 {
+		h := pay(escrow.Payment{Bolt11: ordinary(10), MaxFeeSats: 10})
+		s.untilPayment(s.Mostro, h, trade.PaymentSucceeded)
+		want = append(want, h)
+	}
+	s.untilPayment(s.Mostro, want[0], trade.PaymentSucceeded)
+
+	list := func(since time.Time) (states []escrow.PaymentState) {
+		s.Helper()
+		s.must(s.Mostro.ListPayments(s.ctx, since, func(state escrow.PaymentState) error {
+			states = append(states, state)
+			return nil
+		}))
+		return states
+	}
+	got := list(since)
+	if len(got) != len(want) {
+		s.Fatalf("%d payments are listed, want %d", len(got), len(want))
+	}
+	for i, state := range got {
+		if state.Hash != want[i] {
+			s.Fatalf("payment %d is %s, want %s", i, state.Hash, want[i])
+		}
+		alone, err := s.Mostro.TrackPayment(s.ctx, state.Hash)
+		s.must(err)
+		if state != alone {
+			s.Fatalf("payment %d is listed as %+v, tracked as %+v", i, state, alone)
+		}
+	}
+	if got[1].Status != trade.PaymentInFlight || got[2].Status != trade.PaymentFailed {
+		s.Errorf("the second payment is %s and the third %s", got[1].Status, got[2].Status)
+	}
+	all := list(time.Time{})
+	if len(all) <= len(want) || all[len(all)-len(want)-1].Hash != older {
+		s.Errorf("%d payments in all, the older one is not in its place", len(all))
+	}
+	s.Sleep(2 * time.Second)
+	last, err := escrow.ParseInvoice(ordinary(1))
+	s.must(err)
+	if rest := list(last.CreatedAt.Add(time.Second)); len(rest) != 0 {
+		s.Errorf("%d payments are listed that were created before since", len(rest))
+	}
+	enough, told := errors.New("enough"), 0
+	err = s.Mostro.ListPayments(s.ctx, since, func(escrow.PaymentState) error {
+		if told++; told == 11 {
+			return enough
+		}
+		return nil
+	})
+	if err != enough || told != 11 { //nolint:errorlint // the very error is promised
+		s.Errorf("the callback saw %d payments, error %v", told, err)
+	}
+	s.must(s.Buyer.Cancel(s.ctx, p.Hash()))
+	s.untilPayment(s.Mostro, p.Hash(), trade.PaymentFailed)
+}
+
 func testZeroAmount(s *suite) {
 	before := s.balances()
 	bolt11, err := s.Buyer.AddInvoice(s.ctx, 0, "any", time.Hour)
@@ -331,6 +424,9 @@ func testContext(s *suite) {
 		"pay":    func() error { return s.Mostro.Pay(ctx, escrow.Payment{Bolt11: bolt11}) },
 		"list": func() error {
 			return s.Mostro.ListHolds(ctx, time.Time{}, func(escrow.HoldState) error { return errors.New("called") })
+		},
+		"list payments": func() error {
+			return s.Mostro.ListPayments(ctx, time.Time{}, func(escrow.PaymentState) error { return errors.New("called") })
 		},
 		"track": func() error { _, err := s.Mostro.TrackPayment(ctx, p.Hash()); return err },
 	} {

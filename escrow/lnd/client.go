@@ -1,5 +1,6 @@
 // Package lnd implements escrow.Lightning with an LND node. The node is reached over
-// gRPC with a macaroon that allows the nine methods that an escrow needs and no others.
+// gRPC with a macaroon that allows the nine methods that an escrow needs, and one more that
+// is optional, and no others.
 //
 // The package keeps the promises of escrow.Lightning. The outcome of a call is definite
 // unless the error is escrow.ErrUnavailable or escrow.ErrRefused. A watch survives
@@ -437,8 +438,50 @@ func (c *Client) ListHolds(ctx context.Context, since time.Time, fn func(escrow.
 	}
 }
 
+// ListPayments implements escrow.Lightning.
+func (c *Client) ListPayments(ctx context.Context, since time.Time, fn func(escrow.PaymentState) error) error {
+	in := &wire.ListPaymentsRequest{
+		IncludeIncomplete: true,
+		MaxPayments:       listPage,
+		CreationDateStart: uint64(max(since.Unix(), 0)),
+	}
+	for {
+		page := &wire.ListPaymentsResponse{}
+		err := c.callWithin(ctx, listTimeout, wire.ListPayments, in, page)
+		if tooLarge(err) && in.MaxPayments > 1 {
+			in.MaxPayments /= 2 // the parts of a payment decide the size of its record
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("list payments: %w", err)
+		}
+		if len(page.GetPayments()) == 0 {
+			return nil
+		}
+		for _, p := range page.GetPayments() {
+			state, err := paymentState(p)
+			if err != nil {
+				return fmt.Errorf("list payments: %w", err)
+			}
+			if err := fn(state); err != nil {
+				return err
+			}
+		}
+		if page.GetLastIndexOffset() <= in.IndexOffset {
+			return fmt.Errorf("list payments: %w: the page after payment %d ends at %d", escrow.ErrUnavailable, in.IndexOffset, page.GetLastIndexOffset())
+		}
+		in.IndexOffset = page.GetLastIndexOffset()
+	}
+}
+
+// tooLarge reports whether an answer exceeded the connection's largest message.
+func tooLarge(err error) bool {
+	var said *answer
+	return errors.As(err, &said) && said.code == codes.ResourceExhausted
+}
+
 const (
-	// listPage is the number of invoices in one answer. An invoice takes 1 to 2 KiB,
+	// listPage is the number of invoices or payments in one answer. An invoice takes 1 to 2 KiB,
 	// plus some hundred bytes for each part of its payment.
 	listPage = 200
 	// listTimeout is the limit of one page. LND's key-value store reads every invoice
@@ -455,8 +498,7 @@ func (c *Client) listPage(ctx context.Context, in *wire.ListInvoiceRequest) (*wi
 	for {
 		out := &wire.ListInvoiceResponse{}
 		err := c.callWithin(ctx, listTimeout, wire.ListInvoices, in, out)
-		var said *answer
-		if errors.As(err, &said) && said.code == codes.ResourceExhausted && in.NumMaxInvoices > 1 {
+		if tooLarge(err) && in.NumMaxInvoices > 1 {
 			in.NumMaxInvoices /= 2
 			continue
 		}

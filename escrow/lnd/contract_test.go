@@ -3,6 +3,7 @@ package lnd_test
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -38,10 +39,21 @@ func realNetwork(n *lndtest.Network) *lncontract.Network {
 	}
 }
 
-func TestContract(t *testing.T) {
-	n := lndtest.Start(t)
-	lncontract.Run(t, realNetwork(n))
+// TestOnLND runs the contract suite on real nodes, and then exposes them to actions of an
+// operator, and to faults, between two calls. The parts share one network, which takes some
+// 20 s to start. The full disk and the new wallet come last, because they harm the node.
+func TestOnLND(t *testing.T) {
+	lndtest.Require(t)
+	dir := t.TempDir()
+	disk := &disk{dir: filepath.Join(dir, "mostro")}
+	disk.small = lndtest.SmallDisk(t, disk.dir, 96<<20)
+	n := lndtest.StartIn(t, dir)
+	t.Run("contract", func(t *testing.T) { lncontract.Run(t, realNetwork(n)) })
 	t.Run("permissions", func(t *testing.T) { testPermissions(t, n.Mostro) })
+	t.Run("macaroon revoked", func(t *testing.T) { drillRevoked(t, n.Mostro) })
+	t.Run("macaroon expired", func(t *testing.T) { drillExpired(t, n.Mostro) })
+	t.Run("disk full", func(t *testing.T) { drillDiskFull(t, n, disk) })
+	t.Run("wallet swapped", func(t *testing.T) { drillWalletSwapped(t, n.Mostro) })
 }
 
 // BenchmarkBareTrades measures the node calls of a trade on real nodes, without an

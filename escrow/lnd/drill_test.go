@@ -5,9 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -19,19 +17,6 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
-
-// TestDrills exposes a real node to actions of an operator, and to faults, between two
-// calls.
-func TestDrills(t *testing.T) {
-	lndtest.Require(t)
-	dir := t.TempDir()
-	disk := newDisk(t, filepath.Join(dir, "mostro"))
-	n := lndtest.StartIn(t, dir)
-	t.Run("macaroon revoked", func(t *testing.T) { drillRevoked(t, n.Mostro) })
-	t.Run("macaroon expired", func(t *testing.T) { drillExpired(t, n.Mostro) })
-	t.Run("disk full", func(t *testing.T) { drillDiskFull(t, n, disk) })
-	t.Run("wallet swapped", func(t *testing.T) { drillWalletSwapped(t, n.Mostro) })
-}
 
 // calls performs every call of the interface once. Each call needs a different
 // permission of the macaroon, except the two watches, which begin with a call that is
@@ -149,24 +134,6 @@ func withCaveat(t *testing.T, mac []byte, caveat string) []byte {
 type disk struct {
 	dir   string
 	small bool
-}
-
-const diskBytes = 64 << 20
-
-func newDisk(t *testing.T, dir string) *disk {
-	d := &disk{dir: dir}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if exec.Command("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%d", diskBytes), "tmpfs", d.dir).Run() == nil {
-		d.small = true
-		t.Cleanup(func() {
-			if out, err := exec.Command("umount", d.dir).CombinedOutput(); err != nil {
-				t.Errorf("umount: %v: %s", err, out)
-			}
-		})
-	}
-	return d
 }
 
 // fill leaves no free byte on the disk. The returned function frees the space again.

@@ -15,15 +15,22 @@ import (
 
 // Permissions returns the permissions that the macaroon must grant, in the form that
 // `lncli bakemacaroon` accepts: "uri:/lnrpc.Lightning/GetInfo" and so on.
-func Permissions() []string {
-	var out []string
+func Permissions() []string { return permissions(false) }
+
+// OptionalPermissions returns the permissions without which an escrow works. Without
+// ListPayments, payments that the escrow does not know are not found.
+func OptionalPermissions() []string { return permissions(true) }
+
+func permissions(optional bool) (out []string) {
 	for _, m := range wire.Methods() {
-		out = append(out, "uri:"+m.Path)
+		if m.Optional == optional {
+			out = append(out, "uri:"+m.Path)
+		}
 	}
 	return out
 }
 
-// CheckPermissions calls each method once with a request that LND refuses for its
+// CheckPermissions calls each method that is not optional once with a request that LND refuses for its
 // content, after LND has checked the macaroon. The calls have no effect. (LND has a
 // method that answers the question directly, but that method needs one more
 // permission.) The error wraps escrow.ErrPermission and names the missing permissions.
@@ -46,6 +53,9 @@ func (c *Client) CheckPermissions(ctx context.Context) error {
 	}
 	var missing []string
 	for _, m := range wire.Methods() {
+		if m.Optional {
+			continue
+		}
 		err := c.probe(ctx, m, requests[m.Path])
 		if errors.Is(err, escrow.ErrPermission) {
 			missing = append(missing, "uri:"+m.Path)

@@ -15,6 +15,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -100,6 +101,24 @@ func StartIn(tb testing.TB, dir string) *Network {
 		}
 	})
 	return n
+}
+
+// SmallDisk makes dir a file system of its own with the given size, so that a test can
+// fill the disk. ok is false if the test may not mount a file system. dir must not exist.
+func SmallDisk(tb testing.TB, dir string, bytes int) (ok bool) {
+	tb.Helper()
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		tb.Fatal(err)
+	}
+	if exec.Command("mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%d", bytes), "tmpfs", dir).Run() != nil {
+		return false
+	}
+	tb.Cleanup(func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			tb.Errorf("umount: %v: %s", err, out)
+		}
+	})
+	return true
 }
 
 // StartNode calls Require and starts one node without channels. The node is the Mostro

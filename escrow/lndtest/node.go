@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -105,7 +106,7 @@ func (n *Node) Start(ctx context.Context) error {
 	}
 	n.Pubkey = info.Pubkey
 	if n.Lightning == nil {
-		n.Lightning, err = n.Dial(ctx, lnd.Permissions())
+		n.Lightning, err = n.Dial(ctx, slices.Concat(lnd.Permissions(), lnd.OptionalPermissions()))
 	}
 	return err
 }

@@ -79,6 +79,7 @@ type payment struct {
 	Preimage   trade.Preimage
 	Failure    escrow.PaymentFailure
 	Stuck      bool
+	CreatedAt  time.Time
 }
 
 // Op is the name of a call, for Faults.
@@ -88,7 +89,7 @@ const (
 	OpInfo   Op = "info"
 	OpCreate Op = "create"
 	OpLookup Op = "lookup"
-	OpList   Op = "list" // one call per page
+	OpList   Op = "list" // one call per page, of invoices or payments
 	OpSettle Op = "settle"
 	OpCancel Op = "cancel"
 	OpPay    Op = "pay"
@@ -405,6 +406,48 @@ func (n *Node) listAfter(ctx context.Context, after uint64, since time.Time) (pa
 	slices.SortFunc(found, func(a, b *hold) int { return cmp.Compare(a.Seq, b.Seq) })
 	for _, held := range found[:min(len(found), listPage)] {
 		page, last = append(page, held.state()), held.Seq
+	}
+	if err := end(nil); err != nil {
+		return nil, 0, err
+	}
+	return page, last, nil
+}
+
+// ListPayments implements escrow.Lightning. As with LND, each page is a call of its own.
+func (n *Node) ListPayments(ctx context.Context, since time.Time, fn func(escrow.PaymentState) error) error {
+	for after := uint64(0); ; {
+		page, last, err := n.paymentsAfter(ctx, after, since)
+		if err != nil {
+			return fmt.Errorf("list payments: %w", err)
+		}
+		if len(page) == 0 {
+			return nil
+		}
+		for _, state := range page {
+			if err := fn(state); err != nil {
+				return err
+			}
+		}
+		after = last
+	}
+}
+
+// paymentsAfter returns the next page of payments that were created at or after since, in the
+// order of creation, and the Attempt of the last one.
+func (n *Node) paymentsAfter(ctx context.Context, after uint64, since time.Time) (page []escrow.PaymentState, last uint64, err error) {
+	end, err := n.begin(ctx, OpList)
+	if err != nil {
+		return nil, 0, err
+	}
+	var found []*payment
+	for _, p := range n.payments {
+		if p.Attempt > after && p.CreatedAt.Unix() >= since.Unix() {
+			found = append(found, p)
+		}
+	}
+	slices.SortFunc(found, func(a, b *payment) int { return cmp.Compare(a.Attempt, b.Attempt) })
+	for _, p := range found[:min(len(found), listPage)] {
+		page, last = append(page, n.paymentState(p.Hash)), p.Attempt
 	}
 	if err := end(nil); err != nil {
 		return nil, 0, err

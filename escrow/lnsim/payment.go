@@ -90,6 +90,7 @@ func (n *Node) send(invoice escrow.Invoice, in escrow.Payment) {
 		Attempt:    w.seq,
 		Status:     trade.PaymentInFlight,
 		AmountMsat: amount,
+		CreatedAt:  w.now,
 	}
 	lock := invoice.MinFinalCLTV + lockPadding
 	payee := w.nodeByKey(invoice.Payee)
@@ -102,6 +103,8 @@ func (n *Node) send(invoice escrow.Invoice, in escrow.Payment) {
 	if planned {
 		fee = plan.FeeMsat
 		p.AmountMsat += plan.ExtraMsat
+	} else if w.chance(w.cfg.OverpayChance) {
+		p.AmountMsat += w.random.Int64N(amount) // BOLT 4: up to twice the amount of the invoice
 	}
 	n.payments[invoice.Hash] = p
 	n.changed(p.Hash, true)

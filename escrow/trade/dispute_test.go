@@ -28,7 +28,7 @@ func inStatus(status message.TradeStatus) Trade {
 		Fiat: "EUR", FiatAmount: 100, PaymentMethod: "SEPA", AmountSats: 100_000, FeeSats: 300,
 		BuyerInvoice: PayTo{Text: "lnbc-of-the-buyer", Hash: Hash{5}, ExpiresAt: disputeAt + 86400},
 		CreatedAt:    disputeAt - 3600, ExpiresAt: disputeAt + 86400, TakenAt: disputeAt - 1800, Deadline: disputeAt + 40_000,
-		Preimage: Preimage{9}, HoldInvoice: "lnbc-of-the-hold", HeldAt: disputeAt - 600, SafeUntil: disputeAt + 120*BlockSeconds,
+		Lock:    Lock{Preimage: Preimage{9}, HoldInvoice: "lnbc-of-the-hold", HeldAt: disputeAt - 600, SafeUntil: disputeAt + 120*BlockSeconds},
 		Dispute: Dispute{ID: OrderID{2}}, Bucket: Public(status), StampedAt: disputeAt - 600,
 	}
 	t.Hash = t.Preimage.Hash()

@@ -25,6 +25,7 @@ type Effect struct {
 	Memo       string   `json:"memo,omitzero"`
 	Text       string   `json:"text,omitzero"` // FxMint: address; FxPay: BOLT11
 	Attempt    uint32   `json:"attempt,omitzero"`
+	Outflow    uint32   `json:"outflow,omitzero"` // FxMint, FxPay, FxTrack: number of the outflow; 0: the payout
 
 	Child *Child `json:"child,omitempty"` // FxSpawn
 }

@@ -22,6 +22,7 @@ type Input struct {
 
 	Hash    Hash   `json:"hash,omitzero"`    // the hold or payment that the input is about
 	Attempt uint32 `json:"attempt,omitzero"` // the payout attempt that the input is about
+	Outflow uint32 `json:"outflow,omitzero"` // number of the outflow that the input is about; 0: the payout
 	// Deferred reports that an attempt failed because of the state of this node, so that the
 	// failure does not count.
 	Deferred bool   `json:"deferred,omitzero"`
@@ -57,7 +58,7 @@ type Input struct {
 	SellerRecord *message.UserInfo `json:"seller_record,omitempty"`
 	Solver       string            `json:"solver,omitempty"`  // InSolverGone: the removed solver's identity
 	Reason       string            `json:"reason,omitempty"`  // of a verdict, or of InClose; text of a person
-	Outcome      Outcome           `json:"outcome,omitempty"` // InClose
+	Outcome      Outcome           `json:"outcome,omitempty"` // InClose, InResolve
 }
 
 // Role is the right of a key to decide disputes. The zero value is a key without any.
@@ -73,13 +74,16 @@ const (
 // decides reports whether the role may decide a dispute.
 func (r Role) decides() bool { return r == RoleWrite || r == RoleNode }
 
-// Outcome is the way in which an operator closes a trade by hand.
+// Outcome is the way in which an operator closes a trade by hand, or resolves an amount in
+// suspense.
 type Outcome string
 
 // The outcomes.
 const (
 	OutcomeRefunded Outcome = "refunded" // the seller has, or receives, the sats
 	OutcomePaid     Outcome = "paid"     // the buyer has received the sats, by a way that this store does not know
+	OutcomeKept     Outcome = "kept"     // InResolve: the node keeps the amount
+	OutcomeRefund   Outcome = "refund"   // InResolve: the program pays the amount to the destination in Invoice
 )
 
 // Rules is a version of the rules of Step.
@@ -109,6 +113,7 @@ const (
 	InResume        InputKind = "resume"         // an operator has examined a frozen trade and lets it continue
 	InUncommitted   InputKind = "uncommitted"    // an input of the trade could not be written; an operator must examine the trade
 	InClose         InputKind = "close"          // an operator closes a trade whose escrow is gone, or that is frozen
+	InResolve       InputKind = "resolve"        // an operator decides about an amount in suspense
 	InSolverGone    InputKind = "solver-gone"    // the solver that has taken the dispute was removed
 	InPayAfterAll   InputKind = "pay-after-all"  // an operator has seen that the hold is settled and the buyer is unpaid
 	InHoldMade      InputKind = "hold-made"      // the node has made our hold invoice
@@ -133,6 +138,7 @@ type Hold struct {
 	AcceptHeight uint32    `json:"accept_height,omitzero"` // block height at which the first held part arrived; 0 if unknown
 	Height       uint32    `json:"height,omitzero"`        // height of the chain; 0 if the node was not asked
 	AmountSats   int64     `json:"amount_sats,omitzero"`   // amount of the invoice; 0 if unknown
+	PaidMsat     int64     `json:"paid_msat,omitzero"`     // amount that is held or was claimed; 0 if unknown, and in journals before December 2026
 }
 
 // Result is the state of a payout as the node reported it.

@@ -1,6 +1,8 @@
 package trade
 
 import (
+	"slices"
+
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
@@ -9,6 +11,10 @@ import (
 func (t Trade) Redacted() Trade {
 	t.Preimage, t.HoldInvoice, t.Payout.Bolt11 = Preimage{}, "", ""
 	t.BuyerInvoice.Text, t.MakerInvoice.Text = "", ""
+	t.Outflows = slices.Clone(t.Outflows)
+	for i := range t.Outflows {
+		t.Outflows[i].Bolt11, t.Outflows[i].To.Text = "", ""
+	}
 	return t
 }
 

@@ -58,6 +58,10 @@ const (
 	OnPayAfterAll      Trigger = "operator has the buyer paid"
 	OnHoldClosed       Trigger = "hold given back"
 	OnRestart          Trigger = "restart"
+	OnResolved         Trigger = "operator resolves an amount in suspense"
+	OnOutflow          Trigger = "another payment goes on"
+	OnOutflowPaid      Trigger = "another payment succeeded"
+	OnOutflowFailed    Trigger = "another payment failed"
 	OnSolverTake       Trigger = "admin-take-dispute"
 	OnSolverSettle     Trigger = "admin-settle"
 	OnSolverCancel     Trigger = "admin-cancel"
@@ -204,6 +208,10 @@ var anywhere = []Transition{
 	{On: OnSighted, By: byNode, Does: "a doubtful trade's hold is accepted: a release may settle it"},
 	{On: OnUncommitted, By: byEngine, Does: "the trade is frozen until an operator looks"},
 	{On: OnContradiction, By: byNode, Does: "the trade is frozen until an operator looks"},
+	{On: OnResolved, By: byOperator, Does: "an amount in suspense has an owner; an ended trade is no longer frozen"},
+	{On: OnOutflow, By: byNode, Does: "a payment besides the buyer's is fetched, sent, or asked after"},
+	{On: OnOutflowPaid, By: byNode, Does: "a payment besides the buyer's is over"},
+	{On: OnOutflowFailed, By: byNode, Does: "a payment besides the buyer's is tried again later"},
 }
 
 type edge struct {

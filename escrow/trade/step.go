@@ -58,6 +58,9 @@ func (s *step) decide() error {
 		}
 		return ErrNothing
 	}
+	if in.Outflow != 0 {
+		return s.outflow()
+	}
 	switch in.Kind {
 	case InMessage:
 		return s.message()
@@ -75,6 +78,8 @@ func (s *step) decide() error {
 		return s.payAfterAll()
 	case InClose:
 		return s.closeByHand()
+	case InResolve:
+		return s.resolve()
 	case InSolverGone:
 		return s.solverGone()
 	case InUncommitted:
@@ -278,7 +283,7 @@ func (s *step) backToBook(on Trigger, request *uint64) error {
 	t.setTaker(Party{})
 	t.TakerReputation = nil
 	t.Hash, t.Preimage, t.HoldInvoice = Hash{}, Preimage{}, ""
-	t.TakenAt, t.HeldAt, t.SafeUntil, t.Expiring = 0, 0, 0, false
+	t.TakenAt, t.HeldAt, t.SafeUntil, t.PaidMsat, t.Expiring = 0, 0, 0, 0, false
 	t.BuyerInvoice = t.MakerInvoice
 	t.TakeRequest, t.ReleaseRequest, t.CancelBy = nil, nil, ""
 	t.DevFeeSats = 0
@@ -379,7 +384,17 @@ func (s *step) clockBack() error {
 // have been made already, to an invoice that this store never saw.
 func (s *step) reconcile() error {
 	t := &s.t
+	owing := t.owes() && !t.Frozen
+	if owing {
+		t.Frozen = true // the amount may have been paid under a hash that this store never saw
+		if !Terminal(t.Status) {
+			t.Deadline = s.in.At + remindFirst
+		}
+	}
 	if Terminal(t.Status) || t.Status == message.TradePending || t.Doubtful && !t.Sighted {
+		if owing {
+			return s.stay(OnReconcile)
+		}
 		return ErrNothing
 	}
 	t.Doubtful, t.Sighted = true, false // rules before rules1 never set Sighted
@@ -413,6 +428,7 @@ func (s *step) resume() error {
 			s.do(t.payEffect())
 		}
 	}
+	s.thawOutflows()
 	return nil
 }
 

@@ -12,6 +12,9 @@ import (
 func (s *step) clock() error {
 	t := &s.t
 	if t.Deadline == 0 || s.in.At < t.Deadline {
+		if n := t.dueOutflow(s.in.At); n != 0 {
+			return s.outflowDue(n)
+		}
 		return ErrNothing
 	}
 	if t.Frozen {

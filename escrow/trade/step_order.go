@@ -254,7 +254,7 @@ func (s *step) orderHold(on Trigger) error {
 	}
 	t := &s.t
 	t.Preimage, t.Hash = s.in.Preimage, s.in.Preimage.Hash()
-	t.HoldInvoice, t.HeldAt, t.SafeUntil = "", 0, 0
+	t.HoldInvoice, t.HeldAt, t.SafeUntil, t.PaidMsat = "", 0, 0, 0
 	s.do(Effect{
 		Kind: FxCreateHold, Hash: t.Hash, AmountSats: t.LockSats(), CLTVBlocks: t.Terms.CLTVBlocks,
 		Seconds: t.Terms.HoldSeconds(), Memo: t.memo(),

@@ -87,7 +87,7 @@ func (s *step) held() error {
 			// The held amount is not the amount that this trade would pay out.
 			return s.contradiction()
 		}
-		t.HeldAt, t.Expiring = s.in.At, false
+		t.HeldAt, t.PaidMsat, t.Expiring = s.in.At, s.in.Hold.PaidMsat, false
 		if s.rules(rules1) && !s.dateHold() {
 			return s.holdTooShort()
 		}
@@ -437,6 +437,7 @@ func (s *step) cancelRefused() error {
 		return err
 	}
 	s.t.Frozen = true
+	s.suspend()
 	if !Terminal(s.t.Status) {
 		s.t.Deadline = s.in.At + remindFirst
 	}

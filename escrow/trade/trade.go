@@ -55,16 +55,7 @@ type Trade struct {
 	// that is not over has a deadline.
 	Deadline int64 `json:"deadline,omitzero"`
 
-	Preimage    Preimage `json:"preimage,omitzero"`
-	Hash        Hash     `json:"hash,omitzero"` // of the live hold invoice; zero if none
-	HoldInvoice string   `json:"hold_invoice,omitzero"`
-	HeldAt      int64    `json:"held_at,omitzero"` // time of the hold's acceptance, by the height of the chain if it is known
-	// SafeUntil is the time at which the hold's time lock comes within the margin, by the
-	// heights that the node reported and ten minutes a block; 0 if unknown.
-	SafeUntil int64 `json:"safe_until,omitzero"`
-	// Settling reports that the seller has released and the node was ordered to settle.
-	// Only a settlement ends this state, or proof that the hold had ended before.
-	Settling bool `json:"settling,omitzero"`
+	Lock // the seller's payment; its amount is LockSats
 	// EscrowGone reports that the hold ended on chain without an action of this node. The
 	// seller has the sats back.
 	EscrowGone bool `json:"escrow_gone,omitzero"`
@@ -85,7 +76,12 @@ type Trade struct {
 
 	CancelBy message.Initiator `json:"cancel_by,omitzero"` // the party that asked for a cooperative cancel
 	Dispute  Dispute           `json:"dispute,omitzero"`
-	Payout   Payout            `json:"payout,omitzero"`
+	Payout   Outflow           `json:"payout,omitzero"` // the payment to the buyer
+	// Outflows are the other payments of the trade, in the order in which they became due.
+	// Outflow number n of an input or effect is Outflows[n-1]. Number 0 is Payout.
+	Outflows []Outflow `json:"outflows,omitempty"`
+	// Suspended holds the amounts in suspense, with the decisions about them.
+	Suspended []Suspended `json:"suspended,omitempty"`
 
 	Parent OrderID           `json:"parent,omitzero"` // the range order of which this order is the rest
 	Next   message.NextTrade `json:"next,omitzero"`   // the maker's key for the rest, once announced
@@ -149,23 +145,6 @@ type Verdict struct {
 	// Sender and Request receive the answer once the hold is settled.
 	Sender  Party   `json:"sender,omitzero"`
 	Request *uint64 `json:"request,omitempty"`
-}
-
-// Payout is the state of the payment to the buyer.
-type Payout struct {
-	// Hash is the claim. While the hash is set, one payment may be in flight under this
-	// hash and no other, and the buyer's invoice cannot be replaced.
-	Hash   Hash   `json:"hash,omitzero"`
-	Bolt11 string `json:"bolt11,omitzero"`
-	Open   bool   `json:"open,omitzero"` // Bolt11 states no amount
-	Sent   bool   `json:"sent,omitzero"` // the node accepted the payment; the outcome is not known yet
-	// Minting reports that an address is being asked for an invoice.
-	Minting  bool   `json:"minting,omitzero"`
-	Attempt  uint32 `json:"attempt,omitzero"`  // number of the current or last attempt, over all invoices
-	Failures uint32 `json:"failures,omitzero"` // with the current invoice
-	Asked    uint32 `json:"asked,omitzero"`    // number of times the buyer was asked for another invoice
-	LastHash Hash   `json:"last_hash,omitzero"`
-	FeeMsat  int64  `json:"fee_msat,omitzero"` // routing fee of a successful payout
 }
 
 // Terms are the node's conditions for a trade. If the operator changes the conditions, an
@@ -342,7 +321,7 @@ func (t *Trade) setMaker(p Party) {
 }
 
 // Over reports whether the trade can no longer change.
-func (t Trade) Over() bool { return Terminal(t.Status) && len(t.Closing) == 0 }
+func (t Trade) Over() bool { return Terminal(t.Status) && len(t.Closing) == 0 && !t.owes() }
 
 // Terminal reports whether a status is final for the parties.
 func Terminal(s message.TradeStatus) bool {
@@ -380,7 +359,7 @@ func Public(s message.TradeStatus) mostro.Status {
 // NeedsWallet reports whether the trade depends on the Lightning node that holds its
 // invoice: an amount is held, must be returned, or must be paid out.
 func (t Trade) NeedsWallet() bool {
-	return len(t.Closing) > 0 || t.Status == message.TradeSettledHoldInvoice || t.Hash != Hash{} && !t.EscrowGone && !Terminal(t.Status)
+	return len(t.Closing) > 0 || t.owes() || t.Status == message.TradeSettledHoldInvoice || t.Hash != Hash{} && !t.EscrowGone && !Terminal(t.Status)
 }
 
 // HoldWatched returns the hash of the hold invoice to watch, or a zero hash if there is
@@ -392,12 +371,26 @@ func (t Trade) HoldWatched() Hash {
 	return t.Hash
 }
 
-// PayoutWatched returns the hash and attempt of the payment to watch.
-func (t Trade) PayoutWatched() (Hash, uint32) {
-	if t.Status != message.TradeSettledHoldInvoice || !t.Payout.Sent {
+// PayoutWatched returns the hash and attempt of the payment to the buyer to watch.
+func (t Trade) PayoutWatched() (Hash, uint32) { return t.OutflowWatched(0) }
+
+// OutflowWatched returns the hash and attempt of an outflow's payment to watch, or a zero
+// hash.
+func (t Trade) OutflowWatched(n uint32) (Hash, uint32) {
+	o, ok := t.Outflow(n)
+	if !ok || !o.Sent || n == 0 && t.Status != message.TradeSettledHoldInvoice {
 		return Hash{}, 0
 	}
-	return t.Payout.Hash, t.Payout.Attempt
+	return o.Hash, o.Attempt
+}
+
+// HeldMsat returns the amount that the node has received under the live hold, whether the
+// hold is still held or not.
+func (t Trade) HeldMsat() int64 {
+	if t.PaidMsat != 0 {
+		return t.PaidMsat
+	}
+	return t.LockSats() * 1000
 }
 
 // Limits of the texts and the premium of an order. The events of the book must be small

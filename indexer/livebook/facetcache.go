@@ -1,20 +1,14 @@
 package livebook
 
 import (
-	"sync"
 	"time"
 
 	"github.com/mostrodex/mostrodex/indexer/orders"
 )
 
-// facetCache caches the facets of recent queries. An entry is valid if the column store
-// has not changed. If a query has manyResults or more, most of its cost is counting, so
-// its facets may be up to facetAge old. Totals are always exact.
-type facetCache struct {
-	mu  sync.Mutex
-	all map[string]countedFacets
-}
-
+// countedFacets are the cached facets of a query. They are valid if the column store has
+// not changed. If a query has manyResults or more, most of its cost is counting, so its
+// facets may be up to facetAge old. Totals are always exact.
 type countedFacets struct {
 	changes uint64
 	at      time.Time
@@ -28,9 +22,9 @@ const (
 	facetAge        = time.Second
 )
 
-// facets returns the facets of a selection. The facets are shared and must not be
-// changed. The caller holds the lock of the column store.
-func (c *facetCache) facets(q *orders.Query, s *Store, sel selection) orders.Facets {
+// cachedFacets is facets with a cache. The facets are shared and must not be changed. The
+// caller holds mu.
+func (s *Store) cachedFacets(q *orders.Query, sel selection) orders.Facets {
 	if sel.whole > 0 {
 		return s.facets(sel)
 	}
@@ -38,18 +32,11 @@ func (c *facetCache) facets(q *orders.Query, s *Store, sel selection) orders.Fac
 	asked.Cursor, asked.Sort, asked.Limit = "", "", 0
 	name := asked.CacheKey()
 	n := sel.size()
-	c.mu.Lock()
-	held, ok := c.all[name]
-	c.mu.Unlock()
+	held, ok := s.counted.Get(name)
 	if ok && (held.changes == s.changes && held.total == n || n >= manyResults && time.Since(held.at) < facetAge) {
 		return held.facets
 	}
 	out := s.facets(sel)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.all == nil || len(c.all) >= maxCachedFacets {
-		c.all = map[string]countedFacets{}
-	}
-	c.all[name] = countedFacets{s.changes, time.Now(), n, out}
+	s.counted.Put(name, countedFacets{s.changes, time.Now(), n, out})
 	return out
 }

@@ -491,5 +491,5 @@ func (s *Store) Search(q *orders.Query, all []Word, after *orders.Mark) ([]order
 	defer s.mu.RUnlock()
 	_, text := s.findAll(all)
 	sel := s.choose(q, text)
-	return s.pageOfClasses(q, sel, after, q.PageSize()+1), sel.size(), s.counted.facets(q, s, sel)
+	return s.pageOfClasses(q, sel, after, q.PageSize()+1), sel.size(), s.cachedFacets(q, sel)
 }

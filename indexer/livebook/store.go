@@ -14,6 +14,7 @@ import (
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/sorted"
 	"github.com/mostrodex/mostrodex/indexer/words"
+	"github.com/mostrodex/mostrodex/internal/cache"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -38,8 +39,8 @@ type Store struct {
 	slots   map[orders.Key]uint32
 	free    []uint32
 	changes uint64 // number of updates; a cached result is valid while this number is the same
-	found   termCache
-	counted facetCache
+	found   cache.Cache[string, cachedTerm]
+	counted cache.Cache[string, countedFacets] // by the cache key of the query
 
 	ids       []orders.Key
 	created   []uint32
@@ -76,6 +77,7 @@ type Store struct {
 // New returns an empty Store.
 func New() *Store {
 	s := &Store{DenseAbove: 1 << 14, slots: map[orders.Key]uint32{}, described: roaring.New(), several: roaring.New()}
+	s.found.Max, s.counted.Max = maxFound, maxCachedFacets
 	s.judged = map[string]Judgement{}
 	for i := range s.byClass {
 		s.byClass[i] = roaring.New()

@@ -2,7 +2,6 @@ package livebook
 
 import (
 	"slices"
-	"sync"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/mostrodex/mostrodex/indexer/orders"
@@ -32,15 +31,10 @@ type DescriptionHit struct {
 // word (whole). The bitmaps may belong to the column store and must not be changed.
 type termMatch struct{ any, whole *roaring.Bitmap }
 
-// termCache caches the matches of recent words. An entry is valid if the column store has
-// not changed and the word has the same meanings.
-type termCache struct {
-	mu      sync.Mutex
-	changes uint64
-	words   map[string]cachedTerm
-}
-
+// cachedTerm is the cached match of a word. It is valid if the column store has not
+// changed and the word has the same meanings.
 type cachedTerm struct {
+	changes   uint64
 	authors   []string
 	described []DescriptionHit
 	termMatch
@@ -51,22 +45,12 @@ const maxFound = 64
 
 // find returns the matches of a word. The caller holds mu.
 func (s *Store) find(w *Word) termMatch {
-	c := &s.found
-	c.mu.Lock()
-	if c.changes != s.changes || c.words == nil {
-		c.changes, c.words = s.changes, map[string]cachedTerm{}
-	}
-	held, ok := c.words[w.Text]
-	c.mu.Unlock()
-	if ok && slices.Equal(held.authors, w.Authors) && sameSlice(held.described, w.Described) {
+	held, ok := s.found.Get(w.Text)
+	if ok && held.changes == s.changes && slices.Equal(held.authors, w.Authors) && sameSlice(held.described, w.Described) {
 		return held.termMatch
 	}
 	out := s.look(w)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.changes == s.changes && len(c.words) < maxFound {
-		c.words[w.Text] = cachedTerm{w.Authors, w.Described, out}
-	}
+	s.found.Put(w.Text, cachedTerm{s.changes, w.Authors, w.Described, out})
 	return out
 }
 

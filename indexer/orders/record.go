@@ -8,6 +8,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/varint"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -205,66 +206,24 @@ func AppendHex(dst []byte, s string) []byte {
 	return append(dst, raw[:]...)
 }
 
-// unpacker reads the encoding of pack. After the first error, damaged is set and all
-// reads return zero values.
-type unpacker struct {
-	rest    []byte
-	damaged bool
-}
+// unpacker reads the encoding of Pack.
+type unpacker struct{ varint.Reader }
 
-func (u *unpacker) bytes(n uint64) []byte {
-	if n > uint64(len(u.rest)) {
-		u.damaged, u.rest = true, nil
-		return nil
-	}
-	out := u.rest[:n]
-	u.rest = u.rest[n:]
-	return out
-}
+func (u *unpacker) byte() byte { return u.Bytes(1)[0] }
 
-func (u *unpacker) uvarint() uint64 {
-	n, size := binary.Uvarint(u.rest)
-	if size <= 0 {
-		u.damaged, u.rest = true, nil
-		return 0
-	}
-	u.rest = u.rest[size:]
-	return n
-}
-
-func (u *unpacker) varint() int64 {
-	n, size := binary.Varint(u.rest)
-	if size <= 0 {
-		u.damaged, u.rest = true, nil
-		return 0
-	}
-	u.rest = u.rest[size:]
-	return n
-}
-
-func (u *unpacker) byte() byte {
-	if b := u.bytes(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (u *unpacker) text() string { return string(u.bytes(u.uvarint())) }
+func (u *unpacker) text() string { return string(u.Bytes(u.Uvarint())) }
 
 func (u *unpacker) float() float64 {
-	if b := u.bytes(8); b != nil {
-		return math.Float64frombits(binary.BigEndian.Uint64(b))
-	}
-	return 0
+	return math.Float64frombits(binary.BigEndian.Uint64(u.Bytes(8)))
 }
 
-func (u *unpacker) hex() string { return hex.EncodeToString(u.bytes(32)) }
+func (u *unpacker) hex() string { return hex.EncodeToString(u.Bytes(32)) }
 
 func (u *unpacker) whole() *int64 {
 	if u.byte() == 0 {
 		return nil
 	}
-	n := u.varint()
+	n := u.Varint()
 	return &n
 }
 
@@ -275,16 +234,16 @@ func (u *unpacker) decimal() *mostro.Decimal {
 	}
 	d, err := mostro.ParseDecimal(s)
 	if err != nil {
-		u.damaged = true
+		u.Bad = true
 		return nil
 	}
 	return &d
 }
 
 func (u *unpacker) texts() []string {
-	n := u.uvarint()
-	if n == 0 || n > uint64(len(u.rest)) {
-		u.damaged = u.damaged || n > 0
+	n := u.Uvarint()
+	if n == 0 || n > uint64(len(u.Rest)) {
+		u.Bad = u.Bad || n > 0
 		return nil
 	}
 	out := make([]string, n)
@@ -296,11 +255,11 @@ func (u *unpacker) texts() []string {
 
 // UnpackRecord decodes the encoding of Record.Pack.
 func UnpackRecord(b []byte) (*Record, error) {
-	u := &unpacker{rest: b}
-	u.bytes(4) // the deadline; readers of the deadline alone stop here
-	r := &Record{FirstSeenAt: time.UnixMilli(u.varint()).UTC(), Versions: int(u.uvarint())}
+	u := &unpacker{varint.Reader{Rest: b}}
+	u.Bytes(4) // the deadline; readers of the deadline alone stop here
+	r := &Record{FirstSeenAt: time.UnixMilli(u.Varint()).UTC(), Versions: int(u.Uvarint())}
 	u.version(&r.Version)
-	if u.damaged || len(u.rest) > 0 {
+	if u.Bad || len(u.Rest) > 0 {
 		return nil, errRecord
 	}
 	return r, nil
@@ -308,9 +267,9 @@ func UnpackRecord(b []byte) (*Record, error) {
 
 // UnpackVersion decodes the encoding of Version.Pack.
 func UnpackVersion(b []byte) (*Version, error) {
-	u, v := &unpacker{rest: b}, &Version{}
+	u, v := &unpacker{varint.Reader{Rest: b}}, &Version{}
 	u.version(v)
-	if u.damaged || len(u.rest) > 0 {
+	if u.Bad || len(u.Rest) > 0 {
 		return nil, errRecord
 	}
 	return v, nil
@@ -318,14 +277,14 @@ func UnpackVersion(b []byte) (*Version, error) {
 
 func (u *unpacker) version(v *Version) {
 	o := &v.Order
-	v.Seq = u.uvarint()
-	v.ReceivedAt = time.UnixMilli(u.varint()).UTC()
+	v.Seq = u.Uvarint()
+	v.ReceivedAt = time.UnixMilli(u.Varint()).UTC()
 	flags := u.byte()
 	v.Archived, v.Withdrawn = flags&1 != 0, flags&2 != 0
 	v.Source.Origin = mostro.Origin(u.byte())
 	v.Source.Relay = u.text()
 	o.EventID, o.Pubkey, o.D = u.hex(), u.hex(), u.text()
-	o.CreatedAt = nostr.Timestamp(u.varint())
+	o.CreatedAt = nostr.Timestamp(u.Varint())
 	o.Platform, o.InstanceName = u.text(), u.text()
 	o.Side, o.Status, o.RawStatus = mostro.Side(u.text()), mostro.Status(u.text()), u.text()
 	o.Fiat = u.text()
@@ -343,7 +302,7 @@ func (u *unpacker) version(v *Version) {
 		}
 		r.Max = u.float()
 		r.Reviews, r.Days = u.whole(), u.whole()
-		r.Since = nostr.Timestamp(u.varint())
+		r.Since = nostr.Timestamp(u.Varint())
 		o.MakerRating = r
 	}
 	o.MakerName = u.text()
@@ -351,8 +310,8 @@ func (u *unpacker) version(v *Version) {
 		o.Bond = &mostro.Bond{Sats: u.whole(), Percent: u.decimal()}
 	}
 	o.Geohash = u.text()
-	o.PublishedAt = nostr.Timestamp(u.varint())
-	o.ExpiresAt = nostr.Timestamp(u.varint())
-	o.Expiration = nostr.Timestamp(u.varint())
+	o.PublishedAt = nostr.Timestamp(u.Varint())
+	o.ExpiresAt = nostr.Timestamp(u.Varint())
+	o.Expiration = nostr.Timestamp(u.Varint())
 	o.Link, o.Description, o.CashuMintURL = u.text(), u.text(), u.text()
 }

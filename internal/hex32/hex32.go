@@ -11,16 +11,7 @@ import (
 // zero bytes, a value that no event has, because a public key of zeros is not on the
 // curve.
 func OrZero(s string) (out [32]byte) {
-	if len(s) != 64 {
-		return out
-	}
-	var bad byte
-	for i := range out {
-		hi, lo := hexDigits[s[2*i]], hexDigits[s[2*i+1]]
-		bad |= hi | lo
-		out[i] = hi<<4 | lo
-	}
-	if bad == notHex {
+	if !Decode(out[:], s) {
 		return [32]byte{}
 	}
 	return out

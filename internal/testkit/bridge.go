@@ -30,22 +30,30 @@ func PreparedBridge(tb testing.TB, variable, target string) string {
 	return path
 }
 
-// StartBridge starts the program. It ends with the test.
-func StartBridge(tb testing.TB, name string, args ...string) *Bridge {
+// StartPiped starts a program whose input and output are pipes. Its errors go to those of
+// the test.
+func StartPiped(tb testing.TB, cmd *exec.Cmd) (in io.WriteCloser, out io.Reader) {
 	tb.Helper()
-	cmd := exec.Command(name, args...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
+	out, err = cmd.StdoutPipe()
 	if err != nil {
 		tb.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
+	return in, out
+}
+
+// StartBridge starts the program. It ends with the test.
+func StartBridge(tb testing.TB, name string, args ...string) *Bridge {
+	tb.Helper()
+	cmd := exec.Command(name, args...)
+	in, out := StartPiped(tb, cmd)
 	tb.Cleanup(func() {
 		in.Close()
 		if err := cmd.Wait(); err != nil {

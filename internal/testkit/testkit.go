@@ -98,6 +98,21 @@ func Signed(tb testing.TB, kind int, at int64, tags ...nostr.Tag) *nostr.Event {
 	return SignedBy(tb, Secret, kind, at, "", tags...)
 }
 
+// NDJSON returns the events as lines of JSON, the format of imports and exports.
+func NDJSON(tb testing.TB, events ...*nostr.Event) string {
+	tb.Helper()
+	var b strings.Builder
+	for _, evt := range events {
+		line, err := evt.MarshalJSON()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		b.Write(line)
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
 // Order returns an order event that is signed with Secret.
 func Order(tb testing.TB, d string, at int64, status string) *nostr.Event {
 	tb.Helper()

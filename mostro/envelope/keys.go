@@ -13,6 +13,7 @@ import (
 
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/btcsuite/btcd/btcec/v2/schnorr"
+	"github.com/mostrodex/mostrodex/internal/cache"
 	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/nbd-wtf/go-nostr/nip06"
 	"github.com/nbd-wtf/go-nostr/nip19"
@@ -25,7 +26,7 @@ type Keys struct {
 	signer signer
 	pubkey string
 	// conversations caches NIP-44 conversation keys; nil caches none.
-	conversations *conversationCache
+	conversations *cache.Cache[string, ConversationKey]
 }
 
 // NewKeys returns a random key pair. If source is nil, NewKeys uses crypto/rand.

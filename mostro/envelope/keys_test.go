@@ -155,10 +155,10 @@ func TestRemembering(t *testing.T) {
 			if env, err := Open(evt, node); err != nil || env.Sender != trade.Pubkey() {
 				t.Fatalf("round %d, key %d: %v", round, i, err)
 			}
-			if have := len(node.conversations.keys); have > 2 {
+			if have := node.conversations.Len(); have > 2 {
 				t.Fatalf("remembers %d conversations, may 2", have)
 			}
-			if key, ok := node.conversations.keys[trade.Pubkey()]; !ok {
+			if key, ok := node.conversations.Get(trade.Pubkey()); !ok {
 				t.Fatal("the latest peer is forgotten")
 			} else if want, err := smallKeys(t, 3).Conversation(trade.Pubkey()); err != nil || key != want {
 				t.Fatal("remembers another key")
@@ -173,7 +173,7 @@ func TestRemembering(t *testing.T) {
 	if _, err := Open(evt, node); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := node.conversations.keys[evt.PubKey]; ok {
+	if _, ok := node.conversations.Get(evt.PubKey); ok {
 		t.Error("a throw-away key is remembered")
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
-	"sync"
 	"unicode/utf8"
 
+	"github.com/mostrodex/mostrodex/internal/cache"
 	"github.com/mostrodex/mostrodex/mostro/message"
 	"golang.org/x/crypto/chacha20"
 )
@@ -37,32 +37,23 @@ type ConversationKey [32]byte
 // Format writes a fixed word for every verb, so that no log shows the key.
 func (key ConversationKey) Format(f fmt.State, _ rune) { io.WriteString(f, "[redacted]") }
 
-// conversationCache holds conversation keys of one key pair. If the cache is full, an
-// arbitrary key is evicted.
-type conversationCache struct {
-	mu   sync.Mutex
-	most int
-	keys map[string]ConversationKey // by the peer's key; guarded by mu
-}
-
 // Remembering returns a copy of the key pair with a cache of up to n conversation keys.
 // The cache saves the Diffie-Hellman computation for each further message from the same
 // peer. A peer enters the cache only after one of its payloads was authenticated.
 func (k *Keys) Remembering(n int) *Keys {
 	c := *k
-	c.conversations = &conversationCache{most: n, keys: make(map[string]ConversationKey)}
+	c.conversations = nil
+	if n > 0 {
+		c.conversations = &cache.Cache[string, ConversationKey]{Max: n}
+	}
 	return &c
 }
 
 // Conversation returns the conversation key with a peer. It returns a WireError with
 // RuleKey if peer is not a public key.
 func (k *Keys) Conversation(peer string) (ConversationKey, error) {
-	c := k.conversations
-	if c != nil {
-		c.mu.Lock()
-		key, ok := c.keys[peer]
-		c.mu.Unlock()
-		if ok {
+	if k.conversations != nil {
+		if key, ok := k.conversations.Get(peer); ok {
 			return key, nil
 		}
 	}
@@ -80,19 +71,9 @@ func (k *Keys) Conversation(peer string) (ConversationKey, error) {
 
 // remember stores a conversation key in the cache.
 func (k *Keys) remember(peer string, key ConversationKey) {
-	c := k.conversations
-	if c == nil || c.most < 1 {
-		return
+	if k.conversations != nil {
+		k.conversations.Put(peer, key)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, ok := c.keys[peer]; !ok && len(c.keys) >= c.most {
-		for old := range c.keys {
-			delete(c.keys, old)
-			break
-		}
-	}
-	c.keys[peer] = key
 }
 
 // MessageKeys derives ChaCha20 key, ChaCha20 nonce and MAC key of one message, 76 bytes

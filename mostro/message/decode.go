@@ -13,7 +13,7 @@ import "github.com/mostrodex/mostrodex/mostro"
 // accident of its library: an object written as an array of its fields, and a word
 // written as an object that holds a null.
 func ParseMessage(b []byte) (Message, error) {
-	r := jsonReader{b: b}
+	r := newReader(b)
 	m, err := r.message()
 	if err == nil {
 		err = r.end()
@@ -27,7 +27,8 @@ func ParseMessage(b []byte) (Message, error) {
 // ParseDraft is like ParseMessage, but for a message before Seal: the version may be
 // absent, because Seal sets it.
 func ParseDraft(b []byte) (Message, error) {
-	r := jsonReader{b: b, draft: true}
+	r := newReader(b)
+	r.draft = true
 	m, err := r.message()
 	if err == nil {
 		err = r.end()
@@ -54,31 +55,22 @@ func (s fieldSet) missing(names ...string) error {
 	return nil
 }
 
-func (r *jsonReader) message() (Message, error) {
-	var m Message
-	n := 0
-	err := r.object(func(key []byte) error {
-		n++
-		w, ok := wrapperByName[string(key)]
+func (r *jsonReader) message() (m Message, err error) {
+	err = r.single("wrapper", func(key string) error {
+		w, ok := wrapperByName[key]
 		if !ok {
 			return NewError(RuleWrapper, "unknown wrapper")
-		}
-		if n > 1 {
-			return NewError(RuleArity, "a second wrapper")
 		}
 		m.Wrapper = w
 		return r.body(&m)
 	})
-	if err == nil && n == 0 {
-		err = NewError(RuleArity, "no wrapper")
-	}
 	return m, err
 }
 
 func (r *jsonReader) body(m *Message) error {
 	var seen fieldSet
-	err := r.object(func(key []byte) error {
-		switch string(key) {
+	err := r.object(func(key string) error {
+		switch key {
 		case "version":
 			seen.add(0)
 			v, err := r.uint(8)
@@ -96,11 +88,8 @@ func (r *jsonReader) body(m *Message) error {
 			m.TradeIndex = v
 			return err
 		case "id":
-			if null, err := r.null(); null || err != nil {
-				return err
-			}
-			id, err := r.uuid()
-			m.ID = &id
+			id, err := r.uuidOrNull()
+			m.ID = id
 			return err
 		case "action":
 			seen.add(1)
@@ -115,8 +104,7 @@ func (r *jsonReader) body(m *Message) error {
 			m.Payload = p
 			return err
 		}
-		_, err := r.skip(0)
-		return err
+		return r.skip(0)
 	})
 	if err != nil {
 		return err
@@ -133,7 +121,7 @@ func word[T ~string](r *jsonReader, words map[string]T, rule Rule) (T, error) {
 	if err != nil {
 		return "", err
 	}
-	w, ok := words[string(s)]
+	w, ok := words[s]
 	if !ok {
 		return "", NewError(rule, "unknown word "+shortKey(s))
 	}
@@ -154,37 +142,28 @@ func wordOrOther[T ~string](r *jsonReader, words map[string]T, other T) (T, erro
 	if err != nil {
 		return "", err
 	}
-	if w, ok := words[string(s)]; ok {
+	if w, ok := words[s]; ok {
 		return w, nil
 	}
 	return other, nil
 }
 
-func (r *jsonReader) payload() (Payload, error) {
-	var p Payload
-	n := 0
-	err := r.object(func(key []byte) (err error) {
-		n++
-		if n > 1 {
-			return NewError(RuleArity, "a second payload")
-		}
+func (r *jsonReader) payload() (p Payload, err error) {
+	err = r.single("payload", func(key string) (err error) {
 		p, err = r.payloadBody(key)
 		return err
 	})
-	if err == nil && n == 0 {
-		err = NewError(RuleArity, "no payload inside")
-	}
 	return p, err
 }
 
-func (r *jsonReader) payloadBody(key []byte) (Payload, error) {
-	switch string(key) {
+func (r *jsonReader) payloadBody(key string) (Payload, error) {
+	switch key {
 	case "order":
 		o := new(SmallOrder)
-		err := r.smallOrder(o)
+		err := r.order(o, &formToday)
 		return o, err
 	case "payment_request":
-		return r.paymentRequest()
+		return r.paymentRequest(&formToday)
 	case "text_message":
 		s, err := r.string()
 		return TextMessage(s), err
@@ -241,7 +220,7 @@ func (r *jsonReader) payloadBody(key []byte) (Payload, error) {
 		list := OrderList{}
 		_, err := r.array(func(int) error {
 			var o SmallOrder
-			err := r.smallOrder(&o)
+			err := r.order(&o, &formToday)
 			list = append(list, o)
 			return err
 		})
@@ -269,23 +248,31 @@ func (r *jsonReader) payloadBody(key []byte) (Payload, error) {
 	return nil, NewError(RulePayload, "unknown payload")
 }
 
-var sideByName = byName([]mostro.Side{mostro.SideBuy, mostro.SideSell})
+// orderForm is the form of an order in one vocabulary.
+type orderForm struct {
+	sides         map[string]mostro.Side
+	statuses      map[string]TradeStatus
+	buyer, seller string // names of the fields of the trade keys
+	// legacy marks the form of 2023: it ignores unknown fields, a time of 0 stands for
+	// null, and a request to pay may lack the amount.
+	legacy bool
+}
 
-func (r *jsonReader) smallOrder(o *SmallOrder) error {
+var formToday = orderForm{
+	sides: byName([]mostro.Side{mostro.SideBuy, mostro.SideSell}), statuses: tradeStatusByName,
+	buyer: "buyer_trade_pubkey", seller: "seller_trade_pubkey",
+}
+
+func (r *jsonReader) order(o *SmallOrder, form *orderForm) error {
 	var seen fieldSet
-	err := r.object(func(key []byte) (err error) {
-		switch string(key) {
+	err := r.object(func(key string) (err error) {
+		switch key {
 		case "id":
-			if null, err := r.null(); null || err != nil {
-				return err
-			}
-			id, err := r.uuid()
-			o.ID = &id
-			return err
+			o.ID, err = r.uuidOrNull()
 		case "kind":
-			o.Kind, err = wordOrNull(r, sideByName)
+			o.Kind, err = wordOrNull(r, form.sides)
 		case "status":
-			o.Status, err = wordOrNull(r, tradeStatusByName)
+			o.Status, err = wordOrNull(r, form.statuses)
 		case "amount":
 			seen.add(0)
 			o.AmountSats, err = r.int64()
@@ -305,20 +292,25 @@ func (r *jsonReader) smallOrder(o *SmallOrder) error {
 		case "premium":
 			seen.add(4)
 			o.Premium, err = r.int64()
-		case "buyer_trade_pubkey":
+		case form.buyer:
 			o.BuyerTradePubkey, err = r.stringOrNull()
-		case "seller_trade_pubkey":
+		case form.seller:
 			o.SellerTradePubkey, err = r.stringOrNull()
 		case "buyer_invoice":
 			o.BuyerInvoice, err = r.stringOrNull()
 		case "created_at":
-			o.CreatedAt, err = r.intOrNull()
+			o.CreatedAt, err = r.orderTime(form)
 		case "expires_at":
-			o.ExpiresAt, err = r.intOrNull()
-		case "cashu_mint_url":
-			o.CashuMintURL, err = r.stringOrNull()
+			o.ExpiresAt, err = r.orderTime(form)
 		default:
-			return NewError(RuleUnknownField, "an order has no such field")
+			switch {
+			case form.legacy:
+				err = r.skip(0)
+			case key == "cashu_mint_url":
+				o.CashuMintURL, err = r.stringOrNull()
+			default:
+				err = NewError(RuleUnknownField, "an order has no such field")
+			}
 		}
 		return err
 	})
@@ -326,4 +318,14 @@ func (r *jsonReader) smallOrder(o *SmallOrder) error {
 		return err
 	}
 	return seen.missing("amount", "fiat_code", "fiat_amount", "payment_method", "premium")
+}
+
+// orderTime parses a time of an order. Messages of 2023 used 0 for "not yet" and "none",
+// and a current client would read an expiry of 0 as expired.
+func (r *jsonReader) orderTime(form *orderForm) (*int64, error) {
+	n, err := r.intOrNull()
+	if form.legacy && n != nil && *n == 0 {
+		n = nil
+	}
+	return n, err
 }

@@ -13,17 +13,17 @@ func DecodeRumor(b []byte) (*nostr.Event, error) { return parseEvent(b, false) }
 
 // parseEvent parses an event. If signed is false, id and sig may be absent or null.
 func parseEvent(b []byte, signed bool) (*nostr.Event, error) {
-	r := jsonReader{b: b}
+	r := newReader(b)
 	evt := &nostr.Event{Tags: nostr.Tags{}}
 	var seen fieldSet
-	err := r.object(func(key []byte) (err error) {
-		switch string(key) {
+	err := r.object(func(key string) (err error) {
+		switch key {
 		case "id", "sig":
 			s, err := r.stringOrNull()
 			if err != nil || s == nil {
 				return err
 			}
-			if string(key) == "id" {
+			if key == "id" {
 				seen.add(0)
 				evt.ID = *s
 			} else {
@@ -59,7 +59,7 @@ func parseEvent(b []byte, signed bool) (*nostr.Event, error) {
 			seen.add(6)
 			evt.Content, err = r.string()
 		default:
-			_, err = r.skip(0)
+			err = r.skip(0)
 		}
 		return err
 	})

@@ -1,15 +1,19 @@
 package message
 
-func (r *jsonReader) paymentRequest() (PaymentRequest, error) {
+func (r *jsonReader) paymentRequest(form *orderForm) (PaymentRequest, error) {
 	var p PaymentRequest
-	err := r.tuple(3, func(i int) (err error) {
+	least := 3
+	if form.legacy {
+		least = 2
+	}
+	err := r.tupleOf(least, 3, func(i int) (err error) {
 		switch i {
 		case 0:
 			if null, err := r.null(); null || err != nil {
 				return err
 			}
 			p.Order = new(SmallOrder)
-			err = r.smallOrder(p.Order)
+			err = r.order(p.Order, form)
 		case 1:
 			p.Invoice, err = r.string()
 		default:
@@ -23,15 +27,15 @@ func (r *jsonReader) paymentRequest() (PaymentRequest, error) {
 func (r *jsonReader) peerBody() (Peer, error) {
 	var p Peer
 	var seen fieldSet
-	err := r.object(func(key []byte) (err error) {
-		switch string(key) {
+	err := r.object(func(key string) (err error) {
+		switch key {
 		case "pubkey":
 			seen.add(0)
 			p.Pubkey, err = r.string()
 		case "reputation":
 			p.Reputation, err = r.userInfo()
 		default:
-			_, err = r.skip(0)
+			err = r.skip(0)
 		}
 		return err
 	})
@@ -53,8 +57,8 @@ func (r *jsonReader) userInfo() (*UserInfo, error) {
 func (r *jsonReader) userInfoBody() (UserInfo, error) {
 	var u UserInfo
 	var seen fieldSet
-	err := r.object(func(key []byte) (err error) {
-		switch string(key) {
+	err := r.object(func(key string) (err error) {
+		switch key {
 		case "rating":
 			seen.add(0)
 			u.Rating, err = r.float()
@@ -73,7 +77,7 @@ func (r *jsonReader) userInfoBody() (UserInfo, error) {
 			since = startOfDay(since)
 			u.Since = &since
 		default:
-			_, err = r.skip(0)
+			err = r.skip(0)
 		}
 		return err
 	})
@@ -90,8 +94,8 @@ func (r *jsonReader) solverInfo() (*SolverDisputeInfo, error) {
 	}
 	d := new(SolverDisputeInfo)
 	var seen fieldSet
-	err := r.object(func(key []byte) (err error) {
-		switch string(key) {
+	err := r.object(func(key string) (err error) {
+		switch key {
 		case "id":
 			seen.add(0)
 			d.ID, err = r.uuid()
@@ -155,7 +159,7 @@ func (r *jsonReader) solverInfo() (*SolverDisputeInfo, error) {
 			seen.add(15)
 			d.CreatedAt, err = r.int64()
 		default:
-			_, err = r.skip(0)
+			err = r.skip(0)
 		}
 		return err
 	})
@@ -170,8 +174,8 @@ func (r *jsonReader) solverInfo() (*SolverDisputeInfo, error) {
 func (r *jsonReader) paymentFailed() (PaymentFailed, error) {
 	var p PaymentFailed
 	var seen fieldSet
-	err := r.object(func(key []byte) error {
-		switch string(key) {
+	err := r.object(func(key string) error {
+		switch key {
 		case "payment_attempts":
 			seen.add(0)
 			n, err := r.uint(32)
@@ -183,8 +187,7 @@ func (r *jsonReader) paymentFailed() (PaymentFailed, error) {
 			p.IntervalSeconds = uint32(n)
 			return err
 		}
-		_, err := r.skip(0)
-		return err
+		return r.skip(0)
 	})
 	if err == nil {
 		err = seen.missing("payment_attempts", "payment_retries_interval")
@@ -195,8 +198,8 @@ func (r *jsonReader) paymentFailed() (PaymentFailed, error) {
 func (r *jsonReader) restoreData() (RestoreData, error) {
 	var d RestoreData
 	var seen fieldSet
-	err := r.object(func(key []byte) (err error) {
-		switch string(key) {
+	err := r.object(func(key string) (err error) {
+		switch key {
 		case "orders":
 			seen.add(0)
 			_, err = r.array(func(int) error {
@@ -212,7 +215,7 @@ func (r *jsonReader) restoreData() (RestoreData, error) {
 				return err
 			})
 		default:
-			_, err = r.skip(0)
+			err = r.skip(0)
 		}
 		return err
 	})
@@ -225,8 +228,8 @@ func (r *jsonReader) restoreData() (RestoreData, error) {
 func (r *jsonReader) restoredOrder() (RestoredOrder, error) {
 	var o RestoredOrder
 	var seen fieldSet
-	err := r.object(func(key []byte) (err error) {
-		switch string(key) {
+	err := r.object(func(key string) (err error) {
+		switch key {
 		case "order_id":
 			seen.add(0)
 			o.OrderID, err = r.uuid()
@@ -239,7 +242,7 @@ func (r *jsonReader) restoredOrder() (RestoredOrder, error) {
 		case "counterparty_trade_pubkey":
 			o.CounterpartyTradePubkey, err = r.stringOrNull()
 		default:
-			_, err = r.skip(0)
+			err = r.skip(0)
 		}
 		return err
 	})
@@ -254,8 +257,8 @@ var initiatorByName = byName([]Initiator{InitiatorBuyer, InitiatorSeller})
 func (r *jsonReader) restoredDispute() (RestoredDispute, error) {
 	var d RestoredDispute
 	var seen fieldSet
-	err := r.object(func(key []byte) (err error) {
-		switch string(key) {
+	err := r.object(func(key string) (err error) {
+		switch key {
 		case "dispute_id":
 			seen.add(0)
 			d.DisputeID, err = r.uuid()
@@ -273,7 +276,7 @@ func (r *jsonReader) restoredDispute() (RestoredDispute, error) {
 		case "solver_pubkey":
 			d.SolverPubkey, err = r.stringOrNull()
 		default:
-			_, err = r.skip(0)
+			err = r.skip(0)
 		}
 		return err
 	})
@@ -286,8 +289,8 @@ func (r *jsonReader) restoredDispute() (RestoredDispute, error) {
 func (r *jsonReader) bondResolution() (BondResolution, error) {
 	var b BondResolution
 	var seen fieldSet
-	err := r.object(func(key []byte) (err error) {
-		switch string(key) {
+	err := r.object(func(key string) (err error) {
+		switch key {
 		case "slash_seller":
 			seen.add(0)
 			b.SlashSeller, err = r.bool()
@@ -295,7 +298,7 @@ func (r *jsonReader) bondResolution() (BondResolution, error) {
 			seen.add(1)
 			b.SlashBuyer, err = r.bool()
 		default:
-			_, err = r.skip(0)
+			err = r.skip(0)
 		}
 		return err
 	})
@@ -308,16 +311,16 @@ func (r *jsonReader) bondResolution() (BondResolution, error) {
 func (r *jsonReader) bondPayoutRequest() (BondPayoutRequest, error) {
 	var b BondPayoutRequest
 	var seen fieldSet
-	err := r.object(func(key []byte) (err error) {
-		switch string(key) {
+	err := r.object(func(key string) (err error) {
+		switch key {
 		case "order":
 			seen.add(0)
-			err = r.smallOrder(&b.Order)
+			err = r.order(&b.Order, &formToday)
 		case "slashed_at":
 			seen.add(1)
 			b.SlashedAt, err = r.int64()
 		default:
-			_, err = r.skip(0)
+			err = r.skip(0)
 		}
 		return err
 	})
@@ -330,8 +333,8 @@ func (r *jsonReader) bondPayoutRequest() (BondPayoutRequest, error) {
 func (r *jsonReader) cashuLockProof() (CashuLockProof, error) {
 	var c CashuLockProof
 	var seen fieldSet
-	err := r.object(func(key []byte) (err error) {
-		switch string(key) {
+	err := r.object(func(key string) (err error) {
+		switch key {
 		case "token":
 			seen.add(0)
 			c.Token, err = r.string()
@@ -350,7 +353,7 @@ func (r *jsonReader) cashuLockProof() (CashuLockProof, error) {
 		case "fee_token":
 			c.FeeToken, err = r.stringOrNull()
 		default:
-			_, err = r.skip(0)
+			err = r.skip(0)
 		}
 		return err
 	})
@@ -365,8 +368,8 @@ func (r *jsonReader) cashuSignatures() (CashuSignatures, error) {
 	_, err := r.array(func(int) error {
 		var s CashuSignature
 		var seen fieldSet
-		err := r.object(func(key []byte) (err error) {
-			switch string(key) {
+		err := r.object(func(key string) (err error) {
+			switch key {
 			case "secret":
 				seen.add(0)
 				s.Secret, err = r.string()
@@ -374,7 +377,7 @@ func (r *jsonReader) cashuSignatures() (CashuSignatures, error) {
 				seen.add(1)
 				s.Signature, err = r.string()
 			default:
-				_, err = r.skip(0)
+				err = r.skip(0)
 			}
 			return err
 		})
@@ -390,13 +393,13 @@ func (r *jsonReader) cashuSignatures() (CashuSignatures, error) {
 func (r *jsonReader) payerDeclaration() (PayerDeclaration, error) {
 	var p PayerDeclaration
 	var seen fieldSet
-	err := r.object(func(key []byte) (err error) {
-		switch string(key) {
+	err := r.object(func(key string) (err error) {
+		switch key {
 		case "payment_hash":
 			seen.add(0)
 			p.PaymentHash, err = r.string()
 		default:
-			_, err = r.skip(0)
+			err = r.skip(0)
 		}
 		return err
 	})
@@ -417,8 +420,8 @@ func (r *jsonReader) paymentHistory() (PaymentHistory, error) {
 		*n = uint32(v)
 		return err
 	}
-	err := r.object(func(key []byte) (err error) {
-		switch string(key) {
+	err := r.object(func(key string) (err error) {
+		switch key {
 		case "payment_hash":
 			seen.add(0)
 			h.PaymentHash, err = r.string()
@@ -436,7 +439,7 @@ func (r *jsonReader) paymentHistory() (PaymentHistory, error) {
 		case "last_success_at":
 			h.LastSuccessAt, err = r.intOrNull()
 		default:
-			_, err = r.skip(0)
+			err = r.skip(0)
 		}
 		return err
 	})
@@ -449,15 +452,15 @@ func (r *jsonReader) paymentHistory() (PaymentHistory, error) {
 func (r *jsonReader) reputationExportRequest() (ReputationExportRequest, error) {
 	var e ReputationExportRequest
 	var seen fieldSet
-	err := r.object(func(key []byte) (err error) {
-		switch string(key) {
+	err := r.object(func(key string) (err error) {
+		switch key {
 		case "destination":
 			seen.add(0)
 			e.Destination, err = r.string()
 		case "rebind":
 			e.Rebind, err = r.stringOrNull()
 		default:
-			_, err = r.skip(0)
+			err = r.skip(0)
 		}
 		return err
 	})

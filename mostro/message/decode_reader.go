@@ -1,60 +1,49 @@
 package message
 
 import (
-	"bytes"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
+
+	"github.com/mostrodex/mostrodex/internal/jsonscan"
 )
 
 // maxDepth bounds the nesting of values that the reader skips.
 const maxDepth = 128
 
-// jsonReader parses one JSON text. It is stricter than encoding/json: keys are
-// case-sensitive, a key may occur once, an integer has no fraction or exponent, and
+// jsonReader reads the values of one JSON text. It is stricter than encoding/json: keys
+// are case-sensitive, a key may occur once, an integer has no fraction or exponent, and
 // lone surrogates and invalid UTF-8 are refused. Returned values keep no reference to
-// the text, except raw bytes.
+// the text.
 type jsonReader struct {
-	b     []byte
-	pos   int
+	scan  jsonscan.Scanner
 	draft bool // the message may omit its version
 }
 
+func newReader(b []byte) jsonReader {
+	return jsonReader{scan: jsonscan.Scanner{Text: string(b)}}
+}
+
 func (r *jsonReader) fail(detail string) error {
-	return &WireError{Rule: RuleJSON, Detail: fmt.Sprintf("%s at byte %d", detail, r.pos)}
+	return &WireError{Rule: RuleJSON, Detail: fmt.Sprintf("%s at byte %d", detail, r.scan.Pos)}
 }
 
-func (r *jsonReader) space() {
-	for r.pos < len(r.b) {
-		switch r.b[r.pos] {
-		case ' ', '\t', '\n', '\r':
-			r.pos++
-		default:
-			return
-		}
+// syntax returns the WireError of an error of the scanner.
+func (r *jsonReader) syntax(err error) error {
+	if err == nil {
+		return nil
 	}
+	return r.fail(r.scan.Detail)
 }
 
-// peek returns the first byte of the next value, or 0 at the end.
-func (r *jsonReader) peek() byte {
-	r.space()
-	if r.pos < len(r.b) {
-		return r.b[r.pos]
-	}
-	return 0
-}
-
-func (r *jsonReader) end() error {
-	if r.peek() != 0 || r.pos < len(r.b) {
-		return r.fail("text after the value")
-	}
-	return nil
-}
+func (r *jsonReader) end() error { return r.syntax(r.scan.AtEnd()) }
 
 // kind names the type of the next value, for errors.
 func (r *jsonReader) kind() string {
-	switch c := r.peek(); {
+	switch c := r.scan.Next(); {
 	case c == '{':
 		return "object"
 	case c == '[':
@@ -79,133 +68,104 @@ func (r *jsonReader) want(what string) error {
 	return NewError(RuleType, "want "+what+", have "+have)
 }
 
-func (r *jsonReader) literal(word string) error {
-	if !bytes.HasPrefix(r.b[r.pos:], []byte(word)) {
-		return r.fail("no value")
-	}
-	r.pos += len(word)
-	return nil
-}
-
-// null consumes a null and returns true if the next value is null. object calls visit
-// once for each key. The reader then stands at the key's value, and visit must consume
-// the value.
+// null consumes a null and returns true if the next value is null.
 func (r *jsonReader) null() (bool, error) {
-	if r.peek() != 'n' {
+	if r.scan.Next() != 'n' {
 		return false, nil
 	}
-	return true, r.literal("null")
+	return true, r.syntax(r.scan.Literal("null"))
 }
 
 func (r *jsonReader) bool() (bool, error) {
-	switch r.peek() {
+	switch r.scan.Next() {
 	case 't':
-		return true, r.literal("true")
+		return true, r.syntax(r.scan.Literal("true"))
 	case 'f':
-		return false, r.literal("false")
+		return false, r.syntax(r.scan.Literal("false"))
 	}
 	return false, r.want("a boolean")
 }
 
 // object calls visit for each key, at its value, which visit must consume.
-func (r *jsonReader) object(visit func(key []byte) error) error {
-	if r.peek() != '{' {
+func (r *jsonReader) object(visit func(key string) error) error {
+	if !r.scan.Take('{') {
 		return r.want("an object")
 	}
-	r.pos++
-	if r.peek() == '}' {
-		r.pos++
-		return nil
-	}
-	var few [24][]byte
+	var few [24]string
 	seen := few[:0]
 	var many map[string]bool
-	for {
-		if r.peek() != '"' {
+	for first := true; ; first = false {
+		more, err := r.scan.More(first, '}')
+		if err != nil || !more {
+			return r.syntax(err)
+		}
+		if r.scan.Next() != '"' {
 			return r.fail("no key")
 		}
 		key, err := r.text()
 		if err != nil {
 			return err
 		}
-		switch {
-		case many != nil:
-			if many[string(key)] {
-				return InPath(shortKey(key), NewError(RuleDuplicate, "the key occurs twice"))
-			}
-			many[string(key)] = true
-		default:
-			for _, k := range seen {
-				if bytes.Equal(k, key) {
-					return InPath(shortKey(key), NewError(RuleDuplicate, "the key occurs twice"))
-				}
-			}
-			if len(seen) == cap(few[:]) {
-				many = make(map[string]bool, 2*len(seen))
-				for _, k := range seen {
-					many[string(k)] = true
-				}
-				many[string(key)] = true
-			} else {
-				seen = append(seen, key)
-			}
+		if many[key] || slices.Contains(seen, key) {
+			return InPath(shortKey(key), NewError(RuleDuplicate, "the key occurs twice"))
 		}
-		if r.peek() != ':' {
+		if len(seen) < len(few) {
+			seen = append(seen, key)
+		} else {
+			if many == nil {
+				many = make(map[string]bool)
+			}
+			many[key] = true
+		}
+		if !r.scan.Take(':') {
 			return r.fail("no colon")
 		}
-		r.pos++
 		if err := visit(key); err != nil {
 			return InPath(shortKey(key), err)
 		}
-		switch r.peek() {
-		case ',':
-			r.pos++
-		case '}':
-			r.pos++
-			return nil
-		default:
-			return r.fail("object not closed")
-		}
 	}
+}
+
+// single is object for an object of exactly one key. what names the value, for errors.
+func (r *jsonReader) single(what string, visit func(key string) error) error {
+	n := 0
+	err := r.object(func(key string) error {
+		if n++; n > 1 {
+			return NewError(RuleArity, "a second "+what)
+		}
+		return visit(key)
+	})
+	if err == nil && n == 0 {
+		err = NewError(RuleArity, "no "+what)
+	}
+	return err
 }
 
 // shortKey shortens a key for the path of an error.
-func shortKey(key []byte) string {
+func shortKey(key string) string {
 	if len(key) > 40 {
-		return strconv.QuoteToASCII(string(key[:40])) + "…"
+		return strconv.QuoteToASCII(key[:40]) + "…"
 	}
-	for _, c := range key {
+	for _, c := range []byte(key) {
 		if c < 0x20 || c >= 0x7f || c == '.' {
-			return strconv.QuoteToASCII(string(key))
+			return strconv.QuoteToASCII(key)
 		}
 	}
-	return string(key)
+	return key
 }
 
-// array calls visit once for each element. The reader then stands at the element, and
-// visit must consume the element.
+// array calls visit for each element, which visit must consume, and returns their number.
 func (r *jsonReader) array(visit func(i int) error) (n int, err error) {
-	if r.peek() != '[' {
+	if !r.scan.Take('[') {
 		return 0, r.want("an array")
 	}
-	r.pos++
-	if r.peek() == ']' {
-		r.pos++
-		return 0, nil
-	}
-	for {
+	for ; ; n++ {
+		more, err := r.scan.More(n == 0, ']')
+		if err != nil || !more {
+			return n, r.syntax(err)
+		}
 		if err := visit(n); err != nil {
 			return n, InPath("["+strconv.Itoa(n)+"]", err)
-		}
-		n++
-		switch r.peek() {
-		case ',':
-			r.pos++
-		case ']':
-			r.pos++
-			return n, nil
-		default:
-			return n, r.fail("array not closed")
 		}
 	}
 }
@@ -219,8 +179,7 @@ func (r *jsonReader) tuple(want int, visit func(i int) error) error {
 func (r *jsonReader) tupleOf(least, most int, visit func(i int) error) error {
 	n, err := r.array(func(i int) error {
 		if i >= most {
-			_, err := r.skip(0)
-			return err
+			return r.skip(0)
 		}
 		return visit(i)
 	})
@@ -237,123 +196,26 @@ func (r *jsonReader) tupleOf(least, most int, visit func(i int) error) error {
 	return nil
 }
 
-// text parses a string. The result may share memory with the input.
-func (r *jsonReader) text() ([]byte, error) {
-	if r.peek() != '"' {
-		return nil, r.want("a string")
+// text parses a string. The result may share memory with the text.
+func (r *jsonReader) text() (string, error) {
+	if r.scan.Next() != '"' {
+		return "", r.want("a string")
 	}
-	start := r.pos + 1
-	for i := start; i < len(r.b); i++ {
-		switch c := r.b[i]; {
-		case c == '"':
-			s := r.b[start:i]
-			if !utf8.Valid(s) {
-				return nil, r.fail("not UTF-8")
-			}
-			r.pos = i + 1
-			return s, nil
-		case c == '\\':
-			return r.escaped(start, i)
-		case c < 0x20:
-			r.pos = i
-			return nil, r.fail("control character in a string")
-		}
+	start := r.scan.Pos
+	s, err := r.scan.Str()
+	if err != nil {
+		return "", r.syntax(err)
 	}
-	r.pos = len(r.b)
-	return nil, r.fail("string not closed")
-}
-
-// escaped parses the rest of a string from its first backslash.
-func (r *jsonReader) escaped(start, i int) ([]byte, error) {
-	out := append(make([]byte, 0, i-start+32), r.b[start:i]...)
-	for i < len(r.b) {
-		c := r.b[i]
-		switch {
-		case c == '"':
-			if !utf8.Valid(out) {
-				return nil, r.fail("not UTF-8")
-			}
-			r.pos = i + 1
-			return out, nil
-		case c < 0x20:
-			r.pos = i
-			return nil, r.fail("control character in a string")
-		case c != '\\':
-			out = append(out, c)
-			i++
-			continue
-		}
-		if i+1 >= len(r.b) {
-			break
-		}
-		r.pos = i
-		i += 2
-		switch r.b[i-1] {
-		case '"', '\\', '/':
-			out = append(out, r.b[i-1])
-		case 'b':
-			out = append(out, '\b')
-		case 'f':
-			out = append(out, '\f')
-		case 'n':
-			out = append(out, '\n')
-		case 'r':
-			out = append(out, '\r')
-		case 't':
-			out = append(out, '\t')
-		case 'u':
-			u, ok := hex4(r.b, i)
-			if !ok {
-				return nil, r.fail("broken \\u escape")
-			}
-			i += 4
-			if u >= 0xdc00 && u < 0xe000 {
-				return nil, r.fail("lone surrogate")
-			}
-			if u >= 0xd800 && u < 0xdc00 {
-				if i+1 >= len(r.b) || r.b[i] != '\\' || r.b[i+1] != 'u' {
-					return nil, r.fail("lone surrogate")
-				}
-				low, ok := hex4(r.b, i+2)
-				if !ok || low < 0xdc00 || low >= 0xe000 {
-					return nil, r.fail("lone surrogate")
-				}
-				i += 6
-				u = 0x10000 + (u-0xd800)<<10 + (low - 0xdc00)
-			}
-			out = utf8.AppendRune(out, u)
-		default:
-			return nil, r.fail("unknown escape")
-		}
+	if !utf8.ValidString(s) {
+		r.scan.Pos = start
+		return "", r.fail("not UTF-8")
 	}
-	r.pos = len(r.b)
-	return nil, r.fail("string not closed")
-}
-
-func hex4(b []byte, at int) (rune, bool) {
-	if at+4 > len(b) {
-		return 0, false
-	}
-	var u rune
-	for _, c := range b[at : at+4] {
-		switch {
-		case c >= '0' && c <= '9':
-			c -= '0'
-		case c >= 'a' && c <= 'f':
-			c -= 'a' - 10
-		case c >= 'A' && c <= 'F':
-			c -= 'A' - 10
-		default:
-			return 0, false
-		}
-		u = u<<4 | rune(c)
-	}
-	return u, true
+	return s, nil
 }
 
 func (r *jsonReader) string() (string, error) {
-	b, err := r.text()
-	return string(b), err
+	s, err := r.text()
+	return strings.Clone(s), err
 }
 
 func (r *jsonReader) stringOrNull() (*string, error) {
@@ -369,59 +231,12 @@ func (r *jsonReader) stringOrNull() (*string, error) {
 
 // number returns the text of a number and whether it is an integer. "-0" is not an
 // integer, because the reference implementation reads "-0" as a float.
-func (r *jsonReader) number() (s []byte, integer bool, err error) {
-	r.space()
-	start, i := r.pos, r.pos
-	digit := func() bool { return i < len(r.b) && r.b[i] >= '0' && r.b[i] <= '9' }
-	if i < len(r.b) && r.b[i] == '-' {
-		i++
+func (r *jsonReader) number() (s string, integer bool, err error) {
+	if r.kind() != "number" {
+		return "", false, r.want("a number")
 	}
-	if !digit() {
-		if r.kind() != "number" {
-			return nil, false, r.want("a number")
-		}
-		return nil, false, r.fail("broken number")
-	}
-	if r.b[i] == '0' {
-		i++
-		if digit() {
-			return nil, false, r.fail("leading zero")
-		}
-	} else {
-		for digit() {
-			i++
-		}
-	}
-	integer = true
-	if i < len(r.b) && r.b[i] == '.' {
-		integer = false
-		i++
-		if !digit() {
-			return nil, false, r.fail("broken number")
-		}
-		for digit() {
-			i++
-		}
-	}
-	if i < len(r.b) && (r.b[i] == 'e' || r.b[i] == 'E') {
-		integer = false
-		i++
-		if i < len(r.b) && (r.b[i] == '+' || r.b[i] == '-') {
-			i++
-		}
-		if !digit() {
-			return nil, false, r.fail("broken number")
-		}
-		for digit() {
-			i++
-		}
-	}
-	r.pos = i
-	s = r.b[start:i]
-	if string(s) == "-0" {
-		integer = false
-	}
-	return s, integer, nil
+	s, err = r.scan.Number()
+	return s, s != "-0" && !strings.ContainsAny(s, ".eE"), r.syntax(err)
 }
 
 func (r *jsonReader) int64() (int64, error) {
@@ -432,7 +247,7 @@ func (r *jsonReader) int64() (int64, error) {
 	if !integer {
 		return 0, NewError(RuleType, "want an integer")
 	}
-	n, err := strconv.ParseInt(string(s), 10, 64)
+	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {
 		return 0, NewError(RuleRange, "does not fit a signed integer of 64 bits")
 	}
@@ -458,7 +273,7 @@ func (r *jsonReader) uint(bits int) (uint64, error) {
 	if !integer {
 		return 0, NewError(RuleType, "want an integer")
 	}
-	n, err := strconv.ParseUint(string(s), 10, bits)
+	n, err := strconv.ParseUint(s, 10, bits)
 	if err != nil {
 		return 0, NewError(RuleRange, "does not fit an unsigned integer of "+strconv.Itoa(bits)+" bits")
 	}
@@ -470,7 +285,7 @@ func (r *jsonReader) float() (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	f, err := strconv.ParseFloat(string(s), 64)
+	f, err := strconv.ParseFloat(s, 64)
 	if err != nil || math.IsInf(f, 0) {
 		return 0, NewError(RuleRange, "does not fit a double")
 	}
@@ -483,22 +298,28 @@ func (r *jsonReader) uuid() (UUID, error) {
 	if err != nil {
 		return UUID{}, err
 	}
-	return ParseUUID(string(s))
+	return ParseUUID(s)
 }
 
-// skip skips one value and returns its text.
-func (r *jsonReader) skip(depth int) ([]byte, error) {
-	if depth > maxDepth {
-		return nil, r.fail("nested too deep")
+func (r *jsonReader) uuidOrNull() (*UUID, error) {
+	if null, err := r.null(); null || err != nil {
+		return nil, err
 	}
-	r.space()
-	start := r.pos
-	var err error
-	switch r.peek() {
+	id, err := r.uuid()
+	return &id, err
+}
+
+// skip consumes one value of any type. Unlike the scanner's Skip it refuses all that the
+// reader refuses elsewhere.
+func (r *jsonReader) skip(depth int) (err error) {
+	if depth > maxDepth {
+		return r.fail("nested too deep")
+	}
+	switch r.scan.Next() {
 	case '{':
-		err = r.object(func([]byte) error { _, err := r.skip(depth + 1); return err })
+		err = r.object(func(string) error { return r.skip(depth + 1) })
 	case '[':
-		_, err = r.array(func(int) error { _, err := r.skip(depth + 1); return err })
+		_, err = r.array(func(int) error { return r.skip(depth + 1) })
 	case '"':
 		_, err = r.text()
 	case 't', 'f':
@@ -508,8 +329,5 @@ func (r *jsonReader) skip(depth int) ([]byte, error) {
 	default:
 		_, _, err = r.number()
 	}
-	if err != nil {
-		return nil, err
-	}
-	return r.b[start:r.pos], nil
+	return err
 }

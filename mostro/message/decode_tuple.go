@@ -14,15 +14,15 @@ type Tuple struct {
 // ParseTuple parses the array: two elements on v1, three on v2. It verifies no
 // signature. The error is a WireError.
 func ParseTuple(plain []byte, arity int) (*Tuple, error) {
-	r := jsonReader{b: plain}
+	r := newReader(plain)
 	t := new(Tuple)
 	err := r.tuple(arity, func(i int) (err error) {
 		switch i {
 		case 0:
-			r.space()
-			start := r.pos
+			r.scan.Next()
+			start := r.scan.Pos
 			t.Message, err = r.message()
-			t.Raw = plain[start:r.pos]
+			t.Raw = plain[start:r.scan.Pos]
 		case 1:
 			t.Sig, err = r.stringOrNull()
 		default:

@@ -93,9 +93,10 @@ var legacyWrappers = []Wrapper{WrapperOrder, WrapperDispute, WrapperCantDo, Wrap
 
 var legacyWrapperByName = bothSpellings(legacyWrappers)
 
-var legacySideByName = bothSpellings([]mostro.Side{mostro.SideBuy, mostro.SideSell})
-
-var legacyStatusByName = bothSpellings(allTradeStatuses)
+var form2023 = orderForm{
+	sides: bothSpellings([]mostro.Side{mostro.SideBuy, mostro.SideSell}), statuses: bothSpellings(allTradeStatuses),
+	buyer: "master_buyer_pubkey", seller: "master_seller_pubkey", legacy: true,
+}
 
 // bothSpellings indexes a vocabulary by its kebab-case and its CamelCase form.
 func bothSpellings[T ~string](words []T) map[string]T {

@@ -133,7 +133,7 @@ func TestLegacyVerbs(t *testing.T) {
 	}
 	for _, s := range TradeStatuses() {
 		name := legacyStatus(s)
-		back, ok := legacyStatusByName[name]
+		back, ok := form2023.statuses[name]
 		later := s == TradeWaitingTakerBond || s == TradeWaitingMakerBond || s == TradeInProgress
 		if !ok || (back == s) == later {
 			t.Errorf("status %s: %s, back %s", s, name, back)

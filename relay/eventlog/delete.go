@@ -166,7 +166,8 @@ type versionLeft struct {
 }
 
 // walks caches the walks of recent addresses in memory. If a walk is missing, as after
-// a start, a request reads all versions. The cache is owned by the committer.
+// a start, a request reads all versions. The cache is owned by the committer, which edits
+// walks in place, so internal/cache does not fit.
 type walks struct {
 	by   map[address]walk
 	size int // number of versions in all walks

@@ -85,6 +85,31 @@ func TestErasingIsFinished(t *testing.T) {
 	}
 }
 
+// commitFailure lets one commit of the derived keys fail, as a crash would.
+type commitFailure struct {
+	counting bool // commits are counted only while counting is set
+	commits  int
+}
+
+// openToFailACommit opens a store whose commit number failing, while it counts, fails.
+func openToFailACommit(t *testing.T, dir string, clock *testkit.Clock, failing int) (*Store, *commitFailure) {
+	t.Helper()
+	f := new(commitFailure)
+	st, err := Open(Config{Dir: dir, Now: clock.Now, BodyCache: -1, logFileBytes: 64 << 10, flushAfter: time.Hour, committed: func() error {
+		if f.counting {
+			if f.commits++; f.commits == failing {
+				return errors.New("killed by the test")
+			}
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.keys.room = 50_000 // the committer is idle
+	return st, f
+}
+
 // TestManyErasures sends one request that erases more than one transaction holds, with
 // a crash after each part.
 func TestManyErasures(t *testing.T) {
@@ -92,19 +117,7 @@ func TestManyErasures(t *testing.T) {
 	parts := n // until one crash comes after the last commit
 	for crashAt := 1; crashAt <= parts; crashAt++ {
 		clock, dir := testkit.NewClock(), t.TempDir()
-		counting, commits := false, 0
-		st, err := Open(Config{Dir: dir, Now: clock.Now, BodyCache: -1, logFileBytes: 64 << 10, flushAfter: time.Hour, committed: func() error {
-			if counting {
-				if commits++; commits == crashAt {
-					return errors.New("killed by the test")
-				}
-			}
-			return nil
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		st.keys.room = 50_000 // the committer is idle
+		st, kill := openToFailACommit(t, dir, clock, crashAt)
 		request := nostr.Tags{}
 		for i := range n {
 			evt := testkit.Unsigned(1, 38383, int64(i+1), "", nostr.Tag{"d", fmt.Sprint(i)}, nostr.Tag{"s", strings.Repeat("x", 200)})
@@ -117,13 +130,13 @@ func TestManyErasures(t *testing.T) {
 			}
 		}
 		mustAppend(t, st, testkit.Unsigned(2, 1, 1, "somebody else's"))
-		counting = true
-		_, _, err = st.Append(context.Background(), Arrival{Event: testkit.Unsigned(1, 5, 1000, "", request...), ReceivedAt: st.now()})
-		if (err == nil) != (commits < crashAt) {
-			t.Fatalf("crash %d: %v after %d commits", crashAt, err, commits)
+		kill.counting = true
+		_, _, err := st.Append(context.Background(), Arrival{Event: testkit.Unsigned(1, 5, 1000, "", request...), ReceivedAt: st.now()})
+		if (err == nil) != (kill.commits < crashAt) {
+			t.Fatalf("crash %d: %v after %d commits", crashAt, err, kill.commits)
 		}
 		if err == nil {
-			parts, counting = commits, false
+			parts, kill.counting = kill.commits, false
 			mustCheck(t, st)
 		}
 		if err := st.Close(); err != nil {

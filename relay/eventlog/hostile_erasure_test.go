@@ -2,7 +2,6 @@ package eventlog
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -106,19 +105,7 @@ func TestCrashInAGroupOfDeletions(t *testing.T) {
 	parts := 100
 	for crashAt := 1; crashAt <= parts; crashAt++ {
 		clock, dir := testkit.NewClock(), t.TempDir()
-		counting, commits := false, 0
-		st, err := Open(Config{Dir: dir, Now: clock.Now, BodyCache: -1, logFileBytes: 64 << 10, flushAfter: time.Hour, committed: func() error {
-			if counting {
-				if commits++; commits == crashAt {
-					return errors.New("killed by the test")
-				}
-			}
-			return nil
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		st.keys.room = 50_000 // the committer is idle
+		st, kill := openToFailACommit(t, dir, clock, crashAt)
 		var arrivals []Arrival
 		for r := range requests {
 			request := nostr.Tags{}
@@ -139,7 +126,7 @@ func TestCrashInAGroupOfDeletions(t *testing.T) {
 		}
 		release := stall(t, st)
 		var waiting []Pending
-		counting = true
+		kill.counting = true
 		for _, a := range arrivals {
 			p, err := st.Enqueue(context.Background(), a)
 			if err != nil {
@@ -155,7 +142,7 @@ func TestCrashInAGroupOfDeletions(t *testing.T) {
 			}
 		}
 		if acknowledged == requests {
-			parts, counting = min(parts, commits), false
+			parts, kill.counting = min(parts, kill.commits), false
 			mustCheck(t, st)
 		}
 		if err := st.Close(); err != nil {

@@ -1,4 +1,4 @@
-// The part of LND's interface that an escrow needs: nine methods and their
+// The part of LND's interface that an escrow needs: ten methods and their
 // messages, without the fields that this module does not read. Field numbers,
 // types and names are LND's (v0.21.2-beta). The package name is a different one,
 // so that a program can also link LND's own packages. fields.txt is written from
@@ -1355,6 +1355,135 @@ func (x *Payment) GetFailureReason() PaymentFailureReason {
 	return PaymentFailureReason_FAILURE_REASON_NONE
 }
 
+// /lnrpc.Lightning/ListPayments
+type ListPaymentsRequest struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	IncludeIncomplete bool                   `protobuf:"varint,1,opt,name=include_incomplete,json=includeIncomplete,proto3" json:"include_incomplete,omitempty"` // also payments in flight and failed payments
+	IndexOffset       uint64                 `protobuf:"varint,2,opt,name=index_offset,json=indexOffset,proto3" json:"index_offset,omitempty"`
+	MaxPayments       uint64                 `protobuf:"varint,3,opt,name=max_payments,json=maxPayments,proto3" json:"max_payments,omitempty"`
+	CreationDateStart uint64                 `protobuf:"varint,6,opt,name=creation_date_start,json=creationDateStart,proto3" json:"creation_date_start,omitempty"` // seconds
+	CreationDateEnd   uint64                 `protobuf:"varint,7,opt,name=creation_date_end,json=creationDateEnd,proto3" json:"creation_date_end,omitempty"`       // seconds
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ListPaymentsRequest) Reset() {
+	*x = ListPaymentsRequest{}
+	mi := &file_lnd_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPaymentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPaymentsRequest) ProtoMessage() {}
+
+func (x *ListPaymentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lnd_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPaymentsRequest.ProtoReflect.Descriptor instead.
+func (*ListPaymentsRequest) Descriptor() ([]byte, []int) {
+	return file_lnd_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ListPaymentsRequest) GetIncludeIncomplete() bool {
+	if x != nil {
+		return x.IncludeIncomplete
+	}
+	return false
+}
+
+func (x *ListPaymentsRequest) GetIndexOffset() uint64 {
+	if x != nil {
+		return x.IndexOffset
+	}
+	return 0
+}
+
+func (x *ListPaymentsRequest) GetMaxPayments() uint64 {
+	if x != nil {
+		return x.MaxPayments
+	}
+	return 0
+}
+
+func (x *ListPaymentsRequest) GetCreationDateStart() uint64 {
+	if x != nil {
+		return x.CreationDateStart
+	}
+	return 0
+}
+
+func (x *ListPaymentsRequest) GetCreationDateEnd() uint64 {
+	if x != nil {
+		return x.CreationDateEnd
+	}
+	return 0
+}
+
+type ListPaymentsResponse struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Payments        []*Payment             `protobuf:"bytes,1,rep,name=payments,proto3" json:"payments,omitempty"`
+	LastIndexOffset uint64                 `protobuf:"varint,3,opt,name=last_index_offset,json=lastIndexOffset,proto3" json:"last_index_offset,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ListPaymentsResponse) Reset() {
+	*x = ListPaymentsResponse{}
+	mi := &file_lnd_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPaymentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPaymentsResponse) ProtoMessage() {}
+
+func (x *ListPaymentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lnd_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPaymentsResponse.ProtoReflect.Descriptor instead.
+func (*ListPaymentsResponse) Descriptor() ([]byte, []int) {
+	return file_lnd_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ListPaymentsResponse) GetPayments() []*Payment {
+	if x != nil {
+		return x.Payments
+	}
+	return nil
+}
+
+func (x *ListPaymentsResponse) GetLastIndexOffset() uint64 {
+	if x != nil {
+		return x.LastIndexOffset
+	}
+	return 0
+}
+
 var File_lnd_proto protoreflect.FileDescriptor
 
 const file_lnd_proto_rawDesc = "" +
@@ -1449,7 +1578,16 @@ const file_lnd_proto_rawDesc = "" +
 	"\tSUCCEEDED\x10\x02\x12\n" +
 	"\n" +
 	"\x06FAILED\x10\x03\x12\r\n" +
-	"\tINITIATED\x10\x04*;\n" +
+	"\tINITIATED\x10\x04\"\xe6\x01\n" +
+	"\x13ListPaymentsRequest\x12-\n" +
+	"\x12include_incomplete\x18\x01 \x01(\bR\x11includeIncomplete\x12!\n" +
+	"\findex_offset\x18\x02 \x01(\x04R\vindexOffset\x12!\n" +
+	"\fmax_payments\x18\x03 \x01(\x04R\vmaxPayments\x12.\n" +
+	"\x13creation_date_start\x18\x06 \x01(\x04R\x11creationDateStart\x12*\n" +
+	"\x11creation_date_end\x18\a \x01(\x04R\x0fcreationDateEnd\"v\n" +
+	"\x14ListPaymentsResponse\x122\n" +
+	"\bpayments\x18\x01 \x03(\v2\x16.mostrodex.lnd.PaymentR\bpayments\x12*\n" +
+	"\x11last_index_offset\x18\x03 \x01(\x04R\x0flastIndexOffset*;\n" +
 	"\x10InvoiceHTLCState\x12\f\n" +
 	"\bACCEPTED\x10\x00\x12\v\n" +
 	"\aSETTLED\x10\x01\x12\f\n" +
@@ -1476,7 +1614,7 @@ func file_lnd_proto_rawDescGZIP() []byte {
 }
 
 var file_lnd_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_lnd_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_lnd_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_lnd_proto_goTypes = []any{
 	(InvoiceHTLCState)(0),                 // 0: mostrodex.lnd.InvoiceHTLCState
 	(PaymentFailureReason)(0),             // 1: mostrodex.lnd.PaymentFailureReason
@@ -1500,6 +1638,8 @@ var file_lnd_proto_goTypes = []any{
 	(*SendPaymentRequest)(nil),            // 19: mostrodex.lnd.SendPaymentRequest
 	(*TrackPaymentRequest)(nil),           // 20: mostrodex.lnd.TrackPaymentRequest
 	(*Payment)(nil),                       // 21: mostrodex.lnd.Payment
+	(*ListPaymentsRequest)(nil),           // 22: mostrodex.lnd.ListPaymentsRequest
+	(*ListPaymentsResponse)(nil),          // 23: mostrodex.lnd.ListPaymentsResponse
 }
 var file_lnd_proto_depIdxs = []int32{
 	6,  // 0: mostrodex.lnd.GetInfoResponse.chains:type_name -> mostrodex.lnd.Chain
@@ -1509,11 +1649,12 @@ var file_lnd_proto_depIdxs = []int32{
 	15, // 4: mostrodex.lnd.ListInvoiceResponse.invoices:type_name -> mostrodex.lnd.Invoice
 	3,  // 5: mostrodex.lnd.Payment.status:type_name -> mostrodex.lnd.Payment.PaymentStatus
 	1,  // 6: mostrodex.lnd.Payment.failure_reason:type_name -> mostrodex.lnd.PaymentFailureReason
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	21, // 7: mostrodex.lnd.ListPaymentsResponse.payments:type_name -> mostrodex.lnd.Payment
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_lnd_proto_init() }
@@ -1530,7 +1671,7 @@ func file_lnd_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lnd_proto_rawDesc), len(file_lnd_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

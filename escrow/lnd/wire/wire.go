@@ -1,5 +1,5 @@
 // Package wire is the part of LND's gRPC interface that an escrow needs: messages
-// generated from lnd.proto, and the paths of the nine methods.
+// generated from lnd.proto, and the paths of the ten methods.
 //
 // The messages are wire-compatible with LND's and are registered under a package name
 // of their own. The package contains no logic.
@@ -21,6 +21,7 @@ const (
 	ListInvoices           = "/lnrpc.Lightning/ListInvoices"
 	SendPayment            = "/routerrpc.Router/SendPaymentV2"
 	TrackPayment           = "/routerrpc.Router/TrackPaymentV2"
+	ListPayments           = "/lnrpc.Lightning/ListPayments"
 )
 
 // Method is one method of LND: its path and its messages.
@@ -29,6 +30,7 @@ type Method struct {
 	Request  proto.Message
 	Response proto.Message
 	Streams  bool // set if the server answers with a stream
+	Optional bool // set if an escrow works without the permission
 }
 
 // Methods returns every method of this package, in a fixed order.
@@ -43,5 +45,6 @@ func Methods() []Method {
 		{Path: CancelInvoice, Request: &CancelInvoiceMsg{}, Response: &CancelInvoiceResp{}},
 		{Path: SendPayment, Request: &SendPaymentRequest{}, Response: &Payment{}, Streams: true},
 		{Path: TrackPayment, Request: &TrackPaymentRequest{}, Response: &Payment{}, Streams: true},
+		{Path: ListPayments, Request: &ListPaymentsRequest{}, Response: &ListPaymentsResponse{}, Optional: true},
 	}
 }

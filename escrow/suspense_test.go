@@ -1,0 +1,286 @@
+package escrow
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/escrow/ledger"
+	"github.com/mostrodex/mostrodex/escrow/payoutgate"
+	"github.com/mostrodex/mostrodex/escrow/trade"
+	"github.com/mostrodex/mostrodex/escrow/users"
+	"github.com/mostrodex/mostrodex/mostro/message"
+)
+
+// toSuspense returns a trade that was cancelled in this store and whose hold the node has
+// settled, as after a store was put back. The seller has paid more than the invoice's amount.
+func (r *rig) toSuspense() (id trade.OrderID, h trade.Hash) {
+	r.tb.Helper()
+	id, seller, buyer := r.toActive()
+	t := r.trade(id)
+	r.hold[trade.FxCancel] = true
+	r.must(buyer, message.ActionCancel, &id, nil)
+	r.must(seller, message.ActionCancel, &id, nil)
+	if err := r.node.Settle(context.Background(), t.Preimage); err != nil {
+		r.tb.Fatal(err)
+	}
+	delete(r.hold, trade.FxCancel)
+	r.settle()
+	return id, t.Hash
+}
+
+func (r *rig) resolve(id trade.OrderID, h trade.Hash, o trade.Outcome, to string, withheld bool) error {
+	r.tb.Helper()
+	err := r.book.Resolve(id, Resolution{Hash: h, Msat: r.node.holds[h].state.PaidMsat, Outcome: o, To: to, Reason: "looked at the node"}, true, withheld, r.node.now)
+	r.commit()
+	r.settle()
+	return err
+}
+
+// balances returns the ledger of the rig's trades, after a check of its laws.
+func (r *rig) balances() ledger.Balances {
+	r.tb.Helper()
+	var sum ledger.Ledger
+	for id := range r.store.trades {
+		f, err := ledger.ReadTrade(r.store, id, nil)
+		if err != nil {
+			r.tb.Fatal(err)
+		}
+		sum.Add(f)
+	}
+	if err := sum.Check(); err != nil {
+		r.tb.Error(err)
+	}
+	return sum.Balances
+}
+
+// An amount in suspense is refunded by the program. The trade has ended for its parties, and is
+// over only after the refund. A restart between any two calls neither loses nor repeats it.
+func TestSuspenseIsRefunded(t *testing.T) {
+	for name, to := range map[string]string{"to an invoice": "", "to an address": "seller@home"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.node.fickle = false
+			r.gate = payoutgate.New(2, 2)
+			id, h := r.toSuspense()
+			paid := r.node.holds[h].state.PaidMsat
+			tr := r.trade(id)
+			if !tr.Frozen || !tr.Over() || len(tr.Suspended) != 1 || tr.Suspended[0].PaidMsat != paid || r.balances()[ledger.Suspense] != paid {
+				t.Fatalf("%+v, %v", tr.Suspended, r.balances())
+			}
+			if to == "" {
+				to = simInvoice(trade.Hash{1, 2, 3}, paid/1000*1000, r.node.now+7200, id.String())
+			}
+			r.hold[trade.FxPay], r.hold[trade.FxMint] = true, true
+			if err := r.resolve(id, h, trade.OutcomeRefund, to, false); err != nil {
+				t.Fatal(err)
+			}
+			r.pass(1)
+			if err := r.resolve(id, h, trade.OutcomeKept, "", false); !errors.Is(err, ErrUnderWay) {
+				t.Fatalf("a refund is replaced while its call waits: %v", err)
+			}
+			tr = r.trade(id)
+			if tr.Over() || tr.Frozen || tr.Due() == 0 || r.balances()[ledger.Suspense] != paid {
+				t.Fatalf("the refund is not owed: %+v", tr.Outflows)
+			}
+			r.start()
+			r.pass(1)
+			r.start()
+			for kind := range map[trade.EffectKind]bool{trade.FxMint: true, trade.FxPay: true} {
+				delete(r.hold, kind)
+				r.start()
+				r.settle()
+			}
+			o := r.trade(id).Outflows[0]
+			if !o.Sent || len(r.node.pays) != 1 {
+				t.Fatalf("%+v, %d payments", o, len(r.node.pays))
+			}
+			if n, _ := r.gate.Numbers(); n != 1 {
+				t.Errorf("%d payments count as in flight", n)
+			}
+			if err := r.resolve(id, h, trade.OutcomeKept, "", false); !errors.Is(err, trade.ErrNothing) {
+				t.Errorf("a refund in flight is replaced: %v", err)
+			}
+			r.start()
+			r.node.resolve(o.Hash, true)
+			r.pass(trackSeconds)
+			tr = r.trade(id)
+			if !tr.Over() || tr.Outflows[0].FeeMsat != r.node.routingMsat || r.node.paidMsat != paid/1000*1000 {
+				t.Fatalf("the refund is not over: %+v", tr.Outflows[0])
+			}
+			b := r.balances()
+			if b[ledger.Suspense] != 0 || b[ledger.Forfeits] != paid%1000 || b[ledger.Routing] != r.node.routingMsat {
+				t.Errorf("%v", b)
+			}
+			if n, _ := r.gate.Numbers(); n != 0 {
+				t.Errorf("%d payments count as in flight at the end", n)
+			}
+			if err := r.resolve(id, h, trade.OutcomeRefunded, "", false); !errors.Is(err, trade.ErrNothing) {
+				t.Errorf("an amount is resolved twice: %v", err)
+			}
+		})
+	}
+}
+
+// trackSeconds is longer than the interval at which a payment in flight is looked up.
+const trackSeconds = 301
+
+// A refund that fails is tried again, and an operator may name another invoice between two
+// attempts. The payout of the trade's own rules does not wait for it.
+func TestRefundFails(t *testing.T) {
+	r := newRig(t)
+	r.node.fickle = false
+	id, h := r.toSuspense()
+	paid := r.node.holds[h].state.PaidMsat
+	first := simInvoice(trade.Hash{1}, paid/1000*1000, r.node.now+4000, id.String())
+	if err := r.resolve(id, h, trade.OutcomeRefund, simInvoice(trade.Hash{9}, paid/1000*1000+1000, r.node.now+7200, id.String()), false); !errors.Is(err, ErrRefundTo) {
+		t.Fatalf("an invoice of another amount: %v", err)
+	}
+	if err := r.resolve(id, h, trade.OutcomeRefund, first, false); err != nil {
+		t.Fatal(err)
+	}
+	r.pass(1)
+	r.node.resolve(trade.Hash{1}, false)
+	r.pass(trackSeconds)
+	if o := r.trade(id).Outflows[0]; o.Failures != 1 || o.Hash != (trade.Hash{}) || o.Deadline <= r.node.now {
+		t.Fatalf("%+v", o)
+	}
+	r.pass(8000) // the invoice has expired
+	if len(r.node.pays) != 1 {
+		t.Fatal("an expired invoice was paid")
+	}
+	if err := r.resolve(id, h, trade.OutcomeRefund, simInvoice(trade.Hash{2}, 0, r.node.now+7200, id.String()), false); err != nil {
+		t.Fatal(err)
+	}
+	r.pass(1)
+	r.node.resolve(trade.Hash{2}, true)
+	r.pass(trackSeconds)
+	if tr := r.trade(id); !tr.Over() || tr.Outflows[0].LastHash != (trade.Hash{2}) || r.node.paidMsat != paid/1000*1000 {
+		t.Errorf("%+v", tr.Outflows)
+	}
+	r.balances()
+}
+
+// A store that is put back while a refund is owed freezes the trade: the refund may have been
+// paid under another hash. The operator withdraws it, and the withheld call is never made.
+func TestRefundOfACopy(t *testing.T) {
+	r := newRig(t)
+	r.node.fickle = false
+	id, h := r.toSuspense()
+	r.hold[trade.FxPay] = true
+	if err := r.resolve(id, h, trade.OutcomeRefund, "seller@home", false); err != nil {
+		t.Fatal(err)
+	}
+	r.pass(1)
+	if o := r.trade(id).Outflows[0]; o.Hash == (trade.Hash{}) || o.Sent {
+		t.Fatalf("%+v", o)
+	}
+	r.start()
+	r.applyInput(id, trade.Input{Kind: trade.InReconcile})
+	r.commit()
+	if tr := r.trade(id); !tr.Frozen || tr.Over() {
+		t.Fatal("a trade that owes a refund is not frozen")
+	}
+	if err := r.resolve(id, h, trade.OutcomeRefunded, "", true); err != nil {
+		t.Fatal(err)
+	}
+	delete(r.hold, trade.FxPay)
+	r.settle()
+	if tr := r.trade(id); !tr.Over() || tr.Frozen || !tr.Outflows[0].Withdrawn || len(r.node.pays) != 0 {
+		t.Errorf("%+v, %d payments", tr.Outflows, len(r.node.pays))
+	}
+	if b := r.balances(); b[ledger.Suspense] != 0 {
+		t.Errorf("%v", b)
+	}
+}
+
+// A frozen trade that is resumed goes on with its refund.
+func TestRefundAfterAResume(t *testing.T) {
+	r := newRig(t)
+	r.node.fickle = false
+	id, h := r.toSuspense()
+	r.hold[trade.FxPay] = true
+	if err := r.resolve(id, h, trade.OutcomeRefund, "seller@home", false); err != nil {
+		t.Fatal(err)
+	}
+	r.pass(1)
+	r.applyInput(id, trade.Input{Kind: trade.InReconcile})
+	r.commit()
+	r.pass(86400)
+	if len(r.node.pays) != 0 {
+		t.Fatal("a frozen trade pays")
+	}
+	r.applyInput(id, trade.Input{Kind: trade.InResume})
+	r.commit()
+	delete(r.hold, trade.FxPay)
+	r.settle()
+	for range 3 {
+		r.pass(4000)
+		for _, p := range r.node.inFlight() {
+			r.node.resolve(p, true)
+		}
+		r.pass(trackSeconds)
+	}
+	if tr := r.trade(id); !tr.Over() || len(r.node.pays) != 1 {
+		t.Errorf("%+v, %d payments", tr.Outflows, len(r.node.pays))
+	}
+	r.balances()
+}
+
+// A user of an older store has no journal until it changes. Its journal then begins with the
+// state that the older store had.
+func TestUserOfAnOlderStore(t *testing.T) {
+	r := newRig(t)
+	p := r.someone()
+	r.store.users[p.Identity] = User{Identity: p.Identity, LastIndex: 4, CreatedAt: 1_700_000_000}
+	if err := checkUser(r.store, r.store.users[p.Identity]); err != nil {
+		t.Fatal(err)
+	}
+	p.Index = 5
+	id := r.order(p, message.SmallOrder{})
+	u := r.store.users[p.Identity]
+	if want := (User{Identity: p.Identity, LastIndex: 5, CreatedAt: 1_700_000_000, Steps: 2}); u != want {
+		t.Errorf("%+v, want %+v", u, want)
+	}
+	if err := checkUser(r.store, u); err != nil {
+		t.Error(err)
+	}
+	log := r.store.userLog[p.Identity]
+	if len(log) != 2 || log[0].Kind != users.KindBase || log[1].Kind != users.KindIndex || log[1].Trade != id {
+		t.Errorf("%+v", log)
+	}
+	u.LastIndex++
+	if err := checkUser(r.store, u); err == nil {
+		t.Error("a user that differs from its journal passes the check")
+	}
+	r.store.userLog[p.Identity] = log[1:]
+	if err := checkUser(r.store, r.store.users[p.Identity]); err == nil {
+		t.Error("a journal without its first row passes the check")
+	}
+}
+
+// A solver has a journal of its own, and does not count as a user who has traded.
+func TestJournalOfASolver(t *testing.T) {
+	r := newRig(t)
+	key := simKey(4711)
+	for _, role := range []trade.Role{trade.RoleRead, trade.RoleWrite, ""} {
+		if err := r.book.SetSolver(key, role, r.node.now); err != nil {
+			t.Fatal(err)
+		}
+		r.commit()
+	}
+	u := r.store.users[key]
+	if want := (User{Identity: key, RoleAt: r.node.now, Steps: 3}); u != want {
+		t.Errorf("%+v, want %+v", u, want)
+	}
+	if err := checkUser(r.store, u); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.book.batch.user(key); !errors.Is(err, ErrNoRow) {
+		t.Errorf("a solver that never traded is a user: %v", err)
+	}
+	r.book.Assistant = key
+	if err := r.book.checkAssistant(); err != nil {
+		t.Error(err)
+	}
+}
