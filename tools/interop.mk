@@ -80,7 +80,8 @@ interop-mostrod-prepare:
 	else \
 		CARGO_TARGET_DIR="$(INTEROP_CACHE)/mostrod-target" cargo install --quiet mostro --version $(INTEROP_MOSTROD_VERSION) --locked --root "$(INTEROP_MOSTROD)"; fi
 
+# If mostro-cli has been built, the test uses the client too.
 interop-mostrod: build interop-mostrod-prepare
 	@if $(MAKE) --no-print-directory interop-mostrod-cached; then \
 		MOSTRODEX_INTEROP_MOSTROD="$(INTEROP_MOSTROD)/bin/mostrod" MOSTRODEX_INTEROP_MOSTROD_SERVER="$(CURDIR)/bin/mostrodex" \
-			$(GO) test -tags "$(TAGS)" -count=1 -timeout 20m ./tools/interop-mostrod; fi
+			MOSTRODEX_INTEROP_CLI="$(wildcard $(INTEROP_CLI)/bin/mostro-cli)" $(GO) test -tags "$(TAGS)" -count=1 -timeout 20m ./tools/interop-mostrod; fi

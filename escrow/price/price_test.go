@@ -231,6 +231,7 @@ func TestHTTPSources(t *testing.T) {
 	}{
 		"yadio, a null among them":     {HTTPSource{Provider: Yadio, URL: server.URL}, map[string]float64{"USD": 50000.5, "EUR": 45000}},
 		"coingecko, a text among them": {HTTPSource{Provider: CoinGecko, URL: server.URL, APIKey: "secret"}, map[string]float64{"usd": 50000}},
+		"currency-api, an official":    {HTTPSource{Provider: CurrencyAPI, URL: server.URL}, map[string]float64{"usd": 50000, "eth": 30}},
 		"currency-api, only":           {HTTPSource{Provider: CurrencyAPI, URL: server.URL, Only: []string{"CUP"}}, map[string]float64{"cup": 1300000}},
 		"currency-api, except":         {HTTPSource{Provider: CurrencyAPI, URL: server.URL, Except: []string{"cup", "ETH"}}, map[string]float64{"usd": 50000}},
 		"currency-api, by its mirror":  {HTTPSource{Provider: CurrencyAPI, URL: server.URL + "/gone", Mirrors: []string{server.URL + "/mirror"}}, map[string]float64{"usd": 40000}},

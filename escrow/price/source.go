@@ -42,20 +42,23 @@ const coinGeckoFiats = "usd,aed,ars,aud,bdt,bhd,bmd,brl,cad,chf,clp,cny,czk,dkk,
 type provider struct {
 	base, path string
 	read       func(body []byte) (map[string]float64, error)
+	// official are the currencies that the provider quotes at an official rate, far from the
+	// market. They are used only if Only names them.
+	official []string
 }
 
 func providerOf(name string) (provider, bool) {
 	switch name {
 	case Yadio:
-		return provider{"https://api.yadio.io", "/exrates/BTC", readNested("BTC")}, true
+		return provider{base: "https://api.yadio.io", path: "/exrates/BTC", read: readNested("BTC")}, true
 	case CoinGecko:
-		return provider{"https://api.coingecko.com/api/v3", "/simple/price?ids=bitcoin&vs_currencies=" + coinGeckoFiats, readNested("bitcoin")}, true
+		return provider{base: "https://api.coingecko.com/api/v3", path: "/simple/price?ids=bitcoin&vs_currencies=" + coinGeckoFiats, read: readNested("bitcoin")}, true
 	case CurrencyAPI:
-		return provider{"https://cdn.jsdelivr.net/npm/@fawazahmed0/currency-api@latest/v1", "/currencies/btc.min.json", readNested("btc")}, true
+		return provider{base: "https://cdn.jsdelivr.net/npm/@fawazahmed0/currency-api@latest/v1", path: "/currencies/btc.min.json", read: readNested("btc"), official: []string{"CUP", "MLC"}}, true
 	case Blockchain:
-		return provider{"https://blockchain.info", "/ticker", readTicker}, true
+		return provider{base: "https://blockchain.info", path: "/ticker", read: readTicker}, true
 	case ElToque:
-		return provider{"https://tasas.eltoque.com", "/v1/trmi", readElToque}, true
+		return provider{base: "https://tasas.eltoque.com", path: "/v1/trmi", read: readElToque}, true
 	}
 	return provider{}, false
 }
@@ -111,7 +114,7 @@ func (s HTTPSource) Fetch(ctx context.Context) (map[string]float64, error) {
 		if err == nil {
 			var prices map[string]float64
 			if prices, err = p.read(body); err == nil {
-				return s.filter(prices), nil
+				return s.filter(prices, p.official), nil
 			}
 		}
 		errs = append(errs, err)
@@ -182,12 +185,12 @@ func (s HTTPSource) get(ctx context.Context, address string) ([]byte, error) {
 	return body, nil
 }
 
-func (s HTTPSource) filter(prices map[string]float64) map[string]float64 {
+func (s HTTPSource) filter(prices map[string]float64, official []string) map[string]float64 {
 	has := func(list []string, code string) bool {
 		return slices.ContainsFunc(list, func(c string) bool { return strings.EqualFold(c, code) })
 	}
 	for code := range prices {
-		if len(s.Only) > 0 && !has(s.Only, code) || has(s.Except, code) {
+		if len(s.Only) > 0 && !has(s.Only, code) || has(s.Except, code) || len(s.Only) == 0 && has(official, code) {
 			delete(prices, code)
 		}
 	}

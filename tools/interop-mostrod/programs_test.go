@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -33,6 +34,7 @@ const (
 	envDaemon      = "MOSTRODEX_INTEROP_MOSTROD"
 	envProgram     = "MOSTRODEX_INTEROP_MOSTROD_SERVER"
 	envTranscripts = "MOSTRODEX_INTEROP_MOSTROD_TRANSCRIPTS"
+	envClient      = "MOSTRODEX_INTEROP_CLI" // mostro-cli; without it one test is skipped
 )
 
 // instanceName is the name of both Mostros, so that their events have the same y tag.
@@ -58,6 +60,9 @@ type world struct {
 	private string // base URL of the private listener
 	daemon  *program
 	server  *program
+	bin     string          // path of our program
+	data    string          // data directory of our program
+	rpcPort int             // port of mostrod's gRPC service
 	seen    map[string]bool // ids of the events of earlier scripts
 }
 
@@ -130,6 +135,17 @@ func prices(t *testing.T) string {
 	return s.URL
 }
 
+// freePort returns a port that is free at the time of the call.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
 func newKeys(t *testing.T) *envelope.Keys {
 	t.Helper()
 	k, err := envelope.NewKeys(nil)
@@ -170,6 +186,7 @@ func (w *world) startServer(bin, dir string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(data) }) // a temporary directory
+	w.bin, w.data = bin, data
 	write(t, filepath.Join(dir, "mostro.key"), w.ours.keys.Nsec()+"\n")
 	write(t, filepath.Join(dir, "mostrodex.toml"), fmt.Sprintf(`data = %q
 [relay]
@@ -223,6 +240,7 @@ func (w *world) startDaemon(bin, dir, node string) {
 		t.Fatal(err)
 	}
 	price := prices(t)
+	w.rpcPort = freePort(t)
 	write(t, filepath.Join(dir, "settings.toml"), fmt.Sprintf(`[lightning]
 lnd_cert_file = %q
 lnd_macaroon_file = %q
@@ -261,9 +279,9 @@ dispute_days = 90
 fee_audit_days = 365
 dm_days = 30
 [rpc]
-enabled = false
+enabled = true
 listen_address = "127.0.0.1"
-port = 50051
+port = %d
 [health]
 enabled = true
 interval = 30
@@ -274,7 +292,7 @@ publish_to_nostr = true
 enabled = true
 url = %q
 `, credentials.CertFile, filepath.Join(node, "data", "chain", "bitcoin", "regtest", "admin.macaroon"), "https://"+credentials.Address,
-		w.theirs.keys.Nsec(), w.relay, instanceName, price, price))
+		w.theirs.keys.Nsec(), w.relay, instanceName, price, w.rpcPort, price))
 	cmd := exec.Command(bin, "--dirsettings", dir)
 	cmd.Dir = dir
 	cmd.Env = []string{"HOME=" + dir, "TERM=xterm", "PATH=" + os.Getenv("PATH")}

@@ -68,6 +68,8 @@ func TestInteropMostrod(t *testing.T) {
 		}
 	}
 	w.t = t
+	t.Run("maintenance", func(t *testing.T) { w.t = t; w.maintained(t) })
+	w.t = t
 	t.Run("description", func(t *testing.T) { w.t = t; judge(t, w.described(t), rows) })
 	t.Run("index", func(t *testing.T) { w.t = t; w.indexed(t) })
 	w.t = t
