@@ -12,7 +12,7 @@ import (
 
 // BenchmarkBookApply applies batches of a thousand new orders.
 func BenchmarkBookApply(b *testing.B) {
-	m := &market{orders: 1 << 30, versions: 1}
+	m := &bigLog{orders: 1 << 30, versions: 1}
 	m.moved.init()
 	x := openTest(b, newMemLog(), newClock(), "")
 	seq := uint64(0)
@@ -34,7 +34,7 @@ func BenchmarkBookApply(b *testing.B) {
 
 // BenchmarkSearchWrite writes batches of documents of the size that followSearch writes.
 func BenchmarkSearchWrite(b *testing.B) {
-	m := &market{orders: 1 << 30, versions: 1}
+	m := &bigLog{orders: 1 << 30, versions: 1}
 	for _, gone := range []bool{false, true} {
 		b.Run(fmt.Sprintf("gone=%v", gone), func(b *testing.B) {
 			x := openTest(b, newMemLog(), newClock(), "")
@@ -64,7 +64,7 @@ func BenchmarkSearchWrite(b *testing.B) {
 
 // BenchmarkOrdersPage reads the first page of 50,000 live orders.
 func BenchmarkOrdersPage(b *testing.B) {
-	m := &market{orders: 50_000, versions: 1}
+	m := &bigLog{orders: 50_000, versions: 1}
 	m.moved.init()
 	clk := newClock()
 	x, err := Open(Config{Dir: b.TempDir(), Log: m, Events: m, Now: clk.now})

@@ -112,6 +112,18 @@ func (d *Directory) countOpen(i *Instance) {
 	}
 }
 
+// FeeOf returns the fee of an instance as a fraction of the amount, both sides together, or nil
+// if it states none.
+func (d *Directory) FeeOf(pubkey string) *mostro.Decimal {
+	s := d.book.authors.Load()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if a := s.infos[pubkey]; a != nil {
+		return a.Info.Fee
+	}
+	return nil
+}
+
 // Impostor reports whether a key uses the name of another key that this relay has known
 // longer. If so, of is the other key and name is its name.
 func (d *Directory) Impostor(pubkey string) (of, name string, ok bool) {

@@ -16,7 +16,7 @@ import (
 var filterSamples = map[string][2]string{
 	"fiat": {"USD", "EUR"}, "side": {"sell", "buy"}, "status": {"pending", "in-progress"}, "method": {"zelle", "sepa"},
 	"platform": {"mostro", "peach"}, "instance": {pubkeyOf(0), pubkeyOf(1)}, "network": {"mainnet", "testnet"},
-	"amount": {"1000", "2000"}, "fiat_amount": {"10", "20"}, "min_premium": {"-5", "5"}, "max_premium": {"5", "15"}, "min_maker_rating": {"1", "4.5"},
+	"amount": {"1000", "2000"}, "fiat_amount": {"10", "20"}, "min_premium": {"-5", "5"}, "max_premium": {"5", "15"}, "min_maker_rating": {"1", "4.5"}, "min_maker_days": {"1", "30"},
 }
 
 // filterBook returns an index of two live orders that differ in all values that filters
@@ -24,8 +24,8 @@ var filterSamples = map[string][2]string{
 func filterBook(t *testing.T) *opened {
 	l, clk := newMemLog(), newClock()
 	for _, d := range []draft{
-		{author: 0, d: "first", side: "sell", fiat: "USD", status: "pending", amt: "1000", fa: []string{"10"}, premium: "1", rating: `["rating",{"total_rating":3.0,"total_reviews":2}]`, methods: []string{"Zelle"}, platform: "mostro", network: "mainnet", expiry: t0 + 100},
-		{author: 1, d: "second", side: "buy", fiat: "EUR", status: "in-progress", amt: "2000", fa: []string{"20"}, premium: "9", rating: `{"total_rating":0.95,"total_reviews":2}`, methods: []string{"SEPA"}, platform: "peach", network: "testnet", expiry: t0 + 100},
+		{author: 0, d: "first", side: "sell", fiat: "USD", status: "pending", amt: "1000", fa: []string{"10"}, premium: "1", rating: `["rating",{"total_rating":3.0,"total_reviews":2,"days":10}]`, methods: []string{"Zelle"}, platform: "mostro", network: "mainnet", expiry: t0 + 100},
+		{author: 1, d: "second", side: "buy", fiat: "EUR", status: "in-progress", amt: "2000", fa: []string{"20"}, premium: "9", rating: `{"total_rating":0.95,"total_reviews":2,"days":40}`, methods: []string{"SEPA"}, platform: "peach", network: "testnet", expiry: t0 + 100},
 	} {
 		l.add(d.event(), clk.now(), mostro.OriginClient, false)
 	}
@@ -131,7 +131,7 @@ func TestFiltersFindTheirOrder(t *testing.T) {
 				for i, value := range filterSamples[p.Name] {
 					want := []string{"first", "second"}[i : i+1]
 					switch p.Name + value {
-					case "min_premium-5", "max_premium15", "min_maker_rating1":
+					case "min_premium-5", "max_premium15", "min_maker_rating1", "min_maker_days1":
 						want = []string{"first", "second"}
 					}
 					q := parsed(t, url.Values{p.Name: {value}, "open": {"any"}, "sort": {"amount"}})

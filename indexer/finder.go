@@ -27,6 +27,8 @@ type Finder struct {
 	search    *searchIndex
 	rules     *moderator
 	directory *Directory
+	figures   *Figures
+	log       Log
 	events    Events
 	metrics   *metrics
 	now       func() time.Time
@@ -50,6 +52,9 @@ func (f *Finder) Orders(ctx context.Context, q orders.Query) (*Answer, error) {
 		return nil, err
 	}
 	now := f.now()
+	if q.Sort == orders.SortCost {
+		q.Costs = f.costs()
+	}
 	if !q.At.IsZero() {
 		defer func() { f.metrics.queries.WithLabelValues("history").Observe(time.Since(start).Seconds()) }()
 		if q.At.After(now) {

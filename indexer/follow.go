@@ -14,6 +14,11 @@ type Log interface {
 	// Read calls fn for each readable entry after a position, ascending, up to
 	// the head at the time of the call.
 	Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error
+	// ReadEvidence is Read with the erased entries whose facts were kept.
+	ReadEvidence(ctx context.Context, after uint64, fn func(mostro.Entry) error) error
+	// EntryAt returns the entry with a position, or mostro.ErrNotFound. An erased entry has
+	// only the id, the author, the kind and created_at.
+	EntryAt(ctx context.Context, seq uint64) (mostro.Entry, error)
 	// Wait returns nil once the head is greater than seq.
 	Wait(ctx context.Context, seq uint64) error
 	// Head returns the last position of the log.

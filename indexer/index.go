@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/market"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,7 +25,7 @@ type Events interface {
 
 // Config is the configuration of an Index. Dir, Log and Events are required.
 type Config struct {
-	Dir    string // the data directory; book/ and search/ are made in it
+	Dir    string // the data directory; book/, search/ and the file statistics are made in it
 	Log    Log
 	Events Events // raw events, for GET /api/v1/events and NIP-50
 	Rules  Rules  // the operator's rules of hidden events; nil: nothing is hidden
@@ -40,6 +41,7 @@ type Config struct {
 type Index struct {
 	*Finder    // queries for orders
 	*Directory // the authors of orders
+	*Figures   // statistics
 
 	cfg      Config
 	log      *slog.Logger
@@ -49,6 +51,7 @@ type Index struct {
 	health   *health
 	books    *bookFollower   // owned by Run
 	searches *searchFollower // owned by Run
+	market   *market.Store
 }
 
 // Open opens the index in cfg.Dir, or creates it. If a store cannot be opened, Open logs
@@ -92,12 +95,16 @@ func Open(cfg Config) (*Index, error) {
 	if err != nil {
 		return nil, errors.Join(err, x.book.close())
 	}
+	if x.market, err = market.Open(context.Background(), market.Config{Dir: cfg.Dir, Log: cfg.Log, Logger: x.log, Now: cfg.Now}); err != nil {
+		return nil, errors.Join(err, x.search.close(), x.book.close())
+	}
 	x.health = &health{log: x.log, metrics: x.metrics, healed: map[string]time.Time{}}
 	x.books = &bookFollower{entries: cfg.Log, book: x.book, health: x.health, metrics: x.metrics, now: cfg.Now}
 	x.searches = &searchFollower{entries: cfg.Log, book: x.book, search: x.search, health: x.health,
 		throttle: throttle{cfg.Log, cfg.Now}, metrics: x.metrics, log: x.log, now: cfg.Now}
 	x.Directory = &Directory{book: x.book, rules: rules, now: cfg.Now}
-	x.Finder = &Finder{book: x.book, search: x.search, rules: rules, directory: x.Directory, events: cfg.Events,
+	x.Figures = &Figures{market: x.market, log: cfg.Log, rules: rules, directory: x.Directory, now: cfg.Now}
+	x.Finder = &Finder{book: x.book, search: x.search, rules: rules, directory: x.Directory, figures: x.Figures, log: cfg.Log, events: cfg.Events,
 		metrics: x.metrics, now: cfg.Now, past: make(chan struct{}, 1)}
 	registerGauges(cfg.Metrics, x)
 	return x, nil
@@ -121,12 +128,13 @@ func locked(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock")
 }
 
-// Run applies the log to both stores until ctx ends. Run returns nil if ctx has ended,
-// and otherwise the error that stopped it.
+// Run applies the log to both stores and to the statistics until ctx ends. Run returns nil if
+// ctx has ended, and otherwise the error that stopped it.
 func (x *Index) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return x.books.follow(ctx) })
 	g.Go(func() error { return x.searches.follow(ctx) })
+	g.Go(func() error { return x.market.Run(ctx) })
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return nil
@@ -134,15 +142,21 @@ func (x *Index) Run(ctx context.Context) error {
 	return err
 }
 
-// Close closes both stores.
-func (x *Index) Close() error { return errors.Join(x.search.close(), x.book.close()) }
+// Close closes both stores, and writes the checkpoint of the statistics.
+func (x *Index) Close() error {
+	return errors.Join(x.search.close(), x.book.close(), x.market.Close())
+}
 
-// Ready reports whether both stores have caught up with the log since Open.
-func (x *Index) Ready() bool { return x.health.ready() }
+// Ready reports whether both stores and the statistics have caught up with the log since
+// Open.
+func (x *Index) Ready() bool { return x.health.ready() && x.market.Ready() }
 
-// CatchUp applies the current log to both stores and returns. CatchUp is for programs
-// that do not call Run.
+// CatchUp applies the current log to both stores and to the statistics, and returns. CatchUp
+// is for programs that do not call Run.
 func (x *Index) CatchUp(ctx context.Context) error {
+	if err := x.market.CatchUp(ctx, nil); err != nil {
+		return err
+	}
 	if err := x.books.pass(ctx); err != nil {
 		return err
 	}
@@ -156,12 +170,12 @@ func (x *Index) CatchUp(ctx context.Context) error {
 
 // Progress is the progress of a rebuild.
 type Progress struct {
-	Stage string // "book", then "search"
+	Stage string // "book", then "search", then "statistics"
 	Done  uint64
 	Total uint64
 }
 
-// Rebuild deletes both stores and rebuilds them from the log. Rebuild must not be called
+// Rebuild deletes both stores and the statistics, and rebuilds them from the log. Rebuild must not be called
 // during Run. progress may be nil.
 func (x *Index) Rebuild(ctx context.Context, progress func(Progress)) error {
 	if progress == nil {
@@ -173,6 +187,9 @@ func (x *Index) Rebuild(ctx context.Context, progress func(Progress)) error {
 	}
 	total := uint64(0)
 	if err := x.searches.build(ctx, func(done int) { progress(Progress{storeSearch, uint64(done), total}) }); err != nil {
+		return err
+	}
+	if err := x.market.Rebuild(ctx, func(done, total uint64) { progress(Progress{market.Name, done, total}) }); err != nil {
 		return err
 	}
 	return x.CatchUp(ctx)

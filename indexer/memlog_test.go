@@ -97,6 +97,42 @@ func (l *memLog) Read(ctx context.Context, after uint64, fn func(mostro.Entry) e
 	return nil
 }
 
+// ReadEvidence passes the erased entries with facts as well.
+func (l *memLog) ReadEvidence(ctx context.Context, after uint64, fn func(mostro.Entry) error) error {
+	for seq := after + 1; seq <= l.Head(); seq++ {
+		e, err := l.EntryAt(ctx, seq)
+		if err != nil {
+			return err
+		}
+		if e.Erased {
+			l.mu.Lock()
+			tags, ok := mostro.FactTags(l.entries[seq-1].Event)
+			l.mu.Unlock()
+			if e.Event.Tags = tags; !ok {
+				continue
+			}
+		}
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *memLog) EntryAt(_ context.Context, seq uint64) (mostro.Entry, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if seq == 0 || seq > uint64(len(l.entries)) {
+		return mostro.Entry{}, mostro.ErrNotFound
+	}
+	e := l.entries[seq-1]
+	if l.erased[seq] {
+		e.Erased = true
+		e.Event = &nostr.Event{ID: e.Event.ID, PubKey: e.Event.PubKey, Kind: e.Event.Kind, CreatedAt: e.Event.CreatedAt}
+	}
+	return e, nil
+}
+
 func (l *memLog) Wait(ctx context.Context, seq uint64) error {
 	return l.moved.until(ctx, time.Hour, func() bool { return l.Head() > seq })
 }

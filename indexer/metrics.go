@@ -3,6 +3,7 @@ package indexer
 import (
 	"time"
 
+	"github.com/mostrodex/mostrodex/indexer/market"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -66,11 +67,12 @@ func registerGauges(reg prometheus.Registerer, x *Index) {
 	}
 	lag(storeBook, func() uint64 { return x.book.cursor.Load() })
 	lag(storeSearch, func() uint64 { return x.search.cursor.Load() })
+	lag(market.Name, func() uint64 { return x.market.Position() })
 	gauge("live_orders", "Orders that have not expired, of any status.", func() float64 { live, _ := x.book.live.Load().Size(); return float64(live) })
 	gauge("pending_orders", "Live orders with status pending.", func() float64 { _, pending := x.book.live.Load().Size(); return float64(pending) })
 	gauge("instances", "Authors that publish an info event.", func() float64 { return float64(x.book.authors.Load().instances()) })
 	gauge("search_documents", "Documents in the search index.", func() float64 { n, _ := x.search.docs(); return float64(n) })
-	gauge("ready", "1 if both stores have caught up with the log, else 0.", func() float64 {
+	gauge("ready", "1 if both stores and the statistics have caught up with the log, else 0.", func() float64 {
 		if x.Ready() {
 			return 1
 		}

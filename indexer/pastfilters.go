@@ -76,6 +76,16 @@ var pastFilters = newPastFilters([]pastFilter{
 		past: func(_ *searchIndex, q *orders.Query) ([]condition, bool, error) {
 			return []condition{floatRange(fieldRating, q.Rating)}, true, nil
 		}},
+	{name: "maker_days", field: fieldMakerDays,
+		terms: func(o *mostro.Order) []string {
+			if key := orders.FloatKey(orders.MakerDaysOf(o)); key != orders.UnknownKey {
+				return []string{hexKey(key)}
+			}
+			return nil
+		},
+		past: func(_ *searchIndex, q *orders.Query) ([]condition, bool, error) {
+			return []condition{floatRange(fieldMakerDays, q.MakerDays)}, true, nil
+		}},
 })
 
 // newPastFilters completes the rows of the table.

@@ -29,9 +29,9 @@ var (
 	scaleSearch   = flag.Bool("scale.search", false, "index the orders of TestScale for search as well")
 )
 
-// market is a log that generates its events while they are read, so that a million orders
+// bigLog is a log that generates its events while they are read, so that a million orders
 // need no memory in the test.
-type market struct {
+type bigLog struct {
 	orders, versions int
 	mu               sync.Mutex
 	more             []mostro.Entry
@@ -42,7 +42,7 @@ var marketMethods = []string{"Transferencia bancaria", "Pago Móvil", "Zelle", "
 	"Daviplata", "Bizum", "MBway", "Cash F2F", "Efectivo", "Banco de Venezuela", "Banesco", "CVU", "CBU", "MODO", "Belo", "Lemon", "Yape", "Plin", "Paypal", "CashApp", "Strike", "Transfermóvil", "EnZona", "Depósito", "Bank transfer", "Advcash"}
 var marketFiats = []string{"USD", "USD", "USD", "EUR", "EUR", "VES", "ARS", "ARS", "CUP", "BRL", "BRL", "COP", "MXN", "CLP", "PEN", "CRC", "BOB", "UYU", "GBP", "CHF", "CAD", "MLC", "GTQ", "NIO", "DOP"}
 
-func (m *market) entry(seq uint64) mostro.Entry {
+func (m *bigLog) entry(seq uint64) mostro.Entry {
 	n := int(seq-1) % m.orders
 	v := int(seq-1) / m.orders
 	r := rand.New(rand.NewPCG(uint64(n), 7))
@@ -68,15 +68,15 @@ func (m *market) entry(seq uint64) mostro.Entry {
 	return mostro.Entry{Seq: seq, Event: d.event(), ReceivedAt: time.Unix(t0, 0).UTC(), Source: mostro.Source{Origin: mostro.OriginClient}}
 }
 
-func (m *market) base() uint64 { return uint64(m.orders * m.versions) }
+func (m *bigLog) base() uint64 { return uint64(m.orders * m.versions) }
 
-func (m *market) Head() uint64 {
+func (m *bigLog) Head() uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.base() + uint64(len(m.more))
 }
 
-func (m *market) Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error {
+func (m *bigLog) Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error {
 	for seq := after + 1; seq <= m.base(); seq++ {
 		if err := fn(m.entry(seq)); err != nil {
 			return err
@@ -93,13 +93,24 @@ func (m *market) Read(ctx context.Context, after uint64, fn func(mostro.Entry) e
 	return ctx.Err()
 }
 
-func (m *market) Wait(ctx context.Context, seq uint64) error {
+func (m *bigLog) ReadEvidence(ctx context.Context, after uint64, fn func(mostro.Entry) error) error {
+	return m.Read(ctx, after, fn)
+}
+
+func (m *bigLog) EntryAt(_ context.Context, seq uint64) (mostro.Entry, error) {
+	if seq == 0 || seq > m.base() {
+		return mostro.Entry{}, mostro.ErrNotFound
+	}
+	return m.entry(seq), nil
+}
+
+func (m *bigLog) Wait(ctx context.Context, seq uint64) error {
 	return m.moved.until(ctx, time.Hour, func() bool { return m.Head() > seq })
 }
 
-func (m *market) Event(context.Context, string) (*nostr.Event, error) { return nil, mostro.ErrNotFound }
+func (m *bigLog) Event(context.Context, string) (*nostr.Event, error) { return nil, mostro.ErrNotFound }
 
-func (m *market) add(d draft) {
+func (m *bigLog) add(d draft) {
 	m.mu.Lock()
 	m.more = append(m.more, mostro.Entry{Seq: m.base() + uint64(len(m.more)) + 1, Event: d.event(), ReceivedAt: time.Now().UTC(), Source: mostro.Source{Origin: mostro.OriginClient}})
 	m.mu.Unlock()
@@ -139,7 +150,7 @@ func TestScale(t *testing.T) {
 	if *scaleOrders == 0 {
 		t.Skip("set -scale.orders to measure")
 	}
-	m := &market{orders: *scaleOrders, versions: *scaleVersions}
+	m := &bigLog{orders: *scaleOrders, versions: *scaleVersions}
 	m.moved.init()
 	clk := newClock()
 	dir := t.TempDir()

@@ -52,6 +52,8 @@ const (
 	fieldAmount  = "sa"
 	fieldExpiry  = "se"
 	fieldRating  = "sr" // of the maker
+
+	fieldMakerDays = "sd" // age of the maker's account
 )
 
 var sortFields = [orders.NumOrders]string{orders.ByCreated: fieldCreated, orders.ByPremium: fieldPremium, orders.ByAmount: fieldAmount, orders.ByExpiry: fieldExpiry}
@@ -65,7 +67,7 @@ const (
 
 // searchFormat is incremented when the fields change. An index of another format is
 // rebuilt.
-const searchFormat = "4"
+const searchFormat = "5"
 
 // searchIndex is the Bleve index in dir/search. One goroutine writes; any number of
 // goroutines read. The index is disposable. The cursor is committed in the same batches

@@ -103,7 +103,7 @@ func TestDeletedVersionLeavesNoTrace(t *testing.T) {
 
 // BenchmarkFind matches words in a column store of many orders.
 func BenchmarkFind(b *testing.B) {
-	m := &market{orders: 200_000, versions: 1}
+	m := &bigLog{orders: 200_000, versions: 1}
 	s := livebook.New()
 	now := newClock().now()
 	s.Load(func(add func(livebook.Item)) {

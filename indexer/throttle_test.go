@@ -22,7 +22,13 @@ func (l *pouringLog) Head() uint64 {
 }
 
 func (l *pouringLog) Read(context.Context, uint64, func(mostro.Entry) error) error { return nil }
-func (l *pouringLog) Wait(context.Context, uint64) error                           { return nil }
+func (l *pouringLog) ReadEvidence(context.Context, uint64, func(mostro.Entry) error) error {
+	return nil
+}
+func (l *pouringLog) EntryAt(context.Context, uint64) (mostro.Entry, error) {
+	return mostro.Entry{}, mostro.ErrNotFound
+}
+func (l *pouringLog) Wait(context.Context, uint64) error { return nil }
 
 func TestThrottle(t *testing.T) {
 	for name, c := range map[string]struct {

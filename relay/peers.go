@@ -103,3 +103,10 @@ func refuseHTTP(w http.ResponseWriter, status int, detail string) {
 		w.Write(doc)
 	}
 }
+
+// ClientAddress returns the address that a request is charged to, as text. A forwarding header
+// is believed only from a trusted proxy.
+func (s *Server) ClientAddress(r *http.Request) string {
+	ip, _ := s.peers.clientIP(r)
+	return ip.String()
+}

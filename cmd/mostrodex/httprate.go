@@ -12,17 +12,20 @@ import (
 // The costs of HTTP requests are in tokens of relay.quota.requests_per_minute_per_ip. A token
 // stands for about ten milliseconds of one core.
 const (
-	costLight  = 1   // files, single events, health
-	costPage   = 4   // an order, a list, a page
-	costPast   = 20  // a list that includes past orders, or ratings with the effect of each
-	costChoose = 40  // choose reads all offers of a currency
-	costWalk   = 200 // a former state of the book, or an export, reads all of the history
+	costLight   = 1   // files, single events, health
+	costPage    = 4   // an order, a list, a page
+	costPast    = 20  // a list that includes past orders, or ratings with the effect of each
+	costFigures = 10  // statistics, which are kept for a minute and made two at a time
+	costChoose  = 40  // choose reads all offers of a currency
+	costWalk    = 200 // a former state of the book, or an export, reads all of the history
 )
 
 // costOf returns the cost of an HTTP request.
 func costOf(r *http.Request) int {
 	path, query := r.URL.Path, r.URL.Query()
 	switch {
+	case strings.HasPrefix(path, "/api/v1/stats") || strings.HasPrefix(path, "/api/v1/market") || strings.HasPrefix(path, "/api/v1/instances/") && strings.HasSuffix(path, "/stats"):
+		return costFigures // also with at
 	case path == "/api/v1/export/events" || query.Get("at") != "":
 		return costWalk
 	case strings.EqualFold(r.Header.Get("Upgrade"), "websocket"): // the relay opens a socket or refuses, for any path

@@ -34,7 +34,9 @@ func (s surface) table() (table route.Table, public http.Handler) {
 	var health, notFound []route.Route
 	addCompressed := func(rows []route.Route) {
 		for _, r := range rows {
-			r.Handler = compressed(r.Handler)
+			if r.Media != "text/event-stream" { // a compressor holds events back
+				r.Handler = compressed(r.Handler)
+			}
 			table = append(table, r)
 		}
 	}
@@ -63,12 +65,19 @@ func (s surface) table() (table route.Table, public http.Handler) {
 // site makes the API and the explorer, with the reputation in them if there are scores, and
 // returns them with their rows of the route table.
 func (s surface) site() (*web.Site, []route.Route) {
-	site := web.New(web.Config{Index: s.stores.index, Logger: s.logger, Metrics: s.registry, Notes: s.escrow.notes, Unready: func() string {
+	var address func(*http.Request) string
+	if s.relay != nil { // else a verb on a data directory
+		address = s.relay.ClientAddress
+	}
+	site := web.New(web.Config{Index: s.stores.index, Logger: s.logger, Metrics: s.registry, Notes: s.escrow.notes, Address: address, Unready: func() string {
 		if s.scores == nil || s.scores.Ready() {
 			return ""
 		}
 		return "the scores have not caught up with the log yet"
 	}})
+	if feed := s.ownPrices(); feed != nil {
+		s.stores.index.UsePrices(ownPrices{feed})
+	}
 	rows := site.Routes()
 	if s.scores == nil {
 		return site, rows

@@ -58,6 +58,7 @@ var liveFilters = withGiven([]liveFilter{
 	}},
 	{name: "premium", narrow: byColumn(func(s *Store, q *orders.Query) ([]float64, orders.Span) { return s.premium, q.Premium })},
 	{name: "maker_rating", narrow: byColumn(func(s *Store, q *orders.Query) ([]float64, orders.Span) { return s.rating, q.Rating })},
+	{name: "maker_days", narrow: byColumn(func(s *Store, q *orders.Query) ([]float64, orders.Span) { return s.makerDays, q.MakerDays })},
 })
 
 // withGiven sets given in each row.

@@ -211,6 +211,9 @@ func (s *Store) page(q *orders.Query, sel selection, after *orders.Mark, limit i
 	if n == 0 {
 		return nil
 	}
+	if order == orders.ByCost {
+		return s.pick(q, sel, after, limit)
+	}
 	// A walk along the sorted list is faster if the selection is dense.
 	if total := s.orders[order].Size; n > 2048 && n/limit > total/n {
 		if hits, ok := s.walk(q, sel, after, limit, 8*limit*(total/n+1)); ok {
@@ -283,10 +286,14 @@ func (s *Store) walk(q *orders.Query, sel selection, after *orders.Mark, limit, 
 func (s *Store) pick(q *orders.Query, sel selection, after *orders.Mark, limit int) []orders.Mark {
 	order, descending := q.Order()
 	best := make([]orders.Mark, 0, limit+1)
+	keyAt := func(slot uint32) uint64 { return s.keyAt(order, slot) }
+	if order == orders.ByCost {
+		keyAt = s.costs(q.Costs)
+	}
 	sel.each(func(slot uint32) {
 		// The sort key decides most comparisons. The order's Key is in another column, so
 		// it is read only if needed.
-		m := orders.Mark{Key: s.keyAt(order, slot)}
+		m := orders.Mark{Key: keyAt(slot)}
 		if len(best) == limit && m.Key != best[limit-1].Key && orders.Behind(descending, m, best[limit-1]) {
 			return
 		}
@@ -309,6 +316,29 @@ func (s *Store) pick(q *orders.Query, sel selection, after *orders.Mark, limit i
 		}
 	})
 	return best
+}
+
+// costs returns a function that returns the sort key of the cost of a slot. Fees and rates are
+// looked up once for each author and currency, because a selection may hold a million orders.
+func (s *Store) costs(c *orders.Costs) func(slot uint32) uint64 {
+	if c == nil {
+		c = &orders.Costs{}
+	}
+	values := func(d *dict, of map[string]float64) []float64 {
+		out := make([]float64, len(d.names))
+		for id, name := range d.names {
+			v, ok := of[name]
+			if !ok {
+				v = math.NaN()
+			}
+			out[id] = v
+		}
+		return out
+	}
+	fees, rates := values(&s.authors, c.Fees), values(&s.fiats, c.Rates)
+	return func(slot uint32) uint64 {
+		return orders.FloatKey(orders.Cost(sides[s.side[slot]], s.premium[slot], s.amount[slot], s.fiatMin[slot], s.fiatMax[slot], fees[s.author[slot]], rates[s.fiat[slot]]))
+	}
 }
 
 // facets counts a selection by value. The caller holds mu.

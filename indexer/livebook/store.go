@@ -50,6 +50,7 @@ type Store struct {
 	fiatMax   []float64
 	premium   []float64 // NaN: not stated
 	rating    []float64 // of RatingOf; NaN: unknown
+	makerDays []float64 // of MakerDaysOf; NaN: unknown
 	author    []uint32
 	fiat      []uint32
 	platform  []uint32
@@ -234,6 +235,7 @@ func (s *Store) put(it Item, now time.Time, toSorted func(order int, p sorted.Pl
 	s.fiatMin[slot], s.fiatMax[slot] = orders.RangeOf(o.FiatAmount)
 	s.premium[slot] = orders.FloatOf(o.PremiumPct)
 	s.rating[slot] = orders.RatingOf(o.MakerRating)
+	s.makerDays[slot] = orders.MakerDaysOf(o)
 	s.side[slot], s.status[slot] = side, status
 	if o.Description != "" {
 		s.described.Add(slot)
@@ -321,6 +323,7 @@ func (s *Store) grow(n int) {
 	s.fiatMax = stretch(s.fiatMax, size)
 	s.premium = stretch(s.premium, size)
 	s.rating = stretch(s.rating, size)
+	s.makerDays = stretch(s.makerDays, size)
 	s.author = stretch(s.author, size)
 	s.fiat = stretch(s.fiat, size)
 	s.platform = stretch(s.platform, size)
@@ -473,6 +476,18 @@ func (s *Store) Same(other *Store) error {
 	return nil
 }
 
+// Fiats returns the currencies of the live orders.
+func (s *Store) Fiats() (out []string) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, name := range s.fiats.names {
+		if name != "" {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
 // Spelling returns the original spelling of a folded payment method.
 func (s *Store) Spelling(folded string) string {
 	s.mu.RLock()
@@ -490,7 +505,7 @@ func (s *Store) line(slot uint32) string {
 		methods = append(methods, s.methodNames.names[m])
 	}
 	slices.Sort(methods)
-	return fmt.Sprint(s.created[slot], s.deadline[slot], s.amount[slot], s.fiatMin[slot], s.fiatMax[slot], s.premium[slot], s.rating[slot],
+	return fmt.Sprint(s.created[slot], s.deadline[slot], s.amount[slot], s.fiatMin[slot], s.fiatMax[slot], s.premium[slot], s.rating[slot], s.makerDays[slot],
 		s.authors.names[s.author[slot]], s.fiats.names[s.fiat[slot]], s.platforms.names[s.platform[slot]], s.networks.names[s.network[slot]],
 		methods, s.names.names[s.named[slot]], s.side[slot], s.status[slot], s.described.Contains(slot), s.several.Contains(slot), s.class[slot], s.byClass[s.class[slot]].Contains(slot))
 }

@@ -41,6 +41,7 @@ type Filter struct {
 type Param struct {
 	Name, Doc string
 	set       func(q *Query, value string) error
+	Many      bool // several values may be given
 }
 
 // Filters is the table of all conditions.
@@ -68,12 +69,15 @@ var Filters = []*Filter{
 		Filter{Matches: func(q *Query, o *mostro.Order) bool { return q.FiatAmount.meets(RangeOf(o.FiatAmount)) }}),
 	span("premium", "percent", func(q *Query) *Span { return &q.Premium },
 		Filter{Params: []Param{
-			{"min_premium", "percent", func(q *Query, value string) error { return parsePercent(&q.Premium.Min, value) }},
-			{"max_premium", "percent", func(q *Query, value string) error { return parsePercent(&q.Premium.Max, value) }},
+			{"min_premium", "percent", func(q *Query, value string) error { return parsePercent(&q.Premium.Min, value) }, false},
+			{"max_premium", "percent", func(q *Query, value string) error { return parsePercent(&q.Premium.Max, value) }, false},
 		}, Matches: func(q *Query, o *mostro.Order) bool { return q.Premium.holds(FloatOf(o.PremiumPct)) }}),
 	span("maker_rating", "mean rating of the maker, from 0 to 5", func(q *Query) *Span { return &q.Rating },
-		Filter{Params: []Param{{"min_maker_rating", "least mean rating of the maker, as the publisher states it: 0 to 5, other scales are converted", (*Query).setMinRating}},
+		Filter{Params: []Param{{"min_maker_rating", "least mean rating of the maker, as the publisher states it: 0 to 5, other scales are converted", (*Query).setMinRating, false}},
 			Matches: func(q *Query, o *mostro.Order) bool { return q.Rating.holds(RatingOf(o.MakerRating)) }}),
+	span("maker_days", "age of the maker's account in days", func(q *Query) *Span { return &q.MakerDays },
+		Filter{Params: []Param{{"min_maker_days", "least age of the maker's account in days, as the publisher states it", (*Query).setMinDays, false}},
+			Matches: func(q *Query, o *mostro.Order) bool { return q.MakerDays.holds(MakerDaysOf(o)) }}),
 }
 
 // list completes f to a filter by a list of values, one of which an order must have. of
@@ -93,7 +97,7 @@ func list[T ~string](name, doc string, of func(*Query) *[]T, parse func(string) 
 		f.Values = func(o *mostro.Order) []string { return []string{string(value(o))} }
 	}
 	f.Wanted = func(q *Query) []string { return texts(*of(q)) }
-	f.Params = []Param{{name, doc, f.set}}
+	f.Params = []Param{{name, doc, f.set, true}}
 	return &f
 }
 
@@ -104,7 +108,7 @@ func span(name, doc string, of func(*Query) *Span, f Filter) *Filter {
 	f.text = func(q *Query) string { return boundText(of(q).Min) + " " + boundText(of(q).Max) }
 	f.set = func(q *Query, value string) error { return of(q).parse(value) }
 	if f.Params == nil {
-		f.Params = []Param{{name, doc, f.set}}
+		f.Params = []Param{{name, doc, f.set, false}}
 	}
 	return &f
 }
@@ -151,6 +155,16 @@ func (q *Query) setMinRating(value string) error {
 	}
 	f := d.Float()
 	q.Rating.Min = &f
+	return nil
+}
+
+func (q *Query) setMinDays(value string) error {
+	n, err := strconv.ParseInt(value, 10, 32)
+	if err != nil || n < 0 {
+		return fmt.Errorf("%q is not a whole number of days", value)
+	}
+	f := float64(n)
+	q.MakerDays.Min = &f
 	return nil
 }
 
@@ -207,20 +221,21 @@ func OrderParams() []Param { return orderParams }
 var orderParams = newOrderParams()
 
 func newOrderParams() []Param {
-	all := []Param{{"q", "", (*Query).setText}}
+	all := []Param{{"q", "", (*Query).setText, true}}
 	for _, f := range Filters {
 		all = append(all, f.Params...)
 	}
 	return append(all,
-		Param{"open", "true: open now; false: history; any: both (default true)", (*Query).setOpen},
-		Param{"at", "the book as it was at this unix time or RFC 3339", (*Query).setAt},
-		Param{"sort", "order of the list", (*Query).setSort},
-		Param{"limit", "rows, at most 500 (default 50)", (*Query).setLimit},
+		Param{"min_rank", "least rank of the instance, from 1 to 100", (*Query).setMinRank, false},
+		Param{"open", "true: open now; false: history; any: both (default true)", (*Query).setOpen, false},
+		Param{"at", "the book as it was at this unix time or RFC 3339", (*Query).setAt, false},
+		Param{"sort", "order of the list", (*Query).setSort, false},
+		Param{"limit", "rows, at most 500 (default 50)", (*Query).setLimit, false},
 		Param{"cursor", "continue after a page: next_cursor of its JSON", func(q *Query, value string) error {
 			q.Cursor = value
 			return nil
-		}},
-		Param{"include", "", (*Query).setInclude})
+		}, false},
+		Param{"include", "", (*Query).setInclude, false})
 }
 
 func texts[T ~string](all []T) []string {

@@ -49,6 +49,7 @@ const (
 	SortAmountDesc  Sort = "-amount"
 	SortExpiry      Sort = "expiry" // soonest first
 	SortExpiryDesc  Sort = "-expiry"
+	SortCost        Sort = "cost" // premium and half of the fee for the taker, lowest first; only for orders on offer now
 )
 
 var sorts = map[Sort]struct {
@@ -59,6 +60,7 @@ var sorts = map[Sort]struct {
 	SortPremium: {ByPremium, false}, SortPremiumDesc: {ByPremium, true},
 	SortAmount: {ByAmount, false}, SortAmountDesc: {ByAmount, true},
 	SortExpiry: {ByExpiry, false}, SortExpiryDesc: {ByExpiry, true},
+	SortCost: {ByCost, false},
 }
 
 // Classes of orders, by how well this relay knows the author. Any person can make a key,
@@ -120,6 +122,7 @@ type Query struct {
 	FiatAmount Span // overlaps the order's range
 	Premium    Span // percent
 	Rating     Span // mean rating of the maker, on a scale of 5
+	MakerDays  Span // age of the maker's account in days
 	Open       Openness
 	At         time.Time // time of the book; zero: now
 	Sort       Sort      // "" is SortTrusted
@@ -130,7 +133,25 @@ type Query struct {
 	Since, Until uint32  // NIP-50: bounds of created_at; Until 0 is no bound
 	Hidden       *Hidden // hidden keys and events; nil: nothing is hidden
 
-	asked int // bytes of q parsed so far
+	// MinRank is the least rank of the instance of an order; 0: any. A caller that knows
+	// the ranks calls Among.
+	MinRank int
+	Costs   *Costs // for SortCost
+
+	among []string // Instance before Among; nil: Among was not called
+	asked int      // bytes of q parsed so far
+}
+
+// Among restricts the query to orders of some instances. Cursors stay valid if the instances
+// change between two pages.
+func (q *Query) Among(instances []string) {
+	q.among = append([]string{}, q.Instance...)
+	if len(q.Instance) > 0 {
+		instances = slices.DeleteFunc(slices.Clone(instances), func(k string) bool { return !slices.Contains(q.Instance, k) })
+	}
+	if q.Instance = instances; len(instances) == 0 {
+		q.Instance = []string{"-"} // an empty list would match all, and no author has this key
+	}
 }
 
 // QueryError is a parameter that cannot be parsed. Reason says which values are accepted.
@@ -172,6 +193,9 @@ func ParseQuery(values url.Values) (Query, error) {
 			}
 		}
 	}
+	if q.Sort == SortCost && (q.Open != OpenTrue || !q.At.IsZero()) {
+		return Query{}, &QueryError{"sort", "the cost is known only of orders on offer now: leave out open and at"}
+	}
 	if q.Cursor != "" {
 		if _, err := q.After(); err != nil {
 			return Query{}, &QueryError{"cursor", "not a cursor of this list and sort; start again without it"}
@@ -211,13 +235,13 @@ func (q *Query) setOpen(value string) error {
 }
 
 func (q *Query) setAt(value string) (err error) {
-	q.At, err = parseTime(value)
+	q.At, err = ParseTime(value)
 	return err
 }
 
 func (q *Query) setSort(value string) error {
 	if _, ok := sorts[Sort(value)]; !ok && Sort(value) != SortTrusted {
-		return fmt.Errorf("%q is not trusted, newest, oldest, premium, -premium, amount, -amount, expiry or -expiry", value)
+		return fmt.Errorf("%q is not trusted, newest, oldest, premium, -premium, amount, -amount, expiry, -expiry or cost", value)
 	}
 	q.Sort = Sort(value)
 	return nil
@@ -229,6 +253,15 @@ func (q *Query) setLimit(value string) error {
 		return fmt.Errorf("%q is not a whole number from 1 to %d", value, MaxLimit)
 	}
 	q.Limit = n
+	return nil
+}
+
+func (q *Query) setMinRank(value string) error {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 || n > 100 {
+		return fmt.Errorf("%q is not a whole number from 1 to 100", value)
+	}
+	q.MinRank = n
 	return nil
 }
 
@@ -268,7 +301,8 @@ func ParsePubkey(s string) (string, error) {
 	return "", fmt.Errorf("%q is not a public key of 64 hex digits or an npub", s)
 }
 
-func parseTime(s string) (time.Time, error) {
+// ParseTime parses a time in unix seconds or RFC 3339.
+func ParseTime(s string) (time.Time, error) {
 	if n, err := strconv.ParseInt(s, 10, 64); err == nil && n > 0 && n < never {
 		return time.Unix(n, 0).UTC(), nil
 	}
@@ -488,7 +522,10 @@ func (q *Query) After() (*Mark, error) {
 func (q *Query) fingerprint() []byte {
 	asked := *q
 	asked.Hidden = nil
-	sum := sha256.Sum256(fmt.Appendf(nil, "2 %s %d %s", asked.CacheKey(), q.At.Unix(), q.Sort))
+	if q.among != nil {
+		asked.Instance = q.among
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "3 %s %d %s %d", asked.CacheKey(), q.At.Unix(), q.Sort, q.MinRank))
 	return sum[:8:8]
 }
 

@@ -14,6 +14,8 @@ const (
 	ByAmount
 	ByExpiry
 	NumOrders
+
+	ByCost = NumOrders // computed for each query, so that no sorted list exists
 )
 
 // UnknownKey is the sort key of an order without a value. Such orders come last in both

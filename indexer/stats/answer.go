@@ -284,6 +284,36 @@ func (c *Collector) Policies(pubkey string, from, until int64) ([]PolicyChange, 
 	return out, nil
 }
 
+// InstancePolicy is the policy of a node that was in force at a time.
+type InstancePolicy struct {
+	Pubkey string
+	PolicyChange
+}
+
+// Instances returns the nodes that had published an info by the end of the window, with the
+// policies in force then, sorted by public key. Of the filter only instances are read. The
+// error is a ParamError.
+func (c *Collector) Instances(q Query) (out []InstancePolicy, err error) {
+	if err := q.check(); err != nil {
+		return nil, err
+	}
+	s, _ := newScan(c, &q, windowBounds(q.From, q.Until), 0, "")
+	for id := 1; id < len(c.authors); id++ {
+		a := &c.authors[id]
+		if !passes(s.authors, uint32(id)) || len(a.policies) == 0 || int64(a.policies[0].first) > q.Until {
+			continue
+		}
+		i := len(a.policies) - 1
+		for int64(a.policies[i].first) > q.Until {
+			i--
+		}
+		r := &a.policies[i]
+		out = append(out, InstancePolicy{hexOf(a.pubkey), PolicyChange{int64(r.first), r.seq, r.policy}})
+	}
+	slices.SortFunc(out, func(a, b InstancePolicy) int { return cmp.Compare(a.Pubkey, b.Pubkey) })
+	return out, nil
+}
+
 // BookAt returns the orders that were on offer at a time: the newest version of each order by
 // the rules of NIP-01 among those not after the time, if the version is pending, not
 // expired and not deleted by then. q.Until is the time, and q.From is ignored. The
@@ -314,7 +344,7 @@ func (c *Collector) BookAt(q Query) (Book, error) {
 		fiat := c.cohorts[v.cohort].fiat
 		r, known := rates[fiat]
 		if !known {
-			if found, ok := c.rates.at(0, fiat, uint32(at), maxBookRateAge); ok {
+			if found, ok := c.rates.at(0, fiat, uint32(at), maxBookRateAge, s.excluded); ok {
 				r = &found
 			}
 			rates[fiat] = r
@@ -365,7 +395,7 @@ func (c *Collector) ImpliedRates(fiat string, q Query, by Every, trim float64) (
 	for b := range points {
 		p := &points[b]
 		p.From, p.Until, p.Parallel = bounds[b], bounds[b+1], true
-		if r, ok := c.rates.at(0, c.fiats.ids[fiat], uint32(bounds[b+1]-1), maxBookRateAge); ok && c.fiats.ids[fiat] != 0 {
+		if r, ok := c.rates.at(0, c.fiats.ids[fiat], uint32(bounds[b+1]-1), maxBookRateAge, s.excluded); ok && c.fiats.ids[fiat] != 0 {
 			signed[b], p.Signed, p.Parallel = r, fiatValue(r.price), false
 		}
 	}

@@ -121,6 +121,7 @@ type hour struct {
 // holds a lock.
 type Collector struct {
 	applied  uint64
+	changed  uint64 // seq of the last entry that counted
 	authors  []author
 	byKey    map[[32]byte]uint32
 	fiats    names
@@ -158,6 +159,10 @@ func New() *Collector {
 
 // Applied returns the seq of the last entry that Apply received.
 func (c *Collector) Applied() uint64 { return c.applied }
+
+// Changed returns the seq of the last entry that counted. Two answers of one Collector to
+// the same query are equal if Changed was. A decoded Collector begins with Applied.
+func (c *Collector) Changed() uint64 { return c.changed }
 
 // Orders returns the number of orders that the Collector holds.
 func (c *Collector) Orders() int { return c.orders.n }
@@ -230,6 +235,7 @@ func (c *Collector) authorOf(pubkey string) uint32 {
 // count notes that an event counts: for the coverage and for the silence of its author.
 func (c *Collector) count(e *mostro.Entry, id uint32, isMostro bool) {
 	c.coverage.add(e)
+	c.changed = e.Seq
 	a := &c.authors[id]
 	a.mostro = a.mostro || isMostro
 	t := uint32(e.Event.CreatedAt)
@@ -365,6 +371,7 @@ func (c *Collector) applyDeletion(e *mostro.Entry) {
 	if !ok {
 		return
 	}
+	c.changed = e.Seq
 	ids := map[uint64]bool{}
 	at := uint32(e.Event.CreatedAt)
 	for _, tag := range e.Event.Tags {

@@ -173,9 +173,13 @@ type rate struct {
 }
 
 // newest returns the newest of the first n prices that is at most maxAge seconds old at t: of
-// the node own, else of another node, and of several at the same time the least.
-func (s *rateSeries) newest(n int, own, t, maxAge uint32) (best rate, ok bool) {
+// the node own, else of another node, and of several at the same time the least. Prices of
+// excluded authors are left out.
+func (s *rateSeries) newest(n int, own, t, maxAge uint32, excluded []bool) (best rate, ok bool) {
 	for i := n - 1; i >= 0 && t-s.at[i] <= maxAge; i-- {
+		if excluded != nil && excluded[s.author[i]] {
+			continue
+		}
 		age := t - s.at[i]
 		if s.author[i] == own {
 			return rate{s.price[i], age, false}, true
@@ -191,10 +195,35 @@ func (s *rateSeries) newest(n int, own, t, maxAge uint32) (best rate, ok bool) {
 type signedRates map[uint32]*rateSeries
 
 // at returns the newest rate of a currency at t, of the node own or else of another.
-func (r signedRates) at(own, fiat, t, maxAge uint32) (rate, bool) {
+func (r signedRates) at(own, fiat, t, maxAge uint32, excluded []bool) (rate, bool) {
 	s := r[fiat]
 	if s == nil {
 		return rate{}, false
 	}
-	return s.newest(s.after(t, len(s.at)), own, t, maxAge)
+	return s.newest(s.after(t, len(s.at)), own, t, maxAge, excluded)
+}
+
+// SignedRate is the price of one bitcoin that one node signed.
+type SignedRate struct {
+	Pubkey string
+	Price  float64
+	At     int64 // created_at
+}
+
+// SignedRates returns the newest price of each node in a currency that was signed not after
+// t and at most maxAge seconds before t, the newest first. The prices of the keys in exclude
+// are left out.
+func (c *Collector) SignedRates(fiat string, t, maxAge int64, exclude ...map[[32]byte]struct{}) (out []SignedRate) {
+	s := c.rates[c.fiats.ids[fiat]]
+	if s == nil || c.fiats.ids[fiat] == 0 || t <= 0 || t > maxTime {
+		return nil
+	}
+	excluded, seen := c.excluded(exclude), map[uint32]bool{}
+	for i := s.after(uint32(t), len(s.at)) - 1; i >= 0 && t-int64(s.at[i]) <= maxAge; i-- {
+		if id := s.author[i]; !seen[id] && (excluded == nil || !excluded[id]) {
+			seen[id] = true
+			out = append(out, SignedRate{hexOf(c.authors[id].pubkey), s.price[i], int64(s.at[i])})
+		}
+	}
+	return out
 }

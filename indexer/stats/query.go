@@ -67,6 +67,8 @@ type Query struct {
 	Clock       Clock
 	// In is the currency of volume.in.*: "" leaves these metrics out.
 	In string
+	// Exclude holds the public keys whose events do not count, in any number of sets.
+	Exclude []map[[32]byte]struct{}
 }
 
 // Bounds of a query. An uint32 holds seconds until the year 2106.
@@ -129,6 +131,9 @@ const (
 
 // firstMonday is the first Monday of 1970, in unix seconds.
 const firstMonday = 4 * 86400
+
+// Floor returns the start of the bucket that holds t.
+func (e Every) Floor(t int64) int64 { return e.floor(t) }
 
 // floor returns the start of the bucket that holds t.
 func (e Every) floor(t int64) int64 {

@@ -70,6 +70,15 @@ type Definition struct {
 	each    func(*figures) map[string]Value // for a name with {code} or {method}
 }
 
+// HasSeries reports whether the metric has series and groups.
+func (d *Definition) HasSeries() bool { return !d.oneOnly }
+
+// HasSources reports whether Sources lists the events behind a metric.
+func HasSources(name string) bool {
+	d, _, ok := findDefinition(name)
+	return ok && d.family != famNone
+}
+
 // figures is the input of a metric: one group in one bucket.
 type figures struct {
 	s         *scan

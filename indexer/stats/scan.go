@@ -28,7 +28,8 @@ type scan struct {
 	tallies []*tally // by group and bucket
 
 	split    Dimension        // of the groups; "" for one group
-	authors  []bool           // filter by instance; nil: all
+	authors  []bool           // authors whose events count; nil: all
+	excluded []bool           // authors in Query.Exclude; nil: none
 	byGroup  map[uint32]int32 // group of each property, if split is set
 	buf      []version
 	firstBy  []uint32     // first time of each cohort
@@ -57,6 +58,21 @@ func matcher(f Filter, dim Dimension, n *names) []bool {
 	return out
 }
 
+// excluded returns which authors are in any of the sets, or nil if none is.
+func (c *Collector) excluded(sets []map[[32]byte]struct{}) (out []bool) {
+	for _, set := range sets {
+		for key := range set {
+			if id, ok := c.byKey[key]; ok {
+				if out == nil {
+					out = make([]bool, len(c.authors))
+				}
+				out[id] = true
+			}
+		}
+	}
+	return out
+}
+
 func passes(match []bool, id uint32) bool { return match == nil || match[id] }
 
 // newScan prepares a scan. split is the dimension of the groups, or "" for one group.
@@ -75,6 +91,17 @@ func newScan(c *Collector, q *Query, bounds []int64, need needs, split Dimension
 			if id, ok := c.byKey[keyOf(pubkey)]; ok {
 				s.authors[id] = true
 			}
+		}
+	}
+	if s.excluded = c.excluded(q.Exclude); s.excluded != nil {
+		if s.authors == nil {
+			s.authors = make([]bool, len(c.authors))
+			for id := range s.authors {
+				s.authors[id] = true
+			}
+		}
+		for id, out := range s.excluded {
+			s.authors[id] = s.authors[id] && !out
 		}
 	}
 	fiats, platforms := matcher(q.Filter, ByFiat, &c.fiats), matcher(q.Filter, ByPlatform, &c.platform)
@@ -494,7 +521,7 @@ func (s *scan) rateOf(author, t uint32) (rate, bool) {
 		return rate{}, false
 	}
 	s.rateHint = series.after(t, s.rateHint)
-	return series.newest(s.rateHint, author, t, maxRateAge)
+	return series.newest(s.rateHint, author, t, maxRateAge, s.excluded)
 }
 
 // stateAt returns the version of row i that was in force at t: the newest one by the rules of

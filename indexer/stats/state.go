@@ -174,6 +174,7 @@ func Decode(raw []byte) (*Collector, error) {
 	c := New()
 	r := &reader{rest: body[len(stateMagic):]}
 	c.applied = r.uvarint()
+	c.changed = c.applied
 	c.decode(r)
 	if r.bad || len(r.rest) > 0 {
 		return nil, errDamaged

@@ -2,16 +2,20 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/mostrodex/mostrodex/indexer/orders"
+	"github.com/mostrodex/mostrodex/indexer/stats"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
@@ -21,13 +25,18 @@ import (
 type api struct{ *views }
 
 // routes returns the rows of the index's API. row makes one row.
-func (x *api) routes(row func(path, name, summary string, get func(*http.Request) (any, error)) route.Route) []route.Route {
+func (x *api) routes(row rowMaker, f *figures) []route.Route {
 	return []route.Route{
 		row("/api/v1/orders", "orders", paramNames()+`
-sort=trusted (default: unknown publishers last, new ones before them) newest oldest premium amount expiry, and -premium -amount -expiry`, x.getOrders),
+sort=trusted (default: unknown publishers last, new ones before them) newest oldest premium amount expiry, and -premium -amount -expiry; cost: premium and half of the fee, lowest first`, x.getOrders),
 		row("/api/v1/orders/{pubkey}/{d...}", "order", "one order with its newest 100 versions; limit cursor, history_cursor leads to older ones", x.getOrder),
-		row("/api/v1/instances", "instances", "sort=rank|volume|trades|fee|age; rank is null while a node was witnessed on fewer than 30 days; reason says so",
-			func(r *http.Request) (any, error) { return x.directory(r.Context(), r.URL.Query()) }),
+		row("/api/v1/instances", "instances", "sort=rank|volume|trades|fee|age; rank is null while a node was witnessed on fewer than 30 days; reason says so; at=TIME: policies and sums at a past time",
+			func(r *http.Request) (any, error) {
+				if r.URL.Query().Get("at") != "" {
+					return f.instancesAt(r)
+				}
+				return x.directory(r.Context(), r.URL.Query())
+			}),
 		row("/api/v1/instances/{pubkey}", "instance", "what it says of itself, with its rank", x.getInstance),
 		row("/api/v1/events/{id}", "event", "the signed event", x.getEvent),
 	}
@@ -40,6 +49,18 @@ func paramNames() string {
 		names = append(names, p.Name)
 	}
 	return strings.Join(names, " ")
+}
+
+// orderParams returns the parameters of GET /api/v1/orders but some.
+func orderParams(but ...string) (out []route.Param) {
+	types := map[string]string{"limit": "integer", "min_rank": "integer", "min_maker_days": "integer", "min_premium": "number", "max_premium": "number", "min_maker_rating": "number"}
+	for _, p := range orders.OrderParams() {
+		if !slices.Contains(but, p.Name) {
+			doc := map[string]string{"q": "words, and filters such as fiat:VES", "include": "spam: orders of quarantined keys as well"}[p.Name]
+			out = append(out, route.Param{Name: p.Name, Doc: cmp.Or(p.Doc, doc), Type: types[p.Name], Many: p.Many})
+		}
+	}
+	return out
 }
 
 // buffer holds an answer while it is encoded.
@@ -59,19 +80,31 @@ func (b *buffer) release() {
 	}
 }
 
-// serveTagged answers with a body, or with 304 if the client already has the body.
-func serveTagged(w http.ResponseWriter, r *http.Request, body []byte) {
+// tagOf returns the ETag of a body, without quotation marks.
+func tagOf(body []byte) string {
 	sum := sha256.Sum256(body)
-	tag := `"` + hex.EncodeToString(sum[:16]) + `"`
-	// The tag is weak because the answer may be sent compressed.
-	w.Header().Set("ETag", "W/"+tag)
+	return hex.EncodeToString(sum[:16])
+}
+
+// setTag sets the headers of an answer with a tag. The tag is weak because the answer may be
+// sent compressed.
+func setTag(w http.ResponseWriter, tag string) {
+	w.Header().Set("ETag", `W/"`+tag+`"`)
 	w.Header().Set("Cache-Control", "no-cache")
-	for have := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
-		if have = strings.TrimPrefix(strings.TrimSpace(have), "W/"); have == tag || have == "*" {
-			w.WriteHeader(http.StatusNotModified)
-			return
-		}
+}
+
+func notModified(w http.ResponseWriter, tag string) {
+	setTag(w, tag)
+	w.WriteHeader(http.StatusNotModified)
+}
+
+// serveTagged answers with a body, or with 304 if the client already has the body.
+func serveTagged(w http.ResponseWriter, r *http.Request, body []byte, tag string) {
+	if hasTag(r, tag) {
+		notModified(w, tag)
+		return
 	}
+	setTag(w, tag)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(http.StatusOK)
 	if r.Method != http.MethodHead {
@@ -84,13 +117,27 @@ func (x *api) getOrders(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := x.index.Orders(r.Context(), q)
+	a, err := x.find(r.Context(), q)
 	if err != nil {
 		return nil, err
 	}
 	out := listView{Items: make([]orderView, 0, len(a.Orders)), Total: a.Total, Facets: a.Facets, NextCursor: textOrNull(a.Next)}
 	for _, o := range a.Orders {
-		out.Items = append(out.Items, x.orderView(o))
+		v := x.orderView(o, wantedAmount(&q))
+		if !q.At.IsZero() {
+			v.Price = nil // the rate of now is not the rate of that time
+		}
+		out.Items = append(out.Items, v)
+	}
+	if !q.At.IsZero() {
+		at := q.At.Unix()
+		if err := x.index.View(q.Spam, func(c *stats.Collector, _ excluded) error {
+			coverage := coverageOf(c.Coverage(at))
+			out.atView = &atView{At: at, AtRFC: rfc(q.At), Coverage: &coverage, BeforeCoverage: coverage.WitnessedFrom == nil || at < *coverage.WitnessedFrom}
+			return nil
+		}); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
 }
@@ -107,7 +154,7 @@ func (x *api) getOrder(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := x.orderView(record)
+	v := x.orderView(record, math.NaN())
 	v.History, v.HistoryCursor = versionViews(versions), textOrNull(next)
 	return v, nil
 }

@@ -129,7 +129,7 @@ func (x *explorer) servePage(route string, get func(*http.Request) (string, any,
 	}
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	if status == http.StatusOK {
-		serveTagged(w, r, body.Bytes())
+		serveTagged(w, r, body.Bytes(), tagOf(body.Bytes()))
 		return
 	}
 	h.Set("Cache-Control", "no-store")
@@ -330,19 +330,19 @@ func (x *explorer) bookPage(r *http.Request) (string, any, error) {
 		Sides:    choices(form.Get("side"), "", "Anyone", "sell", "sells bitcoin", "buy", "buys bitcoin"),
 		Opens:    choices(form.Get("open"), "", "On offer now", "any", "All, past too", "false", "Past only"),
 		Statuses: choices(form.Get("status"), "", "Any that fits", "pending", "pending", "in-progress", "in progress", "success", "success", "canceled", "canceled", "expired", "expired", "gone", "gone"),
-		Sorts:    choices(form.Get("sort"), "", "Known first", "newest", "Newest first", "oldest", "Oldest first", "premium", "Lowest premium", "-premium", "Highest premium", "amount", "Fewest sats", "-amount", "Most sats", "expiry", "Ending soonest", "-expiry", "Ending latest"),
+		Sorts:    choices(form.Get("sort"), "", "Known first", "newest", "Newest first", "oldest", "Oldest first", "cost", "Lowest cost, fee included", "premium", "Lowest premium", "-premium", "Highest premium", "amount", "Fewest sats", "-amount", "Most sats", "expiry", "Ending soonest", "-expiry", "Ending latest"),
 		Networks: choices(form.Get("network"), "", "Any", "mainnet", "mainnet", "testnet", "testnet", "signet", "signet", "regtest", "regtest"),
 		Past:     form.Get("open") == "any" || form.Get("open") == "false" || form.Get("at") != "",
 		JSON:     with("/api/v1/orders", "cursor", form.Get("cursor")),
 	}
 	for name := range form {
 		d.Filtered = d.Filtered || name != "sort" && name != "limit" && name != "cursor"
-		d.More = d.More || slices.Contains([]string{"method", "min_premium", "max_premium", "min_maker_rating", "amount", "platform", "instance", "network", "open", "status"}, name)
+		d.More = d.More || slices.Contains([]string{"method", "min_premium", "max_premium", "min_maker_rating", "min_maker_days", "min_rank", "amount", "platform", "instance", "network", "open", "status"}, name)
 	}
 	q, err := orders.ParseQuery(form)
 	var a *indexer.Answer
 	if err == nil {
-		a, err = x.index.Orders(r.Context(), q)
+		a, err = x.find(r.Context(), q)
 	}
 	if err != nil {
 		if d.Problem = problemOf(err); d.Problem.Param == "" {

@@ -7,7 +7,9 @@ import (
 	"net/http"
 
 	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/indexer/market"
 	"github.com/mostrodex/mostrodex/indexer/orders"
+	"github.com/mostrodex/mostrodex/indexer/stats"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -32,6 +34,7 @@ func refuse(status int, detail string) *problem {
 func problemOf(err error) *problem {
 	var p *problem
 	var q *orders.QueryError
+	var figure *stats.ParamError
 	var other interface { // an error of another room that calls API
 		error
 		Problem() (status int, param, detail string)
@@ -50,6 +53,12 @@ func problemOf(err error) *problem {
 		p = refuse(http.StatusBadRequest, q.Error())
 		p.Title, p.Param = "Parameter not understood", q.Param
 		return p
+	case errors.As(err, &figure):
+		p = refuse(http.StatusBadRequest, figure.Error())
+		p.Title, p.Param = "Parameter not understood", figure.Param
+		return p
+	case errors.Is(err, market.ErrBehind):
+		return refuse(http.StatusServiceUnavailable, "The statistics have not caught up with the log yet. Try again in a moment.")
 	case errors.Is(err, mostro.ErrNotFound):
 		return refuse(http.StatusNotFound, "Not held here, or deleted by its author.")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

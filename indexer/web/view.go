@@ -2,7 +2,9 @@ package web
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -55,6 +57,7 @@ type orderView struct {
 	CashuMintURL   *string       `json:"cashu_mint_url,omitempty"` // mint of the escrow, not checked; absent: Lightning
 	ReceivedBy     string        `json:"received_by"`              // name of the source from which the newest version arrived
 	VersionsKnown  int           `json:"versions"`
+	Price          *priceView    `json:"price"`
 	History        []versionView `json:"history,omitempty"`
 	HistoryCursor  *string       `json:"history_cursor,omitempty"` // of older versions
 }
@@ -130,6 +133,122 @@ type listView struct {
 	Total      int           `json:"total"`
 	Facets     orders.Facets `json:"facets"`
 	NextCursor *string       `json:"next_cursor"`
+	*atView
+}
+
+// atView says how much of the book at a past time this relay witnessed.
+type atView struct {
+	At             int64         `json:"at,omitempty" unit:"unix seconds" doc:"time of the book, if the parameter at is given"`
+	AtRFC          string        `json:"at_rfc3339,omitempty"`
+	BeforeCoverage bool          `json:"before_coverage" doc:"this relay had witnessed no event by this time: the book holds what authors and other relays stated later"`
+	Coverage       *coverageView `json:"coverage,omitempty"`
+}
+
+// priceView is what an order on offer comes to for its taker.
+type priceView struct {
+	FiatAmount *string  `json:"fiat_amount" unit:"fiat" null:"the order states no amount" doc:"amount of this price: the parameter fiat_amount, or else the least amount of the order"`
+	Sats       *int64   `json:"sats" unit:"sats" null:"see reason" doc:"received by a taker who buys, or paid by a taker who sells, after premium and fee"`
+	FeeSats    *int64   `json:"fee_sats" unit:"sats" null:"see reason" doc:"half of the fee: the taker's"`
+	CostPct    *float64 `json:"cost_pct" unit:"percent" null:"fee, premium, or the rate of a fixed price is unknown" doc:"premium and half of the fee for the taker; below 0 the taker gains"`
+	Reason     *string  `json:"reason" null:"sats is known" doc:"why sats is null: no_rate, no_fee, no_amount, no_premium or amount_outside"`
+	Rate       *rateRef `json:"rate" null:"unknown"`
+}
+
+// rateRef is the reference rate of a price.
+type rateRef struct {
+	BTC        string  `json:"btc" unit:"fiat per bitcoin"`
+	Source     string  `json:"source" doc:"operator: the operator's own sources; nodes: median of the newest rate of each node"`
+	Nodes      int     `json:"nodes" doc:"nodes that signed a rate; 0 for the operator's"`
+	At         *int64  `json:"at" unit:"unix seconds" null:"operator" doc:"created_at of the oldest of these rates"`
+	AtRFC      *string `json:"at_rfc3339" null:"operator"`
+	AgeSeconds int64   `json:"age_seconds" unit:"seconds"`
+}
+
+// priceOf returns the price of an order that is on offer, nil for others. amount is the amount
+// that the visitor wants, NaN if it is not one number.
+func (x *views) priceOf(o *mostro.Order, amount float64, now time.Time) *priceView {
+	if o.Status != mostro.StatusPending || o.ExpiresAt > 0 && int64(o.ExpiresAt) <= now.Unix() {
+		return nil
+	}
+	v, rate, fee := &priceView{}, math.NaN(), math.NaN()
+	if ref, ok := x.index.Reference(o.Fiat); ok {
+		rate = ref.Price
+		v.Rate = &rateRef{BTC: decimalText(ref.Price), Source: ref.Source, Nodes: ref.Nodes}
+		if !ref.At.IsZero() {
+			v.Rate.At, v.Rate.AtRFC = timeBoth(ref.At)
+			v.Rate.AgeSeconds = max(0, int64(now.Sub(ref.At).Seconds()))
+		}
+	}
+	if f := x.index.FeeOf(o.Pubkey); f != nil {
+		fee = f.Float()
+	}
+	lo, hi := orders.RangeOf(o.FiatAmount)
+	if math.IsNaN(amount) {
+		amount = lo
+	}
+	sats := int64(0)
+	if o.AmountSats != nil {
+		sats = *o.AmountSats
+	}
+	if cost := orders.Cost(o.Side, orders.FloatOf(o.PremiumPct), sats, lo, hi, fee, rate); !math.IsNaN(cost) {
+		v.CostPct = new(math.Round(cost*1e8) / 1e6)
+	}
+	if !math.IsNaN(amount) {
+		v.FiatAmount = new(decimalText(amount))
+	}
+	reason := ""
+	t, ok := orders.TradeOf(o, amount, fee, rate)
+	switch {
+	case ok:
+		v.Sats, v.FeeSats = &t.Sats, &t.Fee
+	case math.IsNaN(amount) || sats > 0 && lo != hi:
+		reason = "no_amount"
+	case amount < lo || amount > hi:
+		reason = "amount_outside"
+	case math.IsNaN(fee):
+		reason = "no_fee"
+	case sats == 0 && o.PremiumPct == nil:
+		reason = "no_premium"
+	default:
+		reason = "no_rate"
+	}
+	v.Reason = textOrNull(reason)
+	return v
+}
+
+// wantedAmount returns the amount of fiat that a query names, NaN if it names none or a range.
+func wantedAmount(q *orders.Query) float64 {
+	if s := q.FiatAmount; s.Min != nil && s.Max != nil && *s.Min == *s.Max {
+		return *s.Min
+	}
+	return math.NaN()
+}
+
+// ranked returns a query with min_rank as a query for the instances with such a rank.
+func (x *views) ranked(q orders.Query) (orders.Query, error) {
+	if q.MinRank == 0 {
+		return q, nil
+	}
+	if x.summaries == nil {
+		return q, &orders.QueryError{Param: "min_rank", Reason: "is not offered: the reputation of instances is switched off here"}
+	}
+	var ranked []string
+	for _, info := range x.index.Infos() {
+		if s, ok := x.summaries.ReputationSummary(info.Pubkey); ok && s.Unranked == "" && !s.Provisional && s.Rank >= q.MinRank {
+			ranked = append(ranked, info.Pubkey)
+		}
+	}
+	q.Among(ranked)
+	return q, nil
+}
+
+// find returns a page of orders.
+func (x *views) find(ctx context.Context, q orders.Query) (*indexer.Answer, error) {
+	q, err := x.ranked(q)
+	if err != nil {
+		return nil, err
+	}
+	return x.index.Orders(ctx, q)
 }
 
 func textOrNull[T ~string](s T) *string {
@@ -188,7 +307,9 @@ func listOf(all []string) []string {
 	return all
 }
 
-func (x *views) orderView(r *orders.Record) orderView {
+// orderView returns the JSON of an order. amount is the amount of fiat of its price, NaN for
+// the least amount of the order.
+func (x *views) orderView(r *orders.Record, amount float64) orderView {
 	o, now := &r.Order, x.index.Now()
 	note := x.index.NoteOf(o.Pubkey, o.Platform)
 	v := orderView{
@@ -200,6 +321,7 @@ func (x *views) orderView(r *orders.Record) orderView {
 		Network: textOrNull(o.Network), Layer: listOf(o.Layers),
 		EventID: o.EventID, Source: textOrNull(o.Link), Description: textOrNull(o.Description),
 		ReceivedBy: r.Source.String(), VersionsKnown: r.Versions, CashuMintURL: textOrNull(o.CashuMintURL),
+		Price: x.priceOf(o, amount, now),
 	}
 	v.ExpiresAt, v.ExpiresAtRFC = unixAndRFC(o.ExpiresAt)
 	v.FirstSeenAt, v.FirstSeenAtRFC = timeBoth(r.FirstSeenAt)

@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,6 +30,9 @@ type Config struct {
 	Unready func() string
 	// Notes returns lines that GET /readyz adds to its answer. nil: no lines.
 	Notes func() []string
+	// Address returns the address of the client of a request, by which streams are bounded.
+	// nil: the address of the connection.
+	Address func(*http.Request) string
 
 	Logger  *slog.Logger          // nil: log lines are discarded
 	Metrics prometheus.Registerer // nil: metrics are not registered
@@ -41,13 +45,15 @@ type Site struct {
 	views    *views
 	api      *api
 	explorer *explorer
+	figures  *figures
+	stream   *stream
 	requests *prometheus.CounterVec
 }
 
 // New returns a site.
 func New(cfg Config) *Site {
 	log, v := room.Logger(cfg.Logger).With("room", "indexer"), &views{index: cfg.Index}
-	return &Site{cfg: cfg, log: log, views: v, api: &api{v}, explorer: &explorer{views: v, pages: newPages(), log: log},
+	return &Site{cfg: cfg, log: log, views: v, api: &api{v}, figures: &figures{v, newAnswers()}, stream: newStream(v, cfg.Address), explorer: &explorer{views: v, pages: newPages(), log: log},
 		requests: promauto.With(cfg.Metrics).NewCounterVec(prometheus.CounterOpts{Namespace: "mostrodex", Subsystem: "indexer", Name: "http_requests_total", Help: "HTTP requests by route and status."}, []string{"route", "code"})}
 }
 
@@ -62,7 +68,10 @@ func (x *Site) Mux() route.Mux {
 }
 
 // Routes returns the rows of the explorer and the API.
-func (x *Site) Routes() []route.Route { return append(x.explorer.routes(), x.api.routes(x.API)...) }
+func (x *Site) Routes() []route.Route {
+	return slices.Concat(x.explorer.routes(), x.api.routes(x.API, x.figures), []route.Route{x.feedRoute(), x.stream.route()},
+		x.figures.routes(x.API), bisq{x.figures}.routes(x.API))
+}
 
 // Health returns the rows about the health of the program.
 func (x *Site) Health() []route.Route {
@@ -98,6 +107,14 @@ func (x *Site) API(path, name, summary string, get func(*http.Request) (any, err
 		h.Set("Access-Control-Expose-Headers", "ETag")
 		h.Set("X-Content-Type-Options", "nosniff")
 		value, err := get(r)
+		tag := ""
+		if later, ok := value.(*lazy); ok && err == nil {
+			if tag = later.tag; hasTag(r, tag) {
+				notModified(w, tag)
+				return
+			}
+			value, err = later.make()
+		}
 		if err != nil {
 			p := problemOf(err)
 			if p.Status == http.StatusInternalServerError {
@@ -116,7 +133,10 @@ func (x *Site) API(path, name, summary string, get func(*http.Request) (any, err
 			return
 		}
 		h.Set("Content-Type", "application/json; charset=utf-8")
-		serveTagged(w, r, body.Bytes())
+		if tag == "" {
+			tag = tagOf(body.Bytes())
+		}
+		serveTagged(w, r, body.Bytes(), tag)
 	})}
 }
 

@@ -22,8 +22,14 @@ type emptyLog struct{}
 
 func (emptyLog) Head() uint64                                                 { return 0 }
 func (emptyLog) Read(context.Context, uint64, func(mostro.Entry) error) error { return nil }
-func (emptyLog) Wait(ctx context.Context, _ uint64) error                     { <-ctx.Done(); return ctx.Err() }
-func (emptyLog) Event(context.Context, string) (*nostr.Event, error)          { return nil, mostro.ErrNotFound }
+func (emptyLog) ReadEvidence(context.Context, uint64, func(mostro.Entry) error) error {
+	return nil
+}
+func (emptyLog) EntryAt(context.Context, uint64) (mostro.Entry, error) {
+	return mostro.Entry{}, mostro.ErrNotFound
+}
+func (emptyLog) Wait(ctx context.Context, _ uint64) error            { <-ctx.Done(); return ctx.Err() }
+func (emptyLog) Event(context.Context, string) (*nostr.Event, error) { return nil, mostro.ErrNotFound }
 
 func testSite(t *testing.T, cfg Config) http.Handler {
 	t.Helper()

@@ -32,6 +32,23 @@ type Route struct {
 	Name     string   // value of the label "route" in metrics; "": requests are not counted
 	Summary  string   // text in the list of routes, one or more lines; "": the route is not listed
 	Listener Listener // "": Public
+
+	// The OpenAPI document is made from the fields below.
+	Params []Param
+	Answer any    // a value of the type of the JSON answer; nil: the answer is not described
+	Media  string // media type of the answer; "": application/json
+}
+
+// Param is a parameter of a route.
+type Param struct {
+	Name    string
+	InPath  bool   // in the path; false: in the query
+	Needed  bool   // always true in a path
+	Many    bool   // may be repeated
+	Type    string // "string", "integer", "number" or "boolean"; "": string
+	Enum    []string
+	Default string
+	Doc     string
 }
 
 func (r *Route) listener() Listener { return cmp.Or(r.Listener, Public) }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -181,6 +182,25 @@ func (st *Store) eventAt(seq uint64) (*nostr.Event, error) {
 		return nil, mostro.ErrNotFound
 	}
 	return ParseBody(body)
+}
+
+// EntryAt returns the entry with a seq. If the payload is erased, the entry is marked Erased,
+// and its event holds the id, the author, the kind and created_at alone. EntryAt returns
+// mostro.ErrNotFound if there is no such entry, or if it is a private message.
+func (st *Store) EntryAt(_ context.Context, seq uint64) (mostro.Entry, error) {
+	r, body, err := st.recordAt(seq)
+	if err != nil {
+		return mostro.Entry{}, err
+	}
+	if mostro.IsMail(r.Kind) {
+		return mostro.Entry{}, mostro.ErrNotFound
+	}
+	e := mostro.Entry{Seq: seq, ReceivedAt: time.UnixMilli(r.ReceivedAt).UTC(), Source: r.Source, Archived: r.Archived, Erased: body == nil,
+		Event: &nostr.Event{ID: hex.EncodeToString(r.ID[:]), PubKey: hex.EncodeToString(r.PubKey[:]), Kind: r.Kind, CreatedAt: nostr.Timestamp(r.CreatedAt)}}
+	if body != nil {
+		e.Event, err = ParseBody(body)
+	}
+	return e, err
 }
 
 // recordAt returns the record with a seq and its body. The body is nil if the payload
