@@ -2,6 +2,7 @@ package escrow
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -218,4 +219,37 @@ func TestNoVerdictBeforeTheComparison(t *testing.T) {
 	})
 	seller.wait(message.ActionAdminCanceled)
 	w.until(id, message.TradeCanceledByAdmin)
+}
+
+// TestOperatorWritesWithTheNodesKey: mostro-cli sends the messages of an operator from the
+// node's own key to the node's own key. A client's message is decided. The node's answers,
+// which have the same author and receiver, are not, even if they come back from another relay.
+func TestOperatorWritesWithTheNodesKey(t *testing.T) {
+	w := newWorld(t)
+	operator := &user{w: w, trade: w.keys, transport: envelope.TransportV2}
+	one, two, three := newKeys(t), newKeys(t), newKeys(t)
+	add := func(k *envelope.Keys, origin mostro.Origin) {
+		t.Helper()
+		evt := operator.event(message.Message{Wrapper: message.WrapperDispute, RequestID: number(7), ID: &anyID, Action: message.ActionAdminAddSolver, Payload: message.TextMessage(k.Npub())})
+		w.log.append(evt, mostro.Source{Origin: origin}, w.clock.Now())
+	}
+	add(one, mostro.OriginSelf)
+	add(two, mostro.OriginLive)
+	add(three, mostro.OriginClient)
+	solvers := func() (keys []string) {
+		t.Helper()
+		list, err := w.engine.Solvers(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range list {
+			keys = append(keys, s.Key)
+		}
+		return keys
+	}
+	w.eventually("a solver", func() bool { return len(solvers()) > 0 })
+	w.quiet() // the answer was published and read
+	if got := solvers(); !slices.Equal(got, []string{three.Pubkey()}) {
+		t.Errorf("solvers %v, want %s", got, three.Pubkey())
+	}
 }

@@ -92,9 +92,11 @@ func (b *inbox) run(ctx context.Context, cursor uint64) error {
 }
 
 // mine reports whether an entry is a message for this node that may be processed. An
-// imported event is never a message, because the operator imports history.
+// imported event is never a message, because the operator imports history. A message of the
+// node's own key is a request of the operator if a client sent it to our relay, as mostro-cli
+// does, and otherwise one of our answers.
 func (b *inbox) mine(e mostro.Entry) bool {
-	if !mostro.IsMail(e.Event.Kind) || e.Event.PubKey == b.pubkey || e.Source.Origin == mostro.OriginImport {
+	if !mostro.IsMail(e.Event.Kind) || e.Event.PubKey == b.pubkey && e.Source.Origin != mostro.OriginClient || e.Source.Origin == mostro.OriginImport {
 		return false
 	}
 	for _, tag := range e.Event.Tags {

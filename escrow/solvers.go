@@ -201,8 +201,8 @@ func (b *TradeBook) addSolver(msg InboundMessage, at int64) error {
 	} else if err != nil {
 		return err
 	}
-	m := msg.Message.Message
-	b.reply(msg, message.Message{Wrapper: message.WrapperOrder, RequestID: m.RequestID, ID: m.ID, Action: message.ActionAdminAddSolver, Payload: text})
+	// The reference node answers without id and payload.
+	b.reply(msg, message.Message{Wrapper: message.WrapperDispute, RequestID: msg.Message.RequestID, Action: message.ActionAdminAddSolver})
 	return nil
 }
 

@@ -80,7 +80,7 @@ func TestAddSolver(t *testing.T) {
 			t.Errorf("%.80q: %q, role %q, want %q, %q", c.text, got, r.store.solvers[key].Role, c.want, c.role)
 		}
 		if c.want == "" {
-			if m := r.last(r.nodeKey(), message.ActionAdminAddSolver); m.Payload != message.TextMessage(c.text) || m.RequestID == nil {
+			if m := r.last(r.nodeKey(), message.ActionAdminAddSolver); m.Wrapper != message.WrapperDispute || m.ID != nil || m.Payload != nil || m.RequestID == nil {
 				t.Errorf("%q: the echo is %+v", c.text, m)
 			}
 		}

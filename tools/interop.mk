@@ -47,7 +47,7 @@ interop-clients: interop-clients-prepare
 # mostro-cli, the reference command line client, unmodified, with `mostrodex demo`. The
 # first build takes some minutes. Later builds use the cache.
 INTEROP_CLI = $(INTEROP_CACHE)/mostro-cli
-INTEROP_CLI_VERSION = 0.16.0
+INTEROP_CLI_VERSION = 0.16.3
 .PHONY: interop-cli interop-cli-prepare
 
 interop-cli-prepare:
@@ -60,3 +60,27 @@ interop-cli: build interop-cli-prepare
 	@if [ -x "$(INTEROP_CLI)/bin/mostro-cli" ]; then \
 		MOSTRODEX_INTEROP_CLI="$(INTEROP_CLI)/bin/mostro-cli" MOSTRODEX_INTEROP_CLI_SERVER="$(CURDIR)/bin/mostrodex" \
 			$(GO) test -tags "$(TAGS)" -count=1 ./tools/interop-cli; fi
+
+# mostrod, the reference daemon, unmodified, on real Lightning nodes, with our relay as its
+# only relay. The build needs protoc (Debian: protobuf-compiler) and takes some 20 minutes.
+# `make lnd` builds the Lightning nodes. MOSTRODEX_INTEROP_MOSTROD_TRANSCRIPTS=DIR keeps the
+# transcripts.
+INTEROP_MOSTROD = $(INTEROP_CACHE)/mostrod
+INTEROP_MOSTROD_VERSION = 0.20.2
+.PHONY: interop-mostrod interop-mostrod-prepare interop-mostrod-cached
+
+# Succeeds if mostrod has been built.
+interop-mostrod-cached:
+	@[ "$$(TERM=xterm $(INTEROP_MOSTROD)/bin/mostrod --version 2>/dev/null | sed -n 's/^.* //p' | tail -n 1)" = "$(INTEROP_MOSTROD_VERSION)" ]
+
+interop-mostrod-prepare:
+	@if $(MAKE) --no-print-directory interop-mostrod-cached; then :; \
+	elif ! command -v cargo >/dev/null; then echo "SKIP interop-mostrod: cargo is not installed"; \
+	elif ! command -v protoc >/dev/null; then echo "SKIP interop-mostrod: protoc is not installed"; \
+	else \
+		CARGO_TARGET_DIR="$(INTEROP_CACHE)/mostrod-target" cargo install --quiet mostro --version $(INTEROP_MOSTROD_VERSION) --locked --root "$(INTEROP_MOSTROD)"; fi
+
+interop-mostrod: build interop-mostrod-prepare
+	@if $(MAKE) --no-print-directory interop-mostrod-cached; then \
+		MOSTRODEX_INTEROP_MOSTROD="$(INTEROP_MOSTROD)/bin/mostrod" MOSTRODEX_INTEROP_MOSTROD_SERVER="$(CURDIR)/bin/mostrodex" \
+			$(GO) test -tags "$(TAGS)" -count=1 -timeout 20m ./tools/interop-mostrod; fi

@@ -90,6 +90,7 @@ type Feed struct {
 	heard    map[string]mostro.Rates
 	breakers map[string]*breaker // owned by Poll
 	polled   time.Time           // guarded by mu: time of the last change of known
+	kept     bool                // guarded by mu: the first poll has ended
 }
 
 type price struct {
@@ -233,6 +234,12 @@ func (p *Feed) keep(offers map[string][]offer, now time.Time) {
 		p.known[code] = price{value: value, at: now, contributors: from}
 		p.polled = now
 	}
+	p.kept = true
+	p.keepNodes(now)
+}
+
+// keepNodes applies the rates of the trusted nodes. keepNodes requires mu.
+func (p *Feed) keepNodes(now time.Time) {
 	for code, rate := range p.fromNodes(now) {
 		old, ok := p.known[code]
 		switch {
@@ -305,6 +312,9 @@ func (p *Feed) Hear(evt *nostr.Event) {
 	defer p.mu.Unlock()
 	if old, ok := p.heard[r.Pubkey]; (!ok || r.CreatedAt > old.CreatedAt) && (ok || len(p.heard) < maxHeardRates) {
 		p.heard[r.Pubkey] = r
+		if p.kept { // a rate must not take the place of an own price that the first poll has not returned yet
+			p.keepNodes(p.cfg.Now())
+		}
 	}
 }
 

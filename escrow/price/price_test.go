@@ -316,6 +316,34 @@ func TestRatesOfNodesAreDatedByTheirEvent(t *testing.T) {
 	quote(6_500_000, true)
 }
 
+// A table that arrives between two polls is used at once. Without sources of its own, a
+// program that started before the table arrived would have no price until the next poll.
+func TestRatesOfNodesAreUsedAtOnce(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	node := strings.Repeat("a", 64)
+	own := &fakeSource{name: "own", prices: map[string]float64{"USD": 50_000}}
+	p := New(Config{Sources: []Source{own}, Nodes: []string{node}, Now: func() time.Time { return now }})
+	hear := func(cup int) {
+		evt := &nostr.Event{Kind: mostro.KindAppData, PubKey: node, CreatedAt: nostr.Timestamp(now.Unix()), Content: fmt.Sprintf(`{"BTC":{"CUP":%d,"USD":1}}`, cup),
+			Tags: nostr.Tags{{"d", "mostro-rates"}, {"expiration", fmt.Sprint(now.Add(time.Hour).Unix())}}}
+		evt.ID = evt.GetID()
+		p.Hear(evt)
+	}
+	hear(6_000_000)
+	if q := p.Quote("USD", now.Unix()); q.Price != 0 {
+		t.Errorf("before the first poll, a node sets the price of a currency that the own source has: %+v", q)
+	}
+	p.Poll(t.Context())
+	now = now.Add(time.Minute)
+	hear(7_000_000)
+	if q := p.Quote("CUP", now.Unix()); q.Price != 7_000_000 || q.Stale {
+		t.Errorf("CUP at %+v", q)
+	}
+	if q := p.Quote("USD", now.Unix()); q.Price != 50_000 {
+		t.Errorf("USD at %+v", q)
+	}
+}
+
 func TestPeggedCodes(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
 	own := &fakeSource{name: "own", prices: map[string]float64{"USD": 50_000, "USDT": 1, "BTC": 1}}

@@ -10,10 +10,13 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // demo is a running `mostrodex demo`.
@@ -147,6 +150,30 @@ func (d *demo) spoken(id, transport string) {
 	if n := bytes.Count(out, []byte("("+transport+",")); n != 2 {
 		d.t.Errorf("%d of the two parties speak %s:\n%s", n, transport, out)
 	}
+}
+
+// nodeKey returns the secret key of the demo's Mostro.
+func (d *demo) nodeKey() *envelope.Keys {
+	d.t.Helper()
+	text, err := os.ReadFile(filepath.Join(d.data, "keys", "mostro.key"))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	keys, err := envelope.ParseSecret(string(text))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return keys
+}
+
+// solver reports whether the key has the role of a solver.
+func (d *demo) solver(pubkey string) bool {
+	d.t.Helper()
+	out, err := exec.Command(d.bin, "solver", "list", "--json", "--data", d.data).CombinedOutput()
+	if err != nil {
+		d.t.Fatalf("solver list: %v: %s", err, out)
+	}
+	return bytes.Contains(out, []byte(pubkey))
 }
 
 func (d *demo) call(method, url string, in, out any) {

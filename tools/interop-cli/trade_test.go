@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 )
 
 // Environment variables. `make interop-cli` sets the first two to the paths of both
@@ -30,9 +32,16 @@ const (
 	sideFee   = 30
 )
 
-// TestInteropCLI has two users of the unmodified client trade with the demo: a sell
-// order and a buy order, on the client's default transport (v2) and on its fallback
-// (v1). The test compares all balances while sats are held and after each trade.
+// The amount and the fee of each side of the range order: 20 USD at the demo's price.
+const (
+	rangeSats = 20_000
+	rangeFee  = 60
+)
+
+// TestInteropCLI has users of the unmodified client trade with the demo: a sell order, a
+// buy order, a range order, disputes that a solver settles and cancels, and the requests
+// of a client that restores its session. The test compares all balances while sats are
+// held and after each trade.
 func TestInteropCLI(t *testing.T) {
 	client, program := os.Getenv(envClient), os.Getenv(envProgram)
 	if client == "" || program == "" {
@@ -47,61 +56,51 @@ func TestInteropCLI(t *testing.T) {
 		defer f.Close()
 		transcript = f
 	}
-	for _, transport := range []struct {
+	d := startDemo(t, program)
+	prices := priceService(t)
+	buyer := d.user("buyer", client, transcript, prices...)
+	seller := d.user("seller", client, transcript, prices...)
+	before := d.balance()
+	fees := int64(0)
+	for _, each := range []struct {
 		name string
-		env  []string
+		play func(trade)
+		fees int64
 	}{
-		{"v2", nil}, // from the node's info event
-		{"v1", []string{"TRANSPORT=gift-wrap"}},
+		{"sell", trade.sell, 2 * sideFee},
+		{"buy", trade.buy, 2 * sideFee},
+		{"cancel", trade.cancel, 0},
+		{"restore", trade.ask, 0},
+		{"dispute settled", trade.settled, 2 * sideFee},
+		{"dispute canceled", trade.refunded, 0},
+		{"range", trade.ranged, 2 * rangeFee},
 	} {
-		t.Run(transport.name, func(t *testing.T) {
-			d := startDemo(t, program)
-			buyer := d.user("buyer", client, transcript, transport.env...)
-			seller := d.user("seller", client, transcript, transport.env...)
-			before := d.balance()
-			t.Run("sell", func(t *testing.T) { d.t = t; trade{d, buyer, seller, transport.name, transcript}.sell() })
-			t.Run("buy", func(t *testing.T) { d.t = t; trade{d, buyer, seller, transport.name, transcript}.buy() })
-			t.Run("cancel", func(t *testing.T) { d.t = t; trade{d, buyer, seller, transport.name, transcript}.cancel() })
-			t.Run("restore", func(t *testing.T) { d.t = t; trade{d, buyer, seller, transport.name, transcript}.ask() })
-			d.t = t
-			after := d.balance()
-			want := purse{WalletSats: before.WalletSats - 4*sideFee, NodeSats: before.NodeSats + 4*sideFee}
-			if after != want {
-				t.Errorf("after all trades: %+v, want %+v", after, want)
-			}
-			if sum(before) != sum(after) {
-				t.Errorf("%d sats before, %d after", sum(before), sum(after))
-			}
-		})
+		if t.Run(each.name, func(t *testing.T) { d.t = t; each.play(trade{d, buyer, seller, transcript}) }) {
+			fees += each.fees
+		}
+	}
+	d.t = t
+	after := d.balance()
+	if want := (purse{WalletSats: before.WalletSats - fees, NodeSats: before.NodeSats + fees}); after != want {
+		t.Errorf("after all trades: %+v, want %+v", after, want)
+	}
+	if sum(before) != sum(after) {
+		t.Errorf("%d sats before, %d after", sum(before), sum(after))
 	}
 }
 
-// TestInteropCLIChangesTransport has the client fall back to gift wraps for single
-// commands. A real client does so if it cannot read the node's info event.
-func TestInteropCLIChangesTransport(t *testing.T) {
+// TestInteropCLIWithoutGiftWraps: the client has no gift wraps since 0.16.3, and refuses
+// the transport by itself.
+func TestInteropCLIWithoutGiftWraps(t *testing.T) {
 	client, program := os.Getenv(envClient), os.Getenv(envProgram)
 	if client == "" || program == "" {
 		t.Skipf("SKIP: %s and %s name no programs; run make interop-cli", envClient, envProgram)
 	}
 	d := startDemo(t, program)
-	buyer, seller := d.user("buyer", client, io.Discard), d.user("seller", client, io.Discard)
-	x := trade{d, buyer, seller, "v1", io.Discard}
-	v1, v2 := []string{"TRANSPORT=gift-wrap"}, []string{"TRANSPORT=nip44"}
-	before := d.balance()
-	seller.extra = v2
-	id := x.order("sell", seller)
-	buyer.extra = v1
-	mustSay(t, buyer.run("takesell", "-o", id), "Add Lightning Invoice")
-	buyer.extra = v2
-	mustSay(t, buyer.run("addinvoice", "-o", id, "-i", x.invoice()), "Waiting for Seller Payment")
-	x.pay(x.mailWith(seller, invoiceText), before)
-	buyer.extra = v1
-	mustSay(t, buyer.run("fiatsent", "-o", id), "Fiat Payment Confirmed")
-	seller.extra = v1
-	mustSay(t, seller.run("release", "-o", id), "Payment Settled & Released")
-	x.mail(buyer, "Released", "PurchaseCompleted")
-	eventually(t, "the order is over", func() bool { return d.status(id) == "success" })
-	d.spoken(id, x.transport)
+	out, err := d.user("seller", client, io.Discard, "TRANSPORT=gift-wrap").try("restore")
+	if err == nil || !strings.Contains(out, "no longer supported") {
+		t.Errorf("%v: %s", err, out)
+	}
 }
 
 func sum(p purse) int64 { return p.WalletSats + p.NodeSats + p.HeldSats }
@@ -110,7 +109,6 @@ func sum(p purse) int64 { return p.WalletSats + p.NodeSats + p.HeldSats }
 type trade struct {
 	d             *demo
 	buyer, seller *user
-	transport     string // transport of the last messages to both parties
 	transcript    io.Writer
 }
 
@@ -140,6 +138,125 @@ func (x trade) sell() {
 	x.finish(id, before)
 }
 
+// rate is where both parties rate each other, once the demo takes ratings.
+func (x trade) rate(string) {}
+
+// toHeld runs a sell order until the sats are held.
+func (x trade) toHeld() (id string, before purse) {
+	t, before := x.begin()
+	t.Helper()
+	id = x.order("sell", x.seller)
+	x.inBook(x.buyer, id, "sell")
+	mustSay(t, x.buyer.run("takesell", "-o", id), "Add Lightning Invoice")
+	mustSay(t, x.buyer.run("addinvoice", "-o", id, "-i", x.invoice()), "Waiting for Seller Payment")
+	x.pay(x.mailWith(x.seller, invoiceText), before)
+	x.mail(x.buyer, "HoldInvoicePaymentAccepted")
+	return id, before
+}
+
+// dispute has a party open a dispute. The other party, the list of disputes and a restored
+// session show the dispute.
+func (x trade) dispute(id string, by, other *user) (dispute string) {
+	t := x.d.t
+	t.Helper()
+	out := by.run("dispute", "-o", id)
+	mustSay(t, out, "Dispute Initiated", "Dispute created successfully", id)
+	_, after, _ := strings.Cut(out, "Dispute ID:")
+	if dispute = uuidText.FindString(after); dispute == "" {
+		t.Fatalf("the dispute has no id:\n%s", out)
+	}
+	x.mail(other, "DisputeInitiatedByPeer")
+	mustSay(t, other.run("listdisputes"), dispute)
+	mustSay(t, by.run("restore"), "Session restore completed", id, dispute)
+	mustSay(t, by.run("ordersinfo", "-o", id), id, "Dispute")
+	return dispute
+}
+
+// solver adds a solver by the node's key and returns the solver.
+func (x trade) solver() *user {
+	t := x.d.t
+	t.Helper()
+	operator := x.d.user("operator", x.buyer.bin, x.transcript, "ADMIN_NSEC="+x.d.nodeKey().Nsec())
+	keys, err := envelope.NewKeys(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustSay(t, operator.run("admaddsolver", "-n", keys.Npub()), "Solver added successfully")
+	eventually(t, "the solver is known", func() bool { return x.d.solver(keys.Pubkey()) })
+	return x.d.user("solver", x.buyer.bin, x.transcript, "ADMIN_NSEC="+keys.Nsec())
+}
+
+// settled is a dispute of the buyer that a solver settles.
+func (x trade) settled() {
+	t := x.d.t
+	t.Helper()
+	id, before := x.toHeld()
+	mustSay(t, x.buyer.run("fiatsent", "-o", id), "Fiat Payment Confirmed")
+	dispute := x.dispute(id, x.buyer, x.seller)
+	solver := x.solver()
+	out, err := solver.try("admsettle", "-o", id)
+	if err == nil {
+		t.Errorf("a dispute that was not taken was settled:\n%s", out)
+	}
+	mustSay(t, solver.run("admtakedispute", "-d", dispute), "Dispute Successfully Taken", id)
+	x.mail(x.buyer, "AdminTookDispute")
+	x.mail(x.seller, "AdminTookDispute")
+	mustSay(t, solver.run("admsettle", "-o", id), "Dispute settled successfully")
+	x.mail(x.seller, "AdminSettled")
+	x.mail(x.buyer, "AdminSettled", "PurchaseCompleted")
+	eventually(t, "the order is over", func() bool { return x.d.status(id) == "success" })
+	want := purse{WalletSats: before.WalletSats - 2*sideFee, NodeSats: before.NodeSats + 2*sideFee}
+	if after := x.d.balance(); after != want {
+		t.Errorf("after the trade: %+v, want %+v", after, want)
+	}
+}
+
+// refunded is a dispute of the seller that a solver cancels.
+func (x trade) refunded() {
+	t := x.d.t
+	t.Helper()
+	id, before := x.toHeld()
+	dispute := x.dispute(id, x.seller, x.buyer)
+	solver := x.solver()
+	mustSay(t, solver.run("admtakedispute", "-d", dispute), "Dispute Successfully Taken", id)
+	mustSay(t, solver.run("admcancel", "-o", id), "Dispute canceled successfully")
+	x.mail(x.seller, "AdminCanceled")
+	x.mail(x.buyer, "AdminCanceled")
+	eventually(t, "the order is over", func() bool { return x.d.status(id) == "canceled" })
+	eventually(t, "the seller has the sats back", func() bool { return x.d.balance() == before })
+}
+
+// ranged runs a range order at market price. The buyer takes a part, and the rest comes
+// back as a new order.
+func (x trade) ranged() {
+	t, before := x.begin()
+	t.Helper()
+	out := x.seller.run("neworder", "-k", "sell", "-c", "usd", "-f", "10-50", "-m", "Zelle")
+	mustSay(t, out, "New Order Created", "Order saved successfully")
+	_, made, _ := strings.Cut(out, "New Order Created")
+	id := uuidText.FindString(made)
+	eventually(t, "the order is public", func() bool { return x.d.status(id) == "pending" })
+	mustSay(t, x.buyer.run("listorders", "-k", "sell", "-c", "usd"), id)
+	if out, err := x.buyer.try("takesell", "-o", id, "-a", "60"); err == nil || !strings.Contains(out, "OutOfRange") {
+		t.Errorf("an amount outside of the range: %v\n%s", err, out)
+	}
+	mustSay(t, x.buyer.run("takesell", "-o", id, "-a", "20"), "Add Lightning Invoice", fmt.Sprint(rangeSats-rangeFee))
+	mustSay(t, x.buyer.run("addinvoice", "-o", id, "-i", x.d.invoice(rangeSats-rangeFee)), "Waiting for Seller Payment")
+	if state := x.d.pay(x.mailWith(x.seller, invoiceText)); state != "accepted" {
+		t.Fatalf("the hold invoice is %s, want accepted", state)
+	}
+	x.mail(x.buyer, "HoldInvoicePaymentAccepted")
+	mustSay(t, x.buyer.run("fiatsent", "-o", id), "Fiat Payment Confirmed")
+	x.mail(x.seller, "FiatSentOk")
+	mustSay(t, x.seller.run("release", "-o", id), "Payment Settled & Released")
+	x.mail(x.buyer, "Released", "PurchaseCompleted")
+	eventually(t, "the order is over", func() bool { return x.d.status(id) == "success" })
+	want := purse{WalletSats: before.WalletSats - 2*rangeFee, NodeSats: before.NodeSats + 2*rangeFee}
+	if after := x.d.balance(); after != want {
+		t.Errorf("after the trade: %+v, want %+v", after, want)
+	}
+}
+
 // buy runs a trade in which the buyer makes the order and the seller takes it.
 func (x trade) buy() {
 	t, before := x.begin()
@@ -163,13 +280,14 @@ func (x trade) finish(id string, before purse) {
 	mustSay(t, x.seller.run("release", "-o", id), "Payment Settled & Released")
 	x.mail(x.buyer, "Released", "PurchaseCompleted")
 	eventually(t, "the order is over", func() bool { return x.d.status(id) == "success" })
-	x.d.spoken(id, x.transport)
+	x.d.spoken(id, "v2")
 	after := x.d.balance()
 	want := purse{WalletSats: before.WalletSats - 2*sideFee, NodeSats: before.NodeSats + 2*sideFee}
 	if after != want {
 		t.Errorf("after the trade: %+v, want %+v: the payout is missing or has a wrong amount", after, want)
 	}
 	mustSay(t, x.buyer.run("listorders", "-s", "success"), id)
+	x.rate(id)
 }
 
 // cancel makes an order and has the maker cancel it before it is taken.

@@ -1,0 +1,129 @@
+package interopmostrod
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// describing are the kinds by which a Mostro describes itself and its users.
+var describing = []int{mostro.KindInfo, mostro.KindHealth, mostro.KindRelayList, mostro.KindProfile, mostro.KindAppData, mostro.KindUserRating}
+
+// described compares the newest event of each kind of describing.
+func (w *world) described(t *testing.T) []difference {
+	var played []*transcript
+	for _, node := range []mostroNode{w.theirs, w.ours} {
+		x := &transcript{script: "description", node: node.name}
+		n := &normaliser{pairs: []string{w.relay + "/", "RELAY", w.relay, "RELAY", node.keys.Pubkey(), "NODE", w.nodes.Mostro.Pubkey, "LND"}}
+		for _, kind := range describing {
+			x.begin(fmt.Sprintf("kind %d", kind))
+			list := w.events(nostr.Filter{Kinds: []int{kind}, Authors: []string{node.keys.Pubkey()}})
+			if len(list) > 0 {
+				x.event(n, list[0])
+			}
+		}
+		keep(t, x)
+		played = append(played, x)
+	}
+	return compare(played[0], played[1])
+}
+
+// instance is what our index knows about a Mostro.
+type instance struct {
+	Version     string
+	Fee         string
+	EscrowMode  string `json:"escrow_mode"`
+	Maintenance bool
+	Relays      []string
+	Orders      map[string]int // by status
+	Fiats       map[string]int
+	Disputes    map[string]int // by state
+	Trades      int
+	VolumeSats  int64 `json:"volume_sats"`
+}
+
+// indexed checks that our index shows what mostrod published, that our parsers read every
+// event of mostrod, and that our relay refused nothing.
+func (w *world) indexed(t *testing.T) {
+	theirs := w.theirs.keys.Pubkey()
+	mine := func(kinds ...int) []*nostr.Event {
+		return w.events(nostr.Filter{Kinds: kinds, Authors: []string{theirs}})
+	}
+	// mostrod publishes ratings in batches, and its health every 30 seconds.
+	w.eventually("the ratings of both parties", func() bool { return len(mine(mostro.KindUserRating)) == 2 })
+	w.eventually("the health of mostrod", func() bool { return len(mine(mostro.KindHealth)) == 1 })
+	for _, evt := range mine(mostro.KindInfo, mostro.KindHealth, mostro.KindOrder, mostro.KindDispute, mostro.KindUserRating, mostro.KindRelayList, mostro.KindProfile, mostro.KindAppData) {
+		var err error
+		switch evt.Kind {
+		case mostro.KindInfo:
+			_, err = mostro.ParseInfo(evt)
+		case mostro.KindHealth:
+			var h mostro.Health
+			if h, err = mostro.ParseHealth(evt); err == nil && (h.Version != daemonVersion || len(h.Checks) != 4 || h.LND == nil) {
+				t.Errorf("the health is %+v", h)
+			}
+		case mostro.KindOrder:
+			var o mostro.Order
+			if o, err = mostro.ParseOrder(evt); err == nil {
+				w.shown(t, o)
+			}
+		case mostro.KindDispute:
+			_, err = mostro.ParseDispute(evt)
+		case mostro.KindUserRating:
+			var r mostro.UserRating
+			if r, err = mostro.ParseUserRating(evt); err == nil && (r.TotalReviews == nil || *r.TotalReviews != 1 || r.Since == 0) {
+				t.Errorf("the rating is %+v", r)
+			}
+		case mostro.KindRelayList:
+			_, err = mostro.ParseRelayList(evt)
+		case mostro.KindProfile:
+			_, err = mostro.ParseProfile(evt)
+		case mostro.KindAppData:
+			_, err = mostro.ParseRates(evt)
+		}
+		if err != nil {
+			t.Errorf("an event of mostrod cannot be read: %v: %s", err, mostro.EncodeEvent(evt))
+		}
+	}
+	var at instance
+	if code := w.get(w.api+"api/v1/instances/"+theirs, &at); code != 200 {
+		t.Fatalf("our index does not know mostrod: %d", code)
+	}
+	if at.Version != daemonVersion || at.Fee != "0.006" || at.EscrowMode != "lightning" || at.Maintenance || len(at.Relays) != 1 {
+		t.Errorf("our index describes mostrod as %+v", at)
+	}
+	for status, n := range map[string]int{"success": 3, "canceled": 2, "pending": 1} {
+		if at.Orders[status] != n {
+			t.Errorf("our index has the orders %v of mostrod, want %d of status %s", at.Orders, n, status)
+		}
+	}
+	for _, state := range []string{"settled", "seller-refunded", "cooperatively-canceled"} {
+		if at.Disputes[state] != 1 {
+			t.Errorf("our index has the disputes %v of mostrod, want one that is %s", at.Disputes, state)
+		}
+	}
+	if at.Trades != 3 || at.VolumeSats != 2*tradeSats+40_000 {
+		t.Errorf("our index has %d trades of mostrod with %d sats", at.Trades, at.VolumeSats)
+	}
+	// A refusal of any event or request would be counted here.
+	if n := w.metric("mostrodex_relay_refusals_total", ""); n != 0 {
+		t.Errorf("our relay refused %v events and requests", n)
+	}
+	if n := w.metric("mostrodex_relay_events_total", "over_quota") + w.metric("mostrodex_relay_events_total", "deleted"); n != 0 {
+		t.Errorf("our relay did not keep %v events", n)
+	}
+	if log := w.daemon.output(); strings.Contains(log, "failed: {R") || strings.Contains(log, "ERROR") {
+		t.Errorf("mostrod reports errors:\n%s", log)
+	}
+}
+
+// shown checks that our API shows the same status of the order as the event.
+func (w *world) shown(t *testing.T, o mostro.Order) {
+	var out struct{ Status string }
+	if code := w.get(w.api+"api/v1/orders/"+o.Pubkey+"/"+o.D, &out); code != 200 || out.Status != string(o.Status) {
+		t.Errorf("our API shows order %s as %q (%d), the event says %s", o.D, out.Status, code, o.Status)
+	}
+}
