@@ -26,6 +26,7 @@ var openedWith = map[string][]string{
 	"indexer/web":      {"Logger", "Metrics"},
 	"reputation":       {"Logger", "Metrics", "Now"},
 	"escrow":           {"Logger", "Metrics", "Now"},
+	"escrow/audit":     {"Logger", "Metrics", "Now"},
 	"escrow/price":     {"Logger", "Now"},
 }
 
