@@ -54,6 +54,7 @@ type Head struct {
 	Stamps      map[int]int64 `json:"stamps,omitempty"` // created_at of the node's own replaceable events, by kind
 	Paused      bool          `json:"paused,omitzero"`  // the operator has stopped new trades
 	Maintenance Maintenance   `json:"maintenance,omitzero"`
+	Health      HealthHead    `json:"health,omitzero"`
 	// Copied reports that the store was found to be an older copy of itself, and that not
 	// every open hash is looked up yet. If the program stops in between, the next start
 	// continues the comparison.

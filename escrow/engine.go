@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/internal/room"
@@ -71,6 +72,13 @@ type Config struct {
 	// that is longer.
 	NodeEvery time.Duration
 
+	// HealthEvery is the interval at which the node publishes its health (kind 38389), from
+	// health.MinInterval to health.MaxInterval. 0: no health is published.
+	HealthEvery time.Duration
+	// Relays returns the number of other relays that receive the node's events, and how many of
+	// them are connected. Relays does not block. If nil, there are none.
+	Relays func() (configured, connected int)
+
 	// DeferAfter is the time without a synced answer of the node after which payouts wait. 0
 	// means one minute.
 	DeferAfter time.Duration
@@ -106,6 +114,7 @@ type Engine struct {
 	stuck   int   // number of payouts in flight beyond the longest time lock
 	// rememberErr is the last error of a write of the guard file.
 	rememberErr error
+	health      nodeHealth
 }
 
 // notice is one message to the engine: a user's message, the result of an effect or a
@@ -302,13 +311,13 @@ func (e *Engine) open() error {
 	if e.Tick == 0 {
 		e.Tick = time.Second
 	}
-	e.Events.Assistant = e.Assistant
+	e.Events.Assistant, e.health.publisher.Interval = e.Assistant, e.HealthEvery
 	e.asked = make(map[trade.OrderID]bool)
 	e.notices, e.stopped, e.surveyed = make(chan notice, maxBatch), make(chan struct{}), make(chan struct{})
 	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Now, payoutBlocks: e.Policy.PayoutBlocks,
 		gate: payoutgate.New(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee)}, e.Publisher, e.metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Now, e.usable, e.Card.refused
-	e.outbox.defers, e.Card.sync.deferAfter = e.Card.defers, e.DeferAfter
+	e.outbox.defers, e.Card.sync.DeferAfter = e.Card.defers, e.DeferAfter
 	if err := e.readStore(); err != nil {
 		return fmt.Errorf("open the escrow: %w", err)
 	}
@@ -353,7 +362,7 @@ func (e *Engine) readStore() error {
 	book.OrderEvent = func(t trade.Trade) *nostr.Event { return e.Events.Order(t, e.Policy) }
 	book.DisputeEvents = func(t trade.Trade) []*nostr.Event { return e.Events.Disputes(t, e.Policy) }
 	book.KeysetEvent = e.Events.Keyset
-	book.NodeKey, book.Assistant = e.Events.Pubkey, e.Assistant
+	book.NodeKey, book.Assistant, book.attempts = e.Events.Pubkey, e.Assistant, &e.health.attempts
 	if e.Decode == nil {
 		book.Decode = func(text string) trade.Destination { return decode(text, e.Card) }
 	}
@@ -833,7 +842,7 @@ func (e *Engine) decideBatches(ctx context.Context, batch []notice) error {
 // notices that it processed.
 func (e *Engine) decideSome(ctx context.Context, batch []notice) (n int, err error) {
 	e.book.NodeDown = e.Card.State().Problem != NodeUsable
-	e.Card.view(func(w *syncWatch, now time.Time) { e.book.PayoutsSpared = w.spares(now) })
+	e.Card.view(func(w *health.SyncWatch, now time.Time) { e.book.PayoutsSpared = w.Spares(now) })
 	for n < len(batch) && n < maxBatch && (n == 0 || e.book.Bytes() < batchBytes) {
 		if err := e.take(batch[n]); err != nil {
 			return n, err
@@ -955,9 +964,17 @@ func (e *Engine) tick(ctx context.Context) error {
 	if err := e.rebind(ctx); err != nil {
 		return err
 	}
+	if !e.book.Reconciling {
+		if err := e.book.freeDisputes(now.Unix()); err != nil {
+			return err
+		}
+	}
 	e.maintain(now)
 	for _, evt := range e.Events.Due(now, e.Policy) {
 		e.book.QueueEvent(evt, now.Unix())
+	}
+	if err := e.health.publish(e, now); err != nil {
+		return err
 	}
 	e.book.receipts.publish(now.Unix())
 	e.book.throttles.forget(e.book.batch, now.Unix())
@@ -971,7 +988,9 @@ func (e *Engine) tick(ctx context.Context) error {
 // change is published at once.
 func (e *Engine) maintain(now time.Time) {
 	var next Maintenance
-	e.Card.view(func(w *syncWatch, monotonic time.Time) { next = e.book.Maintenance().next(w, e.Policy, monotonic) })
+	e.Card.view(func(w *health.SyncWatch, monotonic time.Time) {
+		next = e.book.Maintenance().Next(w, e.Policy.MaintenanceAfter, e.Policy.MaintenanceClear, monotonic)
+	})
 	if e.book.SetMaintenance(next, now.Unix()) {
 		e.Logger.Warn("maintenance has changed by itself", "on", next.On, "reason", next.Reason)
 	}
@@ -1158,14 +1177,26 @@ func (e *Engine) Close(ctx context.Context, id trade.OrderID, outcome trade.Outc
 }
 
 // Decide applies a decision of the operator about a dispute. Its errors are ErrUncompared and those of
-// TradeBook.Decide.
+// TradeBook.DecideAs.
 func (e *Engine) Decide(ctx context.Context, id trade.OrderID, action message.Action, reason string) error {
+	return e.DecideAs(ctx, e.Events.Pubkey, id, action, reason)
+}
+
+// DecideAs applies a decision of a solver, or of the node's own key, about a dispute. Its errors
+// are ErrUncompared and those of TradeBook.DecideAs.
+func (e *Engine) DecideAs(ctx context.Context, by string, id trade.OrderID, action message.Action, reason string) error {
 	return e.Ask(ctx, func(b *TradeBook, at int64) error {
 		if !e.awake || b.Reconciling {
 			return ErrUncompared
 		}
-		return b.Decide(id, action, reason, at)
+		return b.DecideAs(by, id, action, reason, at)
 	})
+}
+
+// RoleOf returns the present role of a key, or "".
+func (e *Engine) RoleOf(ctx context.Context, key string) (role trade.Role, err error) {
+	err = e.Ask(ctx, func(b *TradeBook, _ int64) error { role = b.role(key); return nil })
+	return role, err
 }
 
 // SetSolver gives a key a role, or with the role "" removes it. Its errors are those of

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/lnurl"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
@@ -50,7 +51,7 @@ type NodeCard struct {
 	wallet string    // wallet that holds the invoices of the store's trades; "" if unknown; guarded by asking
 
 	syncing sync.Mutex
-	sync    syncWatch // by the monotonic clock; guarded by syncing
+	sync    health.SyncWatch // by the monotonic clock; guarded by syncing
 }
 
 // refusal is a call about a hold that the node refused with an unknown text.
@@ -99,7 +100,7 @@ func (c *NodeCard) ask(ctx context.Context, node Lightning, fresh time.Duration,
 	info, err := node.Info(ctx)
 	answered := err == nil && (c.wallet == "" || info.Pubkey == c.wallet)
 	if err == nil || caller.Err() == nil { // a caller that gave up says nothing about the node
-		c.view(func(w *syncWatch, now time.Time) { w.observe(now, answered, answered && info.Synced) })
+		c.view(func(w *health.SyncWatch, now time.Time) { w.Observe(now, answered, answered && info.Synced) })
 	}
 	if was := c.State().Problem; err == nil && vet != nil && was != NodeUsable && was != NodeUnsynced && was != NodeRefusing {
 		if vetErr := vet(ctx, info); errors.Is(vetErr, ErrUnavailable) || errors.Is(vetErr, ErrPermission) {
@@ -128,7 +129,7 @@ func (c *NodeCard) ask(ctx context.Context, node Lightning, fresh time.Duration,
 }
 
 // view calls fn with what is known about the node's state of sync.
-func (c *NodeCard) view(fn func(w *syncWatch, now time.Time)) {
+func (c *NodeCard) view(fn func(w *health.SyncWatch, now time.Time)) {
 	c.syncing.Lock()
 	defer c.syncing.Unlock()
 	fn(&c.sync, time.Now())
@@ -136,8 +137,8 @@ func (c *NodeCard) view(fn func(w *syncWatch, now time.Time)) {
 
 // defers returns an error if payouts wait until the node is synced.
 func (c *NodeCard) defers() (err error) {
-	c.view(func(w *syncWatch, now time.Time) {
-		if w.defers(now) {
+	c.view(func(w *health.SyncWatch, now time.Time) {
+		if w.Defers(now) {
 			err = fmt.Errorf("%w: payouts wait until the Lightning node is synced with the chain", ErrUnavailable)
 		}
 	})

@@ -90,7 +90,7 @@ func (s *sim) observe() {
 		return
 	}
 	info, err := s.node.Info(context.Background())
-	s.sync.observe(s.trueTime(), err == nil, info.Synced)
+	s.sync.Observe(s.trueTime(), err == nil, info.Synced)
 }
 
 // unhealthyFor returns for how many seconds the node has not been synced, or 0.
@@ -105,7 +105,7 @@ func (s *sim) unhealthyFor() int64 {
 func (s *sim) maintain() {
 	s.observe()
 	was := s.book.Maintenance()
-	s.book.SetMaintenance(was.next(&s.sync, s.book.Policy, s.trueTime()), s.clock())
+	s.book.SetMaintenance(was.Next(&s.sync, s.book.Policy.MaintenanceAfter, s.book.Policy.MaintenanceClear, s.trueTime()), s.clock())
 	is := s.book.Maintenance()
 	switch {
 	case is.On && !was.On:
@@ -117,7 +117,7 @@ func (s *sim) maintain() {
 		s.fail("the program has ended an operator's maintenance")
 	case was.On && !is.On && s.sick != 0:
 		s.fail("maintenance ends although the node is not synced")
-	case !is.On && s.node.unsynced && s.unhealthyFor() > 1800 && s.sync.unsyncedFor(s.trueTime()) > 1800*time.Second:
+	case !is.On && s.node.unsynced && s.unhealthyFor() > 1800 && s.sync.UnsyncedFor(s.trueTime()) > 1800*time.Second:
 		s.fail("no maintenance begins although the node has not been synced for %d s", s.unhealthyFor())
 	}
 }

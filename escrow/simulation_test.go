@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -148,7 +149,7 @@ type sim struct {
 	sleepy  bool  // if set, users forget their trades after the sats are held
 	stopped bool  // if set, the program does not run while the world continues
 	skew    int64 // seconds by which the program's clock is ahead
-	sync    syncWatch
+	sync    health.SyncWatch
 	sick    int64 // true time since which the node has not answered, or was not synced; 0: it is synced
 	skewed  int64 // true time at which the clock was last far off
 	ticked  int64 // time of the last commit by the program's clock
@@ -219,7 +220,7 @@ func newSim(seed uint64, mirror *DB) *sim {
 	s.out = newOutbox(effectRunner{node: s.node, addresses: s.node, clock: time, payoutBlocks: DefaultPolicy().PayoutBlocks, payee: simPayee}, simPublisher{s}, nil, nil)
 	s.out.clock = time
 	s.out.defers = func() error {
-		if s.observe(); s.sync.defers(s.trueTime()) {
+		if s.observe(); s.sync.Defers(s.trueTime()) {
 			return ErrUnavailable
 		}
 		return nil
@@ -296,7 +297,7 @@ func (s *sim) start() {
 		return
 	}
 	b := s.book
-	s.sync = syncWatch{}
+	s.sync = health.SyncWatch{}
 	s.observe()
 	s.out.runner.gate = payoutgate.New(simPayouts, simPayoutsOfPayee)
 	for _, t := range s.store.trades {
@@ -344,7 +345,7 @@ func (s *sim) quote(string, int64) trade.Quote {
 func (s *sim) applyInput(id trade.OrderID, in trade.Input) {
 	in.At = s.clock()
 	s.observe()
-	s.book.PayoutsSpared = s.sync.spares(s.trueTime())
+	s.book.PayoutsSpared = s.sync.Spares(s.trueTime())
 	s.inputs = append(s.inputs, simInput{trade: id, kind: in.Kind})
 	if in.Kind == trade.InHold && in.Hold.Phase == trade.HoldAccepted {
 		s.sighted[in.Hash] = s.generation

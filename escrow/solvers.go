@@ -9,6 +9,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/escrow/users"
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
@@ -89,27 +90,6 @@ func (b *TradeBook) Solvers() []Solver {
 	return list
 }
 
-// ParseSolver reads "KEY", "KEY:read", "KEY:read-write" or "KEY:write", where KEY is an npub
-// or hex. Without a role it is read-write. The refusals are those of mostrod.
-func ParseSolver(text string) (key string, role trade.Role, err error) {
-	text = strings.TrimSpace(text)
-	if text == "" {
-		return "", "", trade.Refuse(message.ReasonInvalidTextMessage)
-	}
-	name, suffix, ranked := strings.Cut(text, ":")
-	role = trade.RoleWrite
-	switch {
-	case ranked && suffix == "read":
-		role = trade.RoleRead
-	case ranked && suffix != "read-write" && suffix != "write":
-		return "", "", trade.Refuse(message.ReasonInvalidParameters)
-	}
-	if key, err = message.ParsePubkey(name); err != nil {
-		return "", "", trade.Refuse(message.ReasonInvalidParameters)
-	}
-	return key, role, nil
-}
-
 // SetSolver gives a key a role, or with the role "" removes it. A removed solver loses the
 // disputes that it has taken: they are free again. SetSolver returns mostro.ErrNotFound if a
 // key to be removed has no role in the store.
@@ -148,28 +128,37 @@ func (b *TradeBook) SetSolver(key string, role trade.Role, at int64) error {
 	if role != "" || b.role(key) != "" {
 		return nil
 	}
-	for _, id := range b.inDispute() {
-		if b.open[id].Dispute.Solver.Identity != key {
-			continue
+	return b.freeDisputes(at)
+}
+
+// freeAtOnce is the number of disputes of removed solvers that one call frees. A solver may have
+// taken thousands, which no commit holds. The others follow at the next ticks, and until then the
+// role that is gone decides nothing.
+const freeAtOnce = 64
+
+// freeDisputes frees disputes whose solver has no role any more.
+func (b *TradeBook) freeDisputes(at int64) error {
+	var held []trade.OrderID
+	for _, id := range b.disputes {
+		if t := b.open[id]; t.Status == message.TradeDispute && t.Dispute.Solver.Identity != "" && b.role(t.Dispute.Solver.Identity) == "" {
+			held = append(held, id)
 		}
-		err := b.step(*b.open[id], trade.Input{At: at, Kind: trade.InSolverGone, Solver: key})
-		if err != nil && !errors.Is(err, trade.ErrNothing) {
+	}
+	slices.SortFunc(held, func(a, b trade.OrderID) int { return slices.Compare(a[:], b[:]) })
+	freed := 0
+	for _, id := range held {
+		err := b.step(*b.open[id], trade.Input{At: at, Kind: trade.InSolverGone, Solver: b.open[id].Dispute.Solver.Identity})
+		if errors.Is(err, trade.ErrNothing) {
+			continue // being settled
+		}
+		if err != nil {
 			return err
+		}
+		if freed++; freed == freeAtOnce {
+			return nil
 		}
 	}
 	return nil
-}
-
-// inDispute returns the open trades in dispute, ordered by id.
-func (b *TradeBook) inDispute() []trade.OrderID {
-	var ids []trade.OrderID
-	for _, order := range b.disputes {
-		if b.open[order].Status == message.TradeDispute {
-			ids = append(ids, order)
-		}
-	}
-	slices.SortFunc(ids, func(a, b trade.OrderID) int { return slices.Compare(a[:], b[:]) })
-	return ids
 }
 
 // dueDisputes returns the number of open disputes of which the parties were told that their
@@ -192,7 +181,7 @@ func (b *TradeBook) addSolver(msg InboundMessage, at int64) error {
 	if !ok {
 		return trade.Refuse(message.ReasonInvalidTextMessage)
 	}
-	key, role, err := ParseSolver(string(text))
+	key, role, err := trade.ParseSolver(string(text))
 	if err != nil {
 		return err
 	}
@@ -223,17 +212,26 @@ func (b *TradeBook) solve(msg InboundMessage, at int64) error {
 }
 
 // Decide applies a decision of the operator about a dispute: admin-take-dispute,
-// admin-settle or admin-cancel, under the node's own key. id names the dispute or the order.
-// Decide returns mostro.ErrNotFound, ErrReason, or a message.CantDo if the trade is not in a
-// state for it.
+// admin-settle or admin-cancel, under the node's own key. Its errors are those of DecideAs.
 func (b *TradeBook) Decide(id trade.OrderID, action message.Action, reason string, at int64) error {
-	if action != message.ActionAdminTakeDispute && (reason == "" || len(reason) > maxReason) {
+	return b.DecideAs(b.NodeKey, id, action, reason, at)
+}
+
+// DecideAs is like Decide, under the present role of a solver's key. id names the dispute or
+// the order. A solver is answered by a message as well, as to a message of the solver. DecideAs
+// returns mostro.ErrNotFound, ErrReason, or a message.CantDo if the key must not decide or the
+// trade is not in a state for the decision.
+func (b *TradeBook) DecideAs(by string, id trade.OrderID, action message.Action, reason string, at int64) error {
+	if action != message.ActionAdminTakeDispute && reason == "" || len(reason) > maxReason {
 		return ErrReason
 	}
-	in := trade.Input{At: at, Kind: trade.InMessage, Role: trade.RoleNode, Reason: reason, Request: &trade.Request{
-		From:    trade.Party{Identity: b.NodeKey},
+	in := trade.Input{At: at, Kind: trade.InMessage, Role: b.role(by), Reason: reason, Request: &trade.Request{
+		From:    trade.Party{Identity: by},
 		Message: message.Message{Wrapper: message.WrapperOrder, Version: 2, ID: &id, Action: action},
 	}}
+	if by != b.NodeKey {
+		in.Request.From.Key, in.Request.From.Transport = by, envelope.TransportV2
+	}
 	err := b.solveWith(in, id)
 	var refusal message.CantDo
 	if errors.As(err, &refusal) && refusal.Reason == message.ReasonNotFound {
@@ -258,8 +256,27 @@ func (b *TradeBook) solveWith(in trade.Input, id trade.OrderID) error {
 	in.Holder = b.role(t.Dispute.Solver.Identity)
 	if in.Request.Message.Action == message.ActionAdminTakeDispute {
 		in.BuyerRecord, in.SellerRecord = b.batch.recordOf(t.Buyer, in.At), b.batch.recordOf(t.Seller, in.At)
+		if d := &t.Dispute; d.Solver.Identity == in.Request.From.Identity && d.SolverRole == in.Role {
+			return b.answerAgain(t, in)
+		}
 	}
 	return b.step(t, in)
+}
+
+// answerAgain answers a solver that takes what it has taken, in case that the first answer was
+// lost. The trade does not change, so the journal has no row, however often a solver asks.
+func (b *TradeBook) answerAgain(t trade.Trade, in trade.Input) error {
+	in.Rules = trade.CurrentRules
+	_, effects, err := trade.Step(t, in)
+	if err != nil {
+		return err
+	}
+	for _, e := range effects {
+		if e.Kind == trade.FxSend && e.To.Identity == in.Request.From.Identity {
+			b.row(OutboxRow{Effect: e}) // in the lane of answers, which holds up no party
+		}
+	}
+	return nil
 }
 
 // Close ends a trade by hand, as an operator decides. withheld reports that the outbox holds

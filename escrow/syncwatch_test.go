@@ -2,101 +2,15 @@ package escrow
 
 import (
 	"context"
-	"strings"
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
-
-// watchDay plays answers of the node to a syncWatch: s synced, u unsynced, x no answer, one
-// every 15 seconds, and - for no observation at all.
-func watchDay(answers string) (*syncWatch, time.Time) {
-	w, now := new(syncWatch), time.Unix(1_790_000_000, 0)
-	for _, a := range answers {
-		if now = now.Add(15 * time.Second); a != '-' {
-			w.observe(now, a != 'x', a == 's')
-		}
-	}
-	return w, now
-}
-
-func TestSyncWatch(t *testing.T) {
-	for _, c := range []struct {
-		answers        string
-		defers, spares bool
-		unsynced       int // seconds
-		synced         int
-	}{
-		{"", false, false, 0, 0},
-		{"s", false, false, 0, 0},
-		{"ss", false, false, 0, 15},
-		{"u", true, true, 0, 0}, // at the start
-		{"x", true, true, 0, 0},
-		{"su", false, false, 0, 0},
-		{"suuuu", false, false, 45, 0},
-		{"suuuuu", true, true, 60, 0},
-		{"suxuxu", true, true, 60, 0}, // in any mix
-		{"sxxxxx", true, true, 0, 0},
-		{"suuuuus", false, true, 0, 0}, // one synced answer ends the deferral
-		{"suuuuussssssss", false, true, 0, 105},
-		{"suuuuusssssssss", false, false, 0, 120},
-		{"suuus", false, false, 0, 0}, // a short time spares nothing
-		{"suuuuu---", true, true, 105, 0},
-		{"suuuuu----", false, false, 0, 0}, // too old
-		{"suuuuux", true, true, 0, 0},      // an outage is no answer
-		{"suuuuuxu", true, true, 90, 0},    // and does not cure the node
-		{"ssxss", false, false, 0, 15},
-	} {
-		w, now := watchDay(c.answers)
-		if w.defers(now) != c.defers || w.spares(now) != c.spares || w.unsyncedFor(now) != time.Duration(c.unsynced)*time.Second || w.syncedFor(now) != time.Duration(c.synced)*time.Second {
-			t.Errorf("%q: defers %v, spares %v, unsynced for %s, synced for %s", c.answers, w.defers(now), w.spares(now), w.unsyncedFor(now), w.syncedFor(now))
-		}
-	}
-}
-
-func TestMaintenanceByItself(t *testing.T) {
-	own := Maintenance{On: true, Reason: ReasonLNDUnsynced, Automatic: true}
-	operators := Maintenance{On: true, Reason: ReasonLNDUnsynced} // the text decides nothing
-	many := func(answer string, seconds int) string { return strings.Repeat(answer, seconds/15+1) }
-	never := DefaultPolicy()
-	never.MaintenanceAfter = 0
-	for name, c := range map[string]struct {
-		was     Maintenance
-		answers string
-		policy  Policy
-		on      bool
-	}{
-		"synced":                       {Maintenance{}, many("s", 900), DefaultPolicy(), false},
-		"unsynced for a while":         {Maintenance{}, "s" + many("u", 585), DefaultPolicy(), false},
-		"unsynced for ten minutes":     {Maintenance{}, "s" + many("u", 600), DefaultPolicy(), true},
-		"unreachable for an hour":      {Maintenance{}, "s" + many("x", 3600), DefaultPolicy(), false},
-		"unsynced around an outage":    {Maintenance{}, "su" + many("x", 600) + "u", DefaultPolicy(), true},
-		"unsynced, and automation off": {Maintenance{}, "s" + many("u", 900), never, false},
-		"synced again for a while":     {own, "u" + many("s", 285), DefaultPolicy(), true},
-		"synced again":                 {own, "u" + many("s", 300), DefaultPolicy(), false},
-		"unreachable in between":       {own, "u" + many("s", 285) + "x" + many("s", 285), DefaultPolicy(), true},
-		"no answer since the start":    {own, "", DefaultPolicy(), true},
-		"an operator's stays":          {operators, "u" + many("s", 3600), DefaultPolicy(), true},
-		"automation off lifts its own": {own, "u", never, false},
-		"automation off, operator's":   {operators, "u", never, true},
-	} {
-		w, now := watchDay(c.answers)
-		got := c.was.next(w, c.policy, now)
-		if got.On != c.on {
-			t.Errorf("%s: %+v", name, got)
-		}
-		if got.On && !c.was.On && (!got.Automatic || got.Reason != ReasonLNDUnsynced) {
-			t.Errorf("%s: %+v", name, got)
-		}
-		if got.On && c.was.On && got != c.was {
-			t.Errorf("%s: %+v became %+v", name, c.was, got)
-		}
-	}
-}
 
 // A payout waits while the node is not synced, and its failures do not count. The buyer keeps
 // the invoice.
@@ -206,7 +120,7 @@ func TestMaintenanceOfAnUnsyncedNode(t *testing.T) {
 	}
 	w.eventually("an operator's maintenance", maintained(true))
 	w.eventually("a node that is synced for long enough", func() (long bool) {
-		w.engine.Card.view(func(s *syncWatch, now time.Time) { long = s.syncedFor(now) > 2*w.policy.MaintenanceClear })
+		w.engine.Card.view(func(s *health.SyncWatch, now time.Time) { long = s.SyncedFor(now) > 2*w.policy.MaintenanceClear })
 		return long
 	})
 	w.quiet()

@@ -257,7 +257,9 @@ type world struct {
 	policy     Policy
 	clock      *testClock
 	deferAfter time.Duration // Engine.DeferAfter
-	output     *lockedBuffer // every log line at every level
+	// healthEvery is Engine.HealthEvery.
+	healthEvery time.Duration
+	output      *lockedBuffer // every log line at every level
 
 	secrets  *secrets // texts that no output may contain
 	registry *prometheus.Registry
@@ -388,7 +390,7 @@ func (w *world) startOn(db *DB, store Store) {
 		Events:        EventBuilder{Pubkey: w.keys.Pubkey(), Name: "test", Relays: []string{"wss://relay.example"}, Transports: transports},
 		RollbackGuard: &RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")},
 		Now:           w.clock.Now, Secret: trade.NodeSecretOf(w.keys), Logger: slog.New(slog.NewTextHandler(w.output, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Metrics: w.registry, Tick: 5 * time.Millisecond, NodeEvery: 200 * time.Millisecond, DeferAfter: w.deferAfter,
+		Metrics: w.registry, Tick: 5 * time.Millisecond, NodeEvery: 200 * time.Millisecond, DeferAfter: w.deferAfter, HealthEvery: w.healthEvery,
 	}
 	if w.givesReceipts {
 		cfg.ReceiptSigner = sealer

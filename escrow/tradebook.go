@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
@@ -107,6 +108,7 @@ type TradeBook struct {
 	probes     *probes             // messages that wait for the check of their address
 	questions  map[question]uint64 // outbox rows whose question must be in the outbox only once
 	asking     map[uint64]question // the same by row id
+	attempts   *health.Attempts    // payouts of the last hour; may be nil
 	nonce      trade.HoldNonce     // nonce of the preimage in the current input
 	changed    bool                // the head changed in a way that must be committed now
 	batch      *batch
@@ -310,10 +312,14 @@ func (b *TradeBook) ApplyInput(id trade.OrderID, in trade.Input) error {
 		}
 		in.Invoice, in.Bolt11 = &dest, ""
 	}
+	in = in.Dated(t)
 	if b.PayoutsSpared && failedPayout(in) {
 		in.Deferred = true
 	}
 	err = b.step(t, in)
+	if paid := paidOut(in); err == nil && b.attempts != nil && (paid || failedPayout(in) && !in.Deferred) {
+		b.attempts.Add(in.At, id, paid)
+	}
 	var refusal message.CantDo
 	switch {
 	case err == nil, errors.Is(err, trade.ErrNothing), errors.As(err, &refusal):
@@ -330,17 +336,25 @@ func failedPayout(in trade.Input) bool {
 	return in.Kind == trade.InPayRefused || in.Kind == trade.InMintFailed || in.Kind == trade.InPayment && in.Payment.Status == trade.PaymentFailed
 }
 
+// paidOut reports whether an input is the success of a payout.
+func paidOut(in trade.Input) bool {
+	return in.Kind == trade.InPayment && in.Payment.Status == trade.PaymentSucceeded
+}
+
 // QueueEvent puts an event of the node itself into the outbox. The date of the event is
 // later than the date of the last event of its kind.
 func (b *TradeBook) QueueEvent(evt *nostr.Event, at int64) {
 	if b.head.Stamps == nil {
 		b.head.Stamps = make(map[int]int64)
 	}
-	stamp := max(at, b.head.Stamps[evt.Kind]+1)
+	stamp := b.stamp(evt.Kind, at)
 	b.head.Stamps[evt.Kind] = stamp
 	evt.CreatedAt = nostr.Timestamp(stamp)
 	b.row(OutboxRow{Effect: trade.Effect{Kind: trade.FxPublish}, Event: evt})
 }
+
+// stamp returns the date of the next event of a kind.
+func (b *TradeBook) stamp(kind int, at int64) int64 { return max(at, b.head.Stamps[kind]+1) }
 
 // Pause stops new trades, or allows them again. The setting survives a restart.
 func (b *TradeBook) Pause(paused bool) { b.head.Paused, b.changed = paused, true }
@@ -455,7 +469,7 @@ func (b *TradeBook) record(t trade.Trade, in trade.Input) {
 	}
 	b.batch.at = max(b.batch.at, in.At)
 	c.Journal = append(c.Journal, JournalRow{Trade: t.ID, N: t.Steps, Input: in})
-	b.batch.bytes += tradeBytes + tradeTextBytes(t) + inputTextBytes(in)
+	b.batch.bytes += tradeBytes + trade.TextBytes(t, in)
 	b.put(&t)
 }
 
@@ -480,35 +494,6 @@ const (
 	// times as much, and one input adds at most about 200 KiB.
 	batchBytes = 1 << 20
 )
-
-// tradeTextBytes estimates the size of a trade's texts in the store.
-func tradeTextBytes(t trade.Trade) int {
-	reason := 0
-	if v := t.Dispute.Verdict; v != nil {
-		reason = 6 * len(v.Reason)
-	}
-	outflows := 0
-	for i := range t.Outflows {
-		outflows += 500 + len(t.Outflows[i].Bolt11) + len(t.Outflows[i].To.Text)
-	}
-	for i := range t.Suspended {
-		outflows += 200 + 6*len(t.Suspended[i].Reason)
-	}
-	return outflows + reason + 6*(len(t.PaymentMethod)+len(t.Fiat)) + len(t.BuyerInvoice.Text) + len(t.MakerInvoice.Text) +
-		len(t.HoldInvoice) + len(t.Payout.Bolt11) + 70*len(t.Closing)
-}
-
-// inputTextBytes estimates the size of an input's texts in the journal.
-func inputTextBytes(in trade.Input) int {
-	n := len(in.Bolt11) + 6*len(in.Reason)
-	if in.Request != nil {
-		n += trade.JournalLimit(in.Request.Message.Payload)
-	}
-	if in.Invoice != nil {
-		n += 2 * len(in.Invoice.Text)
-	}
-	return n
-}
 
 // Bytes returns an estimate of the current batch's size in the store.
 func (b *TradeBook) Bytes() int { return b.batch.bytes }

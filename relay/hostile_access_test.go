@@ -65,6 +65,8 @@ func TestPrivateListenerAnswersNoPages(t *testing.T) {
 		{"127.0.0.1:" + port, "", 200}, {"localhost:" + port, "", 200}, {"[::1]:" + port, "", 200}, {"10.0.0.7", "", 200}, {"metrics.lan:9", "", 200},
 		{"rebound.evil.example:" + port, "", 403}, {"127.0.0.1.evil.example", "", 403}, {"", "", 200}, // Go fills in an empty Host
 		{"127.0.0.1:" + port, "http://evil.example", 403}, {"localhost", "null", 403},
+		{"127.0.0.1:" + port, "http://127.0.0.1:" + port, 200}, {"metrics.lan", "https://metrics.lan", 200}, {"127.0.0.1:" + port, "http://localhost:" + port, 403},
+		{"127.0.0.1:" + port, "http://127.0.0.1:9", 403}, {"rebound.evil.example", "http://rebound.evil.example", 403}, {"127.0.0.1:" + port, "http://127.0.0.1:" + port + ".evil.example", 403},
 	} {
 		req, err := http.NewRequest(http.MethodGet, private.URL+"/metrics", nil)
 		if err != nil {

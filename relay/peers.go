@@ -74,8 +74,8 @@ func namesThisMachine(host string) bool {
 }
 
 // GuardPrivate refuses requests of browser pages to a listener that serves this machine or
-// its network. A request is refused if it has an Origin, or if its host is not an address,
-// not localhost and not in names.
+// its network. A request is refused if its Origin is not this listener under the host of the
+// request, or if its host is not an address, not localhost and not in names.
 func GuardPrivate(next http.Handler, names ...string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
@@ -83,8 +83,8 @@ func GuardPrivate(next http.Handler, names ...string) http.Handler {
 			host = name
 		}
 		named := slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, host) })
-		if r.Header.Get("Origin") != "" || !named && !namesThisMachine(r.Host) {
-			refuseHTTP(w, http.StatusForbidden, "this listener answers no pages: ask it by its address or localhost, without an Origin")
+		if origin := r.Header.Get("Origin"); origin != "" && origin != "http://"+r.Host && origin != "https://"+r.Host || !named && !namesThisMachine(r.Host) {
+			refuseHTTP(w, http.StatusForbidden, "this listener answers no pages but its own: ask it by its address or localhost, without an Origin")
 			return
 		}
 		next.ServeHTTP(w, r)

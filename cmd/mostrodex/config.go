@@ -108,6 +108,9 @@ type EscrowConfig struct {
 	Assistant string `toml:"assistant"`
 	// Overdue is the rule for a dispute that no solver decides in time: cancel or settle.
 	Overdue string `toml:"overdue"`
+	// HealthSeconds is the interval at which this Mostro publishes its health (kind 38389), from
+	// 30 to 3600 seconds; 0: never.
+	HealthSeconds int64 `toml:"health_seconds"`
 
 	LND     LNDConfig     `toml:"lnd"`
 	Publish PublishConfig `toml:"publish"`
@@ -143,7 +146,7 @@ func defaultConfig() Config {
 		Indexer:    IndexerConfig{Enabled: true},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
 		Escrow: EscrowConfig{Transports: []string{"v2"}, ElToqueToken: "ELTOQUE_TOKEN", Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
-			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, Overdue: "cancel", LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxHolds: 400, MaxPayouts: 100, MaxPayoutsOf: 10, UnsyncedSeconds: 600, SyncedSeconds: 300}},
+			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, Overdue: "cancel", HealthSeconds: 60, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxHolds: 400, MaxPayouts: 100, MaxPayoutsOf: 10, UnsyncedSeconds: 600, SyncedSeconds: 300}},
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -100,6 +101,7 @@ type controlServer struct {
 	engine  *escrow.Engine
 	db      *escrow.DB
 	auditor *audit.Auditor
+	invite  func() (string, error) // returns a link that logs the operator in to the dispute inbox
 }
 
 // handler serves the operator's verbs. Every trade and input in its answers is
@@ -166,6 +168,10 @@ func (s controlServer) handler() http.Handler {
 			return s.dispute(req)
 		})
 	}
+	handle("POST /inbox", func(*http.Request) (any, error) {
+		link, err := s.invite()
+		return map[string]string{"url": link}, err
+	})
 	handle("GET /solvers", s.solvers)
 	handle("POST /solvers/{key}", func(req *http.Request) (any, error) {
 		key, err := message.ParsePubkey(req.PathValue("key"))
@@ -331,26 +337,32 @@ func (s controlServer) dispute(req *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.engine.Trade(req.Context(), id)
+	t, err := disputeOf(req.Context(), s.engine, s.db, id)
+	return t.Redacted(), err
+}
+
+// disputeOf returns the trade of a dispute, by the id of the dispute or of the order.
+func disputeOf(ctx context.Context, engine *escrow.Engine, db *escrow.DB, id trade.OrderID) (trade.Trade, error) {
+	t, err := engine.Trade(ctx, id)
 	if errors.Is(err, mostro.ErrNotFound) {
 		found := false
-		err = s.db.Trades(func(one trade.Trade) error {
+		err = db.Trades(func(one trade.Trade) error {
 			if one.Dispute.ID == id && one.Dispute.Status != "" {
 				t, found = one, true
 			}
-			return nil
+			return ctx.Err()
 		})
 		if err == nil && !found {
 			err = mostro.ErrNotFound
 		}
 	}
 	if err != nil {
-		return nil, err
+		return trade.Trade{}, err
 	}
 	if t.Dispute.Status == "" {
-		return nil, errConflict{fmt.Errorf("trade %s is not in dispute", id)}
+		return trade.Trade{}, errConflict{fmt.Errorf("trade %s is not in dispute", id)}
 	}
-	return t.Redacted(), nil
+	return t, nil
 }
 
 func (s controlServer) solvers(req *http.Request) (any, error) {

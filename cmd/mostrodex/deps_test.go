@@ -67,7 +67,7 @@ var testPackages = []string{"internal/testkit", "internal/reference", "reputatio
 //	mostro/receipt mostro/attestation -> mostro/envelope -> mostro/message -> mostro
 //	relay/federation -> relay -> relay/eventlog -> relay/eventlog/liveindex relay/eventlog/recordlog
 //	anyone -> internal
-//	reputation -> reputation/score   escrow -> escrow/trade escrow/lnurl   escrow/ledger escrow/price escrow/users escrow/payoutgate -> escrow/trade
+//	reputation -> reputation/score   escrow -> escrow/trade escrow/lnurl   escrow/ledger escrow/price escrow/users escrow/payoutgate escrow/disputes escrow/health -> escrow/trade
 //	indexer/web -> indexer -> indexer/livebook -> indexer/orders indexer/sorted
 //	indexer -> indexer/names indexer/orders -> indexer/words
 func TestImportRules(t *testing.T) {
@@ -93,7 +93,7 @@ func TestImportRules(t *testing.T) {
 					t.Errorf("%s imports %s: of internal, mostro may import only %s", path, inner, strings.Join(nounTools, ", "))
 				case path == "relay/eventlog" && other == "relay" && !strings.HasPrefix(inner, path+"/"), strings.HasPrefix(path, "relay/eventlog/") && other == "relay",
 					path == "reputation/score" && other == "reputation", path == "escrow/trade" && other == "escrow", path == "escrow/lnurl" && other == "escrow",
-					(path == "escrow/ledger" || path == "escrow/price" || path == "escrow/users" || path == "escrow/payoutgate") && other == "escrow" && inner != "escrow/trade":
+					(path == "escrow/ledger" || path == "escrow/price" || path == "escrow/users" || path == "escrow/payoutgate" || path == "escrow/health" || path == "escrow/disputes") && other == "escrow" && inner != "escrow/trade":
 					t.Errorf("%s imports %s: the import is in the wrong direction", path, inner)
 				case room == "cmd" || room == other || other == "internal":
 				case other == "mostro":

@@ -24,7 +24,7 @@ var disputeCases = caseKind{noun: "dispute", id: "efc75871-2568-40b9-a6ee-c382d4
 
 func newDisputeCmd() *cobra.Command {
 	return groupOf("dispute", "Look at disputes, and decide them under the key of this Mostro", disputeCases.listCmd(),
-		disputeCases.showCmd("Show the trade of a dispute, without what moves money"),
+		disputeCases.showCmd("Show the trade of a dispute, without what moves money"), newDisputeInboxCmd(),
 		newDisputeDecideCmd("take", "Take a dispute, also from a solver",
 			`Take a dispute under the key of this Mostro, also one that a solver has taken.
 Both parties are told the key, and can write to it. A dispute need not be taken

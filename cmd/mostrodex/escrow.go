@@ -15,6 +15,8 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/audit"
+	"github.com/mostrodex/mostrodex/escrow/disputes"
+	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/mostrodex/mostrodex/escrow/price"
@@ -23,6 +25,7 @@ import (
 	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/mostrodex/mostrodex/relay"
+	"github.com/mostrodex/mostrodex/relay/federation"
 	"github.com/nbd-wtf/go-nostr"
 	"golang.org/x/sync/errgroup"
 )
@@ -38,6 +41,9 @@ type escrowRoom struct {
 	wallet  http.Handler   // wallet of the simulated network; nil: no wallet
 	relays  bool           // if set, the relays of the node's events were configured
 	pubkey  string         // public key of the node
+	keys    *envelope.Keys
+	inbox   *disputes.Inbox
+	counter *tradeCounter // counts the trades that the inbox shows
 }
 
 // rememberedPeers is the number of trade keys whose shared secret is cached, so that later
@@ -68,6 +74,8 @@ func (c *EscrowConfig) validate() error {
 		return errors.New("lnd.maintenance_unsynced_seconds: more than 60, or 0")
 	case c.LND.SyncedSeconds < 1:
 		return errors.New("lnd.maintenance_synced_seconds: at least 1")
+	case c.HealthSeconds != 0 && (time.Duration(c.HealthSeconds)*time.Second < health.MinInterval || time.Duration(c.HealthSeconds)*time.Second > health.MaxInterval):
+		return errors.New("health_seconds: from 30 to 3600, or 0")
 	case c.MaxPending < 1:
 		return errors.New("max_pending_orders: at least 1")
 	case c.Pow < 0 || c.Pow > 256 || c.PowFirstContact < 0 || c.PowFirstContact > 256:
@@ -217,7 +225,7 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, add
 	if c.Relay.URL != "" {
 		events.Relays = []string{c.Relay.URL}
 	}
-	room = &escrowRoom{relays: c.Relay.URL != "", pubkey: keys.Pubkey()}
+	room = &escrowRoom{relays: c.Relay.URL != "", pubkey: keys.Pubkey(), keys: keys}
 	opened := room // a return of nil does not change opened
 	defer func() {
 		if err != nil {
@@ -229,7 +237,7 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, add
 		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer, ReceiptSigner: sealer,
 		Prefilter: &escrow.Prefilter{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
 		Events:    events, RollbackGuard: &escrow.RollbackGuard{Path: witness, Old: filepath.Join(c.Data, "escrow.witness")},
-		Assistant: assistant, Secret: trade.NodeSecretOf(keys), Logger: with.logger, Metrics: with.registry, Now: with.now,
+		Assistant: assistant, HealthEvery: time.Duration(cfg.HealthSeconds) * time.Second, Secret: trade.NodeSecretOf(keys), Logger: with.logger, Metrics: with.registry, Now: with.now,
 	}
 	if addresses != nil {
 		ec.Addresses = addresses
@@ -318,6 +326,26 @@ func (p escrowPublisher) Publish(ctx context.Context, evt *nostr.Event) error {
 	return err
 }
 
+// relaysOf returns a function that returns the number of other relays that receive the Mostro's
+// events, and how many of them are connected.
+func relaysOf(c *Config, upstreams *federation.Upstreams) func() (configured, connected int) {
+	to := make(map[string]bool)
+	for _, u := range c.forwardTo() {
+		to[nostr.NormalizeURL(u)] = true
+	}
+	return func() (configured, connected int) {
+		if len(to) == 0 {
+			return 0, 0
+		}
+		for _, r := range upstreams.Health() {
+			if to[nostr.NormalizeURL(r.URL)] && r.Reachable {
+				connected++
+			}
+		}
+		return len(to), connected
+	}
+}
+
 // run starts the escrow's goroutines. addr is the address of our own relay.
 func (r *escrowRoom) run(ctx context.Context, g *errgroup.Group, addr string) {
 	if !r.relays {
@@ -330,6 +358,7 @@ func (r *escrowRoom) run(ctx context.Context, g *errgroup.Group, addr string) {
 		g.Go(func() error { return r.prices.Run(ctx) })
 	}
 	g.Go(func() error { return r.engine.Run(ctx) })
+	g.Go(func() error { return r.counter.run(ctx) })
 	g.Go(func() error {
 		select {
 		case <-r.engine.Surveyed():

@@ -117,6 +117,9 @@ func (s surface) private() []route.Route {
 		row("/debug/pprof/symbol", "", http.HandlerFunc(pprof.Symbol)),
 		row("/debug/pprof/trace", "", http.HandlerFunc(pprof.Trace)),
 	}
+	if s.escrow != nil {
+		rows = append(rows, s.escrow.inbox.Routes()...)
+	}
 	if s.escrow != nil && s.escrow.wallet != nil {
 		rows = append(rows, row("/lnsim/", "", s.escrow.wallet))
 	}

@@ -93,6 +93,8 @@ func (m *Main) Open() (err error) {
 			return fmt.Errorf("escrow: %w", err)
 		}
 		mail.escrow = m.escrow.pubkey
+		m.escrow.engine.Relays = relaysOf(&m.Config, m.upstreams)
+		m.escrow.openInbox(m.store, m.Config.Escrow.Name, with)
 		if m.control, err = listenControl(m.Config.Data); err != nil {
 			return err
 		}
@@ -151,7 +153,7 @@ func (m *Main) Run(ctx context.Context) error {
 		serveHTTP(ctx, g, m.private, &http.Server{Handler: relay.GuardPrivate(route.Mux{}.Private(m.routes), m.Config.Relay.PrivateHosts...), ReadHeaderTimeout: 10 * time.Second})
 	}
 	if m.control != nil {
-		serveHTTP(ctx, g, m.control, &http.Server{Handler: controlServer{m.escrow.engine, m.escrow.db, m.escrow.auditor}.handler(), ReadHeaderTimeout: 10 * time.Second})
+		serveHTTP(ctx, g, m.control, &http.Server{Handler: controlServer{m.escrow.engine, m.escrow.db, m.escrow.auditor, m.escrow.inviter(m.PrivateAddr())}.handler(), ReadHeaderTimeout: 10 * time.Second})
 	}
 	close(m.serving)
 	err := g.Wait()

@@ -61,6 +61,27 @@ type Input struct {
 	Outcome      Outcome           `json:"outcome,omitempty"` // InClose, InResolve
 }
 
+// Dated completes the state of a held payment whose expiry the node does not state. The clock
+// alone must not end a trade, because the clock may be wrong. The payment was accepted with at
+// least the blocks of the invoice, so the chain proves a lower bound of its expiry if the node
+// states the height of the acceptance. Otherwise the state counts as unknown, and the trade only
+// warns.
+func (in Input) Dated(t Trade) Input {
+	h := &in.Hold
+	if in.Kind != InHold || h.Phase != HoldAccepted || h.ExpiryHeight != 0 || !Escrowed(t.Status) {
+		return in
+	}
+	switch {
+	case h.AcceptHeight != 0:
+		h.ExpiryHeight = h.AcceptHeight + t.Terms.CLTVBlocks
+	case t.Doubtful && !t.Sighted:
+		h.Height = 0 // the hold exists, which is all that a store that was rolled back has to know
+	default:
+		in.Kind = InHoldUnknown
+	}
+	return in
+}
+
 // Role is the right of a key to decide disputes. The zero value is a key without any.
 type Role string
 

@@ -142,7 +142,7 @@ func (s *step) payoutDue() error {
 	case p.Minting:
 		t.Deadline = s.in.At + trackPoll // the outbox is still asking the address
 		return s.stay(OnTrack)
-	case p.Failures >= max(t.Terms.PaymentAttempts, 1) || !t.BuyerInvoice.usable(s.in.At):
+	case t.AwaitsInvoice(s.in.At):
 		if err := s.stay(OnRemind); err != nil {
 			return err
 		}

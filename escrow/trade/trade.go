@@ -280,6 +280,12 @@ const (
 	remindMost  = 16 * 24 * 3600
 )
 
+// AwaitsInvoice reports whether a settled trade waits for another invoice of the buyer.
+func (t Trade) AwaitsInvoice(at int64) bool {
+	p := &t.Payout
+	return p.Hash == Hash{} && !p.Minting && (p.Failures >= max(t.Terms.PaymentAttempts, 1) || !t.BuyerInvoice.usable(at))
+}
+
 // Range reports whether the taker chooses the fiat amount within a range.
 func (t Trade) Range() bool { return t.MaxFiat > 0 }
 

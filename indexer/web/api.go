@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/stats"
@@ -183,17 +182,3 @@ func (x *api) getEvent(r *http.Request) (any, error) {
 const historyLimit = 100
 
 func wantsSpam(r *http.Request) bool { return r.URL.Query().Get("include") == "spam" }
-
-// ago returns a duration in the past or the future as text, in its largest unit.
-func ago(d time.Duration) string {
-	d = d.Abs()
-	switch {
-	case d < time.Minute:
-		return strconv.Itoa(int(d.Seconds())) + " s"
-	case d < time.Hour:
-		return strconv.Itoa(int(d.Minutes())) + " min"
-	case d < 48*time.Hour:
-		return strconv.Itoa(int(d.Hours())) + " h"
-	}
-	return strconv.Itoa(int(d.Hours()/24)) + " d"
-}

@@ -2,9 +2,7 @@ package web
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"fmt"
 	"html/template"
 	"log/slog"
@@ -18,31 +16,21 @@ import (
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/internal/route"
+	"github.com/mostrodex/mostrodex/internal/webpage"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-//go:embed *.html style.css
+//go:embed *.html
 var files embed.FS
 
 // pageSet renders the explorer: HTML made on the server, with one style sheet and no
 // script. Text from publishers is escaped and is never markup.
 type pageSet struct {
 	templates *template.Template
-	style     []byte
-	styleName string // contains a hash of the style sheet, so that clients may cache it without limit
 }
 
 func newPages() *pageSet {
-	style, err := files.ReadFile("style.css")
-	if err != nil {
-		panic(err) // the templates are compiled in
-	}
-	sum := sha256.Sum256(style)
-	return &pageSet{
-		templates: template.Must(template.ParseFS(files, "*.html")),
-		style:     style,
-		styleName: "style-" + hex.EncodeToString(sum[:6]) + ".css",
-	}
+	return &pageSet{templates: template.Must(template.ParseFS(files, "*.html"))}
 }
 
 // explorer answers with the HTML pages.
@@ -59,19 +47,14 @@ func (x *explorer) routes() []route.Route {
 		x.page("/orders/{pubkey}/{d...}", "explorer_order", "one order with its history (HTML)", x.orderPage),
 		x.page("/instances", "explorer_instances", "the instances and what they are ranked by (HTML)", x.instancesPage),
 		x.page("/instances/{pubkey}", "explorer_instance", "one instance (HTML)", x.instancePage),
-		{Method: http.MethodGet, Path: "/assets/" + x.pages.styleName, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Type", "text/css; charset=utf-8")
-			w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-			w.Header().Set("X-Content-Type-Options", "nosniff")
-			w.Write(x.pages.style) // a write error means that the client is gone
-		})},
+		{Method: http.MethodGet, Path: webpage.StylePath(), Handler: http.HandlerFunc(webpage.ServeStyle)},
 	}
 }
 
 // frame is the data that every page has.
 type frame struct {
 	Title, Page, Style string
-	Now                moment
+	Now                webpage.Moment
 	Ready              bool
 	Rated              bool // the site has reputations
 	Script             bool // the page has scripts, which connect to the relay
@@ -112,7 +95,7 @@ func (x *explorer) servePage(route string, get func(*http.Request) (string, any,
 	}
 	fr := f.frameOf()
 	now := x.index.Now()
-	fr.Style, fr.Now, fr.Ready = x.pages.styleName, moment{rfc(now), now.UTC().Format("2 January 2006, 15:04:05") + " UTC"}, x.index.Ready()
+	fr.Style, fr.Now, fr.Ready = webpage.StylePath(), webpage.Moment{RFC: rfc(now), Text: now.UTC().Format("2 January 2006, 15:04:05") + " UTC"}, x.index.Ready()
 	fr.Rated = x.summaries != nil
 	if fr.Script {
 		h.Set("Content-Security-Policy", scriptPolicy(r))
@@ -206,7 +189,7 @@ func (n noteRow) Marked() bool { return n.Unknown || n.UsesNameOf != "" }
 func (x *explorer) noteRow(n indexer.Note, now time.Time) noteRow {
 	out := noteRow{Unknown: n.Unknown}
 	if n.New {
-		out.NewSince = ago(now.Sub(n.First))
+		out.NewSince = webpage.Ago(now.Sub(n.First))
 	}
 	if c := n.Clash; c != nil {
 		name := c.Name + " (" + c.Pubkey[:8] + "…)"
@@ -253,7 +236,7 @@ func (x *explorer) row(r *orders.Record, now time.Time) orderRow {
 		out.Methods = out.Methods[:shownMethods]
 	}
 	if n := satsOrNull(o.AmountSats); n != nil {
-		out.Sats = grouped(strconv.FormatInt(*n, 10))
+		out.Sats = webpage.Grouped(strconv.FormatInt(*n, 10))
 	} else if o.AmountSats != nil {
 		out.Market = true
 	}
@@ -263,7 +246,7 @@ func (x *explorer) row(r *orders.Record, now time.Time) orderRow {
 			out.Rating += " of " + strconv.FormatFloat(m.Max, 'f', -1, 64)
 		}
 		if m.Reviews != nil {
-			out.Reviews = plural(int(*m.Reviews), "review", "reviews")
+			out.Reviews = webpage.Plural(int(*m.Reviews), "review", "reviews")
 		} else {
 			out.Reviews = "number of reviews not stated"
 		}
@@ -272,7 +255,7 @@ func (x *explorer) row(r *orders.Record, now time.Time) orderRow {
 	}
 	if end, ok := r.Ends(); ok && o.Status == mostro.StatusPending {
 		if left := end.Sub(now); left > 0 {
-			out.Left = ago(left)
+			out.Left = webpage.Ago(left)
 		} else {
 			out.Left = "expired"
 		}
@@ -390,7 +373,7 @@ func (x *explorer) bookPage(r *http.Request) (string, any, error) {
 	if d.Past {
 		kind = "found"
 	}
-	d.Caption = plural(a.Total, "order ", "orders ") + kind
+	d.Caption = webpage.Plural(a.Total, "order ", "orders ") + kind
 	if len(d.Rows) < a.Total {
 		d.Caption += ", " + strconv.Itoa(len(d.Rows)) + " on this page"
 	}
@@ -402,7 +385,7 @@ func (x *explorer) bookPage(r *http.Request) (string, any, error) {
 
 type historyRow struct {
 	Status, Raw, Via, Sats, ID, Short string
-	Created, Received                 moment
+	Created, Received                 webpage.Moment
 	Archived, Withdrawn               bool
 }
 
@@ -423,7 +406,7 @@ func (x *explorer) orderPage(r *http.Request) (string, any, error) {
 		Methods             []string
 		Description, Layers string
 		Pubkey, D, EventID  string
-		Expires, FirstSeen  moment
+		Expires, FirstSeen  webpage.Moment
 		Expired             bool
 		History             []historyRow
 		Count               string
@@ -431,10 +414,10 @@ func (x *explorer) orderPage(r *http.Request) (string, any, error) {
 	}{
 		frame: frame{Title: "Order", Page: "order"}, Row: x.row(record, now), Methods: o.Methods, Description: o.Description,
 		Layers: strings.Join(o.Layers, ", "), Pubkey: o.Pubkey, D: o.D, EventID: o.EventID,
-		Expires: momentAt(time.Unix(int64(o.ExpiresAt), 0), now), FirstSeen: momentAt(record.FirstSeenAt, now),
+		Expires: webpage.MomentAt(time.Unix(int64(o.ExpiresAt), 0), now), FirstSeen: webpage.MomentAt(record.FirstSeenAt, now),
 		Expired: o.Status == mostro.StatusPending && ends && end.Unix() <= now.Unix(),
 	}
-	d.Count = plural(record.Versions, "version of this order", "versions of this order")
+	d.Count = webpage.Plural(record.Versions, "version of this order", "versions of this order")
 	if next != "" {
 		d.Older = d.Row.Link + "?cursor=" + url.QueryEscape(next)
 	}
@@ -443,12 +426,12 @@ func (x *explorer) orderPage(r *http.Request) (string, any, error) {
 	}
 	for _, v := range slices.Backward(versions) {
 		h := historyRow{Status: cmp.Or(string(v.Order.Status), "unknown"), Via: v.Source.String(), ID: v.Order.EventID, Short: v.Order.EventID[:8],
-			Created: momentAt(v.Order.CreatedAt.Time(), now), Received: momentAt(v.ReceivedAt, now), Archived: v.Archived, Withdrawn: v.Withdrawn}
+			Created: webpage.MomentAt(v.Order.CreatedAt.Time(), now), Received: webpage.MomentAt(v.ReceivedAt, now), Archived: v.Archived, Withdrawn: v.Withdrawn}
 		if v.Order.RawStatus != string(v.Order.Status) {
 			h.Raw = v.Order.RawStatus
 		}
 		if n := satsOrNull(v.Order.AmountSats); n != nil {
-			h.Sats = grouped(strconv.FormatInt(*n, 10))
+			h.Sats = webpage.Grouped(strconv.FormatInt(*n, 10))
 		}
 		d.History = append(d.History, h)
 	}
@@ -460,7 +443,7 @@ type instanceRow struct {
 	Pending, Trades                          int
 	Key                                      string
 	Note                                     noteRow
-	First, Last                              moment
+	First, Last                              webpage.Moment
 	Rank                                     rankCell
 }
 
@@ -474,13 +457,13 @@ func (x *explorer) instanceRowOf(v *instanceView, now time.Time) instanceRow {
 		row.Version = "version " + *v.Version
 	}
 	if v.VolumeSats != nil {
-		row.Volume = grouped(strconv.FormatInt(*v.VolumeSats, 10))
+		row.Volume = webpage.Grouped(strconv.FormatInt(*v.VolumeSats, 10))
 	}
 	if v.Fee != nil {
 		row.Fee = percent(*v.Fee)
 	}
 	if v.MinOrderSats != nil && v.MaxOrderSats != nil {
-		row.Limits = grouped(strconv.FormatInt(*v.MinOrderSats, 10)) + "–" + grouped(strconv.FormatInt(*v.MaxOrderSats, 10))
+		row.Limits = webpage.Grouped(strconv.FormatInt(*v.MinOrderSats, 10)) + "–" + webpage.Grouped(strconv.FormatInt(*v.MaxOrderSats, 10))
 	}
 	return row
 }

@@ -2,48 +2,27 @@ package web
 
 import (
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/webpage"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// moment is a time as a page shows it. Both texts are empty if the time is unknown.
-type moment struct{ RFC, Text string }
-
-func momentAt(t time.Time, now time.Time) moment {
-	if t.IsZero() || t.Unix() <= 0 {
-		return moment{}
-	}
-	text := ago(now.Sub(t)) + " ago"
-	if t.After(now) {
-		text = "in " + ago(t.Sub(now))
-	}
-	return moment{rfc(t), t.UTC().Format("2006-01-02 15:04 UTC") + " (" + text + ")"}
-}
-
-func momentOf(unix *int64, now time.Time) moment {
+func momentOf(unix *int64, now time.Time) webpage.Moment {
 	if unix == nil {
-		return moment{}
+		return webpage.Moment{}
 	}
-	return momentAt(time.Unix(*unix, 0), now)
+	return webpage.MomentAt(time.Unix(*unix, 0), now)
 }
 
 // ageText returns the time since an order was signed, as text. The time is negative if
 // the publisher's clock is fast.
 func ageText(age time.Duration) string {
 	if age < 0 {
-		return "dated " + ago(age) + " ahead"
+		return "dated " + webpage.Ago(age) + " ahead"
 	}
-	return "signed " + ago(age) + " ago"
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return grouped(strconv.Itoa(n)) + " " + many
+	return "signed " + webpage.Ago(age) + " ago"
 }
 
 // amountText returns a fiat amount or range as text.
@@ -53,11 +32,11 @@ func amountText(r mostro.Range) string {
 	case lo == nil && hi == nil:
 		return "any amount"
 	case lo == nil:
-		return "up to " + grouped(*hi)
+		return "up to " + webpage.Grouped(*hi)
 	case hi == nil || *lo == *hi:
-		return grouped(*lo)
+		return webpage.Grouped(*lo)
 	}
-	return grouped(*lo) + "–" + grouped(*hi)
+	return webpage.Grouped(*lo) + "–" + webpage.Grouped(*hi)
 }
 
 func premiumText(d *mostro.Decimal) string {
@@ -71,22 +50,6 @@ func premiumText(d *mostro.Decimal) string {
 		return "−" + strings.TrimPrefix(d.String(), "-") + " %"
 	}
 	return "±0 %"
-}
-
-// grouped inserts thin spaces between thousands.
-func grouped(number string) string {
-	whole, fraction, dot := strings.Cut(number, ".")
-	var b strings.Builder
-	for i, c := range whole {
-		if i > 0 && (len(whole)-i)%3 == 0 && whole[i-1] != '-' {
-			b.WriteString("\u202f")
-		}
-		b.WriteRune(c)
-	}
-	if dot {
-		b.WriteString("." + fraction)
-	}
-	return b.String()
 }
 
 // orderPath returns the path of an order. The d of an order may contain slashes and dots.

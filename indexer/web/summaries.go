@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 
+	"github.com/mostrodex/mostrodex/internal/webpage"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -96,7 +97,7 @@ func rankCellOf(r *reputationView) rankCell {
 	if r == nil {
 		return rankCell{}
 	}
-	c := rankCell{Known: true, Provisional: r.Provisional, Secures: grouped(strconv.FormatInt(r.ExposureSats, 10)), Trades: r.Trades, Flags: r.Flags}
+	c := rankCell{Known: true, Provisional: r.Provisional, Secures: webpage.Grouped(strconv.FormatInt(r.ExposureSats, 10)), Trades: r.Trades, Flags: r.Flags}
 	if r.Rank == nil && r.ClaimedValue == nil {
 		c.Watched = fmt.Sprintf("watched %d of %d days", r.WatchedDays, r.WatchDays)
 		return c

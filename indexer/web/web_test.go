@@ -10,6 +10,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/internal/route"
+	"github.com/mostrodex/mostrodex/internal/webpage"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -104,7 +105,7 @@ func TestPagesAllowNoScript(t *testing.T) {
 
 func TestNumbersAsPeopleReadThem(t *testing.T) {
 	for in, want := range map[string]string{"5": "5", "1234": "1\u202f234", "-1234567.5": "-1\u202f234\u202f567.5"} {
-		if got := grouped(in); got != want {
+		if got := webpage.Grouped(in); got != want {
 			t.Errorf("grouped(%s) is %q, want %q", in, got, want)
 		}
 	}

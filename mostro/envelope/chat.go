@@ -23,11 +23,12 @@ type Chat struct {
 	// Conv encrypts every message. Its public key is the p tag of every message.
 	Conv *Keys
 	// Sign is the author of every message. A client subscribes to its public key.
+	// Sign is nil in a chat that is only read.
 	Sign *Keys
 
 	shared *Keys // the older form encrypts to the bare shared secret
 	// parties are the only keys that may sign an inner message.
-	parties [2]string
+	parties []string
 }
 
 // Limits of chat messages, from the protocol.
@@ -44,7 +45,7 @@ func NewChat(own *Keys, peer string) (*Chat, error) {
 		return nil, err
 	}
 	x := own.sharedX(p)
-	c := &Chat{parties: [2]string{own.pubkey, peer}}
+	c := &Chat{parties: []string{own.pubkey, peer}}
 	if c.shared, err = KeysFromSecret(x); err != nil {
 		return nil, fmt.Errorf("chat: %w", err)
 	}
@@ -76,8 +77,53 @@ func chatKey(shared [32]byte, info string) (*Keys, error) {
 	return nil, errors.New("chat key: no valid secret")
 }
 
+// Filters returns the filters for the events of the conversation: those of the current form by
+// their author, because anybody can name the address, and those of the older form.
+func (c *Chat) Filters() []nostr.Filter {
+	return []nostr.Filter{{Kinds: []int{mostro.KindMessage}, Authors: []string{c.Sign.pubkey}},
+		{Kinds: []int{mostro.KindGiftWrap}, Tags: nostr.TagMap{"p": {c.OldAddress()}}}}
+}
+
 // OldAddress returns the public key that receives the older, gift-wrapped form.
 func (c *Chat) OldAddress() string { return c.shared.pubkey }
+
+// ChatReader reads a conversation of others by a key that one of them has given away. It
+// cannot write. A ChatReader is immutable.
+type ChatReader struct{ chats [2]*Chat }
+
+// NewChatReader returns a reader for a key in one of two forms: the shared secret of both
+// sides, or the key that encrypts the messages (K_conv). parties are the public keys that may
+// have written a message. NewChatReader returns an error if secret is not a secret key.
+func NewChatReader(secret [32]byte, parties ...string) (*ChatReader, error) {
+	bare, err := KeysFromSecret(secret)
+	if err != nil {
+		return nil, fmt.Errorf("chat: %w", err)
+	}
+	derived := &Chat{shared: bare, parties: parties}
+	if derived.Conv, err = chatKey(secret, "mostro:chat:conv:v1"); err != nil {
+		return nil, err
+	}
+	if derived.Sign, err = chatKey(secret, "mostro:chat:sign:v1"); err != nil {
+		return nil, err
+	}
+	return &ChatReader{[2]*Chat{derived, {Conv: bare, shared: bare, parties: parties}}}, nil
+}
+
+// Filters returns the filters for the events of the conversation.
+func (r *ChatReader) Filters() []nostr.Filter {
+	return append(r.chats[0].Filters(), nostr.Filter{Kinds: []int{mostro.KindMessage}, Tags: nostr.TagMap{"p": {r.chats[1].Conv.pubkey}}})
+}
+
+// Open decrypts and verifies a message as Chat.Open does. If the key is K_conv, the author of
+// the outer event is not checked, because the key that signs it is unknown. The signature of
+// the inner event proves the writer in any case.
+func (r *ChatReader) Open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
+	msg, err := r.chats[0].Open(evt, now)
+	if err != nil && evt.Kind == mostro.KindMessage {
+		return r.chats[1].Open(evt, now)
+	}
+	return msg, err
+}
 
 // ChatMessage is a decrypted chat message.
 type ChatMessage struct {
@@ -97,7 +143,7 @@ func (c *Chat) Seal(from *Keys, text string, now time.Time, random io.Reader) (*
 	if random == nil {
 		random = rand.Reader
 	}
-	if !slices.Contains(c.parties[:], from.pubkey) {
+	if !slices.Contains(c.parties, from.pubkey) {
 		return nil, message.NewError(message.RuleParty, "the sender is not a party of this chat")
 	}
 	at := nostr.Timestamp(now.Unix())
@@ -136,7 +182,7 @@ func (c *Chat) Open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 }
 
 func (c *Chat) open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
-	if evt.PubKey != c.Sign.pubkey {
+	if c.Sign != nil && evt.PubKey != c.Sign.pubkey {
 		return ChatMessage{}, message.NewError(message.RuleParty, "the author is not the conversation's signing key")
 	}
 	ps := 0
@@ -199,7 +245,7 @@ func (c *Chat) inner(evt *nostr.Event, key ConversationKey) (ChatMessage, error)
 	if err := CheckEvent(inner); err != nil {
 		return ChatMessage{}, message.InPath("inner", err)
 	}
-	if !slices.Contains(c.parties[:], inner.PubKey) {
+	if !slices.Contains(c.parties, inner.PubKey) {
 		return ChatMessage{}, message.NewError(message.RuleParty, "signed by a key outside the conversation")
 	}
 	if inner.Kind != nostr.KindTextNote {

@@ -160,10 +160,10 @@ func (c *checker) record(txn *badger.Txn, seq uint64, r recordlog.Record, body [
 }
 
 // accounted checks that a tombstone, or the end of a mail's life, accounts for an
-// erased payload. The d of an erased event is unknown, so a tombstone of any address
+// erased payload. The payload of a health is erased without a trace. The d of an erased event is unknown, so a tombstone of any address
 // with the same kind and key is accepted.
 func (c *checker) accounted(txn *badger.Txn, seq uint64, r recordlog.Record) error {
-	if mostro.IsMail(r.Kind) && (r.Expired || r.Expiration > 0 && r.Expiration <= c.st.now().Unix()) {
+	if r.Kind == mostro.KindHealth || mostro.IsMail(r.Kind) && (r.Expired || r.Expiration > 0 && r.Expiration <= c.st.now().Unix()) {
 		return nil
 	}
 	if _, err := txn.Get(tombIDKey(r.ID, r.PubKey)); !errors.Is(err, badger.ErrKeyNotFound) {

@@ -314,8 +314,8 @@ func (g *commitGroup) eraseEvent(seq uint64, r recordlog.Record) error {
 			return nil
 		}
 		// A scrub follows a durable commit that hid the entry; that commit is lost. The
-		// loss is harmless for mail, which leaves no facts.
-		if !mostro.IsMail(r.Kind) {
+		// loss is harmless for mail and health, which leave no facts.
+		if !fleeting(r.Kind) {
 			return fmt.Errorf("entry %d is erased, but the index serves it: %w", seq, ErrIndex)
 		}
 	}
@@ -359,7 +359,7 @@ func (g *commitGroup) isErased(seq uint64) bool {
 }
 
 // moveHidden moves the index entries of expired events out of the keyspaces that Open
-// reads, and scrubs expired mail.
+// reads, and scrubs expired payloads of fleeting kinds.
 func (c *committer) moveHidden() error {
 	hidden := c.live.TakeHidden()
 	for len(hidden) > 0 {
@@ -395,7 +395,7 @@ func (c *committer) movePart(part []liveindex.Hidden) error {
 			err = g.c.keys.set(addressKey(spaceHidden, addr), ie.Encode())
 		}
 		if err == nil {
-			err = g.scrubMail(&ie)
+			err = g.scrubFleeting(&ie)
 		}
 		if err != nil {
 			return err
@@ -421,9 +421,13 @@ func (g *commitGroup) requestScrub(seq uint64) error {
 	return g.c.keys.set(seqKey(spaceScrub, seq), []byte{})
 }
 
-// scrubMail schedules the scrub of expired mail.
-func (g *commitGroup) scrubMail(ie *liveindex.Entry) error {
-	if !mostro.IsMail(ie.Kind) {
+// fleeting reports whether the payloads of a kind are erased without a request: mail at its
+// expiry, and a node's health at its expiry or once there is a newer one. Neither leaves facts.
+func fleeting(kind int) bool { return mostro.IsMail(kind) || kind == mostro.KindHealth }
+
+// scrubFleeting schedules the scrub of an expired payload of a fleeting kind.
+func (g *commitGroup) scrubFleeting(ie *liveindex.Entry) error {
+	if !fleeting(ie.Kind) {
 		return nil
 	}
 	return g.requestScrub(ie.Seq)

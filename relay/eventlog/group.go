@@ -194,6 +194,13 @@ func (g *commitGroup) appendVersion(evt *nostr.Event, addr address, ie *liveinde
 	c := liveindex.Change{}
 	if now.space == spaceNewest {
 		c.Remove = now.entry.ID
+		if evt.Kind == mostro.KindHealth && now.entry.Seq <= g.base {
+			// A node states its health every minute, and no reader needs an older statement.
+			c.Removed = g.c.log.RecordBytes(now.entry.Seq)
+			if err := g.requestScrub(now.entry.Seq); err != nil {
+				return err
+			}
+		}
 	}
 	space := byte(spaceNewest)
 	if r.Expired {

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/mostrodex/mostrodex/internal/badgerfiles"
-	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 )
 
@@ -51,7 +50,8 @@ func checkIndexFiles(dir string, logFileBytes int64, logger *slog.Logger) error 
 }
 
 // mayRebuild returns an error if the index holds data that the log has lost: the
-// addresses and the facts of erased events. Mail has neither.
+// addresses and the facts of erased events. Mail has neither, and of a health another one
+// follows.
 func mayRebuild(logDir string, logFileBytes int64) error {
 	log, _, err := recordlog.Open(logDir, 0, logFileBytes)
 	if err != nil {
@@ -59,7 +59,7 @@ func mayRebuild(logDir string, logFileBytes int64) error {
 	}
 	defer log.Close()
 	return log.Each(0, log.Head(), func(seq uint64, r recordlog.Record, _ []byte, err error) error {
-		if err == nil && r.PayloadErased && !mostro.IsMail(r.Kind) {
+		if err == nil && r.PayloadErased && !fleeting(r.Kind) {
 			err = errors.New("its payload is erased")
 		}
 		if err != nil {

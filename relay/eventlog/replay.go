@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog/recordlog"
 )
 
@@ -47,14 +46,14 @@ func (c *committer) replay(applied uint64) error {
 		}
 		p := &Enqueued{seq: seq, expired: r.Expired, Arrival: Arrival{
 			ReceivedAt: time.UnixMilli(r.ReceivedAt).UTC(), Source: r.Source, Forward: r.Forward}}
-		if r.PayloadErased && !mostro.IsMail(r.Kind) {
+		if r.PayloadErased && !fleeting(r.Kind) {
 			// A payload is scrubbed only after the derived keys of its deletion are
 			// committed, so these keys are lost.
 			return fmt.Errorf("entry %d is erased, and the derived keys of its deletion are missing: %w", seq, ErrDamaged)
 		}
 		if r.PayloadErased {
-			// Erased mail, and mail that was expired at its arrival, leaves only its id
-			// and, if it was deleted, the effects of the deletion.
+			// Erased mail, mail that was expired at its arrival, and erased health leave only
+			// their ids and, if the event was deleted, the effects of the deletion.
 			if err := again(); err != nil {
 				return err
 			}

@@ -1,6 +1,11 @@
-package escrow
+package health
 
-import "time"
+import (
+	"cmp"
+	"time"
+
+	"github.com/mostrodex/mostrodex/mostro"
+)
 
 // ReasonLNDUnsynced is the reason of a maintenance that began by itself, because the Lightning
 // node was not synced with the chain.
@@ -18,11 +23,12 @@ const (
 	spareFor = 2 * time.Minute
 )
 
-// syncWatch follows whether the Lightning node is synced with the chain. A node that is not
-// computes time locks from an old height, and every payee refuses its payments. A syncWatch
-// reads no clock.
-type syncWatch struct {
-	deferAfter time.Duration // 0: defaultDeferAfter
+// SyncWatch follows whether the Lightning node is synced with the chain. A node that is not
+// computes time locks from an old height, and every payee refuses its payments. A SyncWatch
+// reads no clock. The zero value is ready.
+type SyncWatch struct {
+	// DeferAfter is the time without a synced answer after which payouts wait. 0: one minute.
+	DeferAfter time.Duration
 
 	// Each time is the begin of the present state, or zero.
 	observed  time.Time // the last answer, or failure to answer
@@ -33,11 +39,11 @@ type syncWatch struct {
 	ended     time.Time // end of the last deferral
 }
 
-// observe records an answer of the node. If the first answer after the start is not a synced
+// Observe records an answer of the node. If the first answer after the start is not a synced
 // one, payouts wait at once.
-func (w *syncWatch) observe(now time.Time, answered, synced bool) {
+func (w *SyncWatch) Observe(now time.Time, answered, synced bool) {
 	first := w.observed.IsZero()
-	if w.defers(now) && synced {
+	if w.Defers(now) && synced {
 		w.ended = now
 	}
 	w.observed, w.answered = now, answered
@@ -60,29 +66,29 @@ func (w *syncWatch) observe(now time.Time, answered, synced bool) {
 	}
 }
 
-func (w *syncWatch) after() time.Duration { return orElse(w.deferAfter, defaultDeferAfter) }
+func (w *SyncWatch) after() time.Duration { return cmp.Or(w.DeferAfter, defaultDeferAfter) }
 
-// defers reports whether payouts wait for the node.
-func (w *syncWatch) defers(now time.Time) bool {
+// Defers reports whether payouts wait for the node.
+func (w *SyncWatch) Defers(now time.Time) bool {
 	return !w.unhealthy.IsZero() && now.Sub(w.unhealthy) >= w.after() && now.Sub(w.observed) <= answerLasts
 }
 
-// spares reports whether a failed payout is the fault of the node's state.
-func (w *syncWatch) spares(now time.Time) bool {
-	return w.defers(now) || !w.ended.IsZero() && now.Sub(w.ended) < spareFor
+// Spares reports whether a failed payout is the fault of the node's state.
+func (w *SyncWatch) Spares(now time.Time) bool {
+	return w.Defers(now) || !w.ended.IsZero() && now.Sub(w.ended) < spareFor
 }
 
-// unsyncedFor returns the time for which the node has answered that it is not synced, or 0. An
+// UnsyncedFor returns the time for which the node has answered that it is not synced, or 0. An
 // outage does not count as an answer.
-func (w *syncWatch) unsyncedFor(now time.Time) time.Duration {
+func (w *SyncWatch) UnsyncedFor(now time.Time) time.Duration {
 	if !w.answered || w.unsynced.IsZero() || now.Sub(w.observed) > answerLasts {
 		return 0
 	}
 	return now.Sub(w.unsynced)
 }
 
-// syncedFor returns the time for which the node has been synced, or 0.
-func (w *syncWatch) syncedFor(now time.Time) time.Duration {
+// SyncedFor returns the time for which the node has been synced, or 0.
+func (w *SyncWatch) SyncedFor(now time.Time) time.Duration {
 	if w.synced.IsZero() || now.Sub(w.observed) > answerLasts {
 		return 0
 	}
@@ -100,17 +106,38 @@ type Maintenance struct {
 	Automatic bool `json:"automatic,omitzero"`
 }
 
-// next returns the maintenance that the state of the node asks for.
-func (m Maintenance) next(w *syncWatch, p Policy, now time.Time) Maintenance {
+// Next returns the maintenance that the state of the node asks for. It begins after the node was
+// unsynced for the time after, or never if after is 0, and ends after the node was synced for the
+// time clear.
+func (m Maintenance) Next(w *SyncWatch, after, clear time.Duration, now time.Time) Maintenance {
 	switch {
-	case p.MaintenanceAfter <= 0:
+	case after <= 0:
 		if m.On && m.Automatic {
 			return Maintenance{}
 		}
-	case !m.On && w.unsyncedFor(now) >= p.MaintenanceAfter:
+	case !m.On && w.UnsyncedFor(now) >= after:
 		return Maintenance{On: true, Reason: ReasonLNDUnsynced, Automatic: true}
-	case m.On && m.Automatic && w.syncedFor(now) >= max(p.MaintenanceClear, time.Second):
+	case m.On && m.Automatic && w.SyncedFor(now) >= max(clear, time.Second):
 		return Maintenance{}
 	}
 	return m
+}
+
+// defaultUnsyncedFails is the time without sync after which the Lightning node has failed, if
+// none is named.
+const defaultUnsyncedFails = 10 * time.Minute
+
+// Check returns the state of the node for its health. A node that does not answer is unknown.
+func (w *SyncWatch) Check(now time.Time, failAfter time.Duration) mostro.CheckState {
+	switch {
+	case w.observed.IsZero() || !w.answered || now.Sub(w.observed) > answerLasts:
+		return mostro.CheckUnknown
+	case w.unsynced.IsZero():
+		return mostro.CheckOK
+	case now.Sub(w.unsynced) >= cmp.Or(failAfter, defaultUnsyncedFails):
+		return mostro.CheckFail
+	case w.Defers(now):
+		return mostro.CheckWarn
+	}
+	return mostro.CheckOK
 }

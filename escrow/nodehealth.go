@@ -1,0 +1,113 @@
+package escrow
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mostrodex/mostrodex/escrow/health"
+	"github.com/mostrodex/mostrodex/escrow/trade"
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/message"
+	"github.com/nbd-wtf/go-nostr"
+)
+
+// HealthHead is the part of a node's health (kind 38389) that a restart keeps.
+type HealthHead struct {
+	Seq    int64 `json:"seq,omitzero"`     // number of the last event
+	PaidAt int64 `json:"paid_at,omitzero"` // time of the last payout, as far as an event stated it
+}
+
+// Maintenance is a state in which no new trade begins.
+type Maintenance = health.Maintenance
+
+// ReasonLNDUnsynced is the reason of a maintenance that began by itself.
+const ReasonLNDUnsynced = health.ReasonLNDUnsynced
+
+// nodeHealth publishes the health of a node. The engine's goroutine owns it.
+type nodeHealth struct {
+	publisher health.Publisher
+	attempts  health.Attempts
+	unpaid    map[trade.OrderID]int64 // settled trades whose buyer is not paid, with the time of the settlement
+}
+
+// facts returns what the health of the node is computed from.
+func (n *nodeHealth) facts(e *Engine, at int64) (health.Facts, error) {
+	f := health.Facts{At: at, Maintenance: e.book.Maintenance().On, Configured: 1, Connected: 1, Payouts: n.attempts.Facts(at)}
+	f.Payouts.PaidAt = max(f.Payouts.PaidAt, e.book.head.Health.PaidAt)
+	if e.Relays != nil {
+		others, connected := e.Relays()
+		f.Configured, f.Connected = f.Configured+others, f.Connected+connected
+	}
+	e.Card.view(func(w *health.SyncWatch, now time.Time) { f.LND = w.Check(now, e.Policy.MaintenanceAfter) })
+	switch e.Card.State().Problem {
+	case NodeUnfit:
+		f.LND = mostro.CheckFail
+	case NodeRefusing:
+		if f.LND == mostro.CheckOK {
+			f.LND = mostro.CheckWarn
+		}
+	}
+	if info, ok := e.Card.Info(); ok && f.LND != mostro.CheckUnknown {
+		f.Node = &mostro.HealthLND{BlockHeight: int64(info.Height), Synced: info.Synced, Network: string(info.Network)}
+	}
+	unpaid := make(map[trade.OrderID]int64)
+	var err error
+	e.book.Trades(func(t *trade.Trade) {
+		if t.Status != message.TradeSettledHoldInvoice || t.AwaitsInvoice(at) {
+			return
+		}
+		since, known := n.unpaid[t.ID]
+		if !known {
+			var readErr error
+			since, readErr = settledAt(e.Store, t)
+			err = errors.Join(err, readErr)
+		}
+		unpaid[t.ID] = since
+		f.Payouts.Oldest = max(f.Payouts.Oldest, at-since)
+	})
+	n.unpaid = unpaid
+	return f, err
+}
+
+// settledAt returns the time at which the hold of a trade was settled.
+func settledAt(store Store, t *trade.Trade) (at int64, err error) {
+	at = t.HeldAt
+	err = store.Journal(t.ID, func(_ uint32, in trade.Input) error {
+		if in.Kind == trade.InSettled || in.Kind == trade.InHold && in.Hold.Phase == trade.HoldSettled {
+			at = in.At
+		}
+		return nil
+	})
+	if err != nil {
+		return at, fmt.Errorf("read the journal of a trade: %w", err)
+	}
+	return at, nil
+}
+
+// publish queues the health of the node if it is due. The number of the event is
+// committed with the event.
+func (n *nodeHealth) publish(e *Engine, now time.Time) error {
+	at := now.Unix()
+	if !n.publisher.Watches(at, e.book.Maintenance().On) {
+		return nil
+	}
+	facts, err := n.facts(e, at)
+	if err != nil {
+		return err
+	}
+	h, due := n.publisher.Due(facts)
+	if !due {
+		return nil
+	}
+	head := &e.book.head.Health
+	head.Seq++
+	head.PaidAt = facts.Payouts.PaidAt
+	seq := head.Seq
+	h.Pubkey, h.Name, h.Version, h.Seq = e.Events.Pubkey, e.Events.Name, e.Events.Version, &seq
+	h.CreatedAt = nostr.Timestamp(e.book.stamp(mostro.KindHealth, at))
+	health.Expire(&h)
+	evt := h.Event()
+	e.book.QueueEvent(&evt, at)
+	return nil
+}
