@@ -27,7 +27,9 @@ var openedWith = map[string][]string{
 	"reputation":       {"Logger", "Metrics", "Now"},
 	"escrow":           {"Logger", "Metrics", "Now"},
 	"escrow/audit":     {"Logger", "Metrics", "Now"},
+	"escrow/disputes":  {"Logger", "Now"},
 	"escrow/price":     {"Logger", "Now"},
+	"indexer/market":   {"Logger", "Now"},
 }
 
 // sharedFields are the types that every Config of internal/room holds under one name.
