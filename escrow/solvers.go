@@ -65,7 +65,7 @@ func (b *TradeBook) checkAssistant() error {
 		return errors.New("the assistant's key is that of a solver who decides disputes: remove that solver first")
 	default:
 		u, err := b.store.User(key)
-		if errors.Is(err, ErrNoRow) || err == nil && u.CreatedAt == 0 {
+		if errors.Is(err, ErrNoRow) || err == nil && u.NeverTraded() {
 			return nil
 		}
 		if err != nil {
@@ -255,7 +255,12 @@ func (b *TradeBook) solveWith(in trade.Input, id trade.OrderID) error {
 	}
 	in.Holder = b.role(t.Dispute.Solver.Identity)
 	if in.Request.Message.Action == message.ActionAdminTakeDispute {
-		in.BuyerRecord, in.SellerRecord = b.batch.recordOf(t.Buyer, in.At), b.batch.recordOf(t.Seller, in.At)
+		if in.BuyerRecord, err = b.recordOf(t.Buyer, in.At); err != nil {
+			return err
+		}
+		if in.SellerRecord, err = b.recordOf(t.Seller, in.At); err != nil {
+			return err
+		}
 		if d := &t.Dispute; d.Solver.Identity == in.Request.From.Identity && d.SolverRole == in.Role {
 			return b.answerAgain(t, in)
 		}

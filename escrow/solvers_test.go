@@ -3,6 +3,7 @@ package escrow
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -521,7 +522,7 @@ func TestSchemas(t *testing.T) {
 	if err := db.Commit(c); err != nil {
 		t.Fatal(err)
 	}
-	if got := get(db); !bytes.Equal(got, []byte{2}) {
+	if got := get(db); !bytes.Equal(got, []byte{schemaVersion}) {
 		t.Errorf("the schema is %x", got)
 	}
 	if err := db.Close(); err != nil {
@@ -541,7 +542,7 @@ func TestSchemas(t *testing.T) {
 	if db, err := OpenDB(filepath.Join(dir, "escrow")); err == nil {
 		t.Error("a store of a later schema opens")
 		_ = db.Close()
-	} else if !strings.Contains(err.Error(), "schema 03") {
+	} else if !strings.Contains(err.Error(), fmt.Sprintf("schema %02x", schemaVersion+1)) {
 		t.Error(err)
 	}
 }

@@ -227,6 +227,83 @@ func TestRefundAfterAResume(t *testing.T) {
 	r.balances()
 }
 
+// While a call of a refund waits, the clock begins no second one. The failure of an attempt that
+// was given up says nothing about the present one.
+func TestRefundIsPaidOnce(t *testing.T) {
+	for name, to := range map[string]string{"to an invoice": "", "to an address": "seller@home"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.node.fickle = false
+			id, h := r.toSuspense()
+			if to == "" {
+				to = simInvoice(trade.Hash{1}, 0, r.node.now+86400, id.String())
+			}
+			r.hold[trade.FxPay], r.hold[trade.FxMint] = true, true
+			if err := r.resolve(id, h, trade.OutcomeRefund, to, false); err != nil {
+				t.Fatal(err)
+			}
+			for range 4 {
+				r.pass(trackSeconds)
+			}
+			if o := r.trade(id).Outflows[0]; o.Attempt != 1 || len(r.store.outbox) != 1 {
+				t.Fatalf("%+v, %d rows", o, len(r.store.outbox))
+			}
+			delete(r.hold, trade.FxPay)
+			delete(r.hold, trade.FxMint)
+			r.settle()
+			first := r.trade(id).Outflows[0].Hash
+			r.node.resolve(first, false)
+			r.pass(trackSeconds)
+			r.pass(trackSeconds)
+			o := r.trade(id).Outflows[0]
+			if o.Attempt != 2 || !o.Sent || o.Failures != 1 {
+				t.Fatalf("%+v", o)
+			}
+			r.applyInput(id, trade.Input{Kind: trade.InPayment, Outflow: 1, Hash: o.Hash, Attempt: 1, Payment: trade.Result{Status: trade.PaymentFailed}})
+			r.applyInput(id, trade.Input{Kind: trade.InPayRefused, Outflow: 1, Hash: o.Hash, Attempt: 1})
+			r.commit()
+			if after := r.trade(id).Outflows[0]; after != o {
+				t.Fatalf("an older attempt counts: %+v", after)
+			}
+			r.node.resolve(o.Hash, true)
+			r.pass(trackSeconds)
+			if !r.trade(id).Over() {
+				t.Error("the refund is not over")
+			}
+			r.balances()
+		})
+	}
+}
+
+// An invoice that arrives while the trade is frozen begins no payment.
+func TestFrozenRefundFetchesNoInvoice(t *testing.T) {
+	r := newRig(t)
+	r.node.fickle = false
+	id, h := r.toSuspense()
+	r.hold[trade.FxMint] = true
+	if err := r.resolve(id, h, trade.OutcomeRefund, "seller@home", false); err != nil {
+		t.Fatal(err)
+	}
+	r.pass(1)
+	r.applyInput(id, trade.Input{Kind: trade.InReconcile})
+	r.commit()
+	delete(r.hold, trade.FxMint)
+	r.settle()
+	if o := r.trade(id).Outflows[0]; o.Hash != (trade.Hash{}) || len(r.node.pays) != 0 {
+		t.Fatalf("a frozen trade pays: %+v", o)
+	}
+	r.applyInput(id, trade.Input{Kind: trade.InResume})
+	r.commit()
+	r.pass(1)
+	for _, p := range r.node.inFlight() {
+		r.node.resolve(p, true)
+	}
+	r.pass(trackSeconds)
+	if tr := r.trade(id); !tr.Over() || len(r.node.pays) != 1 {
+		t.Errorf("%+v, %d payments", tr.Outflows, len(r.node.pays))
+	}
+}
+
 // A user of an older store has no journal until it changes. Its journal then begins with the
 // state that the older store had.
 func TestUserOfAnOlderStore(t *testing.T) {

@@ -279,6 +279,8 @@ func (m *market) compare() (ledger.Comparison, []ledger.Difference) {
 func TestTradesOnSimulatedNodes(t *testing.T) {
 	for seed := uint64(1); seed <= 3; seed++ {
 		m := newMarket(t, seed)
+		m.overpays = true
+		m.seller.Overpay(0.3)
 		ends := make(map[message.TradeStatus]int)
 		for range 60 {
 			d := m.deal()
@@ -289,6 +291,13 @@ func TestTradesOnSimulatedNodes(t *testing.T) {
 			if _, list := m.compare(); len(list) > 0 {
 				t.Fatalf("seed %d: %+v", seed, list)
 			}
+		}
+		var l ledger.Ledger
+		for _, f := range m.trades {
+			l.Add(f)
+		}
+		if l.Balances[ledger.Overpayments] == 0 {
+			t.Errorf("seed %d: no seller has overpaid a settled hold", seed)
 		}
 		for _, s := range []message.TradeStatus{message.TradeSuccess, message.TradeCooperativelyCanceled, message.TradeCanceled, message.TradeActive} {
 			if ends[s] == 0 {

@@ -600,6 +600,60 @@ func TestListHoldsPages(t *testing.T) {
 	}
 }
 
+// ListPayments reads pages as ListHolds does, and lists payments in flight and failed payments.
+func TestListPaymentsPages(t *testing.T) {
+	n, c := start(t, 10*time.Second)
+	const total = 450
+	var asked []uint64
+	n.on(wire.ListPayments, func(in []byte, send func(proto.Message) error, _ context.Context) error {
+		var request wire.ListPaymentsRequest
+		if err := proto.Unmarshal(in, &request); err != nil {
+			return err
+		}
+		if request.CreationDateStart != 1_790_000_000 || !request.IncludeIncomplete {
+			return status.Errorf(codes.InvalidArgument, "asked for %v", &request)
+		}
+		asked = append(asked, request.MaxPayments)
+		if request.MaxPayments > 100 {
+			return status.Error(codes.ResourceExhausted, "grpc: received message larger than max (20000000 vs. 16777216)")
+		}
+		page := &wire.ListPaymentsResponse{}
+		for i := request.IndexOffset + 1; i <= total && len(page.Payments) < int(request.MaxPayments)-1; i++ {
+			h := trade.Hash{byte(i), byte(i >> 8), 1}
+			page.Payments, page.LastIndexOffset = append(page.Payments, &wire.Payment{PaymentHash: h.String(), Status: wire.Payment_IN_FLIGHT, ValueMsat: int64(i)}), i
+		}
+		return send(page)
+	})
+	since := time.Unix(1_790_000_000, 999_999_999)
+	var told []escrow.PaymentState
+	if err := c.ListPayments(t.Context(), since, func(s escrow.PaymentState) error { told = append(told, s); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) != total {
+		t.Fatalf("the callback saw %d payments, want %d", len(told), total)
+	}
+	for i, s := range told {
+		if s.AmountMsat != int64(i+1) || s.Status != trade.PaymentInFlight {
+			t.Fatalf("the callback saw %+v in place %d", s, i)
+		}
+	}
+	if len(asked) != 7 || asked[0] != 200 || asked[1] != 100 {
+		t.Errorf("asked for %v", asked)
+	}
+	enough, calls := errors.New("enough"), 0
+	if err := c.ListPayments(t.Context(), since, func(escrow.PaymentState) error { calls++; return enough }); err != enough || calls != 1 {
+		t.Errorf("%v after %d calls", err, calls)
+	}
+	n.says(wire.ListPayments, nil, &wire.ListPaymentsResponse{Payments: []*wire.Payment{{PaymentHash: trade.Hash{1}.String()}}, LastIndexOffset: 0})
+	if err := c.ListPayments(t.Context(), since, func(escrow.PaymentState) error { return nil }); !errors.Is(err, escrow.ErrUnavailable) {
+		t.Errorf("a node that repeats itself: %v", err)
+	}
+	n.says(wire.ListPayments, status.Error(codes.Unknown, "permission denied"))
+	if err := c.ListPayments(t.Context(), since, func(escrow.PaymentState) error { return nil }); !errors.Is(err, escrow.ErrPermission) {
+		t.Errorf("a macaroon without the permission: %v", err)
+	}
+}
+
 // LND refuses a limit above its own, which then is the one that holds.
 func TestPayLowersItsTimeLockLimit(t *testing.T) {
 	n, c := start(t, 10*time.Second)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
@@ -45,6 +46,24 @@ func testPermissions(t *testing.T, node *lndtest.Node) {
 		if err := client.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+
+	// The permission to list payments is optional.
+	poor, err := node.Dial(ctx, lnd.Permissions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer poor.Close()
+	listed := 0
+	count := func(escrow.PaymentState) error { listed++; return nil }
+	if err := poor.CheckPermissions(ctx); err != nil {
+		t.Errorf("without the optional permission: %v", err)
+	}
+	if err := poor.ListPayments(ctx, time.Time{}, count); !errors.Is(err, escrow.ErrPermission) || listed != 0 {
+		t.Errorf("a list without the permission: %d payments, %v", listed, err)
+	}
+	if err := node.Lightning.ListPayments(ctx, time.Time{}, count); err != nil || listed != payments {
+		t.Errorf("%d payments of %d are listed, %v", listed, payments, err)
 	}
 
 	cfg, err := node.Config(ctx, lnd.Permissions())

@@ -28,6 +28,7 @@ type Node struct {
 	down     bool                 // the API does not answer
 	unlinked bool                 // the API answers, but the channels are inactive
 	stale    uint32               // number of blocks by which Info lags
+	overpay  float64              // probability that a payment is above the amount of its invoice
 	parked   []*event             // events that wait until the node is up and linked
 	faults   func(Op) Fault
 	waiters  map[waiter]chan struct{} // closed at a change
@@ -182,6 +183,16 @@ func (n *Node) Lag(blocks uint32) {
 	n.w.mu.Lock()
 	defer n.w.unlock()
 	n.stale = blocks
+	n.w.changed = true
+}
+
+// Overpay sets the probability from 0 to 1 that a payment of this node is above the amount of
+// its invoice, by less than that amount. BOLT 4 allows this, and some wallets do it to hide the
+// amount from the nodes on the route. The node of an escrow never overpays.
+func (n *Node) Overpay(chance float64) {
+	n.w.mu.Lock()
+	defer n.w.unlock()
+	n.overpay = chance
 	n.w.changed = true
 }
 

@@ -103,7 +103,8 @@ func (n *Node) send(invoice escrow.Invoice, in escrow.Payment) {
 	if planned {
 		fee = plan.FeeMsat
 		p.AmountMsat += plan.ExtraMsat
-	} else if w.chance(w.cfg.OverpayChance) {
+	}
+	if p.AmountMsat == amount && w.chance(n.overpay) {
 		p.AmountMsat += w.random.Int64N(amount) // BOLT 4: up to twice the amount of the invoice
 	}
 	n.payments[invoice.Hash] = p

@@ -36,6 +36,7 @@ type nodeSnapshot struct {
 	Unlinked bool
 	Stale    uint32
 	Parked   []*event
+	Overpay  float64
 }
 
 // encode returns the snapshot of a world. The caller holds w.mu.
@@ -46,7 +47,7 @@ func encode(w *World) ([]byte, error) {
 	}
 	out := snapshot{Random: random, Now: w.now, Height: w.height, Seq: w.seq, Events: w.events, Plans: w.plans, Fees: w.fees, Locks: w.locks, Routers: w.routers, Minted: w.minted}
 	for _, n := range w.nodes {
-		out.Nodes = append(out.Nodes, nodeSnapshot{n.name, n.balance, n.holds, n.payments, n.down, n.unlinked, n.stale, n.parked})
+		out.Nodes = append(out.Nodes, nodeSnapshot{n.name, n.balance, n.holds, n.payments, n.down, n.unlinked, n.stale, n.parked, n.overpay})
 	}
 	return json.Marshal(out)
 }
@@ -78,7 +79,7 @@ func Restore(cfg Config, text []byte) (*World, error) {
 	}
 	for _, s := range in.Nodes {
 		n := newNode(w, s.Name, s.Balance)
-		n.down, n.unlinked, n.stale, n.parked = s.Down, s.Unlinked, s.Stale, s.Parked
+		n.down, n.unlinked, n.stale, n.parked, n.overpay = s.Down, s.Unlinked, s.Stale, s.Parked, s.Overpay
 		if s.Holds != nil {
 			n.holds = s.Holds
 		}

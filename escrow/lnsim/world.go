@@ -69,10 +69,6 @@ type Config struct {
 	// stays in flight for up to StuckFor (0: one hour) before it arrives or fails.
 	FailChance, StuckChance float64
 	StuckFor                time.Duration
-	// OverpayChance is the probability from 0 to 1 that a payment without a Plan is above the
-	// amount of its invoice, by less than that amount. BOLT 4 allows this, and some wallets do
-	// it to hide the amount from the nodes on the route.
-	OverpayChance float64
 	// LoseRequestChance and LoseAnswerChance are probabilities from 0 to 1, drawn for
 	// every call. If the request is lost, the call has no effect. If the answer is
 	// lost, the call has taken effect. Both return escrow.ErrUnavailable.

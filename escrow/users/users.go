@@ -26,6 +26,9 @@ type User struct {
 	RoleAt int64      `json:"role_at,omitzero"` // time of the last change of Role
 }
 
+// NeverTraded reports whether the row exists only because the identity is or was a solver.
+func (u User) NeverTraded() bool { return u.RoleAt != 0 && u.LastIndex == 0 && u.CreatedAt == 0 }
+
 // Kind names the event of an input.
 type Kind string
 
