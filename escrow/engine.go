@@ -1334,3 +1334,31 @@ func (e *Engine) Maintenance(ctx context.Context) (m Maintenance, err error) {
 func (e *Engine) Pause(ctx context.Context, paused bool) error {
 	return e.Ask(ctx, func(b *TradeBook, _ int64) error { b.Pause(paused); return nil })
 }
+
+// logDispute tells the operator of a dispute that opens, is due, or was decided by the rule.
+func (e *Engine) logDispute(t *trade.Trade) {
+	note := []any{"dispute", t.Dispute.ID.String(), "trade", t.ID.String(), "by", string(t.Dispute.By), "solver", t.Dispute.Solver.Key}
+	switch t.Last {
+	case trade.OnWarn:
+		e.Logger.Warn("a dispute is due: decide it, or have a solver decide it", append(note, "blocks", t.Dispute.Told, "rule", string(t.Terms.OverdueRule()))...)
+	case trade.OnOverdueCancel, trade.OnOverdueSettle:
+		e.Logger.Warn("no one has decided a dispute in time: the rule decides it", append(note, "rule", string(t.Terms.OverdueRule()))...)
+	default:
+		e.Logger.Warn("a dispute was opened", append(note, "cause", string(t.Last))...)
+	}
+}
+
+// survey counts the payouts that are in flight at the node.
+func (e *Engine) survey(ctx context.Context) {
+	defer close(e.surveyed)
+	err := surveyPayouts(ctx, e.outbox.runner.gate, e.Now(), e.claimed, func(h trade.Hash) (trade.OutflowKey, string, bool) {
+		p, known := e.payouts[h]
+		return p.id, payeeOf(p.bolt11), known
+	}, e.Node)
+	if errors.Is(err, ErrPermission) {
+		e.Logger.Info("the macaroon does not permit to list payments: payments are looked up one by one, and a payment that the store has lost is not found", "permission", "uri:/lnrpc.Lightning/ListPayments")
+	}
+}
+
+// Surveyed is closed after the payouts in flight were counted at the start.
+func (e *Engine) Surveyed() <-chan struct{} { return e.surveyed }

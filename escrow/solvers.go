@@ -172,19 +172,6 @@ func (b *TradeBook) dueDisputes() (n int) {
 	return n
 }
 
-// logDispute tells the operator of a dispute that opens, is due, or was decided by the rule.
-func (e *Engine) logDispute(t *trade.Trade) {
-	note := []any{"dispute", t.Dispute.ID.String(), "trade", t.ID.String(), "by", string(t.Dispute.By), "solver", t.Dispute.Solver.Key}
-	switch t.Last {
-	case trade.OnWarn:
-		e.Logger.Warn("a dispute is due: decide it, or have a solver decide it", append(note, "blocks", t.Dispute.Told, "rule", string(t.Terms.OverdueRule()))...)
-	case trade.OnOverdueCancel, trade.OnOverdueSettle:
-		e.Logger.Warn("no one has decided a dispute in time: the rule decides it", append(note, "rule", string(t.Terms.OverdueRule()))...)
-	default:
-		e.Logger.Warn("a dispute was opened", append(note, "cause", string(t.Last))...)
-	}
-}
-
 // addSolver decides about admin-add-solver, which only the node's key may send.
 func (b *TradeBook) addSolver(msg InboundMessage, at int64) error {
 	if msg.Identity != b.NodeKey {
@@ -344,4 +331,69 @@ func (b *TradeBook) disputesOf(identity string) (n int) {
 		}
 	}
 	return n
+}
+
+// Resolve applies a decision about an amount in suspense. reachable reports that the address of
+// a refund answers. withheld reports that the outbox holds the trade's calls back. Resolve
+// returns ErrReason, ErrRefundTo, ErrUnderWay if a call for an earlier refund may be performed,
+// mostro.ErrNotFound if there is no such trade, and trade.ErrNothing if the amount has an owner
+// already or its refund is in flight.
+func (b *TradeBook) Resolve(id trade.OrderID, r Resolution, reachable, withheld bool, at int64) error {
+	if r.Reason == "" || len(r.Reason) > maxReason {
+		return ErrReason
+	}
+	t, err := b.trade(id)
+	if errors.Is(err, ErrNoRow) {
+		return mostro.ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	in := trade.Input{At: at, Kind: trade.InResolve, Hash: r.Hash, Hold: trade.Hold{Phase: trade.HoldSettled, PaidMsat: r.Msat}, Outcome: r.Outcome, Reason: r.Reason}
+	if r.Outcome == trade.OutcomeRefund {
+		dest := b.Decode(r.To)
+		if err := b.claimed(&dest, id); err != nil {
+			return err
+		}
+		dest.Reachable = reachable
+		in.Invoice = &dest
+	}
+	var rows []uint64
+	if n := t.Refund(r.Hash); n != 0 {
+		if rows, err = b.moving(id, n); err != nil {
+			return err
+		}
+	}
+	if len(rows) > 0 && !withheld {
+		return ErrUnderWay
+	}
+	err = b.step(t, in)
+	var refusal message.CantDo
+	if errors.As(err, &refusal) {
+		return ErrRefundTo
+	}
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		b.Done(row)
+	}
+	return nil
+}
+
+// moving returns the rows of the outbox that may move money for one outflow of a trade: for the
+// payout also those about the hold.
+func (b *TradeBook) moving(id trade.OrderID, outflow uint32) (rows []uint64, err error) {
+	err = b.store.Outbox(func(r OutboxRow) error {
+		switch k := r.Effect.Kind; {
+		case keyOf(r) != (trade.OutflowKey{Trade: id, N: outflow}):
+		case k == trade.FxPay || k == trade.FxSettle || k == trade.FxMint || k == trade.FxCreateHold:
+			rows = append(rows, r.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the outbox: %w", err)
+	}
+	return rows, nil
 }

@@ -2,7 +2,6 @@ package escrow
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
@@ -19,21 +18,6 @@ type claimedPayout struct {
 	id     trade.OutflowKey
 	bolt11 string
 }
-
-// survey counts the payouts that are in flight at the node.
-func (e *Engine) survey(ctx context.Context) {
-	defer close(e.surveyed)
-	err := surveyPayouts(ctx, e.outbox.runner.gate, e.Now(), e.claimed, func(h trade.Hash) (trade.OutflowKey, string, bool) {
-		p, known := e.payouts[h]
-		return p.id, payeeOf(p.bolt11), known
-	}, e.Node)
-	if errors.Is(err, ErrPermission) {
-		e.Logger.Info("the macaroon does not permit to list payments: payments are looked up one by one, and a payment that the store has lost is not found", "permission", "uri:/lnrpc.Lightning/ListPayments")
-	}
-}
-
-// Surveyed is closed after the payouts in flight were counted at the start.
-func (e *Engine) Surveyed() <-chan struct{} { return e.surveyed }
 
 // surveyFor is the time for the list of payments, and again for the single questions, after
 // which the gate opens although the node has not answered.

@@ -154,19 +154,3 @@ func (f *Figures) referenceOf(signed []stats.SignedRate) Reference {
 	slices.Sort(prices)
 	return Reference{Price: (prices[(n-1)/2] + prices[n/2]) / 2, Source: SourceNodes, Nodes: n, At: time.Unix(oldest, 0).UTC()}
 }
-
-// costs returns the fees of all instances and the references of all currencies on offer.
-func (f *Finder) costs() *orders.Costs {
-	c := &orders.Costs{Fees: map[string]float64{}, Rates: map[string]float64{}}
-	for _, info := range f.directory.Infos() {
-		if info.Fee != nil {
-			c.Fees[info.Pubkey] = info.Fee.Float()
-		}
-	}
-	for _, fiat := range f.book.live.Load().Fiats() {
-		if r, ok := f.figures.Reference(fiat); ok {
-			c.Rates[fiat] = r.Price
-		}
-	}
-	return c
-}

@@ -290,3 +290,19 @@ func (f *Finder) Offers(ctx context.Context, fiat string, side mostro.Side, meth
 
 // MethodSpelling returns the original spelling of a folded payment method.
 func (f *Finder) MethodSpelling(folded string) string { return f.book.live.Load().Spelling(folded) }
+
+// costs returns the fees of all instances and the references of all currencies on offer.
+func (f *Finder) costs() *orders.Costs {
+	c := &orders.Costs{Fees: map[string]float64{}, Rates: map[string]float64{}}
+	for _, info := range f.directory.Infos() {
+		if info.Fee != nil {
+			c.Fees[info.Pubkey] = info.Fee.Float()
+		}
+	}
+	for _, fiat := range f.book.live.Load().Fiats() {
+		if r, ok := f.figures.Reference(fiat); ok {
+			c.Rates[fiat] = r.Price
+		}
+	}
+	return c
+}

@@ -218,7 +218,7 @@ func TestIndexKnowsNoHTTP(t *testing.T) {
 	}
 }
 
-// importsByFile gives the imports of every file that is not a test.
+// importsByFile returns the imports of every file that is not a test.
 func importsByFile(t *testing.T) map[string][]string {
 	t.Helper()
 	out, err := exec.Command("go", "list", "-f", `{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}{{range .CgoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}`, module+"/...").Output()

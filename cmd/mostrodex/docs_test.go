@@ -50,7 +50,8 @@ func documents(tb testing.TB) []string {
 	return files
 }
 
-// wideLines returns the numbers of the lines of prose that are too wide.
+// wideLines returns the numbers of the lines of prose that are too wide. A line that is one
+// span of code may be wider, because README.md's list of search keys is found as one line.
 func wideLines(text string) (wide []int) {
 	fenced, indented, blank := false, false, true
 	n := 0
@@ -63,6 +64,7 @@ func wideLines(text string) (wide []int) {
 		case strings.HasPrefix(trimmed, "```"):
 			fenced = !fenced
 		case fenced, indented, strings.HasPrefix(trimmed, "|"):
+		case strings.HasPrefix(trimmed, "`") && strings.Index(trimmed[1:], "`") >= len(trimmed)-3: // a span, and a full stop
 		case len([]rune(line)) > proseColumns:
 			wide = append(wide, n)
 		}
@@ -73,9 +75,9 @@ func wideLines(text string) (wide []int) {
 // TestWideLines: prose is found, tables and code are not.
 func TestWideLines(t *testing.T) {
 	long := strings.Repeat("w ", 60)
-	text := "short\n" + long + "\n| " + long + " |\n```\n" + long + "\n```\n* " + long + "\n    " + long + "\n\n    " + long + "\n"
-	if got := wideLines(text); !slices.Equal(got, []int{2, 7, 8}) {
-		t.Errorf("lines %v, want 2, 7 and 8", got)
+	text := "short\n" + long + "\n| " + long + " |\n```\n" + long + "\n```\n* " + long + "\n    " + long + "\n\n    " + long + "\n`" + long + "`.\n`code` " + long + "\n"
+	if got := wideLines(text); !slices.Equal(got, []int{2, 7, 8, 12}) {
+		t.Errorf("lines %v, want 2, 7, 8 and 12", got)
 	}
 }
 

@@ -26,7 +26,10 @@ var openedWith = map[string][]string{
 	"indexer/web":      {"Logger", "Metrics"},
 	"reputation":       {"Logger", "Metrics", "Now"},
 	"escrow":           {"Logger", "Metrics", "Now"},
+	"escrow/audit":     {"Logger", "Metrics", "Now"},
+	"escrow/disputes":  {"Logger", "Now"},
 	"escrow/price":     {"Logger", "Now"},
+	"indexer/market":   {"Logger", "Now"},
 }
 
 // sharedFields are the types that every Config of internal/room holds under one name.

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
+	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/internal/webpage"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -69,8 +70,9 @@ type Config struct {
 	Escrow Escrow
 	Keys   *envelope.Keys // the node's keys, which decrypt what parties write to the node
 	Name   string         // of the Mostro; "" for none
-	Now    func() time.Time
-	Logger *slog.Logger // nil: discards
+
+	Logger *slog.Logger     // nil: log lines are discarded
+	Now    func() time.Time // nil: time.Now
 }
 
 // Inbox serves the pages.
@@ -84,9 +86,7 @@ type Inbox struct {
 
 // New returns an inbox.
 func New(cfg Config) *Inbox {
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	cfg.Logger, cfg.Now = room.Logger(cfg.Logger), room.Clock(cfg.Now)
 	script, err := files.ReadFile("login.js")
 	if err != nil {
 		panic(err) // the file is compiled in

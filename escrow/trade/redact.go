@@ -1,22 +1,8 @@
 package trade
 
 import (
-	"slices"
-
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
-
-// Redacted returns the trade in a form that an operator may see: no field can move money
-// or reveal a destination of money.
-func (t Trade) Redacted() Trade {
-	t.Preimage, t.HoldInvoice, t.Payout.Bolt11 = Preimage{}, "", ""
-	t.BuyerInvoice.Text, t.MakerInvoice.Text = "", ""
-	t.Outflows = slices.Clone(t.Outflows)
-	for i := range t.Outflows {
-		t.Outflows[i].Bolt11, t.Outflows[i].To.Text = "", ""
-	}
-	return t
-}
 
 // Redacted returns the input in a form that an operator may see, as for a trade.
 func (in Input) Redacted() Input {

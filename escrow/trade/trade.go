@@ -3,6 +3,7 @@ package trade
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mostrodex/mostrodex/mostro"
@@ -525,4 +526,16 @@ func (t Trade) memo() string {
 		fiat = fmt.Sprintf("%d sats of %s", t.FiatAmount, t.Fiat)
 	}
 	return fmt.Sprintf("Escrow of order %s: %s BTC for %s. The payment freezes until it is released or cancelled.", t.ID, verb, fiat)
+}
+
+// Redacted returns the trade in a form that an operator may see: no field can move money
+// or reveal a destination of money.
+func (t Trade) Redacted() Trade {
+	t.Preimage, t.HoldInvoice, t.Payout.Bolt11 = Preimage{}, "", ""
+	t.BuyerInvoice.Text, t.MakerInvoice.Text = "", ""
+	t.Outflows = slices.Clone(t.Outflows)
+	for i := range t.Outflows {
+		t.Outflows[i].Bolt11, t.Outflows[i].To.Text = "", ""
+	}
+	return t
 }

@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/mostrodex/mostrodex/mostro"
 )
 
 // Figure is the value of one metric.
@@ -531,4 +533,68 @@ func (c *Collector) Sources(name string, q Query, after uint64, limit int) ([]ui
 	}
 	slices.Sort(out)
 	return out[:min(len(out), limit)], nil
+}
+
+// SignedRates returns the newest price of each node in a currency that was signed not after
+// t and at most maxAge seconds before t, the newest first. The prices of the keys in exclude
+// are left out.
+func (c *Collector) SignedRates(fiat string, t, maxAge int64, exclude ...map[[32]byte]struct{}) (out []SignedRate) {
+	s := c.rates[c.fiats.ids[fiat]]
+	if s == nil || c.fiats.ids[fiat] == 0 || t <= 0 || t > maxTime {
+		return nil
+	}
+	excluded, seen := c.excluded(exclude), map[uint32]bool{}
+	for i := s.after(uint32(t), len(s.at)) - 1; i >= 0 && t-int64(s.at[i]) <= maxAge; i-- {
+		if id := s.author[i]; !seen[id] && (excluded == nil || !excluded[id]) {
+			seen[id] = true
+			out = append(out, SignedRate{hexOf(c.authors[id].pubkey), s.price[i], int64(s.at[i])})
+		}
+	}
+	return out
+}
+
+// excluded returns which authors are in any of the sets, or nil if none is.
+func (c *Collector) excluded(sets []map[[32]byte]struct{}) (out []bool) {
+	for _, set := range sets {
+		for key := range set {
+			if id, ok := c.byKey[key]; ok {
+				if out == nil {
+					out = make([]bool, len(c.authors))
+				}
+				out[id] = true
+			}
+		}
+	}
+	return out
+}
+
+// Trades returns the executed orders of a fixed amount in the window, oldest first. Orders
+// without sats are left out. The error is a ParamError.
+func (c *Collector) Trades(q Query) ([]Trade, error) {
+	if err := q.check(); err != nil {
+		return nil, err
+	}
+	s, _ := newScan(c, &q, windowBounds(q.From, q.Until), needCompleted, "")
+	var out []Trade
+	for i := 0; i < c.orders.n; i += rows {
+		chunk := c.orders.chunks[i/rows]
+		if sp := chunk.spans[q.Clock][firstSuccess]; sp.first == 0 || int64(sp.last) < q.From || int64(sp.first) >= q.Until {
+			continue
+		}
+		for k := range min(rows, c.orders.n-i) {
+			t := chunk.at[q.Clock][firstSuccess][k]
+			if chunk.status[k] != statusSuccess || chunk.flags[k]&flagFixed == 0 || chunk.sats[k] <= 0 || !(chunk.amount[k] > 0) ||
+				s.bucket(t) != 1 || s.targets[chunk.cohort[k]] == nil {
+				continue
+			}
+			h := &c.cohorts[chunk.cohort[k]]
+			trade := Trade{Seq: s.seqOf(i+k, statusSuccess), At: int64(t), Side: mostro.Side(sideOf(h.buy)), Fiat: c.fiats.text[h.fiat], Amount: chunk.amount[k], Sats: chunk.sats[k]}
+			for _, label := range c.methodsOf(h.methods) {
+				trade.Methods = append(trade.Methods, c.labels.text[label])
+			}
+			out = append(out, trade)
+		}
+	}
+	slices.SortFunc(out, func(a, b Trade) int { return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Seq, b.Seq)) })
+	return out, nil
 }

@@ -209,21 +209,3 @@ type SignedRate struct {
 	Price  float64
 	At     int64 // created_at
 }
-
-// SignedRates returns the newest price of each node in a currency that was signed not after
-// t and at most maxAge seconds before t, the newest first. The prices of the keys in exclude
-// are left out.
-func (c *Collector) SignedRates(fiat string, t, maxAge int64, exclude ...map[[32]byte]struct{}) (out []SignedRate) {
-	s := c.rates[c.fiats.ids[fiat]]
-	if s == nil || c.fiats.ids[fiat] == 0 || t <= 0 || t > maxTime {
-		return nil
-	}
-	excluded, seen := c.excluded(exclude), map[uint32]bool{}
-	for i := s.after(uint32(t), len(s.at)) - 1; i >= 0 && t-int64(s.at[i]) <= maxAge; i-- {
-		if id := s.author[i]; !seen[id] && (excluded == nil || !excluded[id]) {
-			seen[id] = true
-			out = append(out, SignedRate{hexOf(c.authors[id].pubkey), s.price[i], int64(s.at[i])})
-		}
-	}
-	return out
-}

@@ -58,21 +58,6 @@ func matcher(f Filter, dim Dimension, n *names) []bool {
 	return out
 }
 
-// excluded returns which authors are in any of the sets, or nil if none is.
-func (c *Collector) excluded(sets []map[[32]byte]struct{}) (out []bool) {
-	for _, set := range sets {
-		for key := range set {
-			if id, ok := c.byKey[key]; ok {
-				if out == nil {
-					out = make([]bool, len(c.authors))
-				}
-				out[id] = true
-			}
-		}
-	}
-	return out
-}
-
 func passes(match []bool, id uint32) bool { return match == nil || match[id] }
 
 // newScan prepares a scan. split is the dimension of the groups, or "" for one group.

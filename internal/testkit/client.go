@@ -89,7 +89,7 @@ func (c *Client) Expect(words ...string) []string {
 	return got
 }
 
-// Publish sends an event and gives its OK.
+// Publish sends an event and returns its OK.
 func (c *Client) Publish(evt *nostr.Event) (ok bool, reason string) {
 	c.TB.Helper()
 	c.Send("EVENT", evt)
@@ -111,7 +111,7 @@ func (c *Client) MustRefuse(evt *nostr.Event, prefix string) {
 	}
 }
 
-// Req opens a subscription and gives the ids of its stored events.
+// Req opens a subscription and returns the ids of its stored events.
 func (c *Client) Req(sub string, filters ...any) (ids []string) {
 	c.TB.Helper()
 	c.Send(append([]any{"REQ", sub}, filters...)...)
