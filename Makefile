@@ -7,35 +7,56 @@
 TAGS ?= $(if $(shell command -v cc 2>/dev/null),libsecp256k1,)
 GO ?= go
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mostrodex
+# Tests write their stores to memory if it has room: they sync often, and a process that is
+# killed loses nothing there. TESTTMP= names no directory, so that the disk is used.
+TESTTMP ?= $(shell [ "$$(df -Pk /dev/shm 2>/dev/null | awk 'END {print $$4}')" -gt 4000000 ] 2>/dev/null && ! grep -q ' /dev/shm .*noexec' /proc/mounts && echo /dev/shm)
+INMEMORY = $(if $(TESTTMP),GOTMPDIR=$${TMPDIR:-/tmp} TMPDIR=$(TESTTMP))
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
-.PHONY: build test unit race lint fuzz fuzz-short golden kill kill-long secrets sim vuln clean
+.PHONY: build test test-long e2e unit race lint fuzz fuzz-short golden kill kill-long secrets sim vuln clean
 
 build:
 	$(GO) build -trimpath -tags "$(TAGS)" -o bin/mostrodex ./cmd/mostrodex
 
 # Everything that must hold before a change lands.
-test: lint lnd unit race kill fuzz-short interop-npm interop-clients
+test: lint lnd unit race fuzz-short interop-npm interop-clients
+
+# The whole of what make test has slices of. It takes a night, most of it fuzz; FUZZTIME
+# shortens that part.
+test-long: sim kill-long attack attack-escrow reputation-arm64
+	$(GO) test -race -timeout 60m -tags "$(TAGS)" $(RACEPKGS)
+	$(GO) test -tags "$(TAGS)" -count 1 -timeout 3h ./relay/eventlog -run 'TestFlippedBit|TestFullDisk' -flips 1000 -disks
+	$(GO) test -tags "$(TAGS)" -count 1 -timeout 1h ./escrow -run TestFlippedBitInTheStore -store.flips 1000
+	$(GO) test -tags "$(TAGS)" -count 1 -timeout 3h ./reputation/simulate -run TestFull -sim.seeds 3
+	@$(MAKE) --no-print-directory fuzz
+
+# Whole programs with real Lightning nodes, real clients and the reference implementation.
+e2e: lnd interop-npm interop-clients interop-core interop-cli federation
+	$(GO) test -tags "$(TAGS)" -count 1 -timeout 20m -run OnLND ./escrow ./escrow/lnd
+	$(GO) test -tags "$(TAGS)" -count 1 -timeout 20m ./cmd/mostrodex
 
 # Many tests wait for a Lightning node, a timeout or a disk, so two packages run at a
 # time. The slice of the attacks runs alone, because it bounds the latency of a client, and
 # never from the test cache, because it builds the server by itself.
 unit:
 	$(GO) vet -tags "$(TAGS)" ./...
-	$(GO) test -p 2 -timeout 20m -tags "$(TAGS)" $$($(GO) list ./... | grep -v '/tools/attack$$')
+	$(INMEMORY) $(GO) test -p 2 -timeout 20m -tags "$(TAGS)" $$($(GO) list ./... | grep -v '/tools/attack$$')
 	$(GO) test -count 1 -tags "$(TAGS)" ./tools/attack
 
-# Without cmd/mostrodex: its tests speak through go-nostr's client, which races
-# with itself when a connection ends (relay.go, Close and ConnectWithTLS).
+# All packages with goroutines or locks of their own (TestRaceCoversGoroutines). With -short, tests
+# with one goroutine play fewer rounds. Not cmd/mostrodex: its tests speak through go-nostr's
+# client, which races with itself when a connection ends (relay.go, Close and
+# ConnectWithTLS).
+RACEPKGS = ./internal/... ./relay ./relay/eventlog/... ./relay/federation ./indexer/... ./escrow/... ./reputation ./reputation/score
 race:
-	$(GO) test -short -race -timeout 20m -tags "$(TAGS)" ./mostro/... ./relay/... ./indexer ./escrow ./escrow/trade ./escrow/lnsim ./escrow/price ./escrow/lnurl ./reputation ./reputation/score
+	$(INMEMORY) $(GO) test -short -race -timeout 20m -tags "$(TAGS)" $(RACEPKGS)
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on the files above"; exit 1; }
 	$(GO) run $(STATICCHECK) -tags "$(TAGS)" ./...
 
-# kill -9 in the middle of imports: 5 cycles here, 100 in kill-long.
+# kill -9 in the middle of imports: 5 cycles here and in unit, 100 in kill-long.
 kill:
 	$(GO) test -tags "$(TAGS)" ./cmd/mostrodex -run TestKill -kill.cycles 5 -count 1
 
@@ -81,4 +102,4 @@ vuln:
 clean:
 	rm -rf bin
 
-include tools/interop.mk tools/bench.mk tools/lnd.mk
+include tools/interop.mk tools/bench.mk tools/lnd.mk tools/openapi.mk

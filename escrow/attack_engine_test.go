@@ -29,7 +29,11 @@ func TestBurstOfLargeMessages(t *testing.T) {
 			}
 			w := newWorld(t)
 			_ = w.stop()
-			for range maxBatch / 2 {
+			messages := maxBatch / 2
+			if testing.Short() {
+				messages /= 4
+			}
+			for range messages {
 				u := w.user(envelope.TransportV2)
 				u.identity = nil
 				m := u.sell(50_000, 50)
@@ -181,7 +185,11 @@ func (n farNode) WatchHold(ctx context.Context, h trade.Hash, fn func(HoldState)
 // An older copy of escrow/ is restored while the log and the node are current. The rollback
 // guard detects the copy; if the guard was restored as well, the node does.
 func TestRestoredCopy(t *testing.T) {
-	for _, latency := range []time.Duration{0, 3 * time.Millisecond, 30 * time.Millisecond} {
+	latencies := []time.Duration{3 * time.Millisecond, 0, 30 * time.Millisecond}
+	if testing.Short() {
+		latencies = latencies[:1]
+	}
+	for _, latency := range latencies {
 		for _, witness := range []string{"kept", "lost", "restored"} {
 			t.Run(fmt.Sprint(latency, ", witness ", witness), func(t *testing.T) { restoredCopy(t, latency, witness) })
 		}

@@ -45,6 +45,9 @@ func large(fill string) *message.SmallOrder {
 func TestLargeMessagesFitATurn(t *testing.T) {
 	for name, fill := range fillers {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && name != "HTML" {
+				t.Skip("short: one filler is enough")
+			}
 			db, err := openDB(t.TempDir(), false)
 			if err != nil {
 				t.Fatal(err)
@@ -56,7 +59,7 @@ func TestLargeMessagesFitATurn(t *testing.T) {
 				t.Fatal(err)
 			}
 			b.Policy, b.Secret, b.Decode = r.policy, trade.NodeSecret{1}, simDecode
-			b.OrderEvent = func(t trade.Trade) *nostr.Event { return &nostr.Event{Kind: mostro.KindOrder} }
+			b.OrderEvent = func(trade.Trade, *mostro.MakerRating) *nostr.Event { return &nostr.Event{Kind: mostro.KindOrder} }
 			for i := range maxBatch {
 				msg := r.message(r.someone(), message.ActionNewOrder, nil, large(fill))
 				msg.ReplayID = fmt.Sprint(i)

@@ -3,6 +3,7 @@ package escrow
 import (
 	"errors"
 
+	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/escrow/users"
 	"github.com/nbd-wtf/go-nostr"
@@ -19,6 +20,7 @@ type Commit struct {
 	Users   []User        // state after the batch; each user once
 	// UserJournal holds the inputs that led to the state of Users.
 	UserJournal []UserRow
+	Ratings     []rating.Row // records of reputation
 	Claims      []Claim
 	Issued      []Issued // issued receipts; each side of a trade once
 	// Throttles are the takers that cancelled before payment. A Count of 0 removes an
@@ -33,7 +35,7 @@ type Commit struct {
 
 // Empty reports whether the commit contains no changes that need a transaction.
 func (c *Commit) Empty() bool {
-	return len(c.Trades)+len(c.Journal)+len(c.Outbox)+len(c.Done)+len(c.Seen)+len(c.Users)+len(c.Claims)+len(c.Issued)+len(c.ReceiptKeys)+len(c.Throttles)+len(c.Solvers) == 0
+	return len(c.Trades)+len(c.Journal)+len(c.Outbox)+len(c.Done)+len(c.Seen)+len(c.Users)+len(c.Ratings)+len(c.Claims)+len(c.Issued)+len(c.ReceiptKeys)+len(c.Throttles)+len(c.Solvers) == 0
 }
 
 // Head holds the counters and settings of the store itself.
@@ -130,6 +132,8 @@ type Store interface {
 	UserJournal(identity string, fn func(n uint32, in users.Input) error) error
 	// Throttles calls fn for every taker that cancelled before payment.
 	Throttles(fn func(Throttle) error) error
+	// Get and Each read the rows of ratings.
+	rating.Store
 	// Seen reports whether a replay id was committed.
 	Seen(id string) (bool, error)
 }
@@ -139,4 +143,4 @@ type Store interface {
 var ErrUncommittable = errors.New("the commit cannot be written in one transaction")
 
 // ErrNoRow reports that the store has no value for a key.
-var ErrNoRow = errors.New("no such row")
+var ErrNoRow = rating.ErrNoRow

@@ -10,11 +10,14 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/escrow/users"
 	"github.com/mostrodex/mostrodex/internal/badgerfiles"
+	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
 // DB is the escrow's store in Badger. Every commit is one transaction, which is synced
@@ -37,6 +40,8 @@ const (
 	spaceWait    = 'w' // trade key or identity -> Throttle
 	spaceSolver  = 'v' // identity -> Solver
 	spaceUserLog = 'y' // identity, 0, step number -> users.Input
+	spaceCarried = 'c' // -> nothing: the records of reputation hold the trades of older stores
+	// The capital letters A D I P R U V W belong to package rating.
 )
 
 // Schema 2 has solvers, and journals that rules2 decided. Schema 3 has inputs about outflows
@@ -96,6 +101,9 @@ func openDB(dir string, sync bool) (*DB, error) {
 	if err := db.schema(); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
+	if err := db.carry(); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
 	return db, nil
 }
 
@@ -118,6 +126,47 @@ func (db *DB) schema() error {
 			return txn.Set([]byte{spaceSchema}, []byte{schemaVersion})
 		})
 	})
+}
+
+// carry writes the records of reputation for the trades of a store from before there were
+// records, once. If the program ends in between, the next start repeats the step.
+func (db *DB) carry() error {
+	mark := []byte{spaceCarried}
+	err := db.b.View(func(txn *badger.Txn) error { _, err := txn.Get(mark); return err })
+	if err == nil || !errors.Is(err, badger.ErrKeyNotFound) {
+		return err
+	}
+	var trades []trade.Trade
+	if err := db.Trades(func(t trade.Trade) error {
+		if t.Status == message.TradeSuccess {
+			trades = append(trades, trade.Trade{ID: t.ID, Status: t.Status, Buyer: t.Buyer, Seller: t.Seller, CreatedAt: t.CreatedAt, TakenAt: t.TakenAt})
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	rows, err := rating.Carry(trades, func(identity string) (int64, error) {
+		u, err := db.User(identity)
+		if errors.Is(err, ErrNoRow) {
+			err = nil
+		}
+		return u.CreatedAt, err
+	})
+	if err != nil {
+		return err
+	}
+	for _, some := range append(slices.Collect(slices.Chunk(rows, 1000)), nil) {
+		err := db.b.Update(func(txn *badger.Txn) error {
+			if some == nil {
+				return txn.Set(mark, nil)
+			}
+			return fillRatings(txn, some)
+		})
+		if err != nil {
+			return fmt.Errorf("write the records of reputation: %w", err)
+		}
+	}
+	return nil
 }
 
 // Close closes the store.
@@ -260,7 +309,37 @@ func fill(txn *badger.Txn, c *Commit) error {
 			return err
 		}
 	}
+	if err := fillRatings(txn, c.Ratings); err != nil {
+		return err
+	}
 	return set([]byte{spaceHead}, c.Head)
+}
+
+func fillRatings(txn *badger.Txn, rows []rating.Row) error {
+	for _, r := range rows {
+		if r.Value == nil {
+			if err := txn.Delete(r.Key); err != nil {
+				return err
+			}
+			continue
+		}
+		b, err := trade.Encode(r.Value)
+		if err == nil {
+			err = txn.Set(r.Key, b)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Get decodes the value of a row of ratings, or returns ErrNoRow.
+func (db *DB) Get(key []byte, v any) error { return db.get(key, v) }
+
+// Each calls fn for every row of ratings with a prefix, in order.
+func (db *DB) Each(prefix []byte, fn func(key, value []byte) error) error {
+	return db.each(prefix, true, func(_ *badger.Txn, key, value []byte) error { return fn(key, value) })
 }
 
 // get decodes the value of a key into v. get returns ErrNoRow if the key does not exist.
@@ -516,7 +595,7 @@ func (db *DB) Check() error {
 	if len(open) > 0 {
 		return fmt.Errorf("%d trades are listed as open but do not exist", len(open))
 	}
-	if err := db.checkReceipts(); err != nil {
+	if err := errors.Join(db.checkReceipts(), db.checkRatings()); err != nil {
 		return err
 	}
 	if err := db.Users(func(u User) error { return checkUser(db, u) }); err != nil {
@@ -573,6 +652,21 @@ func (db *DB) checkReceipts() error {
 		err = fmt.Errorf("blind receipts by %d keys that are not in the store", len(signed))
 	}
 	return err
+}
+
+// checkRatings verifies the records of reputation, and that votes exist only for trades that
+// could be rated.
+func (db *DB) checkRatings() error {
+	if err := rating.Check(db); err != nil {
+		return err
+	}
+	return rating.Votes(db, func(v rating.Vote) error {
+		t, err := db.Trade(v.Order)
+		if err != nil || !rating.Rateable(t.Status, v.By) {
+			return fmt.Errorf("a vote of the %s of trade %s, which is %q: %w", v.By, v.Order, t.Status, err)
+		}
+		return nil
+	})
 }
 
 func (db *DB) checkTrade(t trade.Trade, open map[trade.OrderID]bool) error {

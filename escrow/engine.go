@@ -12,6 +12,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
+	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -35,6 +36,7 @@ type Config struct {
 	Sealer        Sealer
 	Signer        Signer
 	ReceiptSigner ReceiptSigner // nil: no receipts are issued
+	Attester      rating.Issuer // signs exported reputation; nil: none is exported
 	Prefilter     *Prefilter
 	// Card holds the node's description of itself. Run keeps it up to date.
 	Card *NodeCard
@@ -312,6 +314,12 @@ func (e *Engine) open() error {
 		e.Tick = time.Second
 	}
 	e.Events.Assistant, e.health.publisher.Interval = e.Assistant, e.HealthEvery
+	if keys, ok := e.Policy.Ratings.TrustedKeys(); ok {
+		e.Events.ReputationImport = &mostro.ReputationIssuers{Keys: keys}
+	}
+	if e.Attester != nil {
+		e.Events.ReputationIssuer = e.Attester.Pubkey()
+	}
 	e.asked = make(map[trade.OrderID]bool)
 	e.notices, e.stopped, e.surveyed = make(chan notice, maxBatch), make(chan struct{}), make(chan struct{})
 	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Now, payoutBlocks: e.Policy.PayoutBlocks,
@@ -359,7 +367,11 @@ func (e *Engine) readStore() error {
 		return err
 	}
 	book.Policy, book.Secret, book.Decode, book.Quote = e.Policy, e.Secret, e.Decode, e.Quote
-	book.OrderEvent = func(t trade.Trade) *nostr.Event { return e.Events.Order(t, e.Policy) }
+	book.OrderEvent = func(t trade.Trade, maker *mostro.MakerRating) *nostr.Event { return e.Events.Order(t, maker, e.Policy) }
+	book.ratings.Policy, book.ratings.Issuer, book.ratings.Node = e.Policy.Ratings, e.Attester, e.Events.Pubkey
+	if err := book.ratings.Trust(e.Now().Unix()); err != nil {
+		return err
+	}
 	book.DisputeEvents = func(t trade.Trade) []*nostr.Event { return e.Events.Disputes(t, e.Policy) }
 	book.KeysetEvent = e.Events.Keyset
 	book.NodeKey, book.Assistant, book.attempts = e.Events.Pubkey, e.Assistant, &e.health.attempts
@@ -482,7 +494,9 @@ func (e *Engine) newerEvent(ctx context.Context) (id string, err error) {
 				return nil
 			}
 			return err
-		case evt.Kind == mostro.KindMessage && head.Latest != 0 && int64(evt.CreatedAt) > head.Latest:
+		case head.Latest == 0:
+		case evt.Kind == mostro.KindMessage && int64(evt.CreatedAt) > head.Latest, evt.Kind == mostro.KindUserRating && int64(evt.CreatedAt) > head.Latest+stampSlack:
+			// A rating is dated by its user, whose ratings may follow each other within a second.
 			id = evt.ID
 		}
 		return nil

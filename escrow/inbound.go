@@ -188,6 +188,10 @@ func (b *TradeBook) fresh(msg InboundMessage, at int64) error {
 		return err
 	}
 	opened, closes := t.Window(at)
+	if msg.Message.Action == message.ActionRateUser {
+		// A vote counts once at any time, and a log that was lost comes back from other relays.
+		opened, closes = 0, at
+	}
 	if envelope.DefaultFreshness.CheckLate(created, time.Unix(opened, 0), time.Unix(closes, 0), now) != nil {
 		return errDrop
 	}
@@ -201,7 +205,7 @@ func (b *TradeBook) act(msg InboundMessage, at int64, heard answers) error {
 		return trade.Refuse(message.ReasonMaintenanceMode)
 	}
 	if m.Check() != nil {
-		return errDrop
+		return b.malformed(m)
 	}
 	switch m.Action {
 	case message.ActionOrders:
@@ -228,7 +232,9 @@ func (b *TradeBook) act(msg InboundMessage, at int64, heard answers) error {
 		return b.solve(msg, at)
 	case message.ActionAdminAddSolver:
 		return b.addSolver(msg, at)
-	case message.ActionPayInvoice, message.ActionRateUser, message.ActionAddBondInvoice, message.ActionAddCashuEscrow:
+	case message.ActionRateUser, message.ActionUserInfo, message.ActionDeclarePayer, message.ActionExportReputation, message.ActionImportReputation:
+		return b.askRatings(msg, at)
+	case message.ActionPayInvoice, message.ActionAddBondInvoice, message.ActionAddCashuEscrow:
 		return trade.Refuse(message.ReasonInvalidAction)
 	default:
 		return errDrop // a message that only nodes send, or one between users
@@ -353,7 +359,10 @@ func (b *TradeBook) facts(in *trade.Input, t trade.Trade, msg InboundMessage) er
 	case message.ActionTakeSell, message.ActionTakeBuy:
 		in.Limited = b.throttles.wait(msg.from(), msg.Received)
 		in.Busy = b.busy(msg.Identity, m.Action, t.ID)
-		in.Reputation = b.batch.reputation(msg, in.At)
+		var err error
+		if in.Reputation, err = b.ratings.InfoOf(msg.from(), in.At); err != nil {
+			return err
+		}
 		if t.MarketPrice {
 			in.Quote = b.Quote(t.Fiat, in.At)
 		}

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -134,13 +135,26 @@ func TestPast40FullPrivacyTradesLikeAnyone(t *testing.T) { // #454, #446, #415
 	}
 }
 
-// TestPast41 is about ratings (#494), which are not open yet. A request for a rating is
-// answered and changes no trade.
-func TestPast41RatingsDoorIsClosed(t *testing.T) {
+// A vote for a party in full privacy has no effect and no answer.
+func TestPast41VoteForAPrivateParty(t *testing.T) { // #494
 	r := newRig(t)
-	id, _, buyer := r.toSettled()
+	seller, buyer := r.someone(), r.someone()
+	seller.Identity = seller.Key
+	id := r.order(seller, message.SmallOrder{})
+	r.must(buyer, message.ActionTakeSell, &id, nil)
+	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
+	r.pays(seller)
+	r.must(buyer, message.ActionFiatSent, &id, nil)
+	r.must(seller, message.ActionRelease, &id, nil)
 	r.resolves(id, true)
-	r.refused(message.ReasonInvalidAction, buyer, message.ActionRateUser, &id, message.RatingUser(5))
+	if got := r.say(buyer, message.ActionRateUser, &id, message.RatingUser(5)); got != "dropped" {
+		t.Errorf("the outcome is %q", got)
+	}
+	if n := len(r.published38384()); n != 0 {
+		t.Errorf("%d ratings were published", n)
+	}
+	r.must(seller, message.ActionRateUser, &id, message.RatingUser(5))
+	r.last(seller, message.ActionRateReceived)
 }
 
 func TestPast42NobodyTakesATakenOrder(t *testing.T) { // #308
@@ -245,14 +259,14 @@ func TestPast45RatingIsShownOnARepublishedOrder(t *testing.T) { // #501
 	events := EventBuilder{Pubkey: simKey(1), Name: "x"}
 	tr := trade.Trade{ID: trade.OrderID{1}, Kind: mostro.SideSell, Fiat: "EUR", FiatAmount: 5, Bucket: mostro.StatusPending, StampedAt: 1, ExpiresAt: 9}
 	for range 2 {
-		evt := events.Order(tr, DefaultPolicy())
+		evt := events.Order(tr, rating.Record{}.Maker(1), DefaultPolicy())
 		if tag := evt.Tags.Find("rating"); tag == nil || !strings.Contains(tag[1], "total_reviews") {
 			t.Errorf("no rating in %v", evt.Tags)
 		}
 		tr.StampedAt++
 	}
 	tr.Bucket = mostro.StatusInProgress
-	if evt := events.Order(tr, DefaultPolicy()); evt.Tags.Find("rating") != nil {
+	if evt := events.Order(tr, nil, DefaultPolicy()); evt.Tags.Find("rating") != nil {
 		t.Error("a rating on an order that is not pending")
 	}
 }

@@ -23,6 +23,10 @@ type EventBuilder struct {
 	Commit  string
 	// Assistant is the key of the announced assistant for disputes, hex; "" for none.
 	Assistant string
+	// ReputationImport and ReputationIssuer say whose attestations the node imports, and with
+	// which key it signs its own; nil and "" for none.
+	ReputationImport *mostro.ReputationIssuers
+	ReputationIssuer string
 	// Pow and PowFirstContact equal the prefilter's values.
 	Pow, PowFirstContact int
 	// Transports are the accepted transports. If V2 is one of them, the description says
@@ -45,8 +49,9 @@ type EventBuilder struct {
 	ratesAt          int64
 }
 
-// Order builds the order's event, unsigned. The date is the trade's StampedAt.
-func (b *EventBuilder) Order(t trade.Trade, p Policy) *nostr.Event {
+// Order builds the order's event, unsigned. The date is the trade's StampedAt. maker is the
+// record of the maker of a pending order.
+func (b *EventBuilder) Order(t trade.Trade, maker *mostro.MakerRating, p Policy) *nostr.Event {
 	premium, amount := mostro.DecimalOf(t.Premium), t.AmountSats
 	o := mostro.Order{
 		Pubkey: b.Pubkey, D: t.ID.String(), CreatedAt: nostr.Timestamp(t.StampedAt), InstanceName: b.Name,
@@ -62,9 +67,7 @@ func (b *EventBuilder) Order(t trade.Trade, p Policy) *nostr.Event {
 	low, high := mostro.DecimalOf(t.FiatAmount), mostro.DecimalOf(t.FiatAmount)
 	if t.Bucket == mostro.StatusPending {
 		o.Expiration = o.ExpiresAt
-		zero := int64(0)
-		mean := 0.0
-		o.MakerRating = &mostro.MakerRating{Mean: &mean, Reviews: &zero, Days: &zero}
+		o.MakerRating = maker
 		if t.Range() {
 			amount = 0 // also if a taker's amount is known already
 			low, high = mostro.DecimalOf(t.MinFiat), mostro.DecimalOf(t.MaxFiat)
@@ -193,7 +196,7 @@ func (b *EventBuilder) Info(p Policy) nostr.Event {
 		InvoiceWindowSeconds: whole(t.InvoiceSeconds),
 		EscrowMode:           "lightning", EscrowDeadlineMarginBlocks: whole(int64(t.MarginBlocks)),
 		Bond: &mostro.BondPolicy{Enabled: false}, Maintenance: &b.maintenance, Serbero: b.Assistant,
-		DisputeOverdue: string(t.OverdueRule()),
+		DisputeOverdue: string(t.OverdueRule()), ReputationImport: b.ReputationImport, ReputationIssuer: b.ReputationIssuer,
 	}
 	if n, ok := b.node(); ok {
 		info.LND = &mostro.LightningNode{

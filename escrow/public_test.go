@@ -71,7 +71,7 @@ func TestOrderEvent(t *testing.T) {
 		AmountSats: 49_000, // of a taker who is not bound yet
 		Seller:     trade.Party{Key: simKey(77), Identity: simKey(78)}, Lock: trade.Lock{Preimage: trade.Preimage{9}}, BuyerInvoice: trade.PayTo{Text: "a@b"},
 	}
-	evt := events.Order(tr, DefaultPolicy())
+	evt := events.Order(tr, nil, DefaultPolicy())
 	o, err := mostro.ParseOrder(evt)
 	if err != nil {
 		t.Fatal(err)
@@ -88,11 +88,11 @@ func TestOrderEvent(t *testing.T) {
 		}
 	}
 	tr.AmountSats = 49_000
-	if o, err := mostro.ParseOrder(events.Order(tr, DefaultPolicy())); err != nil || *o.AmountSats != 0 {
+	if o, err := mostro.ParseOrder(events.Order(tr, nil, DefaultPolicy())); err != nil || *o.AmountSats != 0 {
 		t.Errorf("a pending range shows an amount: %+v %v", o, err)
 	}
 	tr.Bucket, tr.FiatAmount = mostro.StatusInProgress, 50
-	evt = events.Order(tr, DefaultPolicy())
+	evt = events.Order(tr, nil, DefaultPolicy())
 	o, err = mostro.ParseOrder(evt)
 	if err != nil || o.PublishedAt != 1_789_999_000 || *o.AmountSats != 49_000 || o.FiatAmount.Min.String() != "50" || o.FiatAmount.Max.String() != "50" || o.Link != "" {
 		t.Errorf("%+v %v", o, err)

@@ -50,7 +50,7 @@ func TestLastTradeIndex(t *testing.T) {
 	if m.Wrapper != message.WrapperRestore || *m.TradeIndex != 4 || m.Payload != nil || m.RequestID == nil {
 		t.Errorf("%+v", m)
 	}
-	r.store.users[p.Identity] = User{Identity: p.Identity}
+	r.store.users[p.Identity] = User{Identity: p.Identity, CreatedAt: 1}
 	r.refused(message.ReasonInvalidTradeIndex, p, message.ActionLastTradeIndex, nil, nil)
 }
 

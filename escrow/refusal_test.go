@@ -274,7 +274,6 @@ func TestWrongSenderAndWrongStatus(t *testing.T) {
 	r.status(message.TradeSuccess, id)
 	r.refused(message.ReasonNotAllowedByStatus, seller, message.ActionCancel, &id, nil)
 	r.refused(message.ReasonInvalidAction, seller, message.ActionPayInvoice, &id, invoice)
-	r.refused(message.ReasonInvalidAction, seller, message.ActionRateUser, &id, message.RatingUser(5))
 }
 
 // Actions of the node, messages without a field that their action needs, and messages between

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
+	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -32,6 +33,9 @@ type rig struct {
 	// disputes lists the published statuses of disputes.
 	disputes []message.DisputeStatus
 	policy   Policy
+	attester rating.Issuer
+	events   []*nostr.Event   // the node's own events
+	orders   []*nostr.Event   // events of orders, with the maker's rating
 	gate     *payoutgate.Gate // nil: no limit
 }
 
@@ -58,8 +62,12 @@ func (r *rig) start() {
 	b.Policy, b.Secret, b.Decode = r.policy, trade.NodeSecret{1}, simDecode
 	b.Quote = func(string, int64) trade.Quote { return r.price }
 	b.NodeKey, b.Assistant = simNodeKey, simAssistant
-	b.OrderEvent = func(t trade.Trade) *nostr.Event {
-		return &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t.StampedAt), Content: string(t.Bucket)}
+	r.trust(b)
+	events := EventBuilder{Pubkey: simNodeKey}
+	b.OrderEvent = func(t trade.Trade, maker *mostro.MakerRating) *nostr.Event {
+		evt := events.Order(t, maker, r.policy)
+		evt.Content = string(t.Bucket)
+		return evt
 	}
 	b.DisputeEvents = func(t trade.Trade) []*nostr.Event {
 		return []*nostr.Event{{Kind: mostro.KindDispute, CreatedAt: nostr.Timestamp(t.Dispute.StampedAt), Content: string(t.Dispute.Status)}}
@@ -71,8 +79,35 @@ func (r *rig) start() {
 	r.commit()
 }
 
-// check compares every trade with the replay of its journal.
+// trust applies the policy about reputation.
+func (r *rig) trust(b *TradeBook) {
+	r.tb.Helper()
+	b.ratings.Policy, b.ratings.Issuer, b.ratings.Node = r.policy.Ratings, r.attester, simNodeKey
+	if err := b.ratings.Trust(r.node.now); err != nil {
+		r.tb.Fatal(err)
+	}
+}
+
+// published38384 returns the published ratings.
+func (r *rig) published38384() (list []mostro.UserRating) {
+	r.tb.Helper()
+	for _, evt := range r.events {
+		if evt.Kind == mostro.KindUserRating {
+			u, err := mostro.ParseUserRating(evt)
+			if err != nil {
+				r.tb.Fatal(err)
+			}
+			list = append(list, u)
+		}
+	}
+	return list
+}
+
+// check compares every trade with the replay of its journal, and so the ratings.
 func (r *rig) check() {
+	if err := rating.Check(r.store); err != nil {
+		r.tb.Error(err)
+	}
 	for id, t := range r.store.trades {
 		var again trade.Trade
 		for _, in := range r.store.journal[id] {
@@ -155,7 +190,9 @@ func (r *rig) perform(row OutboxRow) bool {
 	case trade.FxSend:
 		r.mail[row.Effect.To.Key] = append(r.mail[row.Effect.To.Key], row.Effect.Message.Message)
 	case trade.FxPublishOrder:
-		r.published = append(r.published, mostro.Status(row.Event.Content))
+		r.published, r.orders = append(r.published, mostro.Status(row.Event.Content)), append(r.orders, row.Event)
+	case trade.FxPublish:
+		r.events = append(r.events, row.Event)
 	case trade.FxPublishDispute:
 		r.disputes = append(r.disputes, message.DisputeStatus(row.Event.Content))
 	default:
@@ -422,6 +459,7 @@ func (r *rig) copied() {
 	b.Policy, b.Secret, b.Decode, b.Quote = r.policy, r.book.Secret, simDecode, r.book.Quote
 	b.OrderEvent, b.DisputeEvents = r.book.OrderEvent, r.book.DisputeEvents
 	b.NodeKey, b.Assistant = r.book.NodeKey, r.book.Assistant
+	r.trust(b)
 	r.book = b
 	var ids []trade.OrderID
 	for id := range b.open {

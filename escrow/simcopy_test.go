@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
@@ -40,6 +41,10 @@ func (s *sim) putBack() {
 		}
 	}
 	clear(s.abandoned)
+	clear(s.votes)
+	clear(s.answered)
+	clear(s.ratedAt)
+	_ = rating.Votes(s.store, func(v rating.Vote) error { s.votes[s.voteOf(v)] = true; return nil })
 	s.outage = s.node.now
 	s.start()
 }

@@ -211,7 +211,7 @@ func (c *simCount) faults() map[string]int {
 	return map[string]int{
 		"an input that cannot be written": c.uncommitted, "a batch that is full": c.full, "a store put back from a copy": c.rollbacks, "a message read again": c.twice,
 		"a trade that a copy lost": c.lost, "a frozen trade that is paid already": c.abandoned, "downtime": c.downtimes, "a clock that was set back": c.clockBack, "a message that waited too long for its address": c.stale,
-		"a payout that waits": c.waits, "a decision about an amount in suspense": c.resolved, "a refund": c.refunds, "a timeout of a shown invoice": c.timeouts, "a cancel that waits for the node": c.looked, "a cancel after the payment": c.lateCancels, "a message in maintenance": c.maintained, "maintenance that begins by itself": c.automatic, "a failure that does not count": c.spared, "an event that is refused for good": c.undelivered, "a message after one that was refused": c.afterUndelivered,
+		"a payout that waits": c.waits, "a vote": c.rated, "a second vote": c.ratedAgain, "a vote before the end": c.ratedEarly, "a vote that waits for the end of a trade": c.votesWaited, "a decision about an amount in suspense": c.resolved, "a refund": c.refunds, "a timeout of a shown invoice": c.timeouts, "a cancel that waits for the node": c.looked, "a cancel after the payment": c.lateCancels, "a message in maintenance": c.maintained, "maintenance that begins by itself": c.automatic, "a failure that does not count": c.spared, "an event that is refused for good": c.undelivered, "a message after one that was refused": c.afterUndelivered,
 	}
 }
 

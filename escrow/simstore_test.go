@@ -1,9 +1,11 @@
 package escrow
 
 import (
+	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/escrow/users"
@@ -25,6 +27,7 @@ type simStore struct {
 
 	throttles map[string]Throttle
 	solvers   map[string]Solver
+	ratings   map[string][]byte
 
 	failBefore, failAfter bool
 	refuse                bool // if set, the next commit is refused as too large for one transaction
@@ -55,7 +58,7 @@ func newSimStore() *simStore {
 	return &simStore{
 		trades: make(map[trade.OrderID]trade.Trade), journal: make(map[trade.OrderID][]trade.Input), outbox: make(map[uint64]OutboxRow),
 		users: make(map[string]User), userLog: make(map[string][]users.Input), claims: make(map[trade.Hash]trade.OrderID), seen: make(map[string]bool), issued: make(map[string]Issued), keysets: make(map[string]ReceiptKey),
-		throttles: make(map[string]Throttle), solvers: make(map[string]Solver),
+		throttles: make(map[string]Throttle), solvers: make(map[string]Solver), ratings: make(map[string][]byte),
 	}
 }
 
@@ -99,6 +102,17 @@ func (s *simStore) Commit(c *Commit) error {
 	}
 	for _, u := range c.Users {
 		s.users[u.Identity] = u
+	}
+	for _, r := range c.Ratings {
+		if r.Value == nil {
+			delete(s.ratings, string(r.Key))
+			continue
+		}
+		b, err := trade.Encode(r.Value)
+		if err != nil {
+			return err
+		}
+		s.ratings[string(r.Key)] = b
 	}
 	for _, claim := range c.Claims {
 		if (claim.Trade == trade.OrderID{}) {
@@ -181,6 +195,25 @@ func (s *simStore) User(identity string) (User, error) {
 	return u, nil
 }
 
+func (s *simStore) Get(key []byte, v any) error {
+	b, ok := s.ratings[string(key)]
+	if !ok {
+		return ErrNoRow
+	}
+	return json.Unmarshal(b, v)
+}
+
+func (s *simStore) Each(prefix []byte, fn func(key, value []byte) error) error {
+	for _, key := range slices.Sorted(maps.Keys(s.ratings)) {
+		if strings.HasPrefix(key, string(prefix)) {
+			if err := fn([]byte(key), []byte(s.ratings[key])); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (s *simStore) UserJournal(identity string, fn func(n uint32, in users.Input) error) error {
 	for i, in := range s.userLog[identity] {
 		if err := fn(uint32(i+1), in); err != nil {
@@ -251,7 +284,7 @@ func (s *simStore) clone() *simStore {
 	c.head.Stamps = maps.Clone(s.head.Stamps)
 	c.trades, c.outbox, c.users = maps.Clone(s.trades), maps.Clone(s.outbox), maps.Clone(s.users)
 	c.claims, c.seen, c.issued = maps.Clone(s.claims), maps.Clone(s.seen), maps.Clone(s.issued)
-	c.solvers = maps.Clone(s.solvers)
+	c.solvers, c.ratings = maps.Clone(s.solvers), maps.Clone(s.ratings)
 	c.keysets, c.throttles, c.rows = maps.Clone(s.keysets), maps.Clone(s.throttles), slices.Clone(s.rows)
 	c.userLog = make(map[string][]users.Input, len(s.userLog))
 	for id, rows := range s.userLog {

@@ -177,6 +177,10 @@ type sim struct {
 	slow        map[uint64]*slowProbe  // by row
 	stale       map[uint64]bool        // requests that waited too long for their probe
 	probed      map[uint64]int64       // start of the wait by the program's clock, by row
+	votes       map[simVote]bool       // votes that count in the present store
+	given       map[simVote]uint64     // votes that ever counted, with their request
+	answered    map[uint64]bool        // requests that were refused
+	ratedAt     map[string]int64       // date of the last published rating, by identity
 }
 
 // simTruth is the simulation's own record of a trade.
@@ -208,6 +212,7 @@ func newSim(seed uint64, mirror *DB) *sim {
 		truth: make(map[trade.OrderID]*simTruth), owner: make(map[trade.Hash]trade.OrderID),
 		generation: 1, sighted: make(map[trade.Hash]int), known: make(map[string]simDerived), nonces: make(map[string]trade.Hash), abandoned: make(map[trade.OrderID]bool),
 		mayFreeze: make(map[trade.OrderID]bool), undeliver: make(map[uint64]bool), undelivered: make(map[trade.OrderID]bool), stale: make(map[uint64]bool), probed: make(map[uint64]int64),
+		votes: make(map[simVote]bool), given: make(map[simVote]uint64), answered: make(map[uint64]bool), ratedAt: make(map[string]int64),
 	}
 	s.hurry = []int64{2, 10, 60}[rng.IntN(3)]
 	s.sleepy = rng.IntN(4) == 0
@@ -278,8 +283,9 @@ func (s *sim) read() {
 		b.Policy.Terms.Overdue = trade.OverdueSettle
 	}
 	b.NodeKey, b.Assistant = simNodeKey, simAssistant
+	b.ratings.Node = simNodeKey
 	b.Secret, b.Decode, b.Quote = trade.NodeSecret{1}, simDecode, s.quote
-	b.OrderEvent = func(t trade.Trade) *nostr.Event {
+	b.OrderEvent = func(t trade.Trade, maker *mostro.MakerRating) *nostr.Event {
 		return &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t.StampedAt), Content: string(t.Bucket)}
 	}
 	b.DisputeEvents = func(t trade.Trade) []*nostr.Event {
@@ -493,6 +499,7 @@ func (s *sim) judge(c *Commit) {
 		}
 		truth.stamp = int64(row.Event.CreatedAt)
 	}
+	s.judgeVotes(c)
 	for _, t := range c.Trades {
 		s.truth[t.ID].frozen = t.Frozen
 		if !t.Frozen {

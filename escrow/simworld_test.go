@@ -22,6 +22,8 @@ func (s *sim) happen() {
 		s.perform()
 	case n < 480:
 		s.solver()
+	case n < 500:
+		s.rate()
 	case n < 730 && len(open) > 0:
 		s.act(open[s.rng.IntN(len(open))])
 	case n < 860 && len(open) > 0:
@@ -367,7 +369,7 @@ func (s *sim) mischief(t trade.Trade) {
 	actions := []message.Action{
 		message.ActionTakeSell, message.ActionTakeBuy, message.ActionAddInvoice, message.ActionFiatSent, message.ActionRelease,
 		message.ActionCancel, message.ActionDispute, message.ActionTradePubkey, message.ActionPayInvoice, message.ActionReleased,
-		message.ActionRestoreSession, message.ActionLastTradeIndex, message.ActionOrders, message.ActionAdminSettle,
+		message.ActionRestoreSession, message.ActionLastTradeIndex, message.ActionOrders, message.ActionAdminSettle, message.ActionRateUser,
 	}
 	action := actions[s.rng.IntN(len(actions))]
 	who := []trade.Party{t.Buyer, t.Seller}[s.rng.IntN(2)]
@@ -385,6 +387,8 @@ func (s *sim) mischief(t trade.Trade) {
 		}
 	case message.ActionOrders:
 		payload = message.IDs{id}
+	case message.ActionRateUser:
+		payload = message.RatingUser(s.rng.IntN(7))
 	}
 	s.send(who, index, action, &id, payload)
 }
@@ -431,6 +435,7 @@ func (s *sim) rest() {
 		}
 		s.pass(60)
 	}
+	s.judgeRatings()
 	for _, id := range s.order {
 		s.judgeSuspense(id)
 		if s.copied(id) {
@@ -523,7 +528,7 @@ var curveKeys = sync.OnceValue(func() []string {
 type simCount struct {
 	trades, steps, refused, crashes, calls, flooded, downtimes                                            int
 	timeouts, looked, lateCancels, maintained, spared, automatic                                          int
-	waits, resolved, refunds                                                                              int
+	waits, rated, ratedAgain, ratedEarly, votesWaited, resolved, refunds                                  int
 	stale, clockBack, uncommitted, rollbacks, twice, lost, abandoned, full, undelivered, afterUndelivered int
 	ends                                                                                                  map[message.TradeStatus]int
 	triggers                                                                                              map[trade.Trigger]int
@@ -547,6 +552,10 @@ func (c *simCount) add(o simCount) {
 	c.undelivered += o.undelivered
 	c.afterUndelivered += o.afterUndelivered
 	c.waits += o.waits
+	c.rated += o.rated
+	c.ratedAgain += o.ratedAgain
+	c.ratedEarly += o.ratedEarly
+	c.votesWaited += o.votesWaited
 	c.resolved += o.resolved
 	c.refunds += o.refunds
 	c.looked += o.looked

@@ -268,7 +268,12 @@ func (b *TradeBook) solveWith(in trade.Input, id trade.OrderID) error {
 	}
 	in.Holder = b.role(t.Dispute.Solver.Identity)
 	if in.Request.Message.Action == message.ActionAdminTakeDispute {
-		in.BuyerRecord, in.SellerRecord = b.batch.recordOf(t.Buyer, in.At), b.batch.recordOf(t.Seller, in.At)
+		if in.BuyerRecord, err = b.recordOf(t.Buyer, in.At); err != nil {
+			return err
+		}
+		if in.SellerRecord, err = b.recordOf(t.Seller, in.At); err != nil {
+			return err
+		}
 		if d := &t.Dispute; d.Solver.Identity == in.Request.From.Identity && d.SolverRole == in.Role {
 			return b.answerAgain(t, in)
 		}

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/health"
+	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/mostrodex/mostrodex/mostro/receipt"
 	"github.com/nbd-wtf/go-nostr"
@@ -18,6 +20,7 @@ import (
 // Policy holds the operator's decisions.
 type Policy struct {
 	Terms      trade.Terms
+	Ratings    rating.Policy
 	Currencies []string // accepted currency codes; empty: all
 	MaxOrders  int      // limit of orders in the answer to an orders request
 	MaxPending int      // limit of pending orders of one identity; 0: 20
@@ -76,7 +79,7 @@ type TradeBook struct {
 	// Quote returns the price of a bitcoin in a currency.
 	Quote func(fiat string, at int64) trade.Quote
 	// OrderEvent and DisputeEvents build the public events of a trade, unsigned.
-	OrderEvent    func(trade.Trade) *nostr.Event
+	OrderEvent    func(t trade.Trade, maker *mostro.MakerRating) *nostr.Event // maker is nil unless the order is pending
 	DisputeEvents func(trade.Trade) []*nostr.Event
 	// KeysetEvent builds the public event of a receipt key, unsigned.
 	KeysetEvent func(receipt.Keyset) *nostr.Event
@@ -94,7 +97,8 @@ type TradeBook struct {
 	PayoutsSpared bool
 
 	receipts   *receiptIssuer // nil: no receipts are issued
-	keys       *keyring       // trade keys of open trades
+	ratings    *rating.Book
+	keys       *keyring // trade keys of open trades
 	store      Store
 	head       Head
 	open       map[trade.OrderID]*trade.Trade
@@ -127,6 +131,10 @@ func NewTradeBook(store Store) (*TradeBook, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read head: %w", err)
 	}
+	if b.ratings, err = rating.NewBook(store); err != nil {
+		return nil, fmt.Errorf("read ratings: %w", err)
+	}
+	b.ratings.Known = b.knownSince
 	b.head = head
 	if err := store.Open(func(t trade.Trade) error { b.put(&t); return nil }); err != nil {
 		return nil, fmt.Errorf("read open trades: %w", err)
@@ -179,6 +187,7 @@ func (b *TradeBook) begin() {
 // Take returns the changes since the last call, to be committed.
 func (b *TradeBook) Take() *Commit {
 	c := &b.batch.commit
+	c.Ratings = b.ratings.Take()
 	b.head.Commits++
 	b.changed = false
 	c.Head = b.head
@@ -426,6 +435,13 @@ func (b *TradeBook) step(t trade.Trade, in trade.Input) error {
 		return err
 	}
 	b.record(next, in)
+	consequences, err := b.ratings.Moved(t, next, in.At)
+	if err == nil {
+		err = b.affect(consequences, in.At)
+	}
+	if err != nil {
+		return err
+	}
 	for _, e := range effects {
 		switch e.Kind {
 		case trade.FxSpawn:
@@ -433,7 +449,11 @@ func (b *TradeBook) step(t trade.Trade, in trade.Input) error {
 				return err
 			}
 		case trade.FxPublishOrder:
-			b.row(OutboxRow{Trade: next.ID, Effect: e, Event: b.OrderEvent(next)})
+			evt, err := b.orderEvent(next, in.At)
+			if err != nil {
+				return err
+			}
+			b.row(OutboxRow{Trade: next.ID, Effect: e, Event: evt})
 		case trade.FxPublishDispute:
 			for _, evt := range b.DisputeEvents(next) {
 				b.row(OutboxRow{Trade: next.ID, Effect: e, Event: evt})
@@ -496,7 +516,7 @@ const (
 )
 
 // Bytes returns an estimate of the current batch's size in the store.
-func (b *TradeBook) Bytes() int { return b.batch.bytes }
+func (b *TradeBook) Bytes() int { return b.batch.bytes + b.ratings.Bytes() }
 
 func (b *TradeBook) row(r OutboxRow) uint64 {
 	b.head.LastRow++

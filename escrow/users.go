@@ -109,29 +109,3 @@ func (b *batch) useIndex(p trade.Party, id trade.OrderID, at int64) error {
 	}
 	return b.stepUser(p.Identity, users.Input{At: at, Kind: users.KindIndex, Index: p.Index, Trade: id})
 }
-
-// recordOf returns the record of a party's identity for a solver, or nil for a party without
-// one. Ratings are not counted yet, so the record is the age of the identity at this node.
-func (b *batch) recordOf(p trade.Party, at int64) *message.UserInfo {
-	if p.Private() {
-		return nil
-	}
-	info := &message.UserInfo{}
-	if u, err := b.user(p.Identity); err == nil && u.CreatedAt > 0 && at > u.CreatedAt {
-		info.OperatingDays = uint64(at-u.CreatedAt) / 86400
-	}
-	return info
-}
-
-// reputation returns the reputation of a taker for the counterparty. Ratings are not
-// counted yet, so the reputation is only the age of the identity at this node.
-func (b *batch) reputation(msg InboundMessage, at int64) *message.UserInfo {
-	info := &message.UserInfo{}
-	if msg.Identity == msg.Sender {
-		return info
-	}
-	if u, err := b.user(msg.Identity); err == nil && u.CreatedAt > 0 && at > u.CreatedAt {
-		info.OperatingDays = uint64(at-u.CreatedAt) / 86400
-	}
-	return info
-}

@@ -112,8 +112,24 @@ type EscrowConfig struct {
 	// 30 to 3600 seconds; 0: never.
 	HealthSeconds int64 `toml:"health_seconds"`
 
+	Reputation UserReputationConfig `toml:"reputation"`
+
 	LND     LNDConfig     `toml:"lnd"`
 	Publish PublishConfig `toml:"publish"`
+}
+
+// UserReputationConfig is section [escrow.reputation]: what users may bring from other nodes,
+// take to other nodes, and declare.
+type UserReputationConfig struct {
+	Import bool `toml:"import"`
+	// Issuers are the nodes whose attestations are imported: a name and one or more keys (npub
+	// or hex), separated by spaces. Imports are recorded under the name, so it must not change.
+	Issuers               []string `toml:"issuers"`
+	ImportLifetimeSeconds int64    `toml:"import_lifetime_seconds"` // longest life of an attestation that is imported; at most 30 days
+	Export                bool     `toml:"export"`
+	ExportKey             string   `toml:"export_key"`              // file with the key that signs attestations, mode 0600; not the node's key
+	ExportLifetimeSeconds int64    `toml:"export_lifetime_seconds"` // life of an attestation of this node; at most 7 days
+	PayerDeclarations     bool     `toml:"payer_declarations"`      // buyers may declare the hash of the fiat account that they pay from
 }
 
 // PublishConfig is section [escrow.publish].
@@ -146,7 +162,7 @@ func defaultConfig() Config {
 		Indexer:    IndexerConfig{Enabled: true},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
 		Escrow: EscrowConfig{Transports: []string{"v2"}, ElToqueToken: "ELTOQUE_TOKEN", Fee: "0.006", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
-			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, Overdue: "cancel", HealthSeconds: 60, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxHolds: 400, MaxPayouts: 100, MaxPayoutsOf: 10, UnsyncedSeconds: 600, SyncedSeconds: 300}},
+			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, Overdue: "cancel", HealthSeconds: 60, Reputation: UserReputationConfig{ImportLifetimeSeconds: 604800, ExportLifetimeSeconds: 604800}, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxHolds: 400, MaxPayouts: 100, MaxPayoutsOf: 10, UnsyncedSeconds: 600, SyncedSeconds: 300}},
 	}
 }
 

@@ -168,6 +168,35 @@ func (s controlServer) handler() http.Handler {
 			return s.dispute(req)
 		})
 	}
+	handle("GET /users/{key}", s.user)
+	handle("POST /users/{key}/rebind", func(req *http.Request) (any, error) {
+		key, err := pathKey(req.PathValue("key"))
+		if err != nil {
+			return nil, err
+		}
+		to, err := pathKey(req.URL.Query().Get("to"))
+		if err != nil {
+			return nil, err
+		}
+		if _, err = s.engine.RebindReputation(req.Context(), key, to, req.URL.Query().Get("reason")); err != nil {
+			return nil, noUser(err)
+		}
+		return s.user(req)
+	})
+	handle("POST /issuers/{key}/revoke", func(req *http.Request) (any, error) {
+		key, err := pathKey(req.PathValue("key"))
+		if err != nil {
+			return nil, err
+		}
+		var after int64
+		if text := req.URL.Query().Get("after"); text != "" {
+			if after, err = strconv.ParseInt(text, 10, 64); err != nil {
+				return nil, errControlInput{errors.New("after is a time in unix seconds")}
+			}
+		}
+		n, err := s.engine.RevokeImports(req.Context(), key, after, req.URL.Query().Get("reason"))
+		return revokedImports{n}, err
+	})
 	handle("POST /inbox", func(*http.Request) (any, error) {
 		link, err := s.invite()
 		return map[string]string{"url": link}, err
@@ -384,6 +413,37 @@ func (s controlServer) journal(req *http.Request) (any, error) {
 		return nil
 	})
 	return map[string]any{"items": list}, err
+}
+
+// revokedImports is the number of imports of reputation that were taken back.
+type revokedImports struct {
+	Revoked int `json:"revoked"`
+}
+
+// user returns the reputation of an identity.
+func (s controlServer) user(req *http.Request) (any, error) {
+	key, err := pathKey(req.PathValue("key"))
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.engine.Reputation(req.Context(), key)
+	return r, noUser(err)
+}
+
+// noUser says which thing does not exist.
+func noUser(err error) error {
+	if errors.Is(err, mostro.ErrNotFound) {
+		return errConflict{errors.New("no identity with this key has traded here or imported reputation: trade keys are not identities")}
+	}
+	return err
+}
+
+func pathKey(text string) (string, error) {
+	key, err := message.ParsePubkey(text)
+	if err != nil {
+		return "", errControlInput{fmt.Errorf("%q is not a public key: name an npub, or 64 hex digits", text)}
+	}
+	return key, nil
 }
 
 // errControlInput is an error in the operator's request.

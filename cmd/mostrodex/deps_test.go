@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,13 +62,51 @@ var nounTools = []string{"internal/cache", "internal/hex32", "internal/jsonscan"
 // testPackages are imported by tests and by each other only.
 var testPackages = []string{"internal/testkit", "internal/reference", "reputation/score/scoretest", "relay/relaytest"}
 
+// TestRaceCoversGoroutines checks that `make race` tests each package whose code starts a
+// goroutine or has a lock.
+func TestRaceCoversGoroutines(t *testing.T) {
+	text, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^RACEPKGS = (.*)$`).FindSubmatch(text)
+	if line == nil {
+		t.Fatal("the Makefile has no RACEPKGS")
+	}
+	raced := map[string]bool{}
+	for _, p := range goList(t, strings.Fields(string(line[1]))...) {
+		raced[strings.TrimPrefix(p.ImportPath, module+"/")] = true
+	}
+	except := append([]string{
+		"cmd/mostrodex",                       // go-nostr's client races with itself
+		"escrow/lncontract", "escrow/lndtest", // for tests
+		"mostro/corpus",                       // the tests of relay use it
+		"internal/badgerfiles",                // has no tests
+		"reputation/simulate", "tools/attack", // programs for measurements
+	}, testPackages...)
+	concurrent := regexp.MustCompile(`(?m)^\s*go (func\b|[\w.]+\()|\.Go\(|\bsync\.(RW)?Mutex|\batomic\.`)
+	for _, p := range goList(t, "./...") {
+		path := strings.TrimPrefix(p.ImportPath, module+"/")
+		for _, name := range p.GoFiles {
+			src, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if at := concurrent.Find(src); at != nil && !raced[path] && !slices.Contains(except, path) {
+				t.Errorf("%s: %s has %q, but RACEPKGS of the Makefile does not name the package", path, name, strings.TrimSpace(string(at)))
+				break
+			}
+		}
+	}
+}
+
 // TestImportRules checks the code against the picture in docs/architecture.md:
 //
 //	cmd/mostrodex -> relay indexer reputation escrow -> mostro -> go-nostr, stdlib
 //	mostro/receipt mostro/attestation -> mostro/envelope -> mostro/message -> mostro
 //	relay/federation -> relay -> relay/eventlog -> relay/eventlog/liveindex relay/eventlog/recordlog
 //	anyone -> internal
-//	reputation -> reputation/score   escrow -> escrow/trade escrow/lnurl   escrow/ledger escrow/price escrow/users escrow/payoutgate escrow/disputes escrow/health -> escrow/trade
+//	reputation -> reputation/score   escrow -> escrow/trade escrow/lnurl   escrow/ledger escrow/price escrow/users escrow/payoutgate escrow/disputes escrow/health escrow/rating -> escrow/trade
 //	indexer/web -> indexer -> indexer/livebook -> indexer/orders indexer/sorted
 //	indexer -> indexer/names indexer/orders -> indexer/words
 func TestImportRules(t *testing.T) {
@@ -93,7 +132,7 @@ func TestImportRules(t *testing.T) {
 					t.Errorf("%s imports %s: of internal, mostro may import only %s", path, inner, strings.Join(nounTools, ", "))
 				case path == "relay/eventlog" && other == "relay" && !strings.HasPrefix(inner, path+"/"), strings.HasPrefix(path, "relay/eventlog/") && other == "relay",
 					path == "reputation/score" && other == "reputation", path == "escrow/trade" && other == "escrow", path == "escrow/lnurl" && other == "escrow",
-					(path == "escrow/ledger" || path == "escrow/price" || path == "escrow/users" || path == "escrow/payoutgate" || path == "escrow/health" || path == "escrow/disputes") && other == "escrow" && inner != "escrow/trade":
+					(path == "escrow/ledger" || path == "escrow/price" || path == "escrow/users" || path == "escrow/payoutgate" || path == "escrow/health" || path == "escrow/disputes" || path == "escrow/rating") && other == "escrow" && inner != "escrow/trade":
 					t.Errorf("%s imports %s: the import is in the wrong direction", path, inner)
 				case room == "cmd" || room == other || other == "internal":
 				case other == "mostro":
@@ -219,7 +258,7 @@ func parseImports(t *testing.T, file string) (paths []string) {
 }
 
 // pure are the packages whose results depend on their arguments alone.
-var pure = []string{"reputation/score", "escrow/trade", "escrow/ledger", "indexer/sorted", "indexer/stats", "indexer/names", "indexer/orders", "internal/arena"}
+var pure = []string{"reputation/score", "escrow/trade", "escrow/ledger", "escrow/rating", "indexer/sorted", "indexer/stats", "indexer/names", "indexer/orders", "internal/arena"}
 
 // pureTables are packages of tables and functions without state, which a pure package may
 // import as well. indexer/words embeds its table of currencies.

@@ -20,6 +20,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/mostrodex/mostrodex/escrow/price"
+	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -83,6 +84,9 @@ func (c *EscrowConfig) validate() error {
 	}
 	if _, err := c.assistant(); err != nil {
 		return err
+	}
+	if _, err := c.Reputation.policy("", ""); err != nil {
+		return fmt.Errorf("reputation: %w", err)
 	}
 	for _, p := range c.Prices {
 		if err := c.priceSource(p).Check(); err != nil {
@@ -159,6 +163,34 @@ func (c *EscrowConfig) terms() (trade.Terms, error) {
 	return t, nil
 }
 
+// policy returns the policy about the reputation of users. node and own are the node's key and
+// its key for attestations, "" for none.
+func (c *UserReputationConfig) policy(node, own string) (rating.Policy, error) {
+	p := rating.Policy{Import: c.Import, ImportLifetime: c.ImportLifetimeSeconds, ExportLifetime: c.ExportLifetimeSeconds, PayerHistory: c.PayerDeclarations}
+	for _, text := range c.Issuers {
+		fields := strings.Fields(text)
+		if len(fields) < 2 {
+			return p, fmt.Errorf("issuers: %q is not a name and its keys", text)
+		}
+		issuer := rating.TrustedIssuer{Name: fields[0]}
+		for _, name := range fields[1:] {
+			key, err := message.ParsePubkey(name)
+			if err != nil {
+				return p, fmt.Errorf("issuers: %q of %s is not a public key: name an npub, or 64 hex digits", name, issuer.Name)
+			}
+			issuer.Keys = append(issuer.Keys, key)
+		}
+		p.Issuers = append(p.Issuers, issuer)
+	}
+	switch {
+	case c.ImportLifetimeSeconds < 1 || c.ExportLifetimeSeconds < 1:
+		return p, errors.New("import_lifetime_seconds and export_lifetime_seconds: at least 1")
+	case c.Export && c.ExportKey == "":
+		return p, errors.New("export_key: name the file of the key for attestations (make one with 'mostrodex keys new --key FILE')")
+	}
+	return p, p.Check(node, own)
+}
+
 // assistant returns the assistant's key in hex, or "".
 func (c *EscrowConfig) assistant() (string, error) {
 	if c.Assistant == "" {
@@ -218,6 +250,18 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, add
 	if err := os.MkdirAll(filepath.Dir(witness), 0o700); err != nil {
 		return nil, fmt.Errorf("witness: %w", err)
 	}
+	var attester rating.Issuer // nil: no reputation is exported
+	own := ""
+	if cfg.Reputation.Export {
+		key, err := loadKeys(cfg.Reputation.ExportKey)
+		if err != nil {
+			return nil, fmt.Errorf("escrow.reputation.export_key: %w", err)
+		}
+		attester, own = escrow.KeysSealer{Keys: key}, key.Pubkey()
+	}
+	if policy.Ratings, err = cfg.Reputation.policy(keys.Pubkey(), own); err != nil {
+		return nil, fmt.Errorf("escrow.reputation: %w", err)
+	}
 	first := max(cfg.Pow, cfg.PowFirstContact)
 	sealer := escrow.KeysSealer{Keys: keys, MailDays: policy.MailDays}
 	events := escrow.EventBuilder{Pubkey: keys.Pubkey(), Name: cfg.Name, About: cfg.About, Picture: cfg.Picture, Website: cfg.Website,
@@ -234,7 +278,7 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, add
 	}()
 	ec := escrow.Config{
 		Policy: policy, Log: log, Publisher: escrowPublisher{server}, Addresses: escrow.Services{},
-		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer, ReceiptSigner: sealer,
+		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer, ReceiptSigner: sealer, Attester: attester,
 		Prefilter: &escrow.Prefilter{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
 		Events:    events, RollbackGuard: &escrow.RollbackGuard{Path: witness, Old: filepath.Join(c.Data, "escrow.witness")},
 		Assistant: assistant, HealthEvery: time.Duration(cfg.HealthSeconds) * time.Second, Secret: trade.NodeSecretOf(keys), Logger: with.logger, Metrics: with.registry, Now: with.now,

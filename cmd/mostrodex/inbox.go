@@ -87,14 +87,11 @@ func (e inboxEscrow) RoleOf(ctx context.Context, key string) (trade.Role, error)
 }
 
 func (e inboxEscrow) Record(ctx context.Context, identity string) (disputes.Record, error) {
-	u, err := e.db.User(identity)
-	if errors.Is(err, escrow.ErrNoRow) {
-		return disputes.Record{}, mostro.ErrNotFound
-	}
+	u, err := e.engine.Reputation(ctx, identity)
 	if err != nil {
 		return disputes.Record{}, err
 	}
-	r := disputes.Record{Since: u.CreatedAt}
+	r := disputes.Record{Since: u.CreatedAt, Rating: u.Mean, Reviews: u.Reviews}
 	e.records.fill(ctx, identity, &r)
 	return r, nil
 }

@@ -24,7 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-var killCycles = flag.Int("kill.cycles", 2, "kill -9 cycles of TestKill")
+var killCycles = flag.Int("kill.cycles", 5, "kill -9 cycles of TestKill")
 
 // TestKill kills a serving process with SIGKILL repeatedly during an import of 20,000 events.
 // The log must stay sound and hold every event whose result was sent, and the index must

@@ -29,7 +29,7 @@ type surface struct {
 // table puts the route table together and makes the handler of its public rows. The relay,
 // which takes sockets on every path first, passes it all other requests. Without an index
 // the relay's rows are all that there is.
-func (s surface) table() (table route.Table, public http.Handler) {
+func (s surface) table() (table route.Table, public http.Handler, err error) {
 	var mux route.Mux
 	var health, notFound []route.Route
 	addCompressed := func(rows []route.Route) {
@@ -52,6 +52,11 @@ func (s surface) table() (table route.Table, public http.Handler) {
 	}
 	if s.stores.index != nil {
 		site, rows := s.site()
+		description, err := site.OpenAPI(append(rows, relayRows...))
+		if err != nil {
+			return nil, nil, err
+		}
+		rows = append(rows, description)
 		addCompressed(rows)
 		mux, health, notFound = site.Mux(), site.Health(), site.NotFound(append(rows, relayRows...))
 	}
@@ -59,7 +64,7 @@ func (s surface) table() (table route.Table, public http.Handler) {
 	addCompressed(health)
 	addCompressed(notFound)
 	table = append(table, s.private()...)
-	return table, mux.Public(table)
+	return table, mux.Public(table), nil
 }
 
 // site makes the API and the explorer, with the reputation in them if there are scores, and

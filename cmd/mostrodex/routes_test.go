@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"flag"
 	"net/http"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/indexer/orders"
+	"github.com/mostrodex/mostrodex/indexer/web"
+	"github.com/mostrodex/mostrodex/internal/openapi"
 )
 
 var update = flag.Bool("update", false, "rewrite what is generated")
@@ -36,6 +39,61 @@ func TestReadmeListsTheRoutes(t *testing.T) {
 	}
 	if err := os.WriteFile(file, []byte(before+begin+want+end+after), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestAPIDocs holds the generated part of docs/api.md against the route table. -update rewrites
+// this part.
+func TestAPIDocs(t *testing.T) {
+	const file, begin, end = "../../docs/api.md", "<!-- generated: begin -->\n", "<!-- generated: end -->\n"
+	m := mustRunConfig(t, t.TempDir(), nil)
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, found := strings.Cut(string(raw), begin)
+	got, after, closed := strings.Cut(rest, end)
+	if !found || !closed {
+		t.Fatalf("%s has no generated part", file)
+	}
+	want, err := openapi.Dictionary(web.APIInfo(), m.routes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got == want {
+		return
+	}
+	if !*update {
+		t.Fatalf("%s differs from the route table; go test ./cmd/mostrodex -run %s -update rewrites it", file, t.Name())
+	}
+	if err := os.WriteFile(file, []byte(before+begin+want+end+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOpenAPI checks that the document of a running server lists every public route below /api/.
+// tools/openapi compares the document with live answers.
+func TestOpenAPI(t *testing.T) {
+	m := mustRunConfig(t, t.TempDir(), nil)
+	code, _, body := getBody(t, "http://"+m.Addr()+"/api/v1/openapi.json")
+	var doc struct {
+		OpenAPI string
+		Paths   map[string]map[string]struct{ OperationID string }
+	}
+	if err := json.Unmarshal([]byte(body), &doc); err != nil || code != http.StatusOK || doc.OpenAPI != "3.1.0" {
+		t.Fatalf("%d, %v, version %s", code, err, doc.OpenAPI)
+	}
+	ids := map[string]bool{}
+	for _, path := range m.routes.Paths("/api/") {
+		if len(doc.Paths[path]) == 0 {
+			t.Errorf("%s is not in the document", path)
+		}
+		for method, op := range doc.Paths[path] {
+			if op.OperationID == "" || ids[op.OperationID] {
+				t.Errorf("%s %s: operation id %q", method, path, op.OperationID)
+			}
+			ids[op.OperationID] = true
+		}
 	}
 }
 

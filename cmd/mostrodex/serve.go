@@ -99,7 +99,10 @@ func (m *Main) Open() (err error) {
 			return err
 		}
 	}
-	m.routes, m.web = surface{stores: &m.stores, url: m.Config.Relay.URL, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, ambient: with}.table()
+	m.routes, m.web, err = surface{stores: &m.stores, url: m.Config.Relay.URL, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, ambient: with}.table()
+	if err != nil {
+		return err
+	}
 	if m.public, err = listen(m.Config.Relay.Listen, "--listen"); err != nil {
 		return err
 	}

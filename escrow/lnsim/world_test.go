@@ -376,11 +376,19 @@ func chaos(seed uint64) lnsim.Config {
 	}
 }
 
+// chaosSeeds returns the number of worlds of a test of chaos.
+func chaosSeeds() uint64 {
+	if testing.Short() {
+		return 6
+	}
+	return 30
+}
+
 // For any sequence of calls, the sum of all msat stays the same, the same seed produces
 // the same run, and a world that was stored and restored in between continues in the
 // same way.
 func TestChaosIsConservedDeterministicAndRestorable(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range chaosSeeds() {
 		var first, second bytes.Buffer
 		act(t, three(chaos(seed)), rand.New(rand.NewPCG(seed, 1)), 400, &first)
 
@@ -402,7 +410,7 @@ func TestChaosIsConservedDeterministicAndRestorable(t *testing.T) {
 
 // Once every fault is over, every payment ends.
 func TestChaosEnds(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range chaosSeeds() {
 		var out bytes.Buffer
 		w := three(chaos(seed))
 		act(t, w, rand.New(rand.NewPCG(seed, 2)), 300, &out)

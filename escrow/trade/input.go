@@ -132,6 +132,7 @@ const (
 	InReconcile     InputKind = "reconcile"      // the store may be an old copy of itself
 	InClockBack     InputKind = "clock-back"     // the clock was set back, so deadlines are too far ahead
 	InResume        InputKind = "resume"         // an operator has examined a frozen trade and lets it continue
+	InReshow        InputKind = "reshow"         // the maker of a pending order has another rating than the order shows
 	InUncommitted   InputKind = "uncommitted"    // an input of the trade could not be written; an operator must examine the trade
 	InClose         InputKind = "close"          // an operator closes a trade whose escrow is gone, or that is frozen
 	InResolve       InputKind = "resolve"        // an operator decides about an amount in suspense

@@ -53,6 +53,7 @@ const (
 	OnReconcile        Trigger = "store was rolled back"
 	OnSighted          Trigger = "hold of a rolled back store looked up as accepted"
 	OnUncommitted      Trigger = "input could not be written"
+	OnReshow           Trigger = "maker's rating changed"
 	OnClockBack        Trigger = "clock was set back"
 	OnResume           Trigger = "operator resumes"
 	OnPayAfterAll      Trigger = "operator has the buyer paid"
@@ -206,6 +207,7 @@ var anywhere = []Transition{
 	{On: OnReconcile, By: byEngine, Does: "the trade is doubtful: nothing that cannot be undone happens by the clock; one that was being paid out is frozen"},
 	{On: OnHoldClosed, By: byNode, Does: "a cancelled hold is confirmed as given back"},
 	{On: OnSighted, By: byNode, Does: "a doubtful trade's hold is accepted: a release may settle it"},
+	{On: OnReshow, By: byOperator, Does: "an order that is not taken is published with the maker's present rating"},
 	{On: OnUncommitted, By: byEngine, Does: "the trade is frozen until an operator looks"},
 	{On: OnContradiction, By: byNode, Does: "the trade is frozen until an operator looks"},
 	{On: OnResolved, By: byOperator, Does: "an amount in suspense has an owner; an ended trade is no longer frozen"},

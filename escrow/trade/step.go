@@ -84,6 +84,8 @@ func (s *step) decide() error {
 		return s.solverGone()
 	case InUncommitted:
 		return s.uncommitted()
+	case InReshow:
+		return s.reshown()
 	case InHoldMade:
 		return s.holdMade()
 	case InHoldRefused:
@@ -430,6 +432,15 @@ func (s *step) resume() error {
 	}
 	s.thawOutflows()
 	return nil
+}
+
+// reshown publishes a pending order again, because its event shows the maker's rating.
+func (s *step) reshown() error {
+	if s.t.Status != message.TradePending {
+		return ErrNothing
+	}
+	s.reshow = true
+	return s.stay(OnReshow)
 }
 
 // uncommitted freezes a trade if one of its inputs could not be written to the store. The

@@ -22,9 +22,9 @@ const (
 	facetAge        = time.Second
 )
 
-// cachedFacets is facets with a cache. The facets are shared and must not be changed. The
+// cachedFacets is Store.facets with a cache. The facets are shared and must not be changed. The
 // caller holds mu.
-func (s *Store) cachedFacets(q *orders.Query, sel selection) orders.Facets {
+func cachedFacets(s *Store, q *orders.Query, sel selection) orders.Facets {
 	if sel.whole > 0 {
 		return s.facets(sel)
 	}

@@ -521,5 +521,5 @@ func (s *Store) Search(q *orders.Query, all []Word, after *orders.Mark) ([]order
 	defer s.mu.RUnlock()
 	_, text := s.findAll(all)
 	sel := s.choose(q, text)
-	return s.pageOfClasses(q, sel, after, q.PageSize()+1), sel.size(), s.cachedFacets(q, sel)
+	return s.pageOfClasses(q, sel, after, q.PageSize()+1), sel.size(), cachedFacets(s, q, sel)
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -26,18 +27,22 @@ type api struct{ *views }
 // routes returns the rows of the index's API. row makes one row.
 func (x *api) routes(row rowMaker, f *figures) []route.Route {
 	return []route.Route{
-		row("/api/v1/orders", "orders", paramNames()+`
-sort=trusted (default: unknown publishers last, new ones before them) newest oldest premium amount expiry, and -premium -amount -expiry; cost: premium and half of the fee, lowest first`, x.getOrders),
-		row("/api/v1/orders/{pubkey}/{d...}", "order", "one order with its newest 100 versions; limit cursor, history_cursor leads to older ones", x.getOrder),
-		row("/api/v1/instances", "instances", "sort=rank|volume|trades|fee|age; rank is null while a node was witnessed on fewer than 30 days; reason says so; at=TIME: policies and sums at a past time",
+		described(row("/api/v1/orders", "orders", paramNames()+`
+sort=trusted (default: unknown publishers last, new ones before them) newest oldest premium amount expiry, and -premium -amount -expiry; cost: premium and half of the fee, lowest first`, x.getOrders), listView{}, orderParams()...),
+		described(row("/api/v1/orders/{pubkey}/{d...}", "order", "one order with its newest 100 versions; limit cursor, history_cursor leads to older ones", x.getOrder), orderView{},
+			paramPubkey, route.Param{Name: "limit", Type: "integer", Default: "100", Doc: "versions of a page, from 1 to 500"}, route.Param{Name: "cursor", Doc: "history_cursor of the page before"}, paramInclude),
+		described(row("/api/v1/instances", "instances", "sort=rank|volume|trades|fee|age; rank is null while a node was witnessed on fewer than 30 days; reason says so; at=TIME: policies and sums at a past time",
 			func(r *http.Request) (any, error) {
 				if r.URL.Query().Get("at") != "" {
 					return f.instancesAt(r)
 				}
 				return x.directory(r.Context(), r.URL.Query())
-			}),
-		row("/api/v1/instances/{pubkey}", "instance", "what it says of itself, with its rank", x.getInstance),
-		row("/api/v1/events/{id}", "event", "the signed event", x.getEvent),
+			}), directoryAnswer{},
+			route.Param{Name: "q", Doc: "words of the name"}, route.Param{Name: "sort", Enum: slices.Sorted(maps.Keys(instanceSorts)), Default: "volume", Doc: "order of the list"},
+			route.Param{Name: "limit", Type: "integer", Default: "50", Doc: "from 1 to 500"}, route.Param{Name: "cursor", Doc: "next_cursor of the page before"},
+			paramInclude, paramAt, paramClock),
+		described(row("/api/v1/instances/{pubkey}", "instance", "what it says of itself, with its rank", x.getInstance), instanceView{}, paramPubkey, paramInclude),
+		described(row("/api/v1/events/{id}", "event", "the signed event", x.getEvent), nostr.Event{}, route.Param{Name: "id", InPath: true, Doc: "id of the event, 64 hex digits"}, paramInclude),
 	}
 }
 

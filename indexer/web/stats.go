@@ -448,12 +448,12 @@ func (x *figures) ofInstance(r *http.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		out := &instanceStats{Pubkey: pubkey, header: x.header(c, &q), Metrics: []figureView{}, Policies: []policyView{}}
+		out := &instanceStats{Pubkey: pubkey, header: x.header(c, &q), Metrics: []figureView{}, Policies: []policyChange{}}
 		for _, f := range doc.Metrics {
 			out.Metrics = append(out.Metrics, viewOfFigure(f, &q))
 		}
 		for _, p := range policies {
-			v := policyView{At: p.At, AtRFC: rfcUnix(p.At), Policy: p.Policy}
+			v := policyChange{At: p.At, AtRFC: rfcUnix(p.At), Policy: p.Policy}
 			if e, err := x.index.EntryAt(r.Context(), p.Seq, wantsSpam(r)); err == nil {
 				v.EventID = &e.Event.ID
 			}

@@ -200,7 +200,7 @@ type sourcesView struct {
 	NextCursor *string      `json:"next_cursor" null:"this is the last page"`
 }
 
-type policyView struct {
+type policyChange struct {
 	At      int64   `json:"at" unit:"unix seconds" doc:"created_at of the first info with this policy"`
 	AtRFC   string  `json:"at_rfc3339"`
 	EventID *string `json:"event_id" null:"the info is hidden by the operator"`
@@ -210,8 +210,8 @@ type policyView struct {
 type instanceStats struct {
 	Pubkey string `json:"pubkey"`
 	header
-	Metrics  []figureView `json:"metrics"`
-	Policies []policyView `json:"policies" doc:"in force in the window, oldest first"`
+	Metrics  []figureView   `json:"metrics"`
+	Policies []policyChange `json:"policies" doc:"in force in the window, oldest first"`
 }
 
 // finite returns nil for NaN.

@@ -30,16 +30,16 @@ type reputationView struct {
 	Lo           *float64        `json:"lo"`
 	Hi           *float64        `json:"hi"`
 	Provisional  bool            `json:"provisional"`
-	Reason       *string         `json:"reason"` // why rank is null: "unwitnessed", "watching" or "clock"
+	Reason       *string         `json:"reason" doc:"why rank is null: \"unwitnessed\", \"watching\" or \"clock\""`
 	WatchedDays  int             `json:"watched_days"`
-	WatchDays    int             `json:"watch_days"`    // days of watching that a rank requires
-	ClaimedValue *float64        `json:"claimed_value"` // value of a provisional reputation; never a rank
+	WatchDays    int             `json:"watch_days" doc:"days of watching that a rank requires"`
+	ClaimedValue *float64        `json:"claimed_value" doc:"value of a provisional reputation; never a rank"`
 	ExposureSats int64           `json:"exposure_sats"`
 	Trades       mostro.Evidence `json:"trades"`
 	VolumeSats   mostro.Evidence `json:"volume_sats"`
 	Disputes     mostro.Evidence `json:"disputes"`
 	Flags        []string        `json:"flags"`
-	Why          string          `json:"why"` // path of the full score
+	Why          string          `json:"why" doc:"path of the full score"`
 }
 
 // stand sets the reputation of an instance in its view.

@@ -27,39 +27,39 @@ type views struct {
 }
 
 type orderView struct {
-	Pubkey         string        `json:"pubkey"`
-	D              string        `json:"d"`
+	Pubkey         string        `json:"pubkey" source:"author of the event"`
+	D              string        `json:"d" source:"tag d"`
 	Kind           string        `json:"kind"`
-	Side           *string       `json:"side"`
-	Status         *string       `json:"status"`
-	Fiat           *string       `json:"fiat"`
-	FiatAmount     *rangeView    `json:"fiat_amount"`
-	AmountSats     *int64        `json:"amount_sats"`
-	PremiumPct     *string       `json:"premium_pct"`
-	Methods        []string      `json:"methods"`
-	Platform       *string       `json:"platform"`
+	Side           *string       `json:"side" source:"tag k" null:"not stated"`
+	Status         *string       `json:"status" source:"tag s" null:"a status that no dialect explains"`
+	Fiat           *string       `json:"fiat" source:"tag f" null:"not stated"`
+	FiatAmount     *rangeView    `json:"fiat_amount" source:"tag fa" null:"not stated"`
+	AmountSats     *int64        `json:"amount_sats" source:"tag amt" null:"market price, or not stated"`
+	PremiumPct     *string       `json:"premium_pct" source:"tag premium" null:"not stated"`
+	Methods        []string      `json:"methods" source:"tag pm"`
+	Platform       *string       `json:"platform" source:"tag y" null:"not stated"`
 	Instance       authorView    `json:"instance"`
-	Network        *string       `json:"network"`
-	Layer          []string      `json:"layer"`
-	MakerRating    *ratingView   `json:"maker_rating"`
-	ExpiresAt      *int64        `json:"expires_at"`
-	ExpiresAtRFC   *string       `json:"expires_at_rfc3339"`
-	FirstSeenAt    *int64        `json:"first_seen_at"` // time at which this relay received the first version
-	FirstSeenAtRFC *string       `json:"first_seen_at_rfc3339"`
-	UpdatedAt      *int64        `json:"updated_at"` // created_at of the newest version
-	UpdatedAtRFC   *string       `json:"updated_at_rfc3339"`
-	PublishedAt    *int64        `json:"published_at"`
-	PublishedAtRFC *string       `json:"published_at_rfc3339"`
-	EventID        string        `json:"event_id"`
-	Source         *string       `json:"source"`    // link as the publisher wrote it, not checked
-	TakeLink       *string       `json:"take_link"` // source, if the order can be taken and the link has the form that its platform promises
-	Description    *string       `json:"description"`
-	CashuMintURL   *string       `json:"cashu_mint_url,omitempty"` // mint of the escrow, not checked; absent: Lightning
-	ReceivedBy     string        `json:"received_by"`              // name of the source from which the newest version arrived
-	VersionsKnown  int           `json:"versions"`
-	Price          *priceView    `json:"price"`
+	Network        *string       `json:"network" source:"tag network" null:"not stated"`
+	Layer          []string      `json:"layer" source:"tag layer"`
+	MakerRating    *ratingView   `json:"maker_rating" source:"tag rating" null:"not stated"`
+	ExpiresAt      *int64        `json:"expires_at" source:"tags expires_at and expiration" null:"the order does not expire"`
+	ExpiresAtRFC   *string       `json:"expires_at_rfc3339" source:"tags expires_at and expiration" null:"the order does not expire"`
+	FirstSeenAt    *int64        `json:"first_seen_at" doc:"time at which this relay received the first version" source:"this relay"`
+	FirstSeenAtRFC *string       `json:"first_seen_at_rfc3339" source:"this relay"`
+	UpdatedAt      *int64        `json:"updated_at" doc:"created_at of the newest version" source:"created_at of the event"`
+	UpdatedAtRFC   *string       `json:"updated_at_rfc3339" source:"created_at of the event"`
+	PublishedAt    *int64        `json:"published_at" source:"tag published_at" null:"not stated"`
+	PublishedAtRFC *string       `json:"published_at_rfc3339" source:"tag published_at" null:"not stated"`
+	EventID        string        `json:"event_id" source:"id of the event"`
+	Source         *string       `json:"source" doc:"link as the publisher wrote it, not checked" source:"tag source" null:"not stated"`
+	TakeLink       *string       `json:"take_link" doc:"source, if the order can be taken and the link has the form that its platform promises" source:"tag source" null:"the order cannot be taken, or the link has another form"`
+	Description    *string       `json:"description" source:"content" null:"not stated"`
+	CashuMintURL   *string       `json:"cashu_mint_url,omitempty" doc:"mint of the escrow, not checked; absent: Lightning" source:"tag"`
+	ReceivedBy     string        `json:"received_by" doc:"name of the source from which the newest version arrived" source:"this relay"`
+	VersionsKnown  int           `json:"versions" source:"this relay"`
+	Price          *priceView    `json:"price" source:"computed" null:"the order is not on offer"`
 	History        []versionView `json:"history,omitempty"`
-	HistoryCursor  *string       `json:"history_cursor,omitempty"` // of older versions
+	HistoryCursor  *string       `json:"history_cursor,omitempty" doc:"of older versions"`
 }
 
 type rangeView struct {
@@ -75,16 +75,16 @@ type authorView struct {
 
 // noteView is a warning or remark about the author of an order.
 type noteView struct {
-	Unknown        bool       `json:"unknown"`                    // the order says that its author is a Mostro, but the author has published no info event
-	New            bool       `json:"new"`                        // first seen by this relay less than seven days ago
-	UsesNameOf     *clashView `json:"uses_name_of,omitempty"`     // a key that this relay saw with this name first
-	SharesNameWith *clashView `json:"shares_name_with,omitempty"` // a key with this name; this relay cannot tell which of both was first
+	Unknown        bool       `json:"unknown" doc:"the order says that its author is a Mostro, but the author has published no info event"`
+	New            bool       `json:"new" doc:"first seen by this relay less than seven days ago"`
+	UsesNameOf     *clashView `json:"uses_name_of,omitempty" doc:"a key that this relay saw with this name first"`
+	SharesNameWith *clashView `json:"shares_name_with,omitempty" doc:"a key with this name; this relay cannot tell which of both was first"`
 }
 
 type clashView struct {
 	Pubkey         string  `json:"pubkey"`
 	Name           string  `json:"name"`
-	FirstSeenAt    *int64  `json:"first_seen_at"` // first seen with this name
+	FirstSeenAt    *int64  `json:"first_seen_at" doc:"first seen with this name"`
 	FirstSeenAtRFC *string `json:"first_seen_at_rfc3339"`
 }
 
@@ -104,12 +104,12 @@ func viewOfNote(n *indexer.Note) noteView {
 
 // ratingView is a rating of the maker, as stated by the publisher of the order.
 type ratingView struct {
-	StatedBy string   `json:"stated_by"` // always "publisher"
+	StatedBy string   `json:"stated_by" doc:"always \"publisher\""`
 	Mean     *float64 `json:"mean"`
 	Max      *float64 `json:"max"`
 	Reviews  *int64   `json:"reviews"`
-	Days     *int64   `json:"days"`            // age of the maker's account now, if since is known; else as published
-	Since    *int64   `json:"since,omitempty"` // day of the maker's first trade
+	Days     *int64   `json:"days" doc:"age of the maker's account now, if since is known; else as published"`
+	Since    *int64   `json:"since,omitempty" doc:"day of the maker's first trade"`
 }
 
 type versionView struct {
@@ -119,13 +119,13 @@ type versionView struct {
 	FiatAmount    *rangeView `json:"fiat_amount"`
 	AmountSats    *int64     `json:"amount_sats"`
 	PremiumPct    *string    `json:"premium_pct"`
-	CreatedAt     int64      `json:"created_at"` // time of the signature
+	CreatedAt     int64      `json:"created_at" doc:"time of the signature"`
 	CreatedAtRFC  string     `json:"created_at_rfc3339"`
-	ReceivedAt    int64      `json:"received_at"` // time at which this relay received the version
+	ReceivedAt    int64      `json:"received_at" doc:"time at which this relay received the version"`
 	ReceivedAtRFC string     `json:"received_at_rfc3339"`
 	ReceivedBy    string     `json:"received_by"`
-	Archived      bool       `json:"archived"`  // the version was history when it arrived
-	Withdrawn     bool       `json:"withdrawn"` // an event that is not an order replaced the order
+	Archived      bool       `json:"archived" doc:"the version was history when it arrived"`
+	Withdrawn     bool       `json:"withdrawn" doc:"an event that is not an order replaced the order"`
 }
 
 type listView struct {
@@ -361,36 +361,36 @@ type instanceView struct {
 	Website           *string        `json:"website"`
 	Picture           *string        `json:"picture"`
 	Version           *string        `json:"version"`
-	Fee               *string        `json:"fee"` // fraction of the amount, both sides together
+	Fee               *string        `json:"fee" doc:"fraction of the amount, both sides together"`
 	MinOrderSats      *int64         `json:"min_order_sats"`
 	MaxOrderSats      *int64         `json:"max_order_sats"`
-	Currencies        []string       `json:"currencies"` // null: not stated
+	Currencies        []string       `json:"currencies" doc:"null: not stated"`
 	AnyCurrency       bool           `json:"any_currency"`
 	ExpirationHours   *int64         `json:"expiration_hours"`
 	ProtocolVersion   *int           `json:"protocol_version"`
 	Pow               *int64         `json:"pow"`
-	Bond              *bondView      `json:"bond"` // null: not stated
+	Bond              *bondView      `json:"bond" doc:"null: not stated"`
 	EscrowMode        string         `json:"escrow_mode"`
 	LightningAlias    *string        `json:"lightning_alias"`
 	LightningNetworks []string       `json:"lightning_networks"`
 	Maintenance       *bool          `json:"maintenance"`
-	Relays            []string       `json:"relays"` // null: not stated
-	Orders            map[string]int `json:"orders"` // by status of the newest version
+	Relays            []string       `json:"relays" doc:"null: not stated"`
+	Orders            map[string]int `json:"orders" doc:"by status of the newest version"`
 	Fiats             map[string]int `json:"fiats"`
-	Trades            int            `json:"trades"`      // orders with status success
-	VolumeSats        *int64         `json:"volume_sats"` // sum of the successful orders that state an amount
+	Trades            int            `json:"trades" doc:"orders with status success"`
+	VolumeSats        *int64         `json:"volume_sats" doc:"sum of the successful orders that state an amount"`
 	Disputes          map[string]int `json:"disputes"`
 	FirstSeenAt       *int64         `json:"first_seen_at"`
 	FirstSeenAtRFC    *string        `json:"first_seen_at_rfc3339"`
 	noteView                         // field unknown is always false here
 	LastSeenAt        *int64         `json:"last_seen_at"`
 	LastSeenAtRFC     *string        `json:"last_seen_at_rfc3339"`
-	InfoAt            *int64         `json:"info_at"` // created_at of the newest info
+	InfoAt            *int64         `json:"info_at" doc:"created_at of the newest info"`
 	InfoAtRFC         *string        `json:"info_at_rfc3339"`
 	InfoEventID       string         `json:"info_event_id"`
 
-	Rank       *int            `json:"rank"`       // null: unknown, or no event was witnessed
-	Reputation *reputationView `json:"reputation"` // null: unknown
+	Rank       *int            `json:"rank" doc:"null: unknown, or no event was witnessed"`
+	Reputation *reputationView `json:"reputation" doc:"null: unknown"`
 }
 
 type bondView struct {
@@ -405,7 +405,7 @@ type bondView struct {
 type publisherView struct {
 	Pubkey   string  `json:"pubkey"`
 	Name     *string `json:"name"`
-	Platform *string `json:"platform"` // platform of most of its orders
+	Platform *string `json:"platform" doc:"platform of most of its orders"`
 	Orders   int     `json:"orders"`
 }
 
@@ -413,7 +413,7 @@ type instanceList struct {
 	Items      []instanceView  `json:"items"`
 	Total      int             `json:"total"`
 	NextCursor *string         `json:"next_cursor"`
-	Publishers []publisherView `json:"publishers"` // at most 500, those with most orders
+	Publishers []publisherView `json:"publishers" doc:"at most 500, those with most orders"`
 }
 
 func viewOf(in *indexer.Instance) *instanceView {

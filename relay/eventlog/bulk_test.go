@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -49,7 +48,7 @@ func TestServingAfterAKilledImport(t *testing.T) {
 		t.Fatal(err)
 	}
 	killed := t.TempDir()
-	copyStore(t, dir, killed)
+	copyFiles(t, killed, dir)
 	if logs, _ := filepath.Glob(filepath.Join(killed, "events", "*.mem")); len(logs) == 0 {
 		t.Fatal("the import has left no Badger log: the test does not apply")
 	}
@@ -58,7 +57,7 @@ func TestServingAfterAKilledImport(t *testing.T) {
 		t.Fatal(err)
 	}
 	twice := t.TempDir()
-	copyStore(t, killed, twice)
+	copyFiles(t, twice, killed)
 	again.Close()
 	for _, dir := range []string{killed, twice} {
 		st, err := Open(Config{Dir: dir, BodyCache: -1})
@@ -72,13 +71,5 @@ func TestServingAfterAKilledImport(t *testing.T) {
 			t.Error(r.Problems)
 		}
 		st.Close()
-	}
-}
-
-// copyStore copies the files as a killed process leaves them.
-func copyStore(t *testing.T, from, to string) {
-	t.Helper()
-	if err := os.CopyFS(filepath.Join(to, "events"), os.DirFS(filepath.Join(from, "events"))); err != nil {
-		t.Fatal(err)
 	}
 }

@@ -10,7 +10,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,40 +23,102 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// copyFiles copies the directory of a store in its current state, without the zeros at
-// the ends of files: most of a Badger log is reserved space.
+// copyFiles copies the directory of a store in its current state, as a killed process leaves
+// it. Badger maps files of up to 2 GB of which only the beginning is written. If Badger adds
+// or removes a file meanwhile, the copy is made again, because no kill leaves such files.
 func copyFiles(t *testing.T, to, from string) {
 	t.Helper()
-	err := filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
+	for range 100 {
+		before := namesBelow(t, from)
+		err := copyOnce(to, from, before)
+		if slices.Equal(before, namesBelow(t, from)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+		if err := os.RemoveAll(to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Fatalf("the files of %s change all the time", from)
+}
+
+// namesBelow returns the paths of the files and directories of a store.
+func namesBelow(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || strings.HasSuffix(path, "LOCK") || d.Name() == "reserve" {
 			return err
 		}
-		rel, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			return os.MkdirAll(filepath.Join(to, rel), 0o700)
-		}
-		size := int64(0)
-		var b []byte
-		in, err := os.Open(path)
-		if err == nil {
-			defer in.Close()
-			if info, err := in.Stat(); err == nil {
-				size = info.Size()
-			}
-			b, err = io.ReadAll(io.LimitReader(in, 4<<20))
-		}
-		if err != nil {
-			return err
-		}
-		out := filepath.Join(to, rel)
-		return errors.Join(os.WriteFile(out, bytes.TrimRight(b, "\x00"), 0o600), os.Truncate(out, size))
+		rel, err := filepath.Rel(dir, path)
+		names = append(names, rel)
+		return err
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
+	return names
+}
+
+func copyOnce(to, from string, names []string) error {
+	for _, name := range names {
+		in, err := os.Open(filepath.Join(from, name))
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		info, err := in.Stat()
+		if err != nil {
+			return err
+		}
+		if info.IsDir() {
+			if err := os.MkdirAll(filepath.Join(to, name), 0o700); err != nil {
+				return err
+			}
+			continue
+		}
+		out, err := os.Create(filepath.Join(to, name))
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(copyWithHoles(out, in), out.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyWithHoles copies a file. Blocks of zeros become holes of the copy.
+func copyWithHoles(out, in *os.File) error {
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	block, zeros := make([]byte, 64<<10), make([]byte, 64<<10)
+	for at := int64(0); at < info.Size(); {
+		if runtime.GOOS == "linux" { // elsewhere the zeros of a hole are read
+			const seekData = 3
+			data, err := in.Seek(at, seekData)
+			if errors.Is(err, syscall.ENXIO) {
+				break // only a hole is left
+			}
+			if err == nil {
+				at = data
+			}
+		}
+		n, err := in.ReadAt(block, at)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if !bytes.Equal(block[:n], zeros[:n]) {
+			if _, err := out.WriteAt(block[:n], at); err != nil {
+				return err
+			}
+		}
+		at += int64(n)
+	}
+	return out.Truncate(info.Size())
 }
 
 // storeContents returns all answers of a store as text.

@@ -119,7 +119,7 @@ func TestKeptEqualsAnew(t *testing.T) {
 	witnessed, costed, traded := 0, 0, 0
 	seeds := uint64(12)
 	if testing.Short() {
-		seeds = 3
+		seeds = 1
 	}
 	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 44))

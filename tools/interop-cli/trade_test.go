@@ -138,8 +138,15 @@ func (x trade) sell() {
 	x.finish(id, before)
 }
 
-// rate is where both parties rate each other, once the demo takes ratings.
-func (x trade) rate(string) {}
+// rate has both parties rate each other.
+func (x trade) rate(id string) {
+	t := x.d.t
+	t.Helper()
+	x.mail(x.buyer, "Rate")
+	x.mail(x.seller, "Rate")
+	mustSay(t, x.buyer.run("rate", "-o", id, "-r", "5"), "Rating Received")
+	mustSay(t, x.seller.run("rate", "-o", id, "-r", "4"), "Rating Received")
+}
 
 // toHeld runs a sell order until the sats are held.
 func (x trade) toHeld() (id string, before purse) {

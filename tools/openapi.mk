@@ -1,0 +1,5 @@
+# Compares the OpenAPI document with live answers. tools/openapi is a module of its own, so that
+# the program does not depend on the validator.
+.PHONY: openapi
+openapi:
+	cd tools/openapi && CGO_ENABLED=0 $(GO) test ./...
