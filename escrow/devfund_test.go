@@ -41,7 +41,7 @@ func (r *rig) feePaid(id trade.OrderID) {
 	}
 	events := make(map[string]bool)
 	for _, evt := range r.fees {
-		if evt.Tags.GetFirst([]string{"order-id", id.String()}) != nil {
+		if evt.Tags.FindWithValue("order-id", id.String()) != nil {
 			events[evt.GetID()] = true
 		}
 	}

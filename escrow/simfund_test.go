@@ -22,7 +22,7 @@ type simFund struct {
 	repeat bool // if set, the service returns the last invoice again and again
 }
 
-var simFundError = errors.New("no answer")
+var errSimFund = errors.New("no answer")
 
 func (f *simFund) FundInvoice(_ context.Context, _ string, sats int64, comment string) (fund.Invoice, error) {
 	f.asked++
@@ -41,7 +41,7 @@ func (f *simFund) FundInvoice(_ context.Context, _ string, sats int64, comment s
 	}
 	switch f.n.rng.IntN(16) {
 	case 0, 1:
-		return fund.Invoice{}, simFundError
+		return fund.Invoice{}, errSimFund
 	case 2:
 		return fund.Invoice{}, fund.Error(devfee.ProblemService)
 	case 3: // of another amount

@@ -28,7 +28,6 @@ import (
 type fakeEscrow struct {
 	mu       sync.Mutex
 	now      time.Time
-	node     string
 	trades   map[trade.OrderID]trade.Trade
 	journals map[trade.OrderID][]trade.Input
 	roles    map[string]trade.Role
