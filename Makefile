@@ -20,7 +20,7 @@ build:
 	$(GO) build -trimpath -tags "$(TAGS)" -o bin/mostrodex ./cmd/mostrodex
 
 # Everything that must hold before a change lands.
-test: lint lnd unit race fuzz-short interop-npm interop-clients
+test: lint lnd unit race fuzz-short interop-npm interop-clients openapi
 
 # The whole of what make test has slices of. It takes a night, most of it fuzz; FUZZTIME
 # shortens that part.

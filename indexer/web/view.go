@@ -364,7 +364,7 @@ type instanceView struct {
 	Fee               *string        `json:"fee" doc:"fraction of the amount, both sides together"`
 	MinOrderSats      *int64         `json:"min_order_sats"`
 	MaxOrderSats      *int64         `json:"max_order_sats"`
-	Currencies        []string       `json:"currencies" doc:"null: not stated"`
+	Currencies        []string       `json:"currencies" null:"not stated"`
 	AnyCurrency       bool           `json:"any_currency"`
 	ExpirationHours   *int64         `json:"expiration_hours"`
 	ProtocolVersion   *int           `json:"protocol_version"`
@@ -372,9 +372,9 @@ type instanceView struct {
 	Bond              *bondView      `json:"bond" doc:"null: not stated"`
 	EscrowMode        string         `json:"escrow_mode"`
 	LightningAlias    *string        `json:"lightning_alias"`
-	LightningNetworks []string       `json:"lightning_networks"`
+	LightningNetworks []string       `json:"lightning_networks" null:"not stated"`
 	Maintenance       *bool          `json:"maintenance"`
-	Relays            []string       `json:"relays" doc:"null: not stated"`
+	Relays            []string       `json:"relays" null:"not stated"`
 	Orders            map[string]int `json:"orders" doc:"by status of the newest version"`
 	Fiats             map[string]int `json:"fiats"`
 	Trades            int            `json:"trades" doc:"orders with status success"`

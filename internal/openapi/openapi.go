@@ -1,7 +1,7 @@
 // Package openapi makes an OpenAPI 3.1 document and a field dictionary from the route table
 // (internal/route). The schema of an answer follows from the Go type of Route.Answer: the JSON
-// tags are the names, pointers are values that may be null, and the struct tags doc, unit, null
-// and source describe a field:
+// tags are the names, and the struct tags doc, unit, null and source describe a field. A pointer
+// may be null, and so may a slice or a map with the tag null:
 //
 //	Sats *int64 `json:"sats" unit:"sats" null:"the rate is unknown" doc:"after the fee"`
 package openapi
@@ -322,6 +322,9 @@ func (g *generator) object(t reflect.Type) (Schema, error) {
 		s, err := g.schema(f.of)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Name, err)
+		}
+		if k := f.of.Kind(); f.Null != "" && (k == reflect.Slice || k == reflect.Map) {
+			s = orNull(s)
 		}
 		if text := f.description(); text != "" {
 			s = maps.Clone(s)

@@ -69,7 +69,11 @@ func (l *memLog) Event(_ context.Context, id string) (*nostr.Event, error) {
 
 const t0 = 1_790_000_000
 
-var node = strings.Repeat("0a", 32)
+var (
+	node   = strings.Repeat("0a", 32)
+	bare   = strings.Repeat("0b", 32)
+	silent = strings.Repeat("0c", 32)
+)
 
 func order(d, side, status, amt, premium string, at int64, fa ...string) nostr.Event {
 	return nostr.Event{PubKey: node, Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(at), Tags: nostr.Tags{
@@ -78,7 +82,7 @@ func order(d, side, status, amt, premium string, at int64, fa ...string) nostr.E
 		{"expires_at", fmt.Sprint(t0 + 5000)}, {"y", "mostro", "Node"}, {"z", "order"}}}
 }
 
-// site returns the handler of a site with a few orders, and the row of its document.
+// site returns the handler of a site with a few orders and its document.
 func site(t *testing.T) http.Handler {
 	t.Helper()
 	l := &memLog{}
@@ -89,6 +93,9 @@ func site(t *testing.T) http.Handler {
 	}
 	l.add(order("sell", "sell", "pending", "0", "1", t0-5000, "100"))
 	l.add(order("buy", "buy", "pending", "0", "3", t0-4000, "10", "200"))
+	// an instance and an order that state as little as possible
+	l.add(nostr.Event{PubKey: bare, Kind: mostro.KindInfo, CreatedAt: t0 - 3500, Tags: nostr.Tags{{"d", bare}, {"y", "mostro"}, {"z", "info"}}})
+	l.add(nostr.Event{PubKey: silent, Kind: mostro.KindOrder, CreatedAt: t0 - 3000, Tags: nostr.Tags{{"d", "bare"}, {"k", "sell"}, {"f", "EUR"}, {"s", "pending"}, {"amt", "0"}, {"fa", "10"}, {"z", "order"}}})
 	l.add(nostr.Event{PubKey: node, Kind: mostro.KindAppData, CreatedAt: t0 - 100, Tags: nostr.Tags{{"d", "mostro-rates"}}, Content: `{"BTC":{"USD":100000}}`})
 	x, err := indexer.Open(indexer.Config{Dir: t.TempDir(), Log: l, Events: l, Now: func() time.Time { return time.Unix(t0, 0).UTC() }})
 	if err != nil {
@@ -171,9 +178,9 @@ func TestLiveAnswers(t *testing.T) {
 	asked := map[string]bool{"/api/v1/stream": true, "/api/v1/orders.atom": true, "/api/v1/openapi.json": true} // no JSON, or the document itself
 	for path, targets := range map[string][]string{
 		"/api/v1/orders":                   {"?fiat_amount=100&sort=cost", "?open=any", "?at=1789999000", "?limit=0"},
-		"/api/v1/orders/{pubkey}/{d}":      {"/" + node + "/done", "/" + node + "/none"},
+		"/api/v1/orders/{pubkey}/{d}":      {"/" + node + "/done", "/" + node + "/none", "/" + silent + "/bare"},
 		"/api/v1/instances":                {"", "?at=1789999000", "?sort=x"},
-		"/api/v1/instances/{pubkey}":       {"/" + node, "/xyz"},
+		"/api/v1/instances/{pubkey}":       {"/" + node, "/" + bare, "/" + silent, "/xyz"},
 		"/api/v1/instances/{pubkey}/stats": {"/" + node + "/stats"},
 		"/api/v1/events/{id}":              {"/" + first.Items[0].EventID, "/12"},
 		"/api/v1/stats":                    {"", "?in=USD&clock=witnessed", "?metric=volume.fiat.USD.total&fiat=USD", "?from=NaN"},
