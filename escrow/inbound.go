@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -542,4 +543,53 @@ func (b *TradeBook) restoreSession(msg InboundMessage) error {
 	}
 	b.reply(msg, message.Message{Wrapper: message.WrapperRestore, Action: message.ActionRestoreSession, Payload: data})
 	return nil
+}
+
+// malformed answers a message whose payload does not fit its action. Only the two requests
+// about attestations are answered, as in the reference node.
+func (b *TradeBook) malformed(m message.Message) error {
+	switch {
+	case m.Action != message.ActionImportReputation && m.Action != message.ActionExportReputation, m.Wrapper != message.WrapperOrder, m.ID != nil:
+		return errDrop
+	case !b.ratings.Offers(m.Action):
+		return trade.Refuse(message.ReasonInvalidAction)
+	}
+	return trade.Refuse(message.ReasonInvalidPayload)
+}
+
+// askRatings decides about a request that concerns the reputation of a user and no money.
+func (b *TradeBook) askRatings(msg InboundMessage, at int64) error {
+	q := rating.Request{From: msg.from(), Message: msg.Message.Message, Received: msg.Received, At: at}
+	find := func() (trade.Trade, error) {
+		if q.Message.ID == nil {
+			return trade.Trade{}, trade.Refuse(message.ReasonNotFound)
+		}
+		t, err := b.trade(*q.Message.ID)
+		if errors.Is(err, ErrNoRow) {
+			err = trade.Refuse(message.ReasonNotFound)
+		}
+		return t, err
+	}
+	var effects []rating.Effect
+	var err error
+	switch q.Message.Action {
+	case message.ActionRateUser:
+		var t trade.Trade
+		if t, err = find(); err == nil {
+			effects, err = b.ratings.Rate(q, t)
+		}
+	case message.ActionUserInfo:
+		effects, err = b.ratings.UserInfo(q)
+	case message.ActionDeclarePayer:
+		effects, err = b.ratings.DeclarePayer(q, find)
+	case message.ActionExportReputation:
+		effects, err = b.ratings.Export(q)
+	case message.ActionImportReputation:
+		effects, err = b.ratings.Import(q)
+	}
+	if err != nil {
+		return err
+	}
+	b.batch.at = max(b.batch.at, at)
+	return b.affect(effects, at)
 }

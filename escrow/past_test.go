@@ -173,13 +173,7 @@ func TestPast07PayoutIsBegunOnce(t *testing.T) { // #881
 	r.pass(400)
 	r.start()
 	r.settle()
-	payouts := 0 // without the development fee
-	for _, p := range r.node.pays {
-		if p.order == id.String() {
-			payouts++
-		}
-	}
-	if payouts != 1 || r.trade(id).Payout.Attempt != 1 {
+	if payouts := r.payouts(); payouts != 1 || r.trade(id).Payout.Attempt != 1 {
 		t.Errorf("%d payouts, attempt %d", payouts, r.trade(id).Payout.Attempt)
 	}
 }

@@ -624,3 +624,65 @@ func (b *TradeBook) claimed(dest *trade.Destination, id trade.OrderID) error {
 	dest.Taken = owner != trade.OrderID{} && owner != id
 	return nil
 }
+
+// knownSince returns the time at which an identity first used a trade key here, 0 if never.
+func (b *TradeBook) knownSince(identity string) (int64, error) {
+	u, err := b.batch.user(identity)
+	if errors.Is(err, ErrNoRow) {
+		return 0, nil
+	}
+	return u.CreatedAt, err
+}
+
+// recordOf returns the record of a party's identity for a solver, or nil for a party without
+// one.
+func (b *TradeBook) recordOf(p trade.Party, at int64) (*message.UserInfo, error) {
+	if p.Private() {
+		return nil, nil
+	}
+	return b.ratings.InfoOf(p, at)
+}
+
+// orderEvent builds the event of an order, with the rating of its maker if the order is
+// pending.
+func (b *TradeBook) orderEvent(t trade.Trade, at int64) (*nostr.Event, error) {
+	if t.Bucket != mostro.StatusPending {
+		return b.OrderEvent(t, nil), nil
+	}
+	maker, err := b.ratings.MakerOf(t.Maker(), at)
+	return b.OrderEvent(t, maker), err
+}
+
+// affect puts the effects of changed ratings into the outbox.
+func (b *TradeBook) affect(effects []rating.Effect, at int64) error {
+	for _, e := range effects {
+		switch {
+		case e.Event != nil:
+			b.row(OutboxRow{Effect: trade.Effect{Kind: trade.FxPublish}, Event: e.Event})
+		case e.Reshow != "":
+			if err := b.reshow(e.Reshow, at); err != nil {
+				return err
+			}
+		default:
+			b.row(OutboxRow{Trade: e.Trade, Effect: trade.Effect{Kind: trade.FxSend, To: e.To, Message: trade.Outgoing{Message: e.Message}}})
+		}
+	}
+	return nil
+}
+
+// reshow publishes the pending orders of a maker again.
+func (b *TradeBook) reshow(identity string, at int64) error {
+	var ids []trade.OrderID
+	for id := range b.identities[identity] {
+		if b.open[id].Maker().Identity == identity {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(p, q trade.OrderID) int { return slices.Compare(p[:], q[:]) })
+	for _, id := range ids {
+		if err := b.step(*b.open[id], trade.Input{At: at, Kind: trade.InReshow}); err != nil && !errors.Is(err, trade.ErrNothing) {
+			return err
+		}
+	}
+	return nil
+}

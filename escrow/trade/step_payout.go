@@ -181,12 +181,6 @@ func (s *step) devFeePaid() error {
 	return s.stay(OnDevFeePaid)
 }
 
-// OwesDevFee reports whether the node has earned the fees of the trade and the journal has no
-// payment of the development fee.
-func (t Trade) OwesDevFee() bool {
-	return t.DevFeeSats > 0 && t.DevFeePaid.Hash == Hash{} && Settled(t.Status)
-}
-
 // Settled reports whether a status follows the settlement of the hold.
 func Settled(status message.TradeStatus) bool {
 	switch status {

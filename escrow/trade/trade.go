@@ -539,3 +539,9 @@ func (t Trade) Redacted() Trade {
 	}
 	return t
 }
+
+// OwesDevFee reports whether the node has earned the fees of the trade and the journal has no
+// payment of the development fee.
+func (t Trade) OwesDevFee() bool {
+	return t.DevFeeSats > 0 && t.DevFeePaid.Hash == Hash{} && Settled(t.Status)
+}
