@@ -260,6 +260,6 @@ func decode(text string, card *NodeCard) trade.Destination {
 		ExpiresAt: in.ExpiresAt.Unix(), FinalCLTV: uint32(min(in.MinFinalCLTV, math.MaxUint32)),
 		// Before the node has reported its network, the node itself will refuse an invoice
 		// of another network. A node cannot pay its own invoice.
-		ChainOK: info.Network.sameNetwork(in.Network) && in.Payee != info.Pubkey,
+		ChainOK: info.Network.SameNetwork(in.Network) && in.Payee != info.Pubkey,
 	}
 }
