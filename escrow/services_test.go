@@ -11,6 +11,7 @@ import (
 
 	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnurl"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
@@ -32,7 +33,7 @@ func loopbackService(tb testing.TB, first, second *[]byte) (s escrow.Services, u
 func TestMintChecksTheInvoiceOfAService(t *testing.T) {
 	payeeKey, _ := btcec.PrivKeyFromBytes([]byte{31: 1})
 	sign := func(msat int64) string {
-		text, err := escrow.InvoiceDraft{Hash: trade.Hash{9}, AmountMsat: msat, Network: escrow.Regtest, CreatedAt: time.Now(), Expiry: time.Minute, MinFinalCLTV: 18}.Sign(payeeKey)
+		text, err := lightning.InvoiceDraft{Hash: trade.Hash{9}, AmountMsat: msat, Network: lightning.Regtest, CreatedAt: time.Now(), Expiry: time.Minute, MinFinalCLTV: 18}.Sign(payeeKey)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +81,7 @@ func FuzzPayServiceAnswer(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if in, err := escrow.ParseInvoice(text); err != nil || in.AmountMsat != 1_000_000 {
+		if in, err := lightning.ParseInvoice(text); err != nil || in.AmountMsat != 1_000_000 {
 			t.Fatalf("%+v, %v", in, err)
 		}
 	})

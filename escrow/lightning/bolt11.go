@@ -1,4 +1,4 @@
-package escrow
+package lightning
 
 import (
 	"crypto/sha256"
