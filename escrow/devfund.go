@@ -196,11 +196,12 @@ func (r effectRunner) fundEffect(ctx context.Context, e trade.Effect, refusals i
 		})
 		return result{fee: in}, err
 	}
+	// The limits of payouts are for buyers. A fee takes none of their room, and the end of its
+	// payment does not free the room of the trade's payout, which may still be in flight.
+	r.gate = nil
 	var res result
 	var err error
 	if e.Kind == devfee.FxPay {
-		// The limits of payouts are for buyers: a fee takes none of their room.
-		r.gate = nil
 		res, err = r.pay(ctx, e, refusals)
 	} else {
 		res, err = r.track(ctx, e)

@@ -361,7 +361,7 @@ func (b *TradeBook) facts(in *trade.Input, t trade.Trade, msg InboundMessage) er
 		in.Limited = b.throttles.wait(msg.from(), msg.Received)
 		in.Busy = b.busy(msg.Identity, m.Action, t.ID)
 		var err error
-		if in.Reputation, err = b.ratings.InfoOf(msg.from(), in.At); err != nil {
+		if in.Reputation, err = b.ratings.TakerOf(msg.from(), in.At); err != nil {
 			return err
 		}
 		if t.MarketPrice {

@@ -174,8 +174,8 @@ func TestPast07PayoutIsBegunOnce(t *testing.T) { // #881
 	r.pass(400)
 	r.start()
 	r.settle()
-	if len(r.node.pays) != 1 || r.trade(id).Payout.Attempt != 1 {
-		t.Errorf("%d payments, attempt %d", len(r.node.pays), r.trade(id).Payout.Attempt)
+	if payouts := r.payouts(); payouts != 1 || r.trade(id).Payout.Attempt != 1 {
+		t.Errorf("%d payouts, attempt %d", payouts, r.trade(id).Payout.Attempt)
 	}
 }
 

@@ -467,6 +467,12 @@ func TestReputationNotice(t *testing.T) {
 		if notices(r, seller) != 1 || notices(r, buyer) != 0 {
 			t.Error(notices(r, seller), notices(r, buyer))
 		}
+		for _, m := range r.mail[seller.Key] {
+			// The identity has no row yet when its first take is decided.
+			if p, ok := m.Payload.(message.Peer); ok && m.Action == message.ActionPayInvoice && (p.Reputation.Since == nil || int64(*p.Reputation.Since) != r.node.now-r.node.now%86_400) {
+				t.Errorf("the seller is told %+v about a new buyer", p.Reputation)
+			}
+		}
 	})
 	t.Run("sell, invoice at once: to nobody", func(t *testing.T) {
 		r := newRig(t)

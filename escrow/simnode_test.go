@@ -60,6 +60,9 @@ type simPay struct {
 	order string // the trade that the invoice was made for
 }
 
+// fee reports whether the payment is a development fee.
+func (p *simPay) fee() bool { return strings.HasPrefix(p.order, "fee-") }
+
 // simInvoice stands for a BOLT 11 invoice. Its text contains its fields.
 func simInvoice(h trade.Hash, msat, expires int64, order string) string {
 	return fmt.Sprintf("lnsim:%s:%d:%d:%s", h, msat, expires, order)

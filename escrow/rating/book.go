@@ -237,17 +237,29 @@ func (b *Book) InfoOf(p trade.Party, at int64) (*message.UserInfo, error) {
 	return u.Info(at), err
 }
 
-// MakerOf returns the record of an order's maker, as the order shows it. The first order of
-// an identity is published before the identity has a row.
+// MakerOf returns the record of an order's maker, as the order shows it.
 func (b *Book) MakerOf(p trade.Party, at int64) (*mostro.MakerRating, error) {
+	u, err := b.traderOf(p, at)
+	return u.Maker(at), err
+}
+
+// TakerOf returns the record of an order's taker, as the maker is told.
+func (b *Book) TakerOf(p trade.Party, at int64) (*message.UserInfo, error) {
+	u, err := b.traderOf(p, at)
+	return u.Info(at), err
+}
+
+// traderOf returns the record of a party that makes or takes an order now. The first order of
+// an identity is decided before the identity has a row, so the age of the identity begins now.
+func (b *Book) traderOf(p trade.Party, at int64) (Record, error) {
 	if p.Private() {
-		return Record{}.Maker(at), nil
+		return Record{}, nil
 	}
 	u, err := b.recordOf(p.Identity)
 	if u.CreatedAt == 0 {
 		u.CreatedAt = at
 	}
-	return u.Maker(at), err
+	return u, err
 }
 
 // UserInfo answers a request of an identity for its own record.

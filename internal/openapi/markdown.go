@@ -11,6 +11,9 @@ import (
 	"github.com/mostrodex/mostrodex/internal/route"
 )
 
+// columns is the width of prose in the dictionary. A row of a table may be wider.
+const columns = 100
+
 // Dictionary returns the routes of a table with their parameters, and the fields of all answers,
 // as Markdown.
 func Dictionary(info Info, table route.Table) (string, error) {
@@ -25,7 +28,8 @@ func Dictionary(info Info, table route.Table) (string, error) {
 		if r.Answer == nil && len(r.Params) == 0 || r.Summary == "" || r.Listener == route.Private {
 			continue
 		}
-		fmt.Fprintf(&b, "\n### `%s %s`\n\n%s.\n", r.Method, pathOf(r), strings.ReplaceAll(sentence(r.Summary), "\n", " "))
+		text := strings.ReplaceAll(sentence(r.Summary), "\n", " ") + "."
+		fmt.Fprintf(&b, "\n### `%s %s`\n\n%s\n", r.Method, pathOf(r), strings.Join(route.Wrap(text, columns), "\n"))
 		if r.Answer != nil {
 			s, err := g.schema(reflect.TypeOf(r.Answer))
 			if err != nil {

@@ -87,7 +87,7 @@ func (t Table) String() string {
 			}
 			head := strings.TrimSpace(r.Method + " " + r.doc())
 			for line := range strings.SplitSeq(r.Summary, "\n") {
-				for _, part := range wrap(line, width-column-1) {
+				for _, part := range Wrap(line, width-column-1) {
 					fmt.Fprintf(&b, "%-*s %s\n", column, head, part)
 					head = ""
 				}
@@ -97,9 +97,9 @@ func (t Table) String() string {
 	return b.String()
 }
 
-// wrap splits a text at spaces into lines of at most width characters. A longer word has a
+// Wrap splits a text at spaces into lines of at most width characters. A longer word has a
 // line of its own.
-func wrap(text string, width int) []string {
+func Wrap(text string, width int) []string {
 	lines := []string{""}
 	for word := range strings.SplitSeq(text, " ") {
 		last := &lines[len(lines)-1]

@@ -24,6 +24,9 @@ const (
 var (
 	uuidText    = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	invoiceText = regexp.MustCompile(`lnbc[a-z0-9]+`)
+	// The buyer's reputation, as the client shows it to the seller. The first of two votes
+	// for 4 counts half: 2, and then 2 + (4 - 2)/2.
+	ratedText = regexp.MustCompile(`Rating: 3\.0/5\.0\n.*Reviews: 2\n`)
 )
 
 // The amount of each trade, and the fee of each side: 0.3 %.
@@ -193,11 +196,13 @@ func (x trade) solver() *user {
 	return x.d.user("solver", x.buyer.bin, x.transcript, "ADMIN_NSEC="+keys.Nsec())
 }
 
-// settled is a dispute of the buyer that a solver settles.
+// settled is a dispute of the buyer that a solver settles. The seller has rated the buyer in
+// the trades sell and buy.
 func (x trade) settled() {
 	t := x.d.t
 	t.Helper()
 	id, before := x.toHeld()
+	x.mailWith(x.seller, ratedText)
 	mustSay(t, x.buyer.run("fiatsent", "-o", id), "Fiat Payment Confirmed")
 	dispute := x.dispute(id, x.buyer, x.seller)
 	solver := x.solver()

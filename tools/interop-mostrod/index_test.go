@@ -14,8 +14,19 @@ var describing = []int{mostro.KindInfo, mostro.KindHealth, mostro.KindRelayList,
 
 // described compares the newest event of each kind of describing.
 func (w *world) described(t *testing.T) []difference {
+	nodes := []mostroNode{w.theirs, w.ours}
+	for _, node := range nodes {
+		w.eventually("the health of "+node.name+" after the maintenance", func() bool {
+			list := w.events(nostr.Filter{Kinds: []int{mostro.KindHealth}, Authors: []string{node.keys.Pubkey()}})
+			if len(list) == 0 {
+				return false
+			}
+			h, err := mostro.ParseHealth(list[0])
+			return err == nil && h.Maintenance != nil && !*h.Maintenance
+		})
+	}
 	var played []*transcript
-	for _, node := range []mostroNode{w.theirs, w.ours} {
+	for _, node := range nodes {
 		x := &transcript{script: "description", node: node.name}
 		n := &normaliser{pairs: []string{w.relay + "/", "RELAY", w.relay, "RELAY", node.keys.Pubkey(), "NODE", w.nodes.Mostro.Pubkey, "LND"}}
 		for _, kind := range describing {

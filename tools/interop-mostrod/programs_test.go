@@ -201,6 +201,7 @@ name = %q
 fee = "0.006"
 currencies = ["USD", "EUR", "VES"]
 prices = []
+health_seconds = 30
 price_nodes = [%q]
 [escrow.lnd]
 address = %q

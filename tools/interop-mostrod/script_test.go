@@ -198,9 +198,17 @@ func playTrade(d *driver) {
 	d.refused("fiat-sent by the seller", seller, message.ActionFiatSent, nil)
 	d.fiatSent()
 	d.refused("release by the buyer", buyer, message.ActionRelease, nil)
+	d.refused("rate-user before the end", buyer, message.ActionRateUser, message.RatingUser(5))
 	d.release(nil)
 	d.refused("cancel after the end", seller, message.ActionCancel, nil)
+	d.refused("rate-user by a stranger", stranger, message.ActionRateUser, message.RatingUser(5))
 	d.rate()
+	d.refused("rate-user again", buyer, message.ActionRateUser, message.RatingUser(1))
+	for _, p := range []*party{buyer, seller, stranger} {
+		d.step("user-info of the "+p.name, func() {
+			d.send(p, message.Message{Wrapper: message.WrapperRestore, Action: message.ActionUserInfo})
+		}, awaited{p.name, string(message.ActionUserInfo)})
+	}
 }
 
 // payHold pays the hold invoice that the previous step has recorded.

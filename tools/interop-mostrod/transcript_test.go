@@ -71,7 +71,11 @@ func (x *transcript) event(n *normaliser, evt *nostr.Event) {
 	var order []string
 	for _, tag := range evt.Tags {
 		order = append(order, tag[0])
-		x.add(fmt.Sprintf("public %s tag %s = %s", name, tag[0], n.tag(tag[1:], int64(evt.CreatedAt))))
+		value := n.tag(tag[1:], int64(evt.CreatedAt))
+		if tag[0] == "seq" { // the number of the event, which grows with the time
+			value = "N"
+		}
+		x.add(fmt.Sprintf("public %s tag %s = %s", name, tag[0], value))
 	}
 	x.add(fmt.Sprintf("public %s tags %s", name, strings.Join(order, " ")))
 	if evt.Content != "" {
