@@ -16,6 +16,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -29,7 +30,7 @@ type farTrouble struct {
 	d time.Duration
 }
 
-func (n farTrouble) LookupHold(ctx context.Context, h trade.Hash) (HoldState, error) {
+func (n farTrouble) LookupHold(ctx context.Context, h trade.Hash) (lightning.HoldState, error) {
 	time.Sleep(n.d)
 	return n.troubledNode.LookupHold(ctx, h)
 }
@@ -39,7 +40,7 @@ func (n farTrouble) Settle(ctx context.Context, p trade.Preimage) error {
 	return n.troubledNode.Settle(ctx, p)
 }
 
-func (n farTrouble) WatchHold(ctx context.Context, h trade.Hash, fn func(HoldState) error) error {
+func (n farTrouble) WatchHold(ctx context.Context, h trade.Hash, fn func(lightning.HoldState) error) error {
 	time.Sleep(n.d)
 	return n.troubledNode.WatchHold(ctx, h, fn)
 }
@@ -63,7 +64,7 @@ func TestAttackWitnessIsLoweredBeforeTheLookup(t *testing.T) {
 	if err := witness.Store(commits + 1000); err != nil { // from here on the store is older than its guard
 		t.Fatal(err)
 	}
-	trouble.set("", ErrUnavailable)
+	trouble.set("", lightning.ErrUnavailable)
 	w.start()
 	if !w.engine.Reconcile {
 		t.Fatal("the older copy was not detected")
@@ -440,7 +441,7 @@ func TestAttackShorterLogGrowsPastTheCursor(t *testing.T) {
 	w.log.mu.Unlock()
 	clear(w.read)
 
-	trouble.set("", ErrUnavailable)
+	trouble.set("", lightning.ErrUnavailable)
 	w.start()
 	seller.send(message.Message{RequestID: number(5), ID: &id, Action: message.ActionRelease})
 	other := w.user(envelope.TransportV2)
@@ -507,14 +508,14 @@ type scriptedInfo struct {
 	told   bool
 }
 
-func (n *scriptedInfo) Info(ctx context.Context) (NodeInfo, error) {
+func (n *scriptedInfo) Info(ctx context.Context) (lightning.NodeInfo, error) {
 	info, err := n.testNode.Info(ctx)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	info.Pubkey = n.pubkey
 	if n.fail && n.told {
 		n.fail = false
-		return NodeInfo{}, ErrUnavailable
+		return lightning.NodeInfo{}, lightning.ErrUnavailable
 	}
 	n.told = n.fail
 	return info, err
@@ -633,7 +634,7 @@ func TestAttackStrangersTakesStandBeforeASettlement(t *testing.T) {
 	node := &oneWriter{testNode: newTestNode()}
 	p := trade.Preimage{1}
 	node.with(func(n *simNode) {
-		if _, err := n.CreateHold(context.Background(), HoldRequest{Hash: p.Hash(), AmountSats: 1000, Expiry: time.Hour, CLTVBlocks: 144}); err != nil {
+		if _, err := n.CreateHold(context.Background(), lightning.HoldRequest{Hash: p.Hash(), AmountSats: 1000, Expiry: time.Hour, CLTVBlocks: 144}); err != nil {
 			t.Fatal(err)
 		}
 		n.pay(p.Hash())
@@ -675,7 +676,7 @@ type oneWriter struct {
 	calls, most, made atomic.Int64
 }
 
-func (n *oneWriter) CreateHold(ctx context.Context, in HoldRequest) (string, error) {
+func (n *oneWriter) CreateHold(ctx context.Context, in lightning.HoldRequest) (string, error) {
 	now := n.calls.Add(1)
 	for was := n.most.Load(); now > was && !n.most.CompareAndSwap(was, now); was = n.most.Load() {
 	}
@@ -749,7 +750,7 @@ type unsyncedNode struct {
 	asked    atomic.Int64 // calls of Info
 }
 
-func (n *unsyncedNode) Info(ctx context.Context) (NodeInfo, error) {
+func (n *unsyncedNode) Info(ctx context.Context) (lightning.NodeInfo, error) {
 	n.asked.Add(1)
 	info, err := n.testNode.Info(ctx)
 	info.Synced = info.Synced && !n.unsynced.Load()
@@ -926,7 +927,7 @@ func (n *twoWallets) now() *testNode {
 	return n.testNode
 }
 
-func (n *twoWallets) Info(ctx context.Context) (NodeInfo, error) {
+func (n *twoWallets) Info(ctx context.Context) (lightning.NodeInfo, error) {
 	info, err := n.now().Info(ctx)
 	info.Pubkey = "home"
 	if n.swapped.Load() {
@@ -935,24 +936,24 @@ func (n *twoWallets) Info(ctx context.Context) (NodeInfo, error) {
 	return info, err
 }
 
-func (n *twoWallets) Pay(ctx context.Context, p Payment) (err error) {
+func (n *twoWallets) Pay(ctx context.Context, p lightning.Payment) (err error) {
 	n.now().with(func(s *simNode) { err = s.Pay(ctx, p) })
 	return err
 }
 
-func (n *twoWallets) TrackPayment(ctx context.Context, h trade.Hash) (PaymentState, error) {
+func (n *twoWallets) TrackPayment(ctx context.Context, h trade.Hash) (lightning.PaymentState, error) {
 	if n.swapped.Load() {
 		defer n.tracked.Add(1)
 	}
 	return n.now().TrackPayment(ctx, h)
 }
 
-func (n *twoWallets) WatchPayment(ctx context.Context, h trade.Hash, fn func(PaymentState) error) error {
+func (n *twoWallets) WatchPayment(ctx context.Context, h trade.Hash, fn func(lightning.PaymentState) error) error {
 	for ; ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
 		state, err := n.TrackPayment(ctx, h)
 		switch {
 		case err == nil && state.Status == trade.PaymentUnknown:
-			return ErrNotFound
+			return lightning.ErrNotFound
 		case err == nil && state.Status.Final():
 			return fn(state)
 		}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -167,7 +168,7 @@ type farNode struct {
 	d time.Duration
 }
 
-func (n farNode) LookupHold(ctx context.Context, h trade.Hash) (HoldState, error) {
+func (n farNode) LookupHold(ctx context.Context, h trade.Hash) (lightning.HoldState, error) {
 	time.Sleep(n.d)
 	return n.testNode.LookupHold(ctx, h)
 }
@@ -177,7 +178,7 @@ func (n farNode) Settle(ctx context.Context, p trade.Preimage) error {
 	return n.testNode.Settle(ctx, p)
 }
 
-func (n farNode) WatchHold(ctx context.Context, h trade.Hash, fn func(HoldState) error) error {
+func (n farNode) WatchHold(ctx context.Context, h trade.Hash, fn func(lightning.HoldState) error) error {
 	time.Sleep(n.d)
 	return n.testNode.WatchHold(ctx, h, fn)
 }
@@ -419,7 +420,7 @@ func TestNodeTroubles(t *testing.T) {
 	_ = w.stop()
 	trouble := &troubledNode{testNode: w.node}
 	w.ln = trouble
-	trouble.set("", ErrUnavailable)
+	trouble.set("", lightning.ErrUnavailable)
 	w.start()
 	closed := func(want string) {
 		t.Helper()
@@ -442,7 +443,7 @@ func TestNodeTroubles(t *testing.T) {
 	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	id := w.toFiatSent(seller, buyer)
 
-	trouble.set("", ErrPermission)
+	trouble.set("", lightning.ErrPermission)
 	closed("refuses the macaroon")
 	refused := w.user(envelope.TransportV2)
 	refused.send(refused.sell(50_000, 50))
@@ -496,11 +497,11 @@ func (n *troubledNode) set(pubkey string, err error) {
 	n.pubkey, n.err = pubkey, err
 }
 
-func (n *troubledNode) Info(ctx context.Context) (NodeInfo, error) {
+func (n *troubledNode) Info(ctx context.Context) (lightning.NodeInfo, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.err != nil {
-		return NodeInfo{}, n.err
+		return lightning.NodeInfo{}, n.err
 	}
 	info, err := n.testNode.Info(ctx)
 	info.Pubkey = n.pubkey
@@ -516,7 +517,7 @@ func TestVetRefuses(t *testing.T) {
 	w := newWorld(t)
 	_ = w.stop()
 	var vetted atomic.Int64
-	w.vet = func(context.Context, NodeInfo) error { vetted.Add(1); return errors.New("on mainnet") }
+	w.vet = func(context.Context, lightning.NodeInfo) error { vetted.Add(1); return errors.New("on mainnet") }
 	w.start()
 	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(strings.Join(w.engine.Status().Closed, ""), "on mainnet"); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {

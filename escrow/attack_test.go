@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -767,7 +768,7 @@ func TestUnknownRefusals(t *testing.T) {
 	}
 	runner := effectRunner{node: refusingNode{r.node}}
 	for n := range refusalsBelieved {
-		if _, err := runner.do(t.Context(), row.Effect, n); !errors.Is(err, ErrRefused) {
+		if _, err := runner.do(t.Context(), row.Effect, n); !errors.Is(err, lightning.ErrRefused) {
 			t.Fatalf("refusal %d: %v", n, err)
 		}
 	}
@@ -787,8 +788,8 @@ func TestUnknownRefusals(t *testing.T) {
 // refusingNode refuses every payment with an unknown text.
 type refusingNode struct{ *simNode }
 
-func (refusingNode) Pay(context.Context, Payment) error {
-	return fmt.Errorf("pay: %w: no space left on device", ErrRefused)
+func (refusingNode) Pay(context.Context, lightning.Payment) error {
+	return fmt.Errorf("pay: %w: no space left on device", lightning.ErrRefused)
 }
 
 // Keys are free to create, so the number of throttles of takers is bounded.

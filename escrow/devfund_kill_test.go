@@ -13,6 +13,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/ledger"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -36,8 +37,8 @@ func (k killFund) FundInvoice(ctx context.Context, address string, sats int64, c
 	return in, err
 }
 
-func (k killNode) TrackPayment(ctx context.Context, h trade.Hash) (PaymentState, error) {
-	state, err := k.Lightning.TrackPayment(ctx, h)
+func (k killNode) TrackPayment(ctx context.Context, h trade.Hash) (lightning.PaymentState, error) {
+	state, err := k.Node.TrackPayment(ctx, h)
 	if state.Status == trade.PaymentSucceeded {
 		k.die(FeeKillPoints[3])
 	}
@@ -72,7 +73,7 @@ func feeChild(cfg *Config, service func(address string) fund.Service, node killN
 		panic(err)
 	}
 	cfg.Now = func() time.Time { return time.Now().Add(time.Duration(ahead) * time.Second) }
-	cfg.Fund = fund.Fund{Address: address, Network: string(Regtest), Service: killFund{service(address), node}, Node: "npub1test"}
+	cfg.Fund = fund.Fund{Address: address, Network: string(lightning.Regtest), Service: killFund{service(address), node}, Node: "npub1test"}
 	cfg.Publisher = killPublisher{cfg.Publisher, node}
 }
 
@@ -175,7 +176,7 @@ func (f *flow) judgeFee(dir string, devFee int64) {
 	secret := trade.NodeSecretOf(f.w.keys)
 	sum, err := ledger.Compare(l, ledger.Lists{
 		Invoices: func(fn func(ledger.Invoice) error) error {
-			return f.n.Mostro.ListHolds(f.Context(), time.Time{}, func(s HoldState) error { return fn(ledgerInvoice(s, secret)) })
+			return f.n.Mostro.ListHolds(f.Context(), time.Time{}, func(s lightning.HoldState) error { return fn(ledgerInvoice(s, secret)) })
 		},
 		Payments: func(fn func(ledger.Payment) error) error {
 			return l.Payouts(func(h trade.Hash) error {

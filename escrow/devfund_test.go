@@ -8,6 +8,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/ledger"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -273,7 +274,7 @@ func TestInvoiceThatIsPaidAlready(t *testing.T) {
 	var h trade.Hash
 	h[0] = 0xee
 	r.fund.issued, r.fund.repeat = []string{simInvoice(h, 180_000, r.node.now+86_400, "other")}, true
-	r.node.pays[h] = &simPay{order: "other", state: PaymentState{Hash: h, Status: trade.PaymentSucceeded, AmountMsat: 180_000}}
+	r.node.pays[h] = &simPay{order: "other", state: lightning.PaymentState{Hash: h, Status: trade.PaymentSucceeded, AmountMsat: 180_000}}
 	r.pass(61)
 	if f := r.store.fees[id]; f.Problem != devfee.ProblemUsed || f.Phase != devfee.PhaseOwed || f.Hash == h {
 		t.Fatalf("%+v", f)
@@ -298,7 +299,7 @@ func Test584NodeDownForHours(t *testing.T) {
 			}
 			r.claimFees()
 			if arrived {
-				if err := r.node.Pay(context.Background(), Payment{Bolt11: r.fund.issued[0], MaxFeeSats: 5}); err != nil {
+				if err := r.node.Pay(context.Background(), lightning.Payment{Bolt11: r.fund.issued[0], MaxFeeSats: 5}); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -7,7 +7,7 @@
 // repeat, so a normal start repairs the state after a crash at any point.
 //
 // The package does not connect to relays: it reads a log and publishes through an
-// interface. The package does not connect to a Lightning node either (see Lightning). The
+// interface. The package does not connect to a Lightning node either (see lightning.Node). The
 // reputation of users is kept by package rating. Bonds and the payment of the development
 // fee are not implemented yet.
 package escrow

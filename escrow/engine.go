@@ -13,6 +13,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/health"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -31,7 +32,7 @@ type Config struct {
 	Policy        Policy
 	Store         Store
 	Log           Log
-	Node          Lightning
+	Node          lightning.Node
 	Addresses     Addresses
 	Publisher     Publisher
 	Opener        Opener
@@ -46,7 +47,7 @@ type Config struct {
 	// small a margin, or a macaroon without the permissions. The error is shown to the
 	// operator. Vet is called until it returns nil, and again after each outage. If Vet is
 	// nil, every node is accepted.
-	Vet func(ctx context.Context, info NodeInfo) error
+	Vet func(ctx context.Context, info lightning.NodeInfo) error
 	// Secret is the key from which order ids and preimages are derived.
 	Secret trade.NodeSecret
 	// Decode parses a payout destination, and sets every field except Taken and Reachable.
@@ -528,7 +529,7 @@ func (e *Engine) lostHolds(ctx context.Context) (lost int, err error) {
 	if compared := time.Unix(e.book.head.Compared+1, 0); compared.After(since) {
 		since = compared // invoices that were lost before this time are known to be lost
 	}
-	err = e.Node.ListHolds(ctx, since, func(h HoldState) error {
+	err = e.Node.ListHolds(ctx, since, func(h lightning.HoldState) error {
 		id, ours := e.Secret.Ours(h.Memo, h.Hash)
 		if !ours {
 			return nil
@@ -720,7 +721,7 @@ func (e *Engine) lookUpTrade(ctx context.Context, t trade.Trade) error {
 			switch {
 			case err == nil && in.Kind != "":
 				return e.send(ctx, notice{trade: t.ID, input: in})
-			case err == nil, errors.Is(err, ErrNotFound):
+			case err == nil, errors.Is(err, lightning.ErrNotFound):
 				return nil // never made, or made by a lost wallet: none of it is settled here
 			}
 			select {
@@ -1196,7 +1197,7 @@ func (e *Engine) survey(ctx context.Context) {
 		p, known := e.payouts[h]
 		return p.id, payeeOf(p.bolt11), known
 	}, e.Node)
-	if errors.Is(err, ErrPermission) {
+	if errors.Is(err, lightning.ErrPermission) {
 		e.Logger.Info("the macaroon does not permit to list payments: payments are looked up one by one, and a payment that the store has lost is not found", "permission", "uri:/lnrpc.Lightning/ListPayments")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lncontract"
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
@@ -18,8 +19,10 @@ func TestFlowsOnSimulator(t *testing.T) {
 	world := lnsim.New(lnsim.Config{Seed: 7, Now: time.Now().Truncate(time.Second), Delay: 20 * time.Millisecond})
 	mostro, seller, buyer := world.AddNode("mostro", 10_000_000), world.AddNode("seller", 10_000_000), world.AddNode("buyer", 0)
 	escrow.RunFlows(t, &escrow.FlowNet{
-		Mostro: mostro, Network: escrow.Regtest,
-		Pay: func(ctx context.Context, bolt11 string) error { return seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}) },
+		Mostro: mostro, Network: lightning.Regtest,
+		Pay: func(ctx context.Context, bolt11 string) error {
+			return seller.Pay(ctx, lightning.Payment{Bolt11: bolt11})
+		},
 		Invoice: func(ctx context.Context, sats int64) (string, error) {
 			return buyer.AddInvoice(ctx, sats, "payout", 48*time.Hour)
 		},
@@ -60,9 +63,9 @@ func TestOnLND(t *testing.T) {
 
 func flowNet(n *lndtest.Network) *escrow.FlowNet {
 	return &escrow.FlowNet{
-		Mostro: n.Mostro.Lightning, Network: escrow.Regtest,
+		Mostro: n.Mostro.Lightning, Network: lightning.Regtest,
 		Pay: func(ctx context.Context, bolt11 string) error {
-			return n.Seller.Lightning.Pay(ctx, escrow.Payment{Bolt11: bolt11})
+			return n.Seller.Lightning.Pay(ctx, lightning.Payment{Bolt11: bolt11})
 		},
 		Invoice: func(ctx context.Context, sats int64) (string, error) {
 			return n.Buyer.AddInvoice(ctx, sats, "payout", 48*time.Hour)
@@ -108,7 +111,7 @@ func TestRateOnLND(t *testing.T) {
 
 // wallet is a real node with the methods that the contract tests need.
 type wallet struct {
-	escrow.Lightning
+	lightning.Node
 	node *lndtest.Node
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/btcec/v2"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -16,8 +17,8 @@ import (
 // FlowNet is a Lightning network for whole trades: the Mostro's node, and the wallets of a
 // seller and a buyer.
 type FlowNet struct {
-	Mostro  Lightning
-	Network Network
+	Mostro  lightning.Node
+	Network lightning.Network
 	// Pay sends a payment from the seller's wallet. Pay returns when the payment is in
 	// flight.
 	Pay func(ctx context.Context, bolt11 string) error
@@ -325,7 +326,7 @@ func (f *flow) unpayable() string {
 	}
 	var h trade.Hash
 	_, _ = rand.Read(h[:])
-	bolt11, err := InvoiceDraft{
+	bolt11, err := lightning.InvoiceDraft{
 		Hash: h, AmountMsat: (flowSats - flowFee) * 1000, Network: f.n.Network, CreatedAt: f.w.clock.Now(), Expiry: 24 * time.Hour,
 		MinFinalCLTV: 80, Description: "nowhere",
 	}.Sign(key)
@@ -343,7 +344,7 @@ func (f *flow) pay() {
 		if !ok {
 			continue
 		}
-		in, err := ParseInvoice(p.Invoice)
+		in, err := lightning.ParseInvoice(p.Invoice)
 		if err != nil || in.AmountMsat != (flowSats+flowFee)*1000 || in.Hash != f.w.trade(f.id).Hash {
 			f.Fatalf("%v, %d msat", err, in.AmountMsat)
 		}

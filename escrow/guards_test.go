@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -122,7 +123,7 @@ func TestHoldOfAnotherAmountIsNotShown(t *testing.T) {
 	r.hold[trade.FxCreateHold] = true
 	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	got := r.trade(id)
-	if _, err := r.node.CreateHold(t.Context(), HoldRequest{Hash: got.Hash, AmountSats: got.LockSats() + 1, CLTVBlocks: 144, Expiry: time.Hour}); err != nil {
+	if _, err := r.node.CreateHold(t.Context(), lightning.HoldRequest{Hash: got.Hash, AmountSats: got.LockSats() + 1, CLTVBlocks: 144, Expiry: time.Hour}); err != nil {
 		t.Fatal(err)
 	}
 	delete(r.hold, trade.FxCreateHold)
@@ -136,24 +137,24 @@ func TestHoldOfAnotherAmountIsNotShown(t *testing.T) {
 // refusingHolds refuses every hold with an unknown text.
 type refusingHolds struct{ *simNode }
 
-func (refusingHolds) CreateHold(context.Context, HoldRequest) (string, error) {
-	return "", fmt.Errorf("add invoice: %w: no space left on device", ErrRefused)
+func (refusingHolds) CreateHold(context.Context, lightning.HoldRequest) (string, error) {
+	return "", fmt.Errorf("add invoice: %w: no space left on device", lightning.ErrRefused)
 }
 
 // lateRefusal registers a payment and then refuses the payment.
 type lateRefusal struct{ *simNode }
 
-func (n lateRefusal) Pay(ctx context.Context, p Payment) error {
+func (n lateRefusal) Pay(ctx context.Context, p lightning.Payment) error {
 	if err := n.simNode.Pay(ctx, p); err != nil {
 		return err
 	}
-	return ErrRefused
+	return lightning.ErrRefused
 }
 
 func TestUnknownRefusalsOfAHold(t *testing.T) {
 	r := effectRunner{node: refusingHolds{newSimNode(nil, 0)}}
 	for n := range refusalsBelieved {
-		if _, err := r.do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, n); !errors.Is(err, ErrRefused) {
+		if _, err := r.do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, n); !errors.Is(err, lightning.ErrRefused) {
 			t.Fatalf("refusal %d: %v", n, err)
 		}
 	}
@@ -182,7 +183,7 @@ func TestRefusedPaymentIsLookedUp(t *testing.T) {
 
 // The outbox counts consecutive refusals, and another error resets the count.
 func TestOutboxCountsRefusals(t *testing.T) {
-	node := &faultyNode{simNode: newSimNode(nil, 0), err: ErrRefused}
+	node := &faultyNode{simNode: newSimNode(nil, 0), err: lightning.ErrRefused}
 	o := newOutbox(effectRunner{node: node}, nil, nil, nil)
 	q := &laneQueue{key: laneKey{lane: laneNode}, rows: []OutboxRow{{Effect: trade.Effect{Kind: trade.FxCreateHold}}}}
 	for n := 1; n <= 3; n++ {
@@ -190,7 +191,7 @@ func TestOutboxCountsRefusals(t *testing.T) {
 			t.Fatalf("the outbox counted %d refusals, want %d", q.refusals, n)
 		}
 	}
-	node.err = ErrUnavailable
+	node.err = lightning.ErrUnavailable
 	if o.serve(t.Context(), q); q.refusals != 0 || q.failures != 4 {
 		t.Errorf("the outbox counted %d refusals and %d failures", q.refusals, q.failures)
 	}
@@ -201,7 +202,9 @@ type faultyNode struct {
 	err error
 }
 
-func (n *faultyNode) CreateHold(context.Context, HoldRequest) (string, error) { return "", n.err }
+func (n *faultyNode) CreateHold(context.Context, lightning.HoldRequest) (string, error) {
+	return "", n.err
+}
 
 func TestDoubtfulTradeIsNotTimedOut(t *testing.T) {
 	r := newRig(t)
@@ -468,7 +471,7 @@ type lateNode struct {
 	let   chan struct{}
 }
 
-func (n lateNode) LookupHold(ctx context.Context, h trade.Hash) (HoldState, error) {
+func (n lateNode) LookupHold(ctx context.Context, h trade.Hash) (lightning.HoldState, error) {
 	select {
 	case n.asked <- struct{}{}:
 	default:

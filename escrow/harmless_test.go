@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -73,7 +74,7 @@ func TestMetricsHoldNoSecret(t *testing.T) {
 	id, seller, _ := r.toSettled()
 	r.say(seller, message.ActionRelease, &id, nil)
 	m.message(r.say(seller, message.ActionRelease, &id, nil))
-	m.failed(trade.FxPay, ErrUnavailable)
+	m.failed(trade.FxPay, lightning.ErrUnavailable)
 	m.dropped(&message.WireError{Rule: message.RuleStale, Detail: seller.Key})
 	m.survey(r.book, newOutbox(effectRunner{}, nil, m, nil), 0)
 	m.committed(&r.book.batch.commit, map[trade.Trigger]int{trade.OnSettled: 1}, 0, 0.1)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/fund"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -30,7 +31,7 @@ var KillPoints = []string{"hold invoice made", "before the settlement", "settled
 
 // killNode kills its own process at one of KillPoints.
 type killNode struct {
-	Lightning
+	lightning.Node
 	at string
 }
 
@@ -41,22 +42,22 @@ func (k killNode) die(at string) {
 	}
 }
 
-func (k killNode) CreateHold(ctx context.Context, in HoldRequest) (string, error) {
-	bolt11, err := k.Lightning.CreateHold(ctx, in)
+func (k killNode) CreateHold(ctx context.Context, in lightning.HoldRequest) (string, error) {
+	bolt11, err := k.Node.CreateHold(ctx, in)
 	k.die(KillPoints[0])
 	return bolt11, err
 }
 
 func (k killNode) Settle(ctx context.Context, p trade.Preimage) error {
 	k.die(KillPoints[1])
-	err := k.Lightning.Settle(ctx, p)
+	err := k.Node.Settle(ctx, p)
 	k.die(KillPoints[2])
 	return err
 }
 
-func (k killNode) Pay(ctx context.Context, p Payment) error {
+func (k killNode) Pay(ctx context.Context, p lightning.Payment) error {
 	k.die(KillPoints[3])
-	err := k.Lightning.Pay(ctx, p)
+	err := k.Node.Pay(ctx, p)
 	k.die(KillPoints[4])
 	return err
 }
@@ -116,7 +117,7 @@ func (l *pipeLog) follow(in io.Reader) {
 
 // ChildMain runs the escrow as a process of its own and never returns. service is the development
 // fund at the address in the environment, if there is one.
-func ChildMain(node Lightning, dir, secret, killAt string, service func(address string) fund.Service) {
+func ChildMain(node lightning.Node, dir, secret, killAt string, service func(address string) fund.Service) {
 	log := &pipeLog{memLog: newMemLog(), out: json.NewEncoder(os.Stdout), acks: make(map[int]chan struct{})}
 	keys, err := envelope.ParseSecret(secret)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/escrow/ledger"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
@@ -34,10 +35,10 @@ func followLedger(s *sim) *simLedger {
 	l := &simLedger{s: s, passing: make(map[ledger.DifferenceKind]int), faults: make(map[ledger.DifferenceKind]int), events: make(map[ledger.Event]int)}
 	n := s.node
 	create, settle, cancel, pay := n.onCreate, n.onSettle, n.onCancel, n.onPay
-	n.onCreate = func(in HoldRequest) { create(in); l.look() }
+	n.onCreate = func(in lightning.HoldRequest) { create(in); l.look() }
 	n.onSettle = func(p trade.Preimage) { settle(p); l.look() }
 	n.onCancel = func(h trade.Hash) { cancel(h); l.look() }
-	n.onPay = func(p Payment, d trade.Destination) { pay(p, d); l.look() }
+	n.onPay = func(p lightning.Payment, d trade.Destination) { pay(p, d); l.look() }
 	return l
 }
 
@@ -138,7 +139,7 @@ func nodeLists(n *simNode, store *simStore, secret trade.NodeSecret) ledger.List
 }
 
 // ledgerInvoice is the row of an invoice for a comparison with the ledger.
-func ledgerInvoice(s HoldState, secret trade.NodeSecret) ledger.Invoice {
+func ledgerInvoice(s lightning.HoldState, secret trade.NodeSecret) ledger.Invoice {
 	id, _ := secret.Ours(s.Memo, s.Hash)
 	row := ledger.Invoice{Hash: s.Hash, Phase: s.Phase, AmountMsat: s.AmountSats * 1000, Trade: id}
 	if s.Phase == trade.HoldAccepted || s.Phase == trade.HoldSettled {
@@ -148,7 +149,7 @@ func ledgerInvoice(s HoldState, secret trade.NodeSecret) ledger.Invoice {
 }
 
 // ledgerPayment is the row of a payment for a comparison with the ledger.
-func ledgerPayment(s PaymentState) ledger.Payment {
+func ledgerPayment(s lightning.PaymentState) ledger.Payment {
 	row := ledger.Payment{Hash: s.Hash, Status: s.Status, AmountMsat: s.AmountMsat}
 	if s.Status == trade.PaymentSucceeded {
 		row.FeeMsat = s.FeeMsat

@@ -11,6 +11,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/health"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnurl"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
@@ -43,7 +44,7 @@ type NodeState struct {
 // NodeCard holds the Lightning node's last description of itself, and whether the node can
 // be used. A NodeCard is safe for concurrent use.
 type NodeCard struct {
-	info    atomic.Pointer[NodeInfo]
+	info    atomic.Pointer[lightning.NodeInfo]
 	state   atomic.Pointer[NodeState]
 	refusal atomic.Pointer[refusal]
 
@@ -66,11 +67,11 @@ type refusal struct {
 func (c *NodeCard) refused(err error) { c.refusal.Store(&refusal{time.Now(), err.Error()}) }
 
 // Info returns the node's last description. ok is false before the first one.
-func (c *NodeCard) Info() (info NodeInfo, ok bool) {
+func (c *NodeCard) Info() (info lightning.NodeInfo, ok bool) {
 	if p := c.info.Load(); p != nil {
 		return *p, true
 	}
-	return NodeInfo{}, false
+	return lightning.NodeInfo{}, false
 }
 
 // State returns the result of the last check of the node.
@@ -89,7 +90,7 @@ func (c *NodeCard) expect(pubkey string) {
 }
 
 // ask asks the node once, unless its last answer is younger than fresh.
-func (c *NodeCard) ask(ctx context.Context, node Lightning, fresh time.Duration, vet func(context.Context, NodeInfo) error) NodeState {
+func (c *NodeCard) ask(ctx context.Context, node lightning.Node, fresh time.Duration, vet func(context.Context, lightning.NodeInfo) error) NodeState {
 	c.asking.Lock()
 	defer c.asking.Unlock()
 	if fresh > 0 && !c.asked.IsZero() && time.Since(c.asked) < fresh {
@@ -104,14 +105,14 @@ func (c *NodeCard) ask(ctx context.Context, node Lightning, fresh time.Duration,
 		c.view(func(w *health.SyncWatch, now time.Time) { w.Observe(now, answered, answered && info.Synced) })
 	}
 	if was := c.State().Problem; err == nil && vet != nil && was != NodeUsable && was != NodeUnsynced && was != NodeRefusing {
-		if vetErr := vet(ctx, info); errors.Is(vetErr, ErrUnavailable) || errors.Is(vetErr, ErrPermission) {
+		if vetErr := vet(ctx, info); errors.Is(vetErr, lightning.ErrUnavailable) || errors.Is(vetErr, lightning.ErrPermission) {
 			err = vetErr
 		} else if vetErr != nil {
 			return c.put(NodeState{Problem: NodeUnfit, Detail: vetErr.Error()})
 		}
 	}
 	switch {
-	case errors.Is(err, ErrPermission):
+	case errors.Is(err, lightning.ErrPermission):
 		return c.put(NodeState{Problem: NodePermission, Detail: fmt.Sprintf("the Lightning node refuses the macaroon: %v; bake another one and name it in escrow.lnd.macaroon", err)})
 	case err != nil:
 		return c.put(NodeState{Problem: NodeUnavailable, Detail: fmt.Sprintf("the Lightning node does not answer: %v", err)})
@@ -140,7 +141,7 @@ func (c *NodeCard) view(fn func(w *health.SyncWatch, now time.Time)) {
 func (c *NodeCard) defers() (err error) {
 	c.view(func(w *health.SyncWatch, now time.Time) {
 		if w.Defers(now) {
-			err = fmt.Errorf("%w: payouts wait until the Lightning node is synced with the chain", ErrUnavailable)
+			err = fmt.Errorf("%w: payouts wait until the Lightning node is synced with the chain", lightning.ErrUnavailable)
 		}
 	})
 	return err
@@ -209,7 +210,7 @@ func (e *Engine) nodeTurned(was, is NodeState) {
 func (e *Engine) usable(ctx context.Context, fresh time.Duration) error {
 	switch s := e.Card.ask(ctx, e.Node, fresh, e.Vet); s.Problem {
 	case NodeUnasked, NodeOtherWallet:
-		return fmt.Errorf("%w: %s", ErrUnavailable, s.Detail)
+		return fmt.Errorf("%w: %s", lightning.ErrUnavailable, s.Detail)
 	}
 	return nil // a call of a node that does not answer fails by itself
 }
@@ -224,7 +225,7 @@ func (s Services) Mint(ctx context.Context, address string, amountSats int64) (s
 	if err != nil {
 		return "", err
 	}
-	in, err := ParseInvoice(text)
+	in, err := lightning.ParseInvoice(text)
 	if err != nil {
 		return "", fmt.Errorf("%w: the service's invoice is malformed", lnurl.ErrUnusable)
 	}
@@ -237,7 +238,7 @@ func (s Services) Mint(ctx context.Context, address string, amountSats int64) (s
 // FundInvoice implements fund.Service.
 func (s Services) FundInvoice(ctx context.Context, address string, sats int64, comment string) (fund.Invoice, error) {
 	parse := func(text string) (fund.Invoice, error) {
-		in, err := ParseInvoice(text)
+		in, err := lightning.ParseInvoice(text)
 		return fund.Invoice{Bolt11: in.Bolt11, Hash: in.Hash, AmountMsat: in.AmountMsat, DescriptionHash: in.DescriptionHash}, err
 	}
 	return fund.LNURL{Client: s.Client, Parse: parse}.FundInvoice(ctx, address, sats, comment)
@@ -250,7 +251,7 @@ func decode(text string, card *NodeCard) trade.Destination {
 	if lnurl.Valid(text) {
 		return trade.Destination{Text: text, Address: true}
 	}
-	in, err := ParseInvoice(text)
+	in, err := lightning.ParseInvoice(text)
 	if err != nil {
 		return trade.Destination{Text: text}
 	}
@@ -260,6 +261,6 @@ func decode(text string, card *NodeCard) trade.Destination {
 		ExpiresAt: in.ExpiresAt.Unix(), FinalCLTV: uint32(min(in.MinFinalCLTV, math.MaxUint32)),
 		// Before the node has reported its network, the node itself will refuse an invoice
 		// of another network. A node cannot pay its own invoice.
-		ChainOK: info.Network.sameNetwork(in.Network) && in.Payee != info.Pubkey,
+		ChainOK: info.Network.SameNetwork(in.Network) && in.Payee != info.Pubkey,
 	}
 }

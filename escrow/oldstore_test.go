@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -41,14 +42,14 @@ type oldStore struct {
 }
 
 type oldHold struct {
-	State     HoldState `json:"state"`
-	ByUs      bool      `json:"by_us"`
-	ExpiresAt int64     `json:"expires_at"`
+	State     lightning.HoldState `json:"state"`
+	ByUs      bool                `json:"by_us"`
+	ExpiresAt int64               `json:"expires_at"`
 }
 
 type oldPay struct {
-	State PaymentState `json:"state"`
-	Order string       `json:"order"`
+	State lightning.PaymentState `json:"state"`
+	Order string                 `json:"order"`
 }
 
 // oldTrade is a trade, named after the state it was left in, with the secrets of its parties.

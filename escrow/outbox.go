@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/internal/room"
@@ -341,7 +342,7 @@ func (o *outbox) serve(ctx context.Context, q *laneQueue) {
 	}
 	if err != nil {
 		q.failures++
-		if q.refusals++; !errors.Is(err, ErrRefused) {
+		if q.refusals++; !errors.Is(err, lightning.ErrRefused) {
 			q.refusals = 0
 		}
 		o.metrics.failed(row.Effect.Kind, err)
@@ -448,7 +449,7 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 	if err == nil && (res.input.Payment.Status == trade.PaymentUnknown || res.fee != nil && res.fee.Payment.Status == trade.PaymentUnknown) && o.usable != nil {
 		err = o.usable(ctx, 0) // another wallet does not know our payments
 	}
-	if k := row.Effect.Kind; errors.Is(err, ErrRefused) && o.refused != nil && (k == trade.FxCreateHold || k == trade.FxSettle || k == trade.FxCancel) {
+	if k := row.Effect.Kind; errors.Is(err, lightning.ErrRefused) && o.refused != nil && (k == trade.FxCreateHold || k == trade.FxSettle || k == trade.FxCancel) {
 		o.refused(err) // not for a payment: the buyer chooses its invoice, and could make one that is always refused
 	}
 	if err != nil {
@@ -483,8 +484,8 @@ func nodeClass(err error) string {
 		err  error
 		name string
 	}{
-		{payoutgate.ErrWaits, "waits"}, {ErrUnavailable, "unavailable"}, {ErrRefused, "refused"}, {ErrPermission, "permission"}, {ErrNotFound, "not_found"},
-		{ErrOpen, "open"}, {ErrSettled, "settled"}, {ErrCanceled, "canceled"}, {ErrExists, "exists"}, {ErrInvoice, "invoice"},
+		{payoutgate.ErrWaits, "waits"}, {lightning.ErrUnavailable, "unavailable"}, {lightning.ErrRefused, "refused"}, {lightning.ErrPermission, "permission"}, {lightning.ErrNotFound, "not_found"},
+		{lightning.ErrOpen, "open"}, {lightning.ErrSettled, "settled"}, {lightning.ErrCanceled, "canceled"}, {lightning.ErrExists, "exists"}, {lightning.ErrInvoice, "invoice"},
 	} {
 		if errors.Is(err, c.err) {
 			return c.name

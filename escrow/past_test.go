@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -26,7 +27,7 @@ func TestPast01RestartKeepsWatchingWaitingHolds(t *testing.T) { // #853
 	r.pays(seller)
 	r.status(message.TradeActive, id)
 	before := r.trade(id)
-	state := HoldState{Phase: trade.HoldAccepted}
+	state := lightning.HoldState{Phase: trade.HoldAccepted}
 	for range 3 { // the node reports the hold again at every start
 		r.start()
 		r.applyInput(id, holdInput(before.Hash, state))

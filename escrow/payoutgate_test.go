@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -243,7 +244,7 @@ func TestPayoutGateRace(t *testing.T) {
 // heldPays is a node whose payments stay in flight.
 type heldPays struct{ *testNode }
 
-func (n heldPays) Pay(ctx context.Context, p Payment) (err error) {
+func (n heldPays) Pay(ctx context.Context, p lightning.Payment) (err error) {
 	n.with(func(s *simNode) { err = s.Pay(ctx, p) })
 	return err
 }
@@ -294,14 +295,14 @@ func TestPayoutGateSurvey(t *testing.T) {
 	if err := errors.Join(g.Enter(outflowOf(1), trade.Hash{1}, "a"), g.Room(outflowOf(2))); !errors.Is(err, payoutgate.ErrWaits) {
 		t.Fatal("a payout enters a closed gate")
 	}
-	r.node.pays[trade.Hash{2}] = &simPay{state: PaymentState{Hash: trade.Hash{2}, Status: trade.PaymentInFlight}}
-	r.node.pays[trade.Hash{3}] = &simPay{state: PaymentState{Hash: trade.Hash{3}, Status: trade.PaymentFailed}}
+	r.node.pays[trade.Hash{2}] = &simPay{state: lightning.PaymentState{Hash: trade.Hash{2}, Status: trade.PaymentInFlight}}
+	r.node.pays[trade.Hash{3}] = &simPay{state: lightning.PaymentState{Hash: trade.Hash{3}, Status: trade.PaymentFailed}}
 	row := func(n byte) OutboxRow {
 		return OutboxRow{Trade: trade.OrderID{n}, Effect: trade.Effect{Kind: trade.FxPay, Hash: trade.Hash{n}}}
 	}
 	r.node.unlisted = true
 	nobody := func(trade.Hash) (trade.OutflowKey, string, bool) { return trade.OutflowKey{}, "", false }
-	if err := surveyPayouts(t.Context(), g, r.now(), []OutboxRow{row(1), row(2), row(3)}, nobody, r.node); !errors.Is(err, ErrPermission) {
+	if err := surveyPayouts(t.Context(), g, r.now(), []OutboxRow{row(1), row(2), row(3)}, nobody, r.node); !errors.Is(err, lightning.ErrPermission) {
 		t.Error(err)
 	}
 	if n, _ := g.Numbers(); n != 1 {
@@ -322,7 +323,7 @@ func TestPayoutGateSurveyOfTheList(t *testing.T) {
 	g := payoutgate.New(3, 0)
 	g.SetClosed(true)
 	for n, status := range map[byte]trade.PaymentStatus{1: trade.PaymentInFlight, 2: trade.PaymentInFlight, 3: trade.PaymentFailed, 4: trade.PaymentInFlight} {
-		r.node.pays[trade.Hash{n}] = &simPay{state: PaymentState{Hash: trade.Hash{n}, Status: status}}
+		r.node.pays[trade.Hash{n}] = &simPay{state: lightning.PaymentState{Hash: trade.Hash{n}, Status: status}}
 	}
 	owner := func(h trade.Hash) (trade.OutflowKey, string, bool) { return outflowOf(h[0]), "a", h[0] != 4 }
 	if err := surveyPayouts(t.Context(), g, r.now(), nil, owner, r.node); err != nil {
@@ -352,23 +353,23 @@ type lostPay struct {
 	slow  chan struct{}   // closed when a question about the first payment is answered
 }
 
-func (n *lostPay) Pay(ctx context.Context, p Payment) error {
+func (n *lostPay) Pay(ctx context.Context, p lightning.Payment) error {
 	err := n.heldPays.Pay(ctx, p)
 	select {
 	case n.first <- simDecode(p.Bolt11).Hash:
 		<-ctx.Done() // the process ends before it learns that the payment was sent
-		return ErrUnavailable
+		return lightning.ErrUnavailable
 	default:
 		return err
 	}
 }
 
-func (n *lostPay) TrackPayment(ctx context.Context, h trade.Hash) (PaymentState, error) {
+func (n *lostPay) TrackPayment(ctx context.Context, h trade.Hash) (lightning.PaymentState, error) {
 	if h == n.known {
 		select {
 		case <-n.slow:
 		case <-ctx.Done():
-			return PaymentState{}, ErrUnavailable
+			return lightning.PaymentState{}, lightning.ErrUnavailable
 		}
 	}
 	return n.heldPays.TrackPayment(ctx, h)

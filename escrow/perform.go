@@ -8,6 +8,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/fund"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
@@ -23,7 +24,7 @@ type Addresses interface {
 
 // effectRunner performs the effects that call the Lightning node or an address.
 type effectRunner struct {
-	node      Lightning
+	node      lightning.Node
 	addresses Addresses
 	clock     func() time.Time // nil: the system clock
 	// payoutBlocks is Policy.PayoutBlocks. A blinded path or a route hint adds its own blocks,
@@ -80,7 +81,7 @@ func (r effectRunner) call(ctx context.Context, e trade.Effect, refusals int) (r
 		return r.fundEffect(ctx, e, refusals)
 	case trade.FxLook:
 		state, err := r.node.LookupHold(ctx, e.Hash)
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, lightning.ErrNotFound) {
 			state.Phase, err = trade.HoldCanceled, nil
 		}
 		if err != nil {
@@ -120,12 +121,12 @@ const refusalsBelieved = 8
 const nodePayoutBlocks = 2016
 
 func (r effectRunner) createHold(ctx context.Context, e trade.Effect, refusals int) (result, error) {
-	bolt11, err := r.node.CreateHold(ctx, HoldRequest{
+	bolt11, err := r.node.CreateHold(ctx, lightning.HoldRequest{
 		Hash: e.Hash, AmountSats: e.AmountSats, Memo: e.Memo, CLTVBlocks: e.CLTVBlocks,
 		Expiry: time.Duration(e.Seconds) * time.Second,
 	})
 	switch {
-	case errors.Is(err, ErrExists):
+	case errors.Is(err, lightning.ErrExists):
 		// An earlier call made the invoice, and its answer was lost.
 		state, err := r.node.LookupHold(ctx, e.Hash)
 		if err != nil {
@@ -141,7 +142,7 @@ func (r effectRunner) createHold(ctx context.Context, e trade.Effect, refusals i
 			return news(trade.Input{Kind: trade.InHoldRefused, Hash: e.Hash}), nil
 		}
 		return news(trade.Input{Kind: trade.InHoldMade, Hash: e.Hash, Bolt11: state.Bolt11}), nil
-	case errors.Is(err, ErrInvoice), errors.Is(err, ErrRefused) && refusals >= refusalsBelieved:
+	case errors.Is(err, lightning.ErrInvoice), errors.Is(err, lightning.ErrRefused) && refusals >= refusalsBelieved:
 		return news(trade.Input{Kind: trade.InHoldRefused, Hash: e.Hash}), nil
 	case err != nil:
 		return result{}, fmt.Errorf("create a hold invoice: %w", err)
@@ -151,7 +152,7 @@ func (r effectRunner) createHold(ctx context.Context, e trade.Effect, refusals i
 
 // sighted returns the state of a hold with the height of the chain, from which Step
 // computes how long the hold is still safe.
-func (r effectRunner) sighted(ctx context.Context, state HoldState) (result, error) {
+func (r effectRunner) sighted(ctx context.Context, state lightning.HoldState) (result, error) {
 	in, err := sightedInput(ctx, r.node, state)
 	if err != nil {
 		return result{}, err
@@ -162,7 +163,7 @@ func (r effectRunner) sighted(ctx context.Context, state HoldState) (result, err
 // sightedInput adds the height of the chain to an accepted hold. If the node is not
 // synced, its height is old, and sightedInput returns an error so that the hold is
 // reported later.
-func sightedInput(ctx context.Context, node Lightning, state HoldState) (trade.Input, error) {
+func sightedInput(ctx context.Context, node lightning.Node, state lightning.HoldState) (trade.Input, error) {
 	in := holdInput(state.Hash, state)
 	if state.Phase != trade.HoldAccepted {
 		return in, nil
@@ -172,7 +173,7 @@ func sightedInput(ctx context.Context, node Lightning, state HoldState) (trade.I
 		return in, fmt.Errorf("ask for the height of the chain: %w", err)
 	}
 	if !info.Synced {
-		return in, fmt.Errorf("%w: the node is not synced to the chain", ErrUnavailable)
+		return in, fmt.Errorf("%w: the node is not synced to the chain", lightning.ErrUnavailable)
 	}
 	in.Hold.Height = info.Height
 	return in, nil
@@ -199,14 +200,14 @@ func (r effectRunner) settle(ctx context.Context, e trade.Effect) (result, error
 		case info.Synced && info.Height+lateBlocks >= state.ExpiryHeight:
 			return r.tooLate(ctx, e)
 		case !info.Synced && e.SafeUntil != 0 && r.now() >= e.SafeUntil:
-			return result{}, fmt.Errorf("settle: %w: the node is not synced to the chain, and the hold may be near its expiry", ErrUnavailable)
+			return result{}, fmt.Errorf("settle: %w: the node is not synced to the chain, and the hold may be near its expiry", lightning.ErrUnavailable)
 		}
 	}
 	err = r.node.Settle(ctx, e.Preimage)
 	switch {
 	case err == nil:
 		return news(trade.Input{Kind: trade.InSettled, Hash: e.Hash}), nil
-	case errors.Is(err, ErrCanceled):
+	case errors.Is(err, lightning.ErrCanceled):
 		return news(trade.Input{Kind: trade.InSettleRefused, Hash: e.Hash}), nil
 	}
 	return result{}, fmt.Errorf("settle: %w", err)
@@ -217,9 +218,9 @@ func (r effectRunner) settle(ctx context.Context, e trade.Effect) (result, error
 func (r effectRunner) tooLate(ctx context.Context, e trade.Effect) (result, error) {
 	err := r.node.Cancel(ctx, e.Hash)
 	switch {
-	case err == nil, errors.Is(err, ErrNotFound):
+	case err == nil, errors.Is(err, lightning.ErrNotFound):
 		return news(trade.Input{Kind: trade.InSettleRefused, Hash: e.Hash}), nil
-	case errors.Is(err, ErrSettled):
+	case errors.Is(err, lightning.ErrSettled):
 		return news(trade.Input{Kind: trade.InSettled, Hash: e.Hash}), nil
 	}
 	return result{}, fmt.Errorf("cancel a late hold: %w", err)
@@ -228,9 +229,9 @@ func (r effectRunner) tooLate(ctx context.Context, e trade.Effect) (result, erro
 func (r effectRunner) cancel(ctx context.Context, e trade.Effect) (result, error) {
 	err := r.node.Cancel(ctx, e.Hash)
 	switch {
-	case err == nil, errors.Is(err, ErrNotFound):
+	case err == nil, errors.Is(err, lightning.ErrNotFound):
 		return news(trade.Input{Kind: trade.InCanceled, Hash: e.Hash}), nil
-	case errors.Is(err, ErrSettled):
+	case errors.Is(err, lightning.ErrSettled):
 		state, err := r.node.LookupHold(ctx, e.Hash) // the journal records the amount
 		if err != nil {
 			return result{}, fmt.Errorf("cancel: %w", err)
@@ -245,7 +246,7 @@ func (r effectRunner) cancel(ctx context.Context, e trade.Effect) (result, error
 func (r effectRunner) checkHold(ctx context.Context, e trade.Effect) (result, error) {
 	info, err := r.node.Info(ctx)
 	if err == nil {
-		var state HoldState
+		var state lightning.HoldState
 		if state, err = r.node.LookupHold(ctx, e.Hash); err == nil {
 			in := trade.Input{Kind: trade.InHold, Hash: e.Hash, Hold: holdOf(state)}
 			if info.Synced {
@@ -287,11 +288,11 @@ func (r effectRunner) pay(ctx context.Context, e trade.Effect, refusals int) (re
 	if err := r.gate.Enter(r.outflow, e.Hash, payee(e.Text)); err != nil {
 		return result{}, fmt.Errorf("pay: %w", err)
 	}
-	err := r.node.Pay(ctx, Payment{Bolt11: e.Text, AmountSats: e.AmountSats, MaxFeeSats: e.MaxFeeSats, MaxCLTVBlocks: r.payoutBlocks})
+	err := r.node.Pay(ctx, lightning.Payment{Bolt11: e.Text, AmountSats: e.AmountSats, MaxFeeSats: e.MaxFeeSats, MaxCLTVBlocks: r.payoutBlocks})
 	switch {
-	case err == nil, errors.Is(err, ErrExists):
+	case err == nil, errors.Is(err, lightning.ErrExists):
 		return sent, nil
-	case errors.Is(err, ErrInvoice), errors.Is(err, ErrRefused) && refusals >= refusalsBelieved:
+	case errors.Is(err, lightning.ErrInvoice), errors.Is(err, lightning.ErrRefused) && refusals >= refusalsBelieved:
 		// The node will not attempt the payment, unless an earlier call whose answer was
 		// lost started it. A refusal with an unknown text counts only after repeats: until
 		// the refusal counts, the buyer cannot name another invoice.
@@ -312,14 +313,14 @@ func (r effectRunner) track(ctx context.Context, e trade.Effect) (result, error)
 	return news(paymentInput(e.Hash, e.Attempt, state)), nil
 }
 
-func paymentInput(h trade.Hash, attempt uint32, state PaymentState) trade.Input {
+func paymentInput(h trade.Hash, attempt uint32, state lightning.PaymentState) trade.Input {
 	return trade.Input{Kind: trade.InPayment, Hash: h, Attempt: attempt, Payment: trade.Result{Status: state.Status, FeeMsat: state.FeeMsat}}
 }
 
-func holdInput(h trade.Hash, state HoldState) trade.Input {
+func holdInput(h trade.Hash, state lightning.HoldState) trade.Input {
 	return trade.Input{Kind: trade.InHold, Hash: h, Bolt11: state.Bolt11, Hold: holdOf(state)}
 }
 
-func holdOf(s HoldState) trade.Hold {
+func holdOf(s lightning.HoldState) trade.Hold {
 	return trade.Hold{Phase: s.Phase, ExpiryHeight: s.ExpiryHeight, AcceptHeight: s.AcceptHeight, AmountSats: s.AmountSats, PaidMsat: s.PaidMsat}
 }

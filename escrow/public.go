@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -34,7 +35,7 @@ type EventBuilder struct {
 	Transports []envelope.Transport
 	// Node returns the description of the Lightning node. ok is false while it is unknown.
 	// Node does not block.
-	Node func() (info NodeInfo, ok bool)
+	Node func() (info lightning.NodeInfo, ok bool)
 	// Rates returns the prices to publish. If Rates is nil, no prices are published. Rates
 	// does not block.
 	Rates func(now time.Time) (mostro.Rates, bool)
@@ -96,9 +97,9 @@ func (b *EventBuilder) network() string {
 	return "unknown"
 }
 
-func (b *EventBuilder) node() (NodeInfo, bool) {
+func (b *EventBuilder) node() (lightning.NodeInfo, bool) {
 	if b.Node == nil {
-		return NodeInfo{}, false
+		return lightning.NodeInfo{}, false
 	}
 	return b.Node()
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -17,8 +18,8 @@ func testEvents() EventBuilder {
 	return EventBuilder{
 		Pubkey: strings.Repeat("ab", 32), Name: "Mostro of ours", Relays: []string{"wss://relay.example"}, Version: "1.0", Commit: "abc",
 		Pow: 2, Transports: []envelope.Transport{envelope.TransportV2, envelope.TransportV1},
-		Node: func() (NodeInfo, bool) {
-			return NodeInfo{Pubkey: "02" + strings.Repeat("cd", 32), Alias: "alice", Version: "0.21", Chain: "bitcoin", Network: Regtest}, true
+		Node: func() (lightning.NodeInfo, bool) {
+			return lightning.NodeInfo{Pubkey: "02" + strings.Repeat("cd", 32), Alias: "alice", Version: "0.21", Chain: "bitcoin", Network: lightning.Regtest}, true
 		},
 	}
 }

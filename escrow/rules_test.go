@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
@@ -32,9 +33,9 @@ func TestMintURL(t *testing.T) {
 // slowInfo is a node that answers nothing until the caller gives up.
 type slowInfo struct{ *testNode }
 
-func (n slowInfo) Info(ctx context.Context) (NodeInfo, error) {
+func (n slowInfo) Info(ctx context.Context) (lightning.NodeInfo, error) {
 	<-ctx.Done()
-	return NodeInfo{}, ErrUnavailable
+	return lightning.NodeInfo{}, lightning.ErrUnavailable
 }
 
 // A caller that gives up says nothing about the node.

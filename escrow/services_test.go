@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/btcsuite/btcd/btcec/v2"
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnurl"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
@@ -29,8 +31,9 @@ func loopbackService(tb testing.TB, first, second *[]byte) (s escrow.Services, u
 
 // Mint refuses an invoice of a service that is not for exactly the requested amount.
 func TestMintChecksTheInvoiceOfAService(t *testing.T) {
+	payeeKey, _ := btcec.PrivKeyFromBytes([]byte{31: 1})
 	sign := func(msat int64) string {
-		text, err := escrow.InvoiceDraft{Hash: trade.Hash{9}, AmountMsat: msat, Network: escrow.Regtest, CreatedAt: time.Now(), Expiry: time.Minute, MinFinalCLTV: 18}.Sign(key(t))
+		text, err := lightning.InvoiceDraft{Hash: trade.Hash{9}, AmountMsat: msat, Network: lightning.Regtest, CreatedAt: time.Now(), Expiry: time.Minute, MinFinalCLTV: 18}.Sign(payeeKey)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +47,7 @@ func TestMintChecksTheInvoiceOfAService(t *testing.T) {
 		"invoice for less":          {sign(999_000), ""},
 		"invoice for more":          {sign(1_000_001), ""},
 		"invoice without amount":    {sign(0), ""},
-		"invoice of another amount": {boltCoffee, ""},
+		"invoice of another amount": {otherInvoice, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var first, second []byte
@@ -67,7 +70,7 @@ func TestMintChecksTheInvoiceOfAService(t *testing.T) {
 func FuzzPayServiceAnswer(f *testing.F) {
 	var first, second []byte
 	s, url, address := loopbackService(f, &first, &second)
-	f.Add([]byte(`{"tag":"payRequest","callback":"`+url+`/cb","minSendable":1,"maxSendable":100000000}`), []byte(`{"pr":"`+boltCoffee+`"}`))
+	f.Add([]byte(`{"tag":"payRequest","callback":"`+url+`/cb","minSendable":1,"maxSendable":100000000}`), []byte(`{"pr":"`+otherInvoice+`"}`))
 	f.Add([]byte(`{"tag":"payRequest","callback":"x","minSendable":1e999}`), []byte(`[]`))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		first, second = a, b
@@ -78,8 +81,11 @@ func FuzzPayServiceAnswer(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if in, err := escrow.ParseInvoice(text); err != nil || in.AmountMsat != 1_000_000 {
+		if in, err := lightning.ParseInvoice(text); err != nil || in.AmountMsat != 1_000_000 {
 			t.Fatalf("%+v, %v", in, err)
 		}
 	})
 }
+
+// otherInvoice is an example of BOLT 11, for 250,000 sats.
+const otherInvoice = "lnbc2500u1pvjluezsp5zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zygspp5qqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqypqdq5xysxxatsyp3k7enxv4jsxqzpu9qrsgquk0rl77nj30yxdy8j9vdx85fkpmdla2087ne0xh8nhedh8w27kyke0lp53ut353s06fv3qfegext0eh0ymjpf39tuven09sam30g4vgpfna3rh"

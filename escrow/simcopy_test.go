@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -73,7 +74,7 @@ func (s *sim) lookUp() {
 		switch {
 		case err == nil:
 			s.applyInput(id, in)
-		case !errors.Is(err, ErrNotFound):
+		case !errors.Is(err, lightning.ErrNotFound):
 			s.node.down = s.node.down && s.rng.IntN(5) > 0
 			return // the lookup is repeated
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/fund"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
@@ -74,7 +75,7 @@ func fundOf(b *TradeBook) {
 func simFeeOrder(id trade.OrderID) string { return "fee-" + id.String() }
 
 // feePayments returns the payments of a trade's development fee.
-func (n *simNode) feePayments(id trade.OrderID) (succeeded, inFlight []PaymentState) {
+func (n *simNode) feePayments(id trade.OrderID) (succeeded, inFlight []lightning.PaymentState) {
 	for _, p := range n.pays {
 		switch {
 		case p.order != simFeeOrder(id):
@@ -109,7 +110,7 @@ func (s *sim) settledHolds(id trade.OrderID) (n int) {
 
 // judgeFeePay checks the payment of a development fee before the node executes it: its hash is
 // stored, its trade is settled, and no other payment of the fee is in flight or has succeeded.
-func (s *sim) judgeFeePay(p Payment, d trade.Destination) {
+func (s *sim) judgeFeePay(p lightning.Payment, d trade.Destination) {
 	var owner *devfee.Fee
 	for _, f := range s.store.fees {
 		if f.Hash == d.Hash && f.Phase == devfee.PhaseClaimed {
@@ -134,7 +135,7 @@ func (s *sim) judgeFeePay(p Payment, d trade.Destination) {
 		s.fail("the fee of trade %s is paid after the node was not synced for %d s", id, s.unhealthyFor())
 	}
 	succeeded, inFlight := s.node.feePayments(id)
-	others := slices.DeleteFunc(append(succeeded, inFlight...), func(p PaymentState) bool { return p.Hash == d.Hash })
+	others := slices.DeleteFunc(append(succeeded, inFlight...), func(p lightning.PaymentState) bool { return p.Hash == d.Hash })
 	if len(others) > 0 && (!s.copied(id) || len(others) >= s.settledHolds(id)) {
 		s.fail("the fee of trade %s is paid once more: %d payments have succeeded or are in flight", id, len(others))
 	}
@@ -153,7 +154,7 @@ func (s *sim) judgeFeeEnd(t trade.Trade) {
 	case len(succeeded) > 1 && (!s.copied(t.ID) || len(succeeded) > s.settledHolds(t.ID)):
 		s.fail("the fee of trade %s is paid %d times", t.ID, len(succeeded))
 	case t.DevFeePaid.Hash != (trade.Hash{}):
-		if !slices.ContainsFunc(succeeded, func(p PaymentState) bool {
+		if !slices.ContainsFunc(succeeded, func(p lightning.PaymentState) bool {
 			return p.Hash == t.DevFeePaid.Hash && p.AmountMsat == t.DevFeeSats*1000 && p.FeeMsat == t.DevFeePaid.FeeMsat
 		}) {
 			s.fail("trade %s has a fee that the node has not paid: %+v, %+v", t.ID, t.DevFeePaid, succeeded)

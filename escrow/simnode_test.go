@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
@@ -41,21 +42,21 @@ type simNode struct {
 	lockedMsat, heldMsat, refundedMsat, settledMsat, paidMsat, routingMsat int64
 
 	// The judges are called before the node executes a call.
-	onCreate func(HoldRequest)
+	onCreate func(lightning.HoldRequest)
 	onSettle func(trade.Preimage)
 	onCancel func(trade.Hash)
-	onPay    func(Payment, trade.Destination)
+	onPay    func(lightning.Payment, trade.Destination)
 }
 
 type simHold struct {
-	state     HoldState
+	state     lightning.HoldState
 	byUs      bool // canceled by us, not by an expiry
 	expiresAt int64
 	createdAt int64
 }
 
 type simPay struct {
-	state PaymentState
+	state lightning.PaymentState
 	order string // the trade that the invoice was made for
 }
 
@@ -114,51 +115,51 @@ func (n *simNode) refuses(h trade.Hash) bool {
 // lost reports whether the answer of the last call is lost.
 func (n *simNode) lost() bool { return n.lossy && n.rng.IntN(4) == 0 }
 
-func (n *simNode) Info(context.Context) (NodeInfo, error) {
+func (n *simNode) Info(context.Context) (lightning.NodeInfo, error) {
 	if n.down {
-		return NodeInfo{}, ErrUnavailable
+		return lightning.NodeInfo{}, lightning.ErrUnavailable
 	}
-	return NodeInfo{Network: Regtest, Height: n.height, Synced: !n.unsynced, HoldExpiryDelta: 18}, nil
+	return lightning.NodeInfo{Network: lightning.Regtest, Height: n.height, Synced: !n.unsynced, HoldExpiryDelta: 18}, nil
 }
 
-func (n *simNode) CreateHold(_ context.Context, in HoldRequest) (string, error) {
+func (n *simNode) CreateHold(_ context.Context, in lightning.HoldRequest) (string, error) {
 	if n.down {
-		return "", ErrUnavailable
+		return "", lightning.ErrUnavailable
 	}
 	if n.onCreate != nil {
 		n.onCreate(in)
 	}
 	if n.holds[in.Hash] != nil {
 		n.refused[in.Hash] = 0
-		return "", ErrExists
+		return "", lightning.ErrExists
 	}
 	if n.refuses(in.Hash) {
-		return "", ErrRefused
+		return "", lightning.ErrRefused
 	}
 	expires := n.now + int64(in.Expiry.Seconds())
 	bolt11 := simInvoice(in.Hash, in.AmountSats*1000, expires, "hold")
-	n.holds[in.Hash] = &simHold{expiresAt: expires, createdAt: n.now, state: HoldState{
+	n.holds[in.Hash] = &simHold{expiresAt: expires, createdAt: n.now, state: lightning.HoldState{
 		Hash: in.Hash, Phase: trade.HoldOpen, Bolt11: bolt11, AmountSats: in.AmountSats, ExpiryHeight: in.CLTVBlocks, Memo: in.Memo,
 	}}
 	if n.lost() {
-		return "", ErrUnavailable
+		return "", lightning.ErrUnavailable
 	}
 	return bolt11, nil
 }
 
-func (n *simNode) LookupHold(_ context.Context, h trade.Hash) (HoldState, error) {
+func (n *simNode) LookupHold(_ context.Context, h trade.Hash) (lightning.HoldState, error) {
 	if n.down {
-		return HoldState{}, ErrUnavailable
+		return lightning.HoldState{}, lightning.ErrUnavailable
 	}
 	hold := n.holds[h]
 	if hold == nil {
-		return HoldState{}, ErrNotFound
+		return lightning.HoldState{}, lightning.ErrNotFound
 	}
 	return hold.told(), nil
 }
 
 // told returns the state as the node reports the state.
-func (hold *simHold) told() HoldState {
+func (hold *simHold) told() lightning.HoldState {
 	state := hold.state
 	if state.Phase != trade.HoldAccepted {
 		state.ExpiryHeight = 0
@@ -168,9 +169,9 @@ func (hold *simHold) told() HoldState {
 
 // ListHolds lists the invoices in the order of their creation, and those of one second by
 // their hash.
-func (n *simNode) ListHolds(_ context.Context, since time.Time, fn func(HoldState) error) error {
+func (n *simNode) ListHolds(_ context.Context, since time.Time, fn func(lightning.HoldState) error) error {
 	if n.down {
-		return ErrUnavailable
+		return lightning.ErrUnavailable
 	}
 	var list []*simHold
 	for _, hold := range n.holds {
@@ -187,64 +188,64 @@ func (n *simNode) ListHolds(_ context.Context, since time.Time, fn func(HoldStat
 		}
 	}
 	if n.lost() {
-		return ErrUnavailable
+		return lightning.ErrUnavailable
 	}
 	return nil
 }
 
-func (n *simNode) WatchHold(context.Context, trade.Hash, func(HoldState) error) error {
+func (n *simNode) WatchHold(context.Context, trade.Hash, func(lightning.HoldState) error) error {
 	return fmt.Errorf("the simulation polls")
 }
 
-func (n *simNode) WatchPayment(context.Context, trade.Hash, func(PaymentState) error) error {
+func (n *simNode) WatchPayment(context.Context, trade.Hash, func(lightning.PaymentState) error) error {
 	return fmt.Errorf("the simulation polls")
 }
 
 func (n *simNode) Settle(_ context.Context, p trade.Preimage) error {
 	if n.down {
-		return ErrUnavailable
+		return lightning.ErrUnavailable
 	}
 	if n.onSettle != nil {
 		n.onSettle(p)
 	}
 	hold := n.holds[p.Hash()]
 	if hold == nil {
-		return ErrNotFound
+		return lightning.ErrNotFound
 	}
 	switch hold.state.Phase {
 	case trade.HoldOpen:
-		return ErrOpen
+		return lightning.ErrOpen
 	case trade.HoldCanceled:
-		return ErrCanceled
+		return lightning.ErrCanceled
 	case trade.HoldAccepted:
 		hold.state.Phase = trade.HoldSettled
 		n.heldMsat -= hold.state.PaidMsat
 		n.settledMsat += hold.state.PaidMsat
 	}
 	if n.lost() {
-		return ErrUnavailable
+		return lightning.ErrUnavailable
 	}
 	return nil
 }
 
 func (n *simNode) Cancel(_ context.Context, h trade.Hash) error {
 	if n.down {
-		return ErrUnavailable
+		return lightning.ErrUnavailable
 	}
 	if n.onCancel != nil {
 		n.onCancel(h)
 	}
 	hold := n.holds[h]
 	if hold == nil {
-		return ErrNotFound
+		return lightning.ErrNotFound
 	}
 	if hold.state.Phase == trade.HoldSettled {
-		return ErrSettled
+		return lightning.ErrSettled
 	}
 	hold.byUs = true
 	n.giveBack(hold)
 	if n.lost() {
-		return ErrUnavailable
+		return lightning.ErrUnavailable
 	}
 	return nil
 }
@@ -265,9 +266,9 @@ func (n *simNode) orderOf(bolt11 string) string {
 	return bolt11[strings.LastIndexByte(bolt11, ':')+1:]
 }
 
-func (n *simNode) Pay(_ context.Context, p Payment) error {
+func (n *simNode) Pay(_ context.Context, p lightning.Payment) error {
 	if n.down {
-		return ErrUnavailable
+		return lightning.ErrUnavailable
 	}
 	d := simDecode(p.Bolt11)
 	if n.onPay != nil {
@@ -275,16 +276,16 @@ func (n *simNode) Pay(_ context.Context, p Payment) error {
 	}
 	if d.ExpiresAt <= n.now || n.fickle && n.rng.IntN(40) == 0 {
 		n.refused[d.Hash] = 0
-		return ErrInvoice
+		return lightning.ErrInvoice
 	}
 	old := n.pays[d.Hash]
 	if old != nil && (old.state.Status == trade.PaymentInFlight || old.state.Status == trade.PaymentSucceeded) {
 		n.refused[d.Hash] = 0
-		return ErrExists
+		return lightning.ErrExists
 	}
 	refused := n.refuses(d.Hash)
 	if refused && n.rng.IntN(4) > 0 {
-		return ErrRefused
+		return lightning.ErrRefused
 	}
 	msat := d.AmountMsat
 	if msat == 0 {
@@ -292,34 +293,34 @@ func (n *simNode) Pay(_ context.Context, p Payment) error {
 	}
 	n.pays[d.Hash] = &simPay{
 		order: n.orderOf(p.Bolt11),
-		state: PaymentState{Hash: d.Hash, Status: trade.PaymentInFlight, AmountMsat: msat, FeeMsat: n.rng.Int64N(p.MaxFeeSats*1000 + 1)},
+		state: lightning.PaymentState{Hash: d.Hash, Status: trade.PaymentInFlight, AmountMsat: msat, FeeMsat: n.rng.Int64N(p.MaxFeeSats*1000 + 1)},
 	}
 	switch {
 	case refused: // the refusal comes after the payment was registered
-		return ErrRefused
+		return lightning.ErrRefused
 	case n.lost():
-		return ErrUnavailable
+		return lightning.ErrUnavailable
 	}
 	return nil
 }
 
-func (n *simNode) TrackPayment(_ context.Context, h trade.Hash) (PaymentState, error) {
+func (n *simNode) TrackPayment(_ context.Context, h trade.Hash) (lightning.PaymentState, error) {
 	if n.down {
-		return PaymentState{}, ErrUnavailable
+		return lightning.PaymentState{}, lightning.ErrUnavailable
 	}
 	if p := n.pays[h]; p != nil {
 		return p.state, nil
 	}
-	return PaymentState{Hash: h, Status: trade.PaymentUnknown}, nil
+	return lightning.PaymentState{Hash: h, Status: trade.PaymentUnknown}, nil
 }
 
 // ListPayments lists the payments in the order of their hashes.
-func (n *simNode) ListPayments(_ context.Context, _ time.Time, fn func(PaymentState) error) error {
+func (n *simNode) ListPayments(_ context.Context, _ time.Time, fn func(lightning.PaymentState) error) error {
 	if n.down {
-		return ErrUnavailable
+		return lightning.ErrUnavailable
 	}
 	if n.unlisted {
-		return ErrPermission
+		return lightning.ErrPermission
 	}
 	hashes := slices.SortedFunc(maps.Keys(n.pays), func(a, b trade.Hash) int { return slices.Compare(a[:], b[:]) })
 	for _, h := range hashes {
@@ -333,14 +334,14 @@ func (n *simNode) ListPayments(_ context.Context, _ time.Time, fn func(PaymentSt
 // The domain of an address determines how Probe and Mint behave.
 func (n *simNode) Probe(_ context.Context, address string) error {
 	if strings.HasSuffix(address, "@dead") {
-		return ErrUnavailable
+		return lightning.ErrUnavailable
 	}
 	return nil
 }
 
 func (n *simNode) Mint(_ context.Context, address string, amountSats int64) (string, error) {
 	if n.fickle && n.rng.IntN(6) == 0 {
-		return "", ErrUnavailable
+		return "", lightning.ErrUnavailable
 	}
 	var h trade.Hash
 	for i := range h {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
@@ -97,7 +98,7 @@ func (s *sim) settleElsewhere(row OutboxRow) {
 	}
 	var h trade.Hash
 	_, _ = simReader{s.rng}.Read(h[:])
-	s.node.pays[h] = &simPay{order: row.Trade.String(), state: PaymentState{Hash: h, Status: trade.PaymentInFlight, AmountMsat: hold.state.PaidMsat / 100 * 99, FeeMsat: 7}}
+	s.node.pays[h] = &simPay{order: row.Trade.String(), state: lightning.PaymentState{Hash: h, Status: trade.PaymentInFlight, AmountMsat: hold.state.PaidMsat / 100 * 99, FeeMsat: 7}}
 	s.node.resolve(h, true)
 }
 

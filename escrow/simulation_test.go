@@ -20,6 +20,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/health"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -235,7 +236,7 @@ func newSim(seed uint64, mirror *DB) *sim {
 	s.out.clock = time
 	s.out.defers = func() error {
 		if s.observe(); s.sync.Defers(s.trueTime()) {
-			return ErrUnavailable
+			return lightning.ErrUnavailable
 		}
 		return nil
 	}
@@ -653,7 +654,7 @@ func (s *sim) journalTrade(row JournalRow) trade.Trade {
 	return t
 }
 
-func (s *sim) judgeCreate(in HoldRequest) {
+func (s *sim) judgeCreate(in lightning.HoldRequest) {
 	t, ok := s.store.trades[s.owner[in.Hash]]
 	if !ok || t.Preimage.Hash() != in.Hash && !slices.Contains(t.Closing, in.Hash) && !s.journaled(t.ID, in.Hash) {
 		s.fail("an invoice is made whose preimage is not stored")
@@ -703,7 +704,7 @@ func (s *sim) judgeCancel(h trade.Hash) {
 	}
 }
 
-func (s *sim) judgePay(p Payment, d trade.Destination) {
+func (s *sim) judgePay(p lightning.Payment, d trade.Destination) {
 	order := s.node.orderOf(p.Bolt11)
 	if strings.HasPrefix(order, "fee-") {
 		s.judgeFeePay(p, d)
@@ -833,7 +834,7 @@ func (s *sim) do(row OutboxRow) (notice, error) {
 	if errors.Is(err, payoutgate.ErrWaits) {
 		s.count.waits++
 	}
-	if s.refusals[row.ID]++; !errors.Is(err, ErrRefused) {
+	if s.refusals[row.ID]++; !errors.Is(err, lightning.ErrRefused) {
 		delete(s.refusals, row.ID)
 	}
 	switch {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
@@ -32,11 +33,11 @@ const surveyDays = 15
 // store knows the hash. If the node may not or does not list its payments, the node is asked
 // about the payouts of rows that an earlier process may have sent. surveyPayouts returns the
 // error of the list, or nil.
-func surveyPayouts(ctx context.Context, g *payoutgate.Gate, now time.Time, rows []OutboxRow, owner func(trade.Hash) (trade.OutflowKey, string, bool), node Lightning) error {
+func surveyPayouts(ctx context.Context, g *payoutgate.Gate, now time.Time, rows []OutboxRow, owner func(trade.Hash) (trade.OutflowKey, string, bool), node lightning.Node) error {
 	defer g.SetClosed(false)
 	list, cancel := context.WithTimeout(ctx, surveyFor)
 	defer cancel()
-	err := node.ListPayments(list, now.Add(-surveyDays*24*time.Hour), func(p PaymentState) error {
+	err := node.ListPayments(list, now.Add(-surveyDays*24*time.Hour), func(p lightning.PaymentState) error {
 		if p.Status == trade.PaymentInFlight {
 			if id, payee, known := owner(p.Hash); known {
 				g.Found(id, p.Hash, payee)
@@ -50,7 +51,7 @@ func surveyPayouts(ctx context.Context, g *payoutgate.Gate, now time.Time, rows 
 	return err
 }
 
-func surveyRows(ctx context.Context, g *payoutgate.Gate, rows []OutboxRow, node Lightning) {
+func surveyRows(ctx context.Context, g *payoutgate.Gate, rows []OutboxRow, node lightning.Node) {
 	ctx, cancel := context.WithTimeout(ctx, surveyFor)
 	defer cancel()
 	for _, r := range rows {
@@ -73,7 +74,7 @@ func surveyRows(ctx context.Context, g *payoutgate.Gate, rows []OutboxRow, node 
 
 // payeeOf returns the public key of the node that an invoice pays, or "".
 func payeeOf(bolt11 string) string {
-	in, err := ParseInvoice(bolt11)
+	in, err := lightning.ParseInvoice(bolt11)
 	if err != nil {
 		return ""
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/health"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -50,7 +51,7 @@ func TestPayoutsWaitForTheNode(t *testing.T) {
 // heldUnsynced is an unsyncedNode whose payments stay in flight.
 type heldUnsynced struct{ *unsyncedNode }
 
-func (n heldUnsynced) Pay(ctx context.Context, p Payment) error {
+func (n heldUnsynced) Pay(ctx context.Context, p lightning.Payment) error {
 	return heldPays{n.testNode}.Pay(ctx, p)
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -114,27 +115,27 @@ func (t *testNode) with(fn func(n *simNode)) {
 	t.changed = make(chan struct{})
 }
 
-func (t *testNode) Info(ctx context.Context) (info NodeInfo, err error) {
+func (t *testNode) Info(ctx context.Context) (info lightning.NodeInfo, err error) {
 	t.with(func(n *simNode) { info, err = n.Info(ctx) })
 	return info, err
 }
 
-func (t *testNode) CreateHold(ctx context.Context, in HoldRequest) (s string, err error) {
+func (t *testNode) CreateHold(ctx context.Context, in lightning.HoldRequest) (s string, err error) {
 	t.with(func(n *simNode) { s, err = n.CreateHold(ctx, in) })
 	return s, err
 }
 
-func (t *testNode) LookupHold(ctx context.Context, h trade.Hash) (s HoldState, err error) {
+func (t *testNode) LookupHold(ctx context.Context, h trade.Hash) (s lightning.HoldState, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.n.LookupHold(ctx, h)
 }
 
 // ListHolds calls fn without the node's lock, so that fn may call the node.
-func (t *testNode) ListHolds(ctx context.Context, since time.Time, fn func(HoldState) error) error {
-	var states []HoldState
+func (t *testNode) ListHolds(ctx context.Context, since time.Time, fn func(lightning.HoldState) error) error {
+	var states []lightning.HoldState
 	t.mu.Lock()
-	err := t.n.ListHolds(ctx, since, func(s HoldState) error { states = append(states, s); return nil })
+	err := t.n.ListHolds(ctx, since, func(s lightning.HoldState) error { states = append(states, s); return nil })
 	t.mu.Unlock()
 	for _, s := range states {
 		if err := fn(s); err != nil {
@@ -144,10 +145,10 @@ func (t *testNode) ListHolds(ctx context.Context, since time.Time, fn func(HoldS
 	return err
 }
 
-func (t *testNode) ListPayments(ctx context.Context, since time.Time, fn func(PaymentState) error) error {
-	var states []PaymentState
+func (t *testNode) ListPayments(ctx context.Context, since time.Time, fn func(lightning.PaymentState) error) error {
+	var states []lightning.PaymentState
 	t.mu.Lock()
-	err := t.n.ListPayments(ctx, since, func(s PaymentState) error { states = append(states, s); return nil })
+	err := t.n.ListPayments(ctx, since, func(s lightning.PaymentState) error { states = append(states, s); return nil })
 	t.mu.Unlock()
 	for _, s := range states {
 		if err := fn(s); err != nil {
@@ -167,7 +168,7 @@ func (t *testNode) Cancel(ctx context.Context, h trade.Hash) (err error) {
 	return err
 }
 
-func (t *testNode) Pay(ctx context.Context, p Payment) (err error) {
+func (t *testNode) Pay(ctx context.Context, p lightning.Payment) (err error) {
 	t.with(func(n *simNode) {
 		if err = n.Pay(ctx, p); err == nil {
 			n.resolve(simDecode(p.Bolt11).Hash, t.failPays <= 0)
@@ -177,7 +178,7 @@ func (t *testNode) Pay(ctx context.Context, p Payment) (err error) {
 	return err
 }
 
-func (t *testNode) TrackPayment(ctx context.Context, h trade.Hash) (PaymentState, error) {
+func (t *testNode) TrackPayment(ctx context.Context, h trade.Hash) (lightning.PaymentState, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.n.TrackPayment(ctx, h)
@@ -192,14 +193,14 @@ func (t *testNode) Mint(ctx context.Context, address string, sats int64) (s stri
 	return s, err
 }
 
-func (t *testNode) WatchHold(ctx context.Context, h trade.Hash, fn func(HoldState) error) error {
+func (t *testNode) WatchHold(ctx context.Context, h trade.Hash, fn func(lightning.HoldState) error) error {
 	var last trade.HoldPhase
 	for {
 		t.mu.Lock()
 		state, err := t.n.LookupHold(ctx, h)
 		changed := t.changed
 		t.mu.Unlock()
-		if err != nil && err != ErrUnavailable {
+		if err != nil && err != lightning.ErrUnavailable {
 			return err
 		}
 		if err == nil && state.Phase != last {
@@ -219,14 +220,14 @@ func (t *testNode) WatchHold(ctx context.Context, h trade.Hash, fn func(HoldStat
 	}
 }
 
-func (t *testNode) WatchPayment(ctx context.Context, h trade.Hash, fn func(PaymentState) error) error {
+func (t *testNode) WatchPayment(ctx context.Context, h trade.Hash, fn func(lightning.PaymentState) error) error {
 	for {
 		t.mu.Lock()
 		state, err := t.n.TrackPayment(ctx, h)
 		changed := t.changed
 		t.mu.Unlock()
 		if err == nil && state.Status == trade.PaymentUnknown {
-			return ErrNotFound
+			return lightning.ErrNotFound
 		}
 		if err == nil && state.Status.Final() {
 			return fn(state)
@@ -246,12 +247,12 @@ type world struct {
 	dir   string
 	log   *memLog
 	node  *testNode // nil if ln is another node
-	ln    Lightning
+	ln    lightning.Node
 	addrs Addresses
 	// publisher and vet are those of the engine. If nil, the log is the publisher, and there
 	// is no vet.
 	publisher  Publisher
-	vet        func(context.Context, NodeInfo) error
+	vet        func(context.Context, lightning.NodeInfo) error
 	decode     func(string) trade.Destination // if nil, the real decoder
 	keys       *envelope.Keys
 	policy     Policy
@@ -336,12 +337,14 @@ func newWorld(tb testing.TB) *world {
 // noAddresses is for tests that use invoices.
 type noAddresses struct{}
 
-func (noAddresses) Probe(context.Context, string) error { return ErrUnavailable }
+func (noAddresses) Probe(context.Context, string) error { return lightning.ErrUnavailable }
 
-func (noAddresses) Mint(context.Context, string, int64) (string, error) { return "", ErrUnavailable }
+func (noAddresses) Mint(context.Context, string, int64) (string, error) {
+	return "", lightning.ErrUnavailable
+}
 
 // newWorldOn returns a world with the given Lightning node.
-func newWorldOn(tb testing.TB, ln Lightning) *world {
+func newWorldOn(tb testing.TB, ln lightning.Node) *world {
 	tb.Helper()
 	w := &world{
 		tb: tb, dir: tb.TempDir(), log: newMemLog(), ln: ln, addrs: noAddresses{}, keys: newKeys(tb).Remembering(10_000),

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -71,7 +72,7 @@ func testTroubles(t *testing.T, n *lndtest.Network, disk string) {
 			// LND's database first reuses the pages that it freed.
 			for i := range 2_000 {
 				p := trade.Preimage{9, byte(i), byte(i >> 8)}
-				if _, err := n.Mostro.Lightning.CreateHold(t.Context(), escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, Memo: strings.Repeat("m", 600), CLTVBlocks: 40}); err != nil {
+				if _, err := n.Mostro.Lightning.CreateHold(t.Context(), lightning.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, Memo: strings.Repeat("m", 600), CLTVBlocks: 40}); err != nil {
 					break
 				}
 			}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
@@ -17,7 +18,7 @@ type Troubles struct {
 	Kill  func()
 	Start func(ctx context.Context) error
 	// Revocable is the node, accessed with a macaroon that Revoke revokes.
-	Revocable Lightning
+	Revocable lightning.Node
 	Revoke    func(ctx context.Context) error
 	// Swap puts another wallet behind the node's address, or restores the first wallet.
 	Swap func(ctx context.Context) error

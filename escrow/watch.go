@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
@@ -13,7 +14,7 @@ import (
 // only on the trade, so a restart watches the same hashes. Only the engine's goroutine
 // calls sync.
 type watches struct {
-	node   Lightning
+	node   lightning.Node
 	report func(ctx context.Context, n notice) error
 	// usable returns the reason why the node's answers must not be believed, because
 	// another wallet may answer. If usable is nil, the answers are always believed.
@@ -30,7 +31,7 @@ type watch struct {
 	cancel  context.CancelFunc
 }
 
-func newWatches(node Lightning, report func(context.Context, notice) error) *watches {
+func newWatches(node lightning.Node, report func(context.Context, notice) error) *watches {
 	return &watches{node: node, report: report, holds: make(map[trade.OutflowKey]watch), payouts: make(map[trade.OutflowKey]watch)}
 }
 
@@ -83,7 +84,7 @@ func (w *watches) start(ctx context.Context, m map[trade.OutflowKey]watch, id tr
 }
 
 func (w *watches) hold(ctx context.Context, id trade.OutflowKey, h trade.Hash, _ uint32) error {
-	return w.node.WatchHold(ctx, h, func(state HoldState) error {
+	return w.node.WatchHold(ctx, h, func(state lightning.HoldState) error {
 		if state.Phase == trade.HoldOpen {
 			return nil
 		}
@@ -98,26 +99,26 @@ func (w *watches) hold(ctx context.Context, id trade.OutflowKey, h trade.Hash, _
 // payout reports an unknown payment as a state. The node accepted the payment once, and
 // the trade decides to send it again.
 func (w *watches) payout(ctx context.Context, id trade.OutflowKey, h trade.Hash, attempt uint32) error {
-	err := w.node.WatchPayment(ctx, h, func(state PaymentState) error {
+	err := w.node.WatchPayment(ctx, h, func(state lightning.PaymentState) error {
 		if !state.Status.Final() {
 			return nil
 		}
 		return w.report(ctx, paymentNotice(id, h, attempt, state))
 	})
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, lightning.ErrNotFound) {
 		if w.usable != nil {
 			if err := w.usable(ctx, 0); err != nil {
 				return err // the watch starts again
 			}
 		}
-		unknown := PaymentState{Hash: h, Status: trade.PaymentUnknown}
+		unknown := lightning.PaymentState{Hash: h, Status: trade.PaymentUnknown}
 		return w.report(ctx, paymentNotice(id, h, attempt, unknown))
 	}
 	return err
 }
 
 // paymentNotice returns the state of a payment as a notice for its trade.
-func paymentNotice(k trade.OutflowKey, h trade.Hash, attempt uint32, state PaymentState) notice {
+func paymentNotice(k trade.OutflowKey, h trade.Hash, attempt uint32, state lightning.PaymentState) notice {
 	in := paymentInput(h, attempt, state)
 	in.Outflow = k.N
 	return notice{trade: k.Trade, input: in}

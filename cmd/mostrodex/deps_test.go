@@ -106,7 +106,7 @@ func TestRaceCoversGoroutines(t *testing.T) {
 //	mostro/receipt mostro/attestation -> mostro/envelope -> mostro/message -> mostro
 //	relay/federation -> relay -> relay/eventlog -> relay/eventlog/liveindex relay/eventlog/recordlog
 //	anyone -> internal
-//	reputation -> reputation/score   escrow -> escrow/trade escrow/lnurl   escrow/ledger escrow/price escrow/users escrow/payoutgate escrow/disputes escrow/health escrow/rating escrow/devfee -> escrow/trade
+//	reputation -> reputation/score   escrow -> escrow/trade escrow/lnurl   escrow/ledger escrow/price escrow/users escrow/payoutgate escrow/disputes escrow/health escrow/rating escrow/devfee escrow/lightning -> escrow/trade
 //	escrow -> escrow/fund -> escrow/devfee escrow/lnurl
 //	indexer/web -> indexer -> indexer/livebook -> indexer/orders indexer/sorted
 //	indexer -> indexer/names indexer/orders -> indexer/words
@@ -133,7 +133,7 @@ func TestImportRules(t *testing.T) {
 					t.Errorf("%s imports %s: of internal, mostro may import only %s", path, inner, strings.Join(nounTools, ", "))
 				case path == "relay/eventlog" && other == "relay" && !strings.HasPrefix(inner, path+"/"), strings.HasPrefix(path, "relay/eventlog/") && other == "relay",
 					path == "reputation/score" && other == "reputation", path == "escrow/trade" && other == "escrow", path == "escrow/lnurl" && other == "escrow",
-					(path == "escrow/ledger" || path == "escrow/price" || path == "escrow/users" || path == "escrow/payoutgate" || path == "escrow/health" || path == "escrow/disputes" || path == "escrow/rating" || path == "escrow/devfee") && other == "escrow" && inner != "escrow/trade",
+					(path == "escrow/ledger" || path == "escrow/price" || path == "escrow/users" || path == "escrow/payoutgate" || path == "escrow/health" || path == "escrow/disputes" || path == "escrow/rating" || path == "escrow/devfee" || path == "escrow/lightning") && other == "escrow" && inner != "escrow/trade",
 					path == "escrow/fund" && inner == "escrow":
 					t.Errorf("%s imports %s: the import is in the wrong direction", path, inner)
 				case room == "cmd" || room == other || other == "internal":
@@ -189,7 +189,7 @@ func TestKeptApart(t *testing.T) {
 		"github.com/blevesearch/bleve/v2": {"indexer/search.go"},
 		"github.com/dgraph-io/badger/v4":  {"relay/eventlog/", "indexer/", "escrow/", "internal/badgerfiles/"},
 		"google.golang.org/grpc":          {"escrow/lnd/"},
-		"github.com/lightningnetwork/lnd": {"escrow/bolt11.go"},
+		"github.com/lightningnetwork/lnd": {"escrow/lightning/bolt11.go"},
 	} {
 		for file, imports := range importsByFile(t) {
 			for _, imp := range imports {

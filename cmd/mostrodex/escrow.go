@@ -19,6 +19,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/disputes"
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/health"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/mostrodex/mostrodex/escrow/price"
@@ -283,7 +284,7 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, add
 		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer, ReceiptSigner: sealer, Attester: attester,
 		Prefilter: &escrow.Prefilter{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
 		Events:    events, RollbackGuard: &escrow.RollbackGuard{Path: witness, Old: filepath.Join(c.Data, "escrow.witness")},
-		Fund:      fund.Fund{Address: devfee.Address, Network: string(escrow.Mainnet), Service: escrow.Services{}, Node: keys.Npub()},
+		Fund:      fund.Fund{Address: devfee.Address, Network: string(lightning.Mainnet), Service: escrow.Services{}, Node: keys.Npub()},
 		Assistant: assistant, HealthEvery: time.Duration(cfg.HealthSeconds) * time.Second, Secret: trade.NodeSecretOf(keys), Logger: with.logger, Metrics: with.registry, Now: with.now,
 	}
 	if addresses != nil {
@@ -328,8 +329,8 @@ func (r *escrowRoom) connect(cfg *EscrowConfig, ec *escrow.Config) error {
 
 // vet returns the check of a Lightning node, which returns an error if the escrow must not
 // work with that node.
-func (r *escrowRoom) vet(terms trade.Terms) func(context.Context, escrow.NodeInfo) error {
-	return func(ctx context.Context, info escrow.NodeInfo) error {
+func (r *escrowRoom) vet(terms trade.Terms) func(context.Context, lightning.NodeInfo) error {
+	return func(ctx context.Context, info lightning.NodeInfo) error {
 		if err := terms.CheckNode(info.HoldExpiryDelta); err != nil {
 			return fmt.Errorf("escrow.margin_blocks: %w", err)
 		}

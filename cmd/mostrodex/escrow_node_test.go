@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -112,7 +112,7 @@ func TestMainnetNeedsNoWord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info := escrow.NodeInfo{Network: escrow.Mainnet, Synced: true, HoldExpiryDelta: 18}
+	info := lightning.NodeInfo{Network: lightning.Mainnet, Synced: true, HoldExpiryDelta: 18}
 	ask := func() error { return new(escrowRoom).vet(terms)(context.Background(), info) }
 	if err := ask(); err != nil {
 		t.Errorf("on mainnet: %v", err)
@@ -121,7 +121,7 @@ func TestMainnetNeedsNoWord(t *testing.T) {
 	if err := decodeConfig([]byte("[escrow]\ni_know_disputes_are_unsolved = true\n"), &old); err == nil || !strings.Contains(err.Error(), "delete the line") {
 		t.Errorf("a config of before: %v", err)
 	}
-	info.Network = escrow.Signet
+	info.Network = lightning.Signet
 	if err := ask(); err != nil {
 		t.Error(err)
 	}

@@ -11,8 +11,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/ledger"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,12 +30,12 @@ const (
 	maxTold = 20
 )
 
-// Node is the part of escrow.Lightning that a comparison needs.
+// Node is the part of lightning.Node that a comparison needs.
 type Node interface {
-	LookupHold(ctx context.Context, h trade.Hash) (escrow.HoldState, error)
-	ListHolds(ctx context.Context, since time.Time, fn func(escrow.HoldState) error) error
-	TrackPayment(ctx context.Context, h trade.Hash) (escrow.PaymentState, error)
-	ListPayments(ctx context.Context, since time.Time, fn func(escrow.PaymentState) error) error
+	LookupHold(ctx context.Context, h trade.Hash) (lightning.HoldState, error)
+	ListHolds(ctx context.Context, since time.Time, fn func(lightning.HoldState) error) error
+	TrackPayment(ctx context.Context, h trade.Hash) (lightning.PaymentState, error)
+	ListPayments(ctx context.Context, since time.Time, fn func(lightning.PaymentState) error) error
 }
 
 // Config holds the parts of an Auditor.
@@ -212,7 +212,7 @@ func (a *Auditor) Check(ctx context.Context) (*ledger.Report, error) {
 	}
 	lists := ledger.Lists{
 		Invoices: func(fn func(ledger.Invoice) error) error {
-			return a.Node.ListHolds(ctx, time.Time{}, func(s escrow.HoldState) error { return fn(a.invoice(s)) })
+			return a.Node.ListHolds(ctx, time.Time{}, func(s lightning.HoldState) error { return fn(a.invoice(s)) })
 		},
 		Payments: func(fn func(ledger.Payment) error) error { return a.payments(ctx, l, fn) },
 	}
@@ -223,7 +223,7 @@ func (a *Auditor) Check(ctx context.Context) (*ledger.Report, error) {
 	err = report.Recheck(a.Store, ledger.Lookup{
 		Invoice: func(h trade.Hash) (ledger.Invoice, bool, error) {
 			s, err := a.Node.LookupHold(ctx, h)
-			if errors.Is(err, escrow.ErrNotFound) {
+			if errors.Is(err, lightning.ErrNotFound) {
 				return ledger.Invoice{}, false, nil
 			}
 			return a.invoice(s), err == nil, err
@@ -235,8 +235,8 @@ func (a *Auditor) Check(ctx context.Context) (*ledger.Report, error) {
 
 // payments calls fn for the payments that the node lists.
 func (a *Auditor) payments(ctx context.Context, l *ledger.Ledger, fn func(ledger.Payment) error) error {
-	err := a.Node.ListPayments(ctx, time.Time{}, func(s escrow.PaymentState) error { return fn(payment(s)) })
-	if !errors.Is(err, escrow.ErrPermission) {
+	err := a.Node.ListPayments(ctx, time.Time{}, func(s lightning.PaymentState) error { return fn(payment(s)) })
+	if !errors.Is(err, lightning.ErrPermission) {
 		return err
 	}
 	return l.Payouts(func(h trade.Hash) error {
@@ -248,7 +248,7 @@ func (a *Auditor) payments(ctx context.Context, l *ledger.Ledger, fn func(ledger
 	})
 }
 
-func (a *Auditor) invoice(s escrow.HoldState) ledger.Invoice {
+func (a *Auditor) invoice(s lightning.HoldState) ledger.Invoice {
 	id, _ := a.Secret.Ours(s.Memo, s.Hash)
 	return ledger.Invoice{Hash: s.Hash, Phase: s.Phase, AmountMsat: s.AmountSats * 1000, PaidMsat: s.PaidMsat, Trade: id}
 }
@@ -261,6 +261,6 @@ func (a *Auditor) payment(ctx context.Context, h trade.Hash) (row ledger.Payment
 	return payment(s), true, nil
 }
 
-func payment(s escrow.PaymentState) ledger.Payment {
+func payment(s lightning.PaymentState) ledger.Payment {
 	return ledger.Payment{Hash: s.Hash, Status: s.Status, AmountMsat: s.AmountMsat, FeeMsat: s.FeeMsat}
 }

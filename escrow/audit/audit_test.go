@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -51,7 +51,7 @@ func (b *book) apply(t *testing.T, in trade.Input) {
 }
 
 // held returns a store with one trade whose seller has paid, and the row of its hold.
-func held(t *testing.T) (*book, escrow.HoldState) {
+func held(t *testing.T) (*book, lightning.HoldState) {
 	t.Helper()
 	b := &book{}
 	terms := trade.DefaultTerms()
@@ -69,36 +69,36 @@ func held(t *testing.T) (*book, escrow.HoldState) {
 	h := b.trade.Hash
 	b.apply(t, trade.Input{Kind: trade.InHoldMade, Hash: h, Bolt11: "x"})
 	b.apply(t, trade.Input{Kind: trade.InHold, Hash: h, Hold: trade.Hold{Phase: trade.HoldAccepted, AmountSats: b.trade.LockSats(), PaidMsat: b.trade.LockSats() * 1000}})
-	return b, escrow.HoldState{Hash: h, Phase: trade.HoldAccepted, AmountSats: b.trade.LockSats(), PaidMsat: b.trade.LockSats() * 1000}
+	return b, lightning.HoldState{Hash: h, Phase: trade.HoldAccepted, AmountSats: b.trade.LockSats(), PaidMsat: b.trade.LockSats() * 1000}
 }
 
 // node is a Lightning node with one hold.
 type node struct {
-	hold     escrow.HoldState
-	payments []escrow.PaymentState
+	hold     lightning.HoldState
+	payments []lightning.PaymentState
 	err      error
 	unlisted bool
 	listed   int // calls of ListPayments that were answered
 }
 
-func (n *node) LookupHold(context.Context, trade.Hash) (escrow.HoldState, error) {
+func (n *node) LookupHold(context.Context, trade.Hash) (lightning.HoldState, error) {
 	return n.hold, n.err
 }
 
-func (n *node) ListHolds(_ context.Context, _ time.Time, fn func(escrow.HoldState) error) error {
+func (n *node) ListHolds(_ context.Context, _ time.Time, fn func(lightning.HoldState) error) error {
 	if n.err != nil {
 		return n.err
 	}
 	return fn(n.hold)
 }
 
-func (n *node) TrackPayment(_ context.Context, h trade.Hash) (escrow.PaymentState, error) {
-	return escrow.PaymentState{Hash: h, Status: trade.PaymentUnknown}, n.err
+func (n *node) TrackPayment(_ context.Context, h trade.Hash) (lightning.PaymentState, error) {
+	return lightning.PaymentState{Hash: h, Status: trade.PaymentUnknown}, n.err
 }
 
-func (n *node) ListPayments(_ context.Context, _ time.Time, fn func(escrow.PaymentState) error) error {
+func (n *node) ListPayments(_ context.Context, _ time.Time, fn func(lightning.PaymentState) error) error {
 	if n.unlisted {
-		return escrow.ErrPermission
+		return lightning.ErrPermission
 	}
 	n.listed++
 	for _, p := range n.payments {
@@ -163,7 +163,7 @@ func TestDailyAlarm(t *testing.T) {
 		t.Errorf("the alarm is %s", line)
 	}
 
-	n.err = escrow.ErrUnavailable
+	n.err = lightning.ErrUnavailable
 	now = now.Add(every)
 	tick(true)
 	if a.Last().Err == nil || read(t, reg, "failures_total") != 1 || read(t, reg, "faults") != 1 {
@@ -207,7 +207,7 @@ func TestPassingDifferenceThatStays(t *testing.T) {
 // payments that no journal contains are counted.
 func TestPaymentsOfTheList(t *testing.T) {
 	b, hold := held(t)
-	n := &node{hold: hold, payments: []escrow.PaymentState{{Hash: trade.Hash{9}, Status: trade.PaymentSucceeded, AmountMsat: 500, FeeMsat: 5}}}
+	n := &node{hold: hold, payments: []lightning.PaymentState{{Hash: trade.Hash{9}, Status: trade.PaymentSucceeded, AmountMsat: 500, FeeMsat: 5}}}
 	a := New(Config{Store: b, Node: n, Now: func() time.Time { return time.Unix(1_790_100_000, 0) }})
 	for _, unlisted := range []bool{false, true} {
 		n.unlisted = unlisted
@@ -222,8 +222,8 @@ func TestPaymentsOfTheList(t *testing.T) {
 	if n.listed != 1 {
 		t.Errorf("the list was read %d times", n.listed)
 	}
-	n.unlisted, n.err = false, escrow.ErrUnavailable
-	if _, err := a.Check(t.Context()); !errors.Is(err, escrow.ErrUnavailable) {
+	n.unlisted, n.err = false, lightning.ErrUnavailable
+	if _, err := a.Check(t.Context()); !errors.Is(err, lightning.ErrUnavailable) {
 		t.Errorf("a list that ends early: %v", err)
 	}
 }

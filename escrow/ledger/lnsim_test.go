@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/ledger"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -86,7 +86,7 @@ func (d *deal) perform(e trade.Effect) {
 	}
 	switch e.Kind {
 	case trade.FxCreateHold:
-		bolt11, err := m.mostro.CreateHold(ctx, escrow.HoldRequest{Hash: e.Hash, AmountSats: e.AmountSats, Memo: trade.MemoOf(e.Memo, d.nonce()), CLTVBlocks: e.CLTVBlocks})
+		bolt11, err := m.mostro.CreateHold(ctx, lightning.HoldRequest{Hash: e.Hash, AmountSats: e.AmountSats, Memo: trade.MemoOf(e.Memo, d.nonce()), CLTVBlocks: e.CLTVBlocks})
 		must(err)
 		d.apply(trade.Input{Kind: trade.InHoldMade, Hash: e.Hash, Bolt11: bolt11})
 	case trade.FxSettle:
@@ -96,7 +96,7 @@ func (d *deal) perform(e trade.Effect) {
 		must(m.mostro.Cancel(ctx, e.Hash))
 		d.apply(trade.Input{Kind: trade.InCanceled, Hash: e.Hash})
 	case trade.FxPay:
-		must(m.mostro.Pay(ctx, escrow.Payment{Bolt11: e.Text, AmountSats: e.AmountSats, MaxFeeSats: e.MaxFeeSats}))
+		must(m.mostro.Pay(ctx, lightning.Payment{Bolt11: e.Text, AmountSats: e.AmountSats, MaxFeeSats: e.MaxFeeSats}))
 		d.apply(trade.Input{Kind: trade.InPaySent, Hash: e.Hash, Attempt: e.Attempt})
 		d.track()
 	}
@@ -135,7 +135,7 @@ func (d *deal) invoice() *trade.Destination {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := escrow.ParseInvoice(bolt11)
+	in, err := lightning.ParseInvoice(bolt11)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func (d *deal) play(extra int64) {
 		return
 	}
 	m.world.Plan(t.Hash, lnsim.Plan{Times: 1, ExtraMsat: extra})
-	if err := m.seller.Pay(m.t.Context(), escrow.Payment{Bolt11: t.HoldInvoice, MaxFeeSats: 10_000}); err != nil {
+	if err := m.seller.Pay(m.t.Context(), lightning.Payment{Bolt11: t.HoldInvoice, MaxFeeSats: 10_000}); err != nil {
 		m.t.Fatal(err)
 	}
 	state, err := m.mostro.LookupHold(m.t.Context(), t.Hash)
@@ -206,11 +206,11 @@ func (m *market) operate() {
 	}
 	m.foreign++
 	before := m.mostro.BalanceMsat()
-	_ = m.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 10_000}) // it may fail at random
+	_ = m.seller.Pay(ctx, lightning.Payment{Bolt11: bolt11, MaxFeeSats: 10_000}) // it may fail at random
 	if bolt11, err = m.buyer.AddInvoice(ctx, sats, "rent", time.Hour); err != nil {
 		m.t.Fatal(err)
 	}
-	_ = m.mostro.Pay(ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 10_000})
+	_ = m.mostro.Pay(ctx, lightning.Payment{Bolt11: bolt11, MaxFeeSats: 10_000})
 	m.own += m.mostro.BalanceMsat() - before
 }
 
@@ -218,7 +218,7 @@ func (m *market) lists(l *ledger.Ledger) ledger.Lists {
 	ctx := m.t.Context()
 	return ledger.Lists{
 		Invoices: func(fn func(ledger.Invoice) error) error {
-			return m.mostro.ListHolds(ctx, time.Time{}, func(s escrow.HoldState) error {
+			return m.mostro.ListHolds(ctx, time.Time{}, func(s lightning.HoldState) error {
 				return fn(m.invoice(s))
 			})
 		},
@@ -234,12 +234,12 @@ func (m *market) lists(l *ledger.Ledger) ledger.Lists {
 	}
 }
 
-func (m *market) invoice(s escrow.HoldState) ledger.Invoice {
+func (m *market) invoice(s lightning.HoldState) ledger.Invoice {
 	id, _ := m.secret.Ours(s.Memo, s.Hash)
 	return ledger.Invoice{Hash: s.Hash, Phase: s.Phase, AmountMsat: s.AmountSats * 1000, PaidMsat: s.PaidMsat, Trade: id}
 }
 
-func payment(s escrow.PaymentState) ledger.Payment {
+func payment(s lightning.PaymentState) ledger.Payment {
 	return ledger.Payment{Hash: s.Hash, Status: s.Status, AmountMsat: s.AmountMsat, FeeMsat: s.FeeMsat}
 }
 

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"golang.org/x/sync/errgroup"
 )
@@ -52,25 +52,25 @@ func RunBare(ctx context.Context, n *Network, trades, parallel int) (Bare, error
 var errReached = errors.New("reached")
 
 func (n *Network) bareTrade(ctx context.Context, payout string) error {
-	invoice, err := escrow.ParseInvoice(payout)
+	invoice, err := lightning.ParseInvoice(payout)
 	if err != nil {
 		return err
 	}
 	p := newPreimage()
-	bolt11, err := n.Mostro.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: bareSats, Memo: "bare", CLTVBlocks: holdCLTV})
+	bolt11, err := n.Mostro.CreateHold(ctx, lightning.HoldRequest{Hash: p.Hash(), AmountSats: bareSats, Memo: "bare", CLTVBlocks: holdCLTV})
 	if err != nil {
 		return err
 	}
 	accepted := make(chan error, 1) // written once
 	go func() {
-		accepted <- n.Mostro.WatchHold(ctx, p.Hash(), func(s escrow.HoldState) error {
+		accepted <- n.Mostro.WatchHold(ctx, p.Hash(), func(s lightning.HoldState) error {
 			if s.Phase != trade.HoldOpen {
 				return errReached
 			}
 			return nil
 		})
 	}()
-	if err := n.Seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+	if err := n.Seller.Pay(ctx, lightning.Payment{Bolt11: bolt11}); err != nil {
 		return err
 	}
 	if err := <-accepted; !errors.Is(err, errReached) {
@@ -79,10 +79,10 @@ func (n *Network) bareTrade(ctx context.Context, payout string) error {
 	if err := n.Mostro.Settle(ctx, p); err != nil {
 		return err
 	}
-	if err := n.Mostro.Pay(ctx, escrow.Payment{Bolt11: payout, MaxFeeSats: 10}); err != nil {
+	if err := n.Mostro.Pay(ctx, lightning.Payment{Bolt11: payout, MaxFeeSats: 10}); err != nil {
 		return err
 	}
-	return n.Mostro.WatchPayment(ctx, invoice.Hash, func(s escrow.PaymentState) error {
+	return n.Mostro.WatchPayment(ctx, invoice.Hash, func(s lightning.PaymentState) error {
 		if s.Status == trade.PaymentFailed {
 			return fmt.Errorf("payout failed: %s", s.Failure)
 		}

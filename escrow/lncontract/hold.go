@@ -6,14 +6,14 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 func testInfo(s *suite) {
 	info, err := s.Mostro.Info(s.ctx)
 	s.must(err)
-	if len(info.Pubkey) != 66 || info.Network != escrow.Regtest || info.Height == 0 || !info.Synced || info.HoldExpiryDelta == 0 || info.Version == "" {
+	if len(info.Pubkey) != 66 || info.Network != lightning.Regtest || info.Height == 0 || !info.Synced || info.HoldExpiryDelta == 0 || info.Version == "" {
 		s.Fatalf("info: %+v", info)
 	}
 	s.must(s.Mine(s.ctx, 1))
@@ -29,20 +29,20 @@ func testSettle(s *suite) {
 	info, err := s.Mostro.Info(s.ctx)
 	s.must(err)
 	p, bolt11 := s.hold(20_000)
-	invoice, err := escrow.ParseInvoice(bolt11)
+	invoice, err := lightning.ParseInvoice(bolt11)
 	s.must(err)
-	if invoice.Hash != p.Hash() || invoice.AmountMsat != 20_000_000 || invoice.Payee != info.Pubkey || invoice.Description != "contract" || invoice.MinFinalCLTV != holdCLTV || invoice.Network != escrow.Regtest {
+	if invoice.Hash != p.Hash() || invoice.AmountMsat != 20_000_000 || invoice.Payee != info.Pubkey || invoice.Description != "contract" || invoice.MinFinalCLTV != holdCLTV || invoice.Network != lightning.Regtest {
 		s.Fatalf("invoice: %+v", invoice)
 	}
 	state, err := s.Mostro.LookupHold(s.ctx, p.Hash())
 	s.must(err)
-	want := escrow.HoldState{Hash: p.Hash(), Phase: trade.HoldOpen, Bolt11: bolt11, AmountSats: 20_000, ExpiresAt: invoice.ExpiresAt, Memo: "contract"}
+	want := lightning.HoldState{Hash: p.Hash(), Phase: trade.HoldOpen, Bolt11: bolt11, AmountSats: 20_000, ExpiresAt: invoice.ExpiresAt, Memo: "contract"}
 	if state != want {
 		s.Fatalf("open hold: %+v, want %+v", state, want)
 	}
-	s.wantErr(s.Mostro.Settle(s.ctx, p), escrow.ErrOpen)
+	s.wantErr(s.Mostro.Settle(s.ctx, p), lightning.ErrOpen)
 
-	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
+	s.must(s.Seller.Pay(s.ctx, lightning.Payment{Bolt11: bolt11}))
 	state = s.untilHold(p.Hash(), trade.HoldAccepted)
 	want.Phase, want.PaidMsat, want.AcceptHeight = trade.HoldAccepted, 20_000_000, info.Height
 	want.ExpiryHeight = info.Height + holdCLTV + padding
@@ -76,7 +76,7 @@ func testCancel(s *suite) {
 		s.Fatalf("canceled hold: %+v", state)
 	}
 	end := s.untilPayment(s.Seller, p.Hash(), trade.PaymentFailed)
-	if end.Failure != escrow.FailureDetails || end.Preimage != (trade.Preimage{}) {
+	if end.Failure != lightning.FailureDetails || end.Preimage != (trade.Preimage{}) {
 		s.Fatalf("payment: %+v", end)
 	}
 	s.moved(before, 0, 0, 0)
@@ -85,7 +85,7 @@ func testCancel(s *suite) {
 	p, bolt11 := s.hold(21_001)
 	s.must(s.Mostro.Cancel(s.ctx, p.Hash()))
 	s.untilHold(p.Hash(), trade.HoldCanceled)
-	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
+	s.must(s.Seller.Pay(s.ctx, lightning.Payment{Bolt11: bolt11}))
 	s.untilPayment(s.Seller, p.Hash(), trade.PaymentFailed)
 	s.moved(before, 0, 0, 0)
 }
@@ -94,36 +94,36 @@ func testSettleCancel(s *suite) {
 	p, _ := s.accepted(1_000)
 	s.must(s.Mostro.Settle(s.ctx, p))
 	s.must(s.Mostro.Settle(s.ctx, p))
-	s.wantErr(s.Mostro.Cancel(s.ctx, p.Hash()), escrow.ErrSettled)
+	s.wantErr(s.Mostro.Cancel(s.ctx, p.Hash()), lightning.ErrSettled)
 	s.untilPayment(s.Seller, p.Hash(), trade.PaymentSucceeded)
 
 	p, _ = s.accepted(1_000)
 	s.must(s.Mostro.Cancel(s.ctx, p.Hash()))
 	s.must(s.Mostro.Cancel(s.ctx, p.Hash()))
-	s.wantErr(s.Mostro.Settle(s.ctx, p), escrow.ErrCanceled)
+	s.wantErr(s.Mostro.Settle(s.ctx, p), lightning.ErrCanceled)
 	s.untilPayment(s.Seller, p.Hash(), trade.PaymentFailed)
 }
 
 func testUnknown(s *suite) {
 	p := newPreimage()
 	_, err := s.Mostro.LookupHold(s.ctx, p.Hash())
-	s.wantErr(err, escrow.ErrNotFound)
-	s.wantErr(s.Mostro.Settle(s.ctx, p), escrow.ErrNotFound)
-	s.wantErr(s.Mostro.Cancel(s.ctx, p.Hash()), escrow.ErrNotFound)
-	s.wantErr(s.Mostro.WatchHold(s.ctx, p.Hash(), func(escrow.HoldState) error { return nil }), escrow.ErrNotFound)
-	s.wantErr(s.Mostro.WatchPayment(s.ctx, p.Hash(), func(escrow.PaymentState) error { return nil }), escrow.ErrNotFound)
+	s.wantErr(err, lightning.ErrNotFound)
+	s.wantErr(s.Mostro.Settle(s.ctx, p), lightning.ErrNotFound)
+	s.wantErr(s.Mostro.Cancel(s.ctx, p.Hash()), lightning.ErrNotFound)
+	s.wantErr(s.Mostro.WatchHold(s.ctx, p.Hash(), func(lightning.HoldState) error { return nil }), lightning.ErrNotFound)
+	s.wantErr(s.Mostro.WatchPayment(s.ctx, p.Hash(), func(lightning.PaymentState) error { return nil }), lightning.ErrNotFound)
 	state, err := s.Mostro.TrackPayment(s.ctx, p.Hash())
 	s.must(err)
-	if state != (escrow.PaymentState{Hash: p.Hash(), Status: trade.PaymentUnknown}) {
+	if state != (lightning.PaymentState{Hash: p.Hash(), Status: trade.PaymentUnknown}) {
 		s.Fatalf("unknown payment: %+v", state)
 	}
 }
 
 func testExists(s *suite) {
 	p, bolt11 := s.hold(1_000)
-	again := escrow.HoldRequest{Hash: p.Hash(), AmountSats: 2_000, CLTVBlocks: holdCLTV}
+	again := lightning.HoldRequest{Hash: p.Hash(), AmountSats: 2_000, CLTVBlocks: holdCLTV}
 	_, err := s.Mostro.CreateHold(s.ctx, again)
-	s.wantErr(err, escrow.ErrExists)
+	s.wantErr(err, lightning.ErrExists)
 	state, err := s.Mostro.LookupHold(s.ctx, p.Hash())
 	s.must(err)
 	if state.Bolt11 != bolt11 || state.AmountSats != 1_000 {
@@ -131,7 +131,7 @@ func testExists(s *suite) {
 	}
 	s.must(s.Mostro.Cancel(s.ctx, p.Hash()))
 	_, err = s.Mostro.CreateHold(s.ctx, again)
-	s.wantErr(err, escrow.ErrExists)
+	s.wantErr(err, lightning.ErrExists)
 }
 
 // testListHolds makes more invoices than any implementation puts on one page, and at
@@ -142,9 +142,9 @@ func testListHolds(s *suite) {
 	s.Sleep(2 * time.Second) // the invoices below are created in a later second than the older one
 
 	open := newPreimage()
-	bolt11, err := s.Mostro.CreateHold(s.ctx, escrow.HoldRequest{Hash: open.Hash(), AmountSats: 1_000, Memo: "open ☂", CLTVBlocks: holdCLTV})
+	bolt11, err := s.Mostro.CreateHold(s.ctx, lightning.HoldRequest{Hash: open.Hash(), AmountSats: 1_000, Memo: "open ☂", CLTVBlocks: holdCLTV})
 	s.must(err)
-	first, err := escrow.ParseInvoice(bolt11)
+	first, err := lightning.ParseInvoice(bolt11)
 	s.must(err)
 	since := first.CreatedAt
 	accepted, _ := s.accepted(1_000)
@@ -155,7 +155,7 @@ func testListHolds(s *suite) {
 	s.must(s.Mostro.Cancel(s.ctx, canceled.Hash()))
 	ordinary, err := s.Mostro.AddInvoice(s.ctx, 1_000, "ordinary", time.Hour)
 	s.must(err)
-	other, err := escrow.ParseInvoice(ordinary)
+	other, err := lightning.ParseInvoice(ordinary)
 	s.must(err)
 	want := []trade.Hash{open.Hash(), accepted.Hash(), settled.Hash(), canceled.Hash(), other.Hash}
 	for range bulk {
@@ -163,9 +163,9 @@ func testListHolds(s *suite) {
 		want = append(want, p.Hash())
 	}
 
-	list := func(since time.Time) (states []escrow.HoldState) {
+	list := func(since time.Time) (states []lightning.HoldState) {
 		s.Helper()
-		s.must(s.Mostro.ListHolds(s.ctx, since, func(state escrow.HoldState) error {
+		s.must(s.Mostro.ListHolds(s.ctx, since, func(state lightning.HoldState) error {
 			states = append(states, state)
 			return nil
 		}))
@@ -203,7 +203,7 @@ func testListHolds(s *suite) {
 		s.Errorf("%d invoices in all, the older one is not in its place", len(all))
 	}
 	s.Sleep(2 * time.Second)
-	last, err := escrow.ParseInvoice(got[len(got)-1].Bolt11)
+	last, err := lightning.ParseInvoice(got[len(got)-1].Bolt11)
 	s.must(err)
 	if rest := list(last.CreatedAt.Add(time.Second)); len(rest) != 0 {
 		s.Errorf("%d invoices are listed that were created before since", len(rest))
@@ -211,7 +211,7 @@ func testListHolds(s *suite) {
 
 	// An error of the callback ends the list, also on a later page.
 	enough, told := errors.New("enough"), 0
-	err = s.Mostro.ListHolds(s.ctx, since, func(escrow.HoldState) error {
+	err = s.Mostro.ListHolds(s.ctx, since, func(lightning.HoldState) error {
 		if told++; told == bulk {
 			return enough
 		}
@@ -227,43 +227,43 @@ func testListHolds(s *suite) {
 }
 
 func testBadRequests(s *suite) {
-	good := escrow.HoldRequest{AmountSats: 1_000, CLTVBlocks: holdCLTV}
-	for name, spoil := range map[string]func(*escrow.HoldRequest){
-		"no amount":       func(r *escrow.HoldRequest) { r.AmountSats = 0 },
-		"negative amount": func(r *escrow.HoldRequest) { r.AmountSats = -1 },
-		"long memo":       func(r *escrow.HoldRequest) { r.Memo = fmt.Sprintf("%0640d", 0) },
-		"short expiry":    func(r *escrow.HoldRequest) { r.Expiry = time.Millisecond },
-		"no lock":         func(r *escrow.HoldRequest) { r.CLTVBlocks = 0 },
-		"lock too short":  func(r *escrow.HoldRequest) { r.CLTVBlocks = 18 },
+	good := lightning.HoldRequest{AmountSats: 1_000, CLTVBlocks: holdCLTV}
+	for name, spoil := range map[string]func(*lightning.HoldRequest){
+		"no amount":       func(r *lightning.HoldRequest) { r.AmountSats = 0 },
+		"negative amount": func(r *lightning.HoldRequest) { r.AmountSats = -1 },
+		"long memo":       func(r *lightning.HoldRequest) { r.Memo = fmt.Sprintf("%0640d", 0) },
+		"short expiry":    func(r *lightning.HoldRequest) { r.Expiry = time.Millisecond },
+		"no lock":         func(r *lightning.HoldRequest) { r.CLTVBlocks = 0 },
+		"lock too short":  func(r *lightning.HoldRequest) { r.CLTVBlocks = 18 },
 	} {
 		request := good
 		request.Hash = newPreimage().Hash()
 		spoil(&request)
 		_, err := s.Mostro.CreateHold(s.ctx, request)
-		if !errors.Is(err, escrow.ErrInvoice) {
-			s.Errorf("%s: got error %v, want %v", name, err, escrow.ErrInvoice)
+		if !errors.Is(err, lightning.ErrInvoice) {
+			s.Errorf("%s: got error %v, want %v", name, err, lightning.ErrInvoice)
 		}
 		_, err = s.Mostro.LookupHold(s.ctx, request.Hash)
-		s.wantErr(err, escrow.ErrNotFound)
+		s.wantErr(err, lightning.ErrNotFound)
 	}
 }
 
 func testExpiry(s *suite) {
 	p := newPreimage()
-	bolt11, err := s.Mostro.CreateHold(s.ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV, Expiry: 2 * time.Second})
+	bolt11, err := s.Mostro.CreateHold(s.ctx, lightning.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV, Expiry: 2 * time.Second})
 	s.must(err)
 	w := s.watchHold(p.Hash())
 	s.untilTold(w, trade.HoldOpen)
 	s.untilTold(w, trade.HoldCanceled)
-	s.wantErr(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}), escrow.ErrInvoice)
-	s.wantErr(s.Mostro.Settle(s.ctx, p), escrow.ErrCanceled)
+	s.wantErr(s.Seller.Pay(s.ctx, lightning.Payment{Bolt11: bolt11}), lightning.ErrInvoice)
+	s.wantErr(s.Mostro.Settle(s.ctx, p), lightning.ErrCanceled)
 }
 
 func testAcceptedOutlivesExpiry(s *suite) {
 	p := newPreimage()
-	bolt11, err := s.Mostro.CreateHold(s.ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV, Expiry: 2 * time.Second})
+	bolt11, err := s.Mostro.CreateHold(s.ctx, lightning.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV, Expiry: 2 * time.Second})
 	s.must(err)
-	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
+	s.must(s.Seller.Pay(s.ctx, lightning.Payment{Bolt11: bolt11}))
 	state := s.untilHold(p.Hash(), trade.HoldAccepted)
 	s.Sleep(4 * time.Second)
 	after, err := s.Mostro.LookupHold(s.ctx, p.Hash())
@@ -292,7 +292,7 @@ func testLock(s *suite) {
 	}
 	s.must(s.Mine(s.ctx, 1))
 	s.untilHold(p.Hash(), trade.HoldCanceled)
-	s.wantErr(s.Mostro.Settle(s.ctx, p), escrow.ErrCanceled)
+	s.wantErr(s.Mostro.Settle(s.ctx, p), lightning.ErrCanceled)
 	s.untilPayment(s.Seller, p.Hash(), trade.PaymentFailed)
 	s.moved(before, 0, 0, 0)
 }
@@ -301,7 +301,7 @@ func testWatchHold(s *suite) {
 	p, bolt11 := s.hold(1_000)
 	w := s.watchHold(p.Hash())
 	s.untilTold(w, trade.HoldOpen)
-	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
+	s.must(s.Seller.Pay(s.ctx, lightning.Payment{Bolt11: bolt11}))
 	s.untilTold(w, trade.HoldAccepted)
 	s.must(s.Mostro.Settle(s.ctx, p))
 	s.untilTold(w, trade.HoldSettled)
@@ -330,10 +330,10 @@ func testWatchHold(s *suite) {
 func testWatchEnds(s *suite) {
 	p, _ := s.hold(1_000)
 	own := errors.New("enough")
-	s.wantErr(s.Mostro.WatchHold(s.ctx, p.Hash(), func(escrow.HoldState) error { return own }), own)
+	s.wantErr(s.Mostro.WatchHold(s.ctx, p.Hash(), func(lightning.HoldState) error { return own }), own)
 
 	ctx, cancel := context.WithCancel(s.ctx)
-	w := watch(func(fn func(escrow.HoldState) error) error { return s.Mostro.WatchHold(ctx, p.Hash(), fn) })
+	w := watch(func(fn func(lightning.HoldState) error) error { return s.Mostro.WatchHold(ctx, p.Hash(), fn) })
 	s.untilTold(w, trade.HoldOpen)
 	cancel()
 	s.until("the end of the watch", w.ended)
@@ -356,15 +356,15 @@ func testOutage(s *suite, restart func(context.Context) error) {
 	openWatch := s.watchHold(open.Hash())
 	s.untilTold(openWatch, trade.HoldOpen)
 	payout := newPreimage()
-	out, err := s.Buyer.CreateHold(s.ctx, escrow.HoldRequest{Hash: payout.Hash(), AmountSats: 3_000, CLTVBlocks: holdCLTV})
+	out, err := s.Buyer.CreateHold(s.ctx, lightning.HoldRequest{Hash: payout.Hash(), AmountSats: 3_000, CLTVBlocks: holdCLTV})
 	s.must(err)
-	s.must(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: out}))
+	s.must(s.Mostro.Pay(s.ctx, lightning.Payment{Bolt11: out}))
 	s.until("the payout to arrive", func() bool {
 		state, err := s.Buyer.LookupHold(s.ctx, payout.Hash())
 		s.must(err)
 		return state.Phase == trade.HoldAccepted
 	})
-	payWatch := watch(func(fn func(escrow.PaymentState) error) error {
+	payWatch := watch(func(fn func(lightning.PaymentState) error) error {
 		return s.Mostro.WatchPayment(s.ctx, payout.Hash(), fn)
 	})
 
@@ -380,7 +380,7 @@ func testOutage(s *suite, restart func(context.Context) error) {
 	s.must(s.Mostro.Settle(s.ctx, p))
 	s.untilTold(w, trade.HoldSettled)
 	s.untilPayment(s.Seller, p.Hash(), trade.PaymentSucceeded)
-	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
+	s.must(s.Seller.Pay(s.ctx, lightning.Payment{Bolt11: bolt11}))
 	s.untilTold(openWatch, trade.HoldAccepted)
 	s.must(s.Mostro.Cancel(s.ctx, open.Hash()))
 	s.untilTold(openWatch, trade.HoldCanceled)

@@ -1,5 +1,5 @@
 // Package lncontract is one suite of tests for every implementation of
-// escrow.Lightning. The suite runs against the simulator and against real LND. If both
+// lightning.Node. The suite runs against the simulator and against real LND. If both
 // pass, every behaviour that the suite covers is the same on both.
 package lncontract
 
@@ -11,14 +11,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
-// Wallet is a trader's node. In addition to escrow.Lightning, a Wallet makes ordinary
+// Wallet is a trader's node. In addition to lightning.Node, a Wallet makes ordinary
 // invoices and reports its balance.
 type Wallet interface {
-	escrow.Lightning
+	lightning.Node
 	// AddInvoice makes an ordinary invoice, which the node settles by itself when it is
 	// paid. If amountSats is 0, the invoice has no amount.
 	AddInvoice(ctx context.Context, amountSats int64, memo string, expiry time.Duration) (bolt11 string, err error)
@@ -136,26 +136,26 @@ func (s *suite) until(what string, check func() bool) {
 func (s *suite) hold(sats int64) (p trade.Preimage, bolt11 string) {
 	s.Helper()
 	p = newPreimage()
-	bolt11, err := s.Mostro.CreateHold(s.ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: sats, Memo: "contract", CLTVBlocks: holdCLTV})
+	bolt11, err := s.Mostro.CreateHold(s.ctx, lightning.HoldRequest{Hash: p.Hash(), AmountSats: sats, Memo: "contract", CLTVBlocks: holdCLTV})
 	s.must(err)
 	return p, bolt11
 }
 
 // accepted makes a hold invoice, has the seller pay it, and returns once the payment is
 // accepted.
-func (s *suite) accepted(sats int64) (trade.Preimage, escrow.HoldState) {
+func (s *suite) accepted(sats int64) (trade.Preimage, lightning.HoldState) {
 	s.Helper()
 	p, bolt11 := s.hold(sats)
-	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
+	s.must(s.Seller.Pay(s.ctx, lightning.Payment{Bolt11: bolt11}))
 	return p, s.untilHold(p.Hash(), trade.HoldAccepted)
 }
 
-func (s *suite) untilHold(h trade.Hash, want trade.HoldPhase) (state escrow.HoldState) {
+func (s *suite) untilHold(h trade.Hash, want trade.HoldPhase) (state lightning.HoldState) {
 	s.Helper()
 	s.until("hold "+want.String(), func() bool {
 		var err error
 		state, err = s.Mostro.LookupHold(s.ctx, h)
-		if errors.Is(err, escrow.ErrUnavailable) {
+		if errors.Is(err, lightning.ErrUnavailable) {
 			return false
 		}
 		s.must(err)
@@ -164,12 +164,12 @@ func (s *suite) untilHold(h trade.Hash, want trade.HoldPhase) (state escrow.Hold
 	return state
 }
 
-func (s *suite) untilPayment(from Wallet, h trade.Hash, want trade.PaymentStatus) (state escrow.PaymentState) {
+func (s *suite) untilPayment(from Wallet, h trade.Hash, want trade.PaymentStatus) (state lightning.PaymentState) {
 	s.Helper()
 	s.until("payment "+want.String(), func() bool {
 		var err error
 		state, err = from.TrackPayment(s.ctx, h)
-		if errors.Is(err, escrow.ErrUnavailable) {
+		if errors.Is(err, lightning.ErrUnavailable) {
 			return false
 		}
 		s.must(err)
@@ -249,11 +249,11 @@ func (w *watched[S]) ended() bool {
 	}
 }
 
-func (s *suite) watchHold(h trade.Hash) *watched[escrow.HoldState] {
-	return watch(func(fn func(escrow.HoldState) error) error { return s.Mostro.WatchHold(s.ctx, h, fn) })
+func (s *suite) watchHold(h trade.Hash) *watched[lightning.HoldState] {
+	return watch(func(fn func(lightning.HoldState) error) error { return s.Mostro.WatchHold(s.ctx, h, fn) })
 }
 
-func (s *suite) untilTold(w *watched[escrow.HoldState], want trade.HoldPhase) {
+func (s *suite) untilTold(w *watched[lightning.HoldState], want trade.HoldPhase) {
 	s.Helper()
 	s.until("a report of hold "+want.String(), func() bool {
 		state, any := w.last()

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
@@ -13,9 +13,9 @@ func testPayout(s *suite) {
 	before := s.balances()
 	bolt11, err := s.Buyer.AddInvoice(s.ctx, 7_000, "payout", time.Hour)
 	s.must(err)
-	invoice, err := escrow.ParseInvoice(bolt11)
+	invoice, err := lightning.ParseInvoice(bolt11)
 	s.must(err)
-	s.must(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 10}))
+	s.must(s.Mostro.Pay(s.ctx, lightning.Payment{Bolt11: bolt11, MaxFeeSats: 10}))
 	// TrackPayment must know the payment as soon as Pay has returned, because the
 	// caller may crash now.
 	state, err := s.Mostro.TrackPayment(s.ctx, invoice.Hash)
@@ -23,7 +23,7 @@ func testPayout(s *suite) {
 	if state.Status == trade.PaymentUnknown || state.Hash != invoice.Hash {
 		s.Fatalf("after Pay: %+v", state)
 	}
-	w := watch(func(fn func(escrow.PaymentState) error) error {
+	w := watch(func(fn func(lightning.PaymentState) error) error {
 		return s.Mostro.WatchPayment(s.ctx, invoice.Hash, fn)
 	})
 	s.until("the end of the payout", w.ended)
@@ -39,35 +39,35 @@ func testPayTwice(s *suite) {
 	before := s.balances()
 	bolt11, err := s.Buyer.AddInvoice(s.ctx, 1_000, "once", time.Hour)
 	s.must(err)
-	invoice, err := escrow.ParseInvoice(bolt11)
+	invoice, err := lightning.ParseInvoice(bolt11)
 	s.must(err)
 	// Of ten concurrent calls, one sends the payment.
 	errs := make(chan error, 10)
 	for range cap(errs) {
-		go func() { errs <- s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}) }()
+		go func() { errs <- s.Mostro.Pay(s.ctx, lightning.Payment{Bolt11: bolt11}) }()
 	}
 	sent := 0
 	for range cap(errs) {
 		if err := <-errs; err == nil {
 			sent++
 		} else {
-			s.wantErr(err, escrow.ErrExists)
+			s.wantErr(err, lightning.ErrExists)
 		}
 	}
 	if sent != 1 {
 		s.Fatalf("%d of ten calls sent the payment", sent)
 	}
 	s.untilPayment(s.Mostro, invoice.Hash, trade.PaymentSucceeded)
-	s.wantErr(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}), escrow.ErrExists)
+	s.wantErr(s.Mostro.Pay(s.ctx, lightning.Payment{Bolt11: bolt11}), lightning.ErrExists)
 	s.moved(before, -1_000_000, 0, 1_000_000)
 }
 
 func testPayHeld(s *suite) {
 	before := s.balances()
 	p := newPreimage()
-	bolt11, err := s.Buyer.CreateHold(s.ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV})
+	bolt11, err := s.Buyer.CreateHold(s.ctx, lightning.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV})
 	s.must(err)
-	pay := escrow.Payment{Bolt11: bolt11, Timeout: time.Second}
+	pay := lightning.Payment{Bolt11: bolt11, Timeout: time.Second}
 	s.must(s.Mostro.Pay(s.ctx, pay))
 	s.until("the payout to be held", func() bool {
 		state, err := s.Buyer.LookupHold(s.ctx, p.Hash())
@@ -79,7 +79,7 @@ func testPayHeld(s *suite) {
 	if state.Preimage != (trade.Preimage{}) {
 		s.Fatalf("in flight: %+v", state)
 	}
-	s.wantErr(s.Mostro.Pay(s.ctx, pay), escrow.ErrExists)
+	s.wantErr(s.Mostro.Pay(s.ctx, pay), lightning.ErrExists)
 	s.must(s.Buyer.Cancel(s.ctx, p.Hash()))
 	s.untilPayment(s.Mostro, p.Hash(), trade.PaymentFailed)
 	s.moved(before, 0, 0, 0)
@@ -91,14 +91,14 @@ func testPayAgain(s *suite) {
 	// second attempt succeeds with a fee.
 	bolt11, err := s.Buyer.AddInvoice(s.ctx, 1_000, "again", time.Hour)
 	s.must(err)
-	invoice, err := escrow.ParseInvoice(bolt11)
+	invoice, err := lightning.ParseInvoice(bolt11)
 	s.must(err)
-	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}))
+	s.must(s.Seller.Pay(s.ctx, lightning.Payment{Bolt11: bolt11}))
 	failed := s.untilPayment(s.Seller, invoice.Hash, trade.PaymentFailed)
-	if failed.Failure != escrow.FailureNoRoute {
+	if failed.Failure != lightning.FailureNoRoute {
 		s.Fatalf("payment: %+v", failed)
 	}
-	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 100}))
+	s.must(s.Seller.Pay(s.ctx, lightning.Payment{Bolt11: bolt11, MaxFeeSats: 100}))
 	s.until("the second attempt", func() bool {
 		state, err := s.Seller.TrackPayment(s.ctx, invoice.Hash)
 		s.must(err)
@@ -120,9 +120,9 @@ func testPayAgain(s *suite) {
 // testListPayments makes more payments than lnsim puts on one page, one of them in flight and
 // one failed.
 func testListPayments(s *suite) {
-	pay := func(in escrow.Payment) trade.Hash {
+	pay := func(in lightning.Payment) trade.Hash {
 		s.Helper()
-		invoice, err := escrow.ParseInvoice(in.Bolt11)
+		invoice, err := lightning.ParseInvoice(in.Bolt11)
 		s.must(err)
 		s.must(s.Mostro.Pay(s.ctx, in))
 		return invoice.Hash
@@ -133,37 +133,37 @@ func testListPayments(s *suite) {
 		s.must(err)
 		return bolt11
 	}
-	older := pay(escrow.Payment{Bolt11: ordinary(1_000), MaxFeeSats: 10})
+	older := pay(lightning.Payment{Bolt11: ordinary(1_000), MaxFeeSats: 10})
 	s.untilPayment(s.Mostro, older, trade.PaymentSucceeded)
 	s.Sleep(2 * time.Second) // the payments below are created in a later second than the older one
 
 	bolt11 := ordinary(1_000)
-	first, err := escrow.ParseInvoice(bolt11)
+	first, err := lightning.ParseInvoice(bolt11)
 	s.must(err)
 	since := first.CreatedAt
-	want := []trade.Hash{pay(escrow.Payment{Bolt11: bolt11, MaxFeeSats: 10})}
+	want := []trade.Hash{pay(lightning.Payment{Bolt11: bolt11, MaxFeeSats: 10})}
 	p := newPreimage()
-	held, err := s.Buyer.CreateHold(s.ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV})
+	held, err := s.Buyer.CreateHold(s.ctx, lightning.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV})
 	s.must(err)
-	want = append(want, pay(escrow.Payment{Bolt11: held}))
+	want = append(want, pay(lightning.Payment{Bolt11: held}))
 	s.until("the payment to be held", func() bool {
 		state, err := s.Buyer.LookupHold(s.ctx, p.Hash())
 		s.must(err)
 		return state.Phase == trade.HoldAccepted
 	})
 	large := ordinary(1_000_000_000) // more than the channel has
-	want = append(want, pay(escrow.Payment{Bolt11: large, MaxFeeSats: 10}))
+	want = append(want, pay(lightning.Payment{Bolt11: large, MaxFeeSats: 10}))
 	s.untilPayment(s.Mostro, want[2], trade.PaymentFailed)
 	for range 12 {
-		h := pay(escrow.Payment{Bolt11: ordinary(10), MaxFeeSats: 10})
+		h := pay(lightning.Payment{Bolt11: ordinary(10), MaxFeeSats: 10})
 		s.untilPayment(s.Mostro, h, trade.PaymentSucceeded)
 		want = append(want, h)
 	}
 	s.untilPayment(s.Mostro, want[0], trade.PaymentSucceeded)
 
-	list := func(since time.Time) (states []escrow.PaymentState) {
+	list := func(since time.Time) (states []lightning.PaymentState) {
 		s.Helper()
-		s.must(s.Mostro.ListPayments(s.ctx, since, func(state escrow.PaymentState) error {
+		s.must(s.Mostro.ListPayments(s.ctx, since, func(state lightning.PaymentState) error {
 			states = append(states, state)
 			return nil
 		}))
@@ -191,13 +191,13 @@ func testListPayments(s *suite) {
 		s.Errorf("%d payments in all, the older one is not in its place", len(all))
 	}
 	s.Sleep(2 * time.Second)
-	last, err := escrow.ParseInvoice(ordinary(1))
+	last, err := lightning.ParseInvoice(ordinary(1))
 	s.must(err)
 	if rest := list(last.CreatedAt.Add(time.Second)); len(rest) != 0 {
 		s.Errorf("%d payments are listed that were created before since", len(rest))
 	}
 	enough, told := errors.New("enough"), 0
-	err = s.Mostro.ListPayments(s.ctx, since, func(escrow.PaymentState) error {
+	err = s.Mostro.ListPayments(s.ctx, since, func(lightning.PaymentState) error {
 		if told++; told == 11 {
 			return enough
 		}
@@ -214,13 +214,13 @@ func testZeroAmount(s *suite) {
 	before := s.balances()
 	bolt11, err := s.Buyer.AddInvoice(s.ctx, 0, "any", time.Hour)
 	s.must(err)
-	invoice, err := escrow.ParseInvoice(bolt11)
+	invoice, err := lightning.ParseInvoice(bolt11)
 	s.must(err)
 	if invoice.AmountMsat != 0 {
 		s.Fatalf("invoice: %+v", invoice)
 	}
-	s.wantErr(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11}), escrow.ErrInvoice)
-	s.must(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, AmountSats: 1_234}))
+	s.wantErr(s.Mostro.Pay(s.ctx, lightning.Payment{Bolt11: bolt11}), lightning.ErrInvoice)
+	s.must(s.Mostro.Pay(s.ctx, lightning.Payment{Bolt11: bolt11, AmountSats: 1_234}))
 	state := s.untilPayment(s.Mostro, invoice.Hash, trade.PaymentSucceeded)
 	if state.AmountMsat != 1_234_000 {
 		s.Fatalf("payment: %+v", state)
@@ -235,7 +235,7 @@ func testBadPayments(s *suite) {
 	s.must(err)
 	spoiled := []byte(good)
 	spoiled[len(spoiled)-1] ^= 1
-	for name, p := range map[string]escrow.Payment{
+	for name, p := range map[string]lightning.Payment{
 		"amount given twice": {Bolt11: good, AmountSats: 1_000},
 		"own invoice":        {Bolt11: own},
 		"nothing":            {},
@@ -246,11 +246,11 @@ func testBadPayments(s *suite) {
 		"negative fee":       {Bolt11: good, MaxFeeSats: -1},
 	} {
 		err := s.Mostro.Pay(s.ctx, p)
-		if !errors.Is(err, escrow.ErrInvoice) {
-			s.Errorf("%s: got error %v, want %v", name, err, escrow.ErrInvoice)
+		if !errors.Is(err, lightning.ErrInvoice) {
+			s.Errorf("%s: got error %v, want %v", name, err, lightning.ErrInvoice)
 		}
 	}
-	invoice, err := escrow.ParseInvoice(good)
+	invoice, err := lightning.ParseInvoice(good)
 	s.must(err)
 	state, err := s.Mostro.TrackPayment(s.ctx, invoice.Hash)
 	s.must(err)
@@ -265,11 +265,11 @@ const mainnetInvoice = "lnbc1pvjluezsp5zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3z
 func testFeeLimit(s *suite) {
 	bolt11, err := s.Buyer.AddInvoice(s.ctx, 10_000, "two hops", time.Hour)
 	s.must(err)
-	invoice, err := escrow.ParseInvoice(bolt11)
+	invoice, err := lightning.ParseInvoice(bolt11)
 	s.must(err)
-	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 0}))
+	s.must(s.Seller.Pay(s.ctx, lightning.Payment{Bolt11: bolt11, MaxFeeSats: 0}))
 	state := s.untilPayment(s.Seller, invoice.Hash, trade.PaymentFailed)
-	if state.Failure != escrow.FailureNoRoute {
+	if state.Failure != lightning.FailureNoRoute {
 		s.Fatalf("payment: %+v", state)
 	}
 }
@@ -279,14 +279,14 @@ func testTimeLockLimit(s *suite) {
 	invoice := func() (string, trade.Hash, uint32) {
 		bolt11, err := s.Buyer.AddInvoice(s.ctx, 10_000, "locked", time.Hour)
 		s.must(err)
-		parsed, err := escrow.ParseInvoice(bolt11)
+		parsed, err := lightning.ParseInvoice(bolt11)
 		s.must(err)
 		return bolt11, parsed.Hash, uint32(parsed.MinFinalCLTV) + padding
 	}
 	// If the last hop alone exceeds the limit, Pay refuses the invoice and sends
 	// nothing.
 	bolt11, h, last := invoice()
-	s.wantErr(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxCLTVBlocks: last}), escrow.ErrInvoice)
+	s.wantErr(s.Mostro.Pay(s.ctx, lightning.Payment{Bolt11: bolt11, MaxCLTVBlocks: last}), lightning.ErrInvoice)
 	state, err := s.Mostro.TrackPayment(s.ctx, h)
 	s.must(err)
 	if state.Status != trade.PaymentUnknown {
@@ -295,18 +295,18 @@ func testTimeLockLimit(s *suite) {
 	// A limit one block below the need of a route over two hops leaves no route.
 	for _, limit := range []uint32{last + 1, last + HopBlocks - 1} {
 		bolt11, h, _ := invoice()
-		s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 100, MaxCLTVBlocks: limit}))
-		if state := s.untilPayment(s.Seller, h, trade.PaymentFailed); state.Failure != escrow.FailureNoRoute {
+		s.must(s.Seller.Pay(s.ctx, lightning.Payment{Bolt11: bolt11, MaxFeeSats: 100, MaxCLTVBlocks: limit}))
+		if state := s.untilPayment(s.Seller, h, trade.PaymentFailed); state.Failure != lightning.FailureNoRoute {
 			s.Fatalf("payment within %d blocks: %+v", limit, state)
 		}
 	}
 	s.moved(before, 0, 0, 0)
 	bolt11, h, _ = invoice()
-	s.must(s.Seller.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 100, MaxCLTVBlocks: last + HopBlocks}))
+	s.must(s.Seller.Pay(s.ctx, lightning.Payment{Bolt11: bolt11, MaxFeeSats: 100, MaxCLTVBlocks: last + HopBlocks}))
 	s.untilPayment(s.Seller, h, trade.PaymentSucceeded)
 	// If the limit is above the node's own limit, the node's own limit applies.
 	bolt11, h, _ = invoice()
-	s.must(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxCLTVBlocks: 1_000_000_000}))
+	s.must(s.Mostro.Pay(s.ctx, lightning.Payment{Bolt11: bolt11, MaxCLTVBlocks: 1_000_000_000}))
 	s.untilPayment(s.Mostro, h, trade.PaymentSucceeded)
 }
 
@@ -314,11 +314,11 @@ func testBalance(s *suite) {
 	before := s.balances()
 	bolt11, err := s.Buyer.AddInvoice(s.ctx, 900_000_000, "far too much", time.Hour)
 	s.must(err)
-	invoice, err := escrow.ParseInvoice(bolt11)
+	invoice, err := lightning.ParseInvoice(bolt11)
 	s.must(err)
-	s.must(s.Mostro.Pay(s.ctx, escrow.Payment{Bolt11: bolt11, MaxFeeSats: 10}))
+	s.must(s.Mostro.Pay(s.ctx, lightning.Payment{Bolt11: bolt11, MaxFeeSats: 10}))
 	state := s.untilPayment(s.Mostro, invoice.Hash, trade.PaymentFailed)
-	if state.Failure != escrow.FailureBalance {
+	if state.Failure != lightning.FailureBalance {
 		s.Fatalf("payment: %+v", state)
 	}
 	s.moved(before, 0, 0, 0)
@@ -367,7 +367,7 @@ func testImpatient(s *suite) {
 			switch {
 			case err == nil, lost && done != nil && errors.Is(err, done):
 				return
-			case !errors.Is(err, escrow.ErrUnavailable):
+			case !errors.Is(err, lightning.ErrUnavailable):
 				s.Fatalf("%s: %v", what, err)
 			}
 			unanswered++
@@ -379,14 +379,14 @@ func testImpatient(s *suite) {
 	for i := range trades {
 		patience := time.Duration(i*i) * 50 * time.Microsecond // 0 for the first trade
 		p := newPreimage()
-		insist("create", patience, escrow.ErrExists, func(ctx context.Context) error {
-			_, err := s.Mostro.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV})
+		insist("create", patience, lightning.ErrExists, func(ctx context.Context) error {
+			_, err := s.Mostro.CreateHold(ctx, lightning.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV})
 			return err
 		})
 		hold, err := s.Mostro.LookupHold(s.ctx, p.Hash())
 		s.must(err)
-		insist("fund", patience, escrow.ErrExists, func(ctx context.Context) error {
-			return s.Seller.Pay(ctx, escrow.Payment{Bolt11: hold.Bolt11})
+		insist("fund", patience, lightning.ErrExists, func(ctx context.Context) error {
+			return s.Seller.Pay(ctx, lightning.Payment{Bolt11: hold.Bolt11})
 		})
 		s.untilHold(p.Hash(), trade.HoldAccepted)
 		insist("settle", patience, nil, func(ctx context.Context) error { return s.Mostro.Settle(ctx, p) })
@@ -394,10 +394,10 @@ func testImpatient(s *suite) {
 
 		bolt11, err := s.Buyer.AddInvoice(s.ctx, 900, "", time.Hour)
 		s.must(err)
-		invoice, err := escrow.ParseInvoice(bolt11)
+		invoice, err := lightning.ParseInvoice(bolt11)
 		s.must(err)
-		insist("pay", patience, escrow.ErrExists, func(ctx context.Context) error {
-			return s.Mostro.Pay(ctx, escrow.Payment{Bolt11: bolt11})
+		insist("pay", patience, lightning.ErrExists, func(ctx context.Context) error {
+			return s.Mostro.Pay(ctx, lightning.Payment{Bolt11: bolt11})
 		})
 		s.untilPayment(s.Mostro, invoice.Hash, trade.PaymentSucceeded)
 	}
@@ -412,7 +412,7 @@ func testContext(s *suite) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	cancel()
 	p := newPreimage()
-	request := escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV}
+	request := lightning.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: holdCLTV}
 	bolt11, err := s.Buyer.AddInvoice(s.ctx, 1_000, "context", time.Hour)
 	s.must(err)
 	for name, call := range map[string]func() error{
@@ -421,17 +421,17 @@ func testContext(s *suite) {
 		"lookup": func() error { _, err := s.Mostro.LookupHold(ctx, p.Hash()); return err },
 		"settle": func() error { return s.Mostro.Settle(ctx, p) },
 		"cancel": func() error { return s.Mostro.Cancel(ctx, p.Hash()) },
-		"pay":    func() error { return s.Mostro.Pay(ctx, escrow.Payment{Bolt11: bolt11}) },
+		"pay":    func() error { return s.Mostro.Pay(ctx, lightning.Payment{Bolt11: bolt11}) },
 		"list": func() error {
-			return s.Mostro.ListHolds(ctx, time.Time{}, func(escrow.HoldState) error { return errors.New("called") })
+			return s.Mostro.ListHolds(ctx, time.Time{}, func(lightning.HoldState) error { return errors.New("called") })
 		},
 		"list payments": func() error {
-			return s.Mostro.ListPayments(ctx, time.Time{}, func(escrow.PaymentState) error { return errors.New("called") })
+			return s.Mostro.ListPayments(ctx, time.Time{}, func(lightning.PaymentState) error { return errors.New("called") })
 		},
 		"track": func() error { _, err := s.Mostro.TrackPayment(ctx, p.Hash()); return err },
 	} {
 		// The error of an abandoned call must not look like an answer of the node.
-		if err := call(); !errors.Is(err, context.Canceled) || !errors.Is(err, escrow.ErrUnavailable) {
+		if err := call(); !errors.Is(err, context.Canceled) || !errors.Is(err, lightning.ErrUnavailable) {
 			s.Errorf("%s: got error %v", name, err)
 		}
 	}

@@ -1,9 +1,9 @@
-// Package lnd implements escrow.Lightning with an LND node. The node is reached over
+// Package lnd implements lightning.Node with an LND node. The node is reached over
 // gRPC with a macaroon that allows the nine methods that an escrow needs, and one more that
 // is optional, and no others.
 //
-// The package keeps the promises of escrow.Lightning. The outcome of a call is definite
-// unless the error is escrow.ErrUnavailable or escrow.ErrRefused. A watch survives
+// The package keeps the promises of lightning.Node. The outcome of a call is definite
+// unless the error is lightning.ErrUnavailable or lightning.ErrRefused. A watch survives
 // restarts of the node. No error contains an invoice, a preimage or the macaroon. The
 // package keeps no state and makes no decisions about a trade. It is written against
 // LND v0.21.2-beta.
@@ -21,7 +21,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnd/wire"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"google.golang.org/grpc"
@@ -64,7 +64,7 @@ type Client struct {
 	closed chan struct{} // closed by Close, which ends the watches
 }
 
-var _ escrow.Lightning = (*Client)(nil)
+var _ lightning.Node = (*Client)(nil)
 
 // Open reads the certificate and the macaroon and returns an error if either is missing
 // or malformed. It does not wait for the node. The client dials the node at the first
@@ -114,7 +114,7 @@ func Open(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Close ends every call and every watch with escrow.ErrUnavailable.
+// Close ends every call and every watch with lightning.ErrUnavailable.
 func (c *Client) Close() (err error) {
 	c.close.Do(func() {
 		close(c.closed)
@@ -135,13 +135,13 @@ func (m macaroon) GetRequestMetadata(context.Context, ...string) (map[string]str
 // connection without TLS.
 func (m macaroon) RequireTransportSecurity() bool { return true }
 
-// Info implements escrow.Lightning.
-func (c *Client) Info(ctx context.Context) (escrow.NodeInfo, error) {
+// Info implements lightning.Node.
+func (c *Client) Info(ctx context.Context) (lightning.NodeInfo, error) {
 	var out wire.GetInfoResponse
 	if err := c.call(ctx, wire.GetInfo, &wire.GetInfoRequest{}, &out); err != nil {
-		return escrow.NodeInfo{}, err
+		return lightning.NodeInfo{}, err
 	}
-	info := escrow.NodeInfo{
+	info := lightning.NodeInfo{
 		Pubkey:          out.GetIdentityPubkey(),
 		Alias:           out.GetAlias(),
 		Version:         out.GetVersion(),
@@ -153,28 +153,28 @@ func (c *Client) Info(ctx context.Context) (escrow.NodeInfo, error) {
 	}
 	if chains := out.GetChains(); len(chains) > 0 {
 		info.Chain = chains[0].GetChain()
-		info.Network = escrow.Network(chains[0].GetNetwork())
+		info.Network = lightning.Network(chains[0].GetNetwork())
 	}
 	return info, nil
 }
 
-// CreateHold implements escrow.Lightning.
-func (c *Client) CreateHold(ctx context.Context, in escrow.HoldRequest) (string, error) {
+// CreateHold implements lightning.Node.
+func (c *Client) CreateHold(ctx context.Context, in lightning.HoldRequest) (string, error) {
 	expiry := in.Expiry
 	if expiry == 0 {
-		expiry = escrow.DefaultHoldExpiry
+		expiry = lightning.DefaultHoldExpiry
 	}
 	switch {
 	case in.AmountSats <= 0:
-		return "", fmt.Errorf("create hold %s: %w: amount of %d sats", in.Hash, escrow.ErrInvoice, in.AmountSats)
+		return "", fmt.Errorf("create hold %s: %w: amount of %d sats", in.Hash, lightning.ErrInvoice, in.AmountSats)
 	case len(in.Memo) > maxMemo:
-		return "", fmt.Errorf("create hold %s: %w: memo of %d bytes", in.Hash, escrow.ErrInvoice, len(in.Memo))
+		return "", fmt.Errorf("create hold %s: %w: memo of %d bytes", in.Hash, lightning.ErrInvoice, len(in.Memo))
 	case expiry < time.Second:
-		return "", fmt.Errorf("create hold %s: %w: expiry of %s", in.Hash, escrow.ErrInvoice, expiry)
+		return "", fmt.Errorf("create hold %s: %w: expiry of %s", in.Hash, lightning.ErrInvoice, expiry)
 	case in.CLTVBlocks <= c.holdExpiryDelta:
 		// LND would accept the request and cancel the payment as soon as the payment is
 		// accepted.
-		return "", fmt.Errorf("create hold %s: %w: a lock of %d blocks, of which the node reserves %d", in.Hash, escrow.ErrInvoice, in.CLTVBlocks, c.holdExpiryDelta)
+		return "", fmt.Errorf("create hold %s: %w: a lock of %d blocks, of which the node reserves %d", in.Hash, lightning.ErrInvoice, in.CLTVBlocks, c.holdExpiryDelta)
 	}
 	var out wire.AddHoldInvoiceResp
 	err := c.call(ctx, wire.AddHoldInvoice, &wire.AddHoldInvoiceRequest{
@@ -190,17 +190,17 @@ func (c *Client) CreateHold(ctx context.Context, in escrow.HoldRequest) (string,
 	return out.GetPaymentRequest(), nil
 }
 
-// LookupHold implements escrow.Lightning.
-func (c *Client) LookupHold(ctx context.Context, h trade.Hash) (escrow.HoldState, error) {
+// LookupHold implements lightning.Node.
+func (c *Client) LookupHold(ctx context.Context, h trade.Hash) (lightning.HoldState, error) {
 	var out wire.Invoice
 	in := &wire.LookupInvoiceMsg{InvoiceRef: &wire.LookupInvoiceMsg_PaymentHash{PaymentHash: h[:]}}
 	if err := c.call(ctx, wire.LookupInvoice, in, &out); err != nil {
-		return escrow.HoldState{}, fmt.Errorf("look up hold %s: %w", h, err)
+		return lightning.HoldState{}, fmt.Errorf("look up hold %s: %w", h, err)
 	}
 	return holdState(&out)
 }
 
-// Settle implements escrow.Lightning.
+// Settle implements lightning.Node.
 func (c *Client) Settle(ctx context.Context, p trade.Preimage) error {
 	err := c.call(ctx, wire.SettleInvoice, &wire.SettleInvoiceMsg{Preimage: p[:]}, &wire.SettleInvoiceResp{})
 	if err != nil {
@@ -209,7 +209,7 @@ func (c *Client) Settle(ctx context.Context, p trade.Preimage) error {
 	return nil
 }
 
-// Cancel implements escrow.Lightning.
+// Cancel implements lightning.Node.
 func (c *Client) Cancel(ctx context.Context, h trade.Hash) error {
 	err := c.call(ctx, wire.CancelInvoice, &wire.CancelInvoiceMsg{PaymentHash: h[:]}, &wire.CancelInvoiceResp{})
 	if err != nil {
@@ -218,21 +218,21 @@ func (c *Client) Cancel(ctx context.Context, h trade.Hash) error {
 	return nil
 }
 
-// Pay implements escrow.Lightning.
-func (c *Client) Pay(ctx context.Context, p escrow.Payment) error {
+// Pay implements lightning.Node.
+func (c *Client) Pay(ctx context.Context, p lightning.Payment) error {
 	timeout := p.Timeout
 	if timeout == 0 {
-		timeout = escrow.DefaultPayTimeout
+		timeout = lightning.DefaultPayTimeout
 	}
 	seconds := int64((timeout + time.Second - 1) / time.Second)
 	if p.AmountSats < 0 || p.MaxFeeSats < 0 || seconds <= 0 || seconds > math.MaxInt32 {
-		return fmt.Errorf("pay: %w: amount, fee or timeout out of range", escrow.ErrInvoice)
+		return fmt.Errorf("pay: %w: amount, fee or timeout out of range", lightning.ErrInvoice)
 	}
 	// If the request has no invoice, LND takes it for another kind of payment. For a
 	// malformed invoice LND has many different error texts.
-	invoice, err := escrow.ParseInvoice(p.Bolt11)
+	invoice, err := lightning.ParseInvoice(p.Bolt11)
 	if err != nil {
-		return fmt.Errorf("pay: %w: malformed", escrow.ErrInvoice)
+		return fmt.Errorf("pay: %w: malformed", lightning.ErrInvoice)
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel() // ends the stream, not the payment, because the request is not marked as cancelable
@@ -257,16 +257,16 @@ func (c *Client) Pay(ctx context.Context, p escrow.Payment) error {
 	return nil
 }
 
-// TrackPayment implements escrow.Lightning.
-func (c *Client) TrackPayment(ctx context.Context, h trade.Hash) (escrow.PaymentState, error) {
+// TrackPayment implements lightning.Node.
+func (c *Client) TrackPayment(ctx context.Context, h trade.Hash) (lightning.PaymentState, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	out, err := first[wire.Payment](ctx, c, wire.TrackPayment, &wire.TrackPaymentRequest{PaymentHash: h[:]})
-	if errors.Is(err, escrow.ErrNotFound) {
-		return escrow.PaymentState{Hash: h, Status: trade.PaymentUnknown}, nil
+	if errors.Is(err, lightning.ErrNotFound) {
+		return lightning.PaymentState{Hash: h, Status: trade.PaymentUnknown}, nil
 	}
 	if err != nil {
-		return escrow.PaymentState{}, fmt.Errorf("track payment %s: %w", h, err)
+		return lightning.PaymentState{}, fmt.Errorf("track payment %s: %w", h, err)
 	}
 	return paymentState(out)
 }
@@ -319,13 +319,13 @@ func first[T any, M interface {
 }
 
 // holdState converts an invoice of LND. If LND reports a state that is unknown to this
-// package, holdState returns escrow.ErrUnavailable, because the answer was not
+// package, holdState returns lightning.ErrUnavailable, because the answer was not
 // understood.
-func holdState(in *wire.Invoice) (escrow.HoldState, error) {
+func holdState(in *wire.Invoice) (lightning.HoldState, error) {
 	if len(in.GetRHash()) != len(trade.Hash{}) {
-		return escrow.HoldState{}, fmt.Errorf("%w: an invoice without a hash", escrow.ErrUnavailable)
+		return lightning.HoldState{}, fmt.Errorf("%w: an invoice without a hash", lightning.ErrUnavailable)
 	}
-	out := escrow.HoldState{
+	out := lightning.HoldState{
 		Hash:       trade.Hash(in.GetRHash()),
 		Bolt11:     in.GetPaymentRequest(),
 		AmountSats: in.GetValue(),
@@ -353,7 +353,7 @@ func holdState(in *wire.Invoice) (escrow.HoldState, error) {
 			out.AcceptHeight = leastHeight(out.AcceptHeight, part.GetAcceptHeight())
 		}
 	default:
-		return escrow.HoldState{}, fmt.Errorf("%w: invoice state %d", escrow.ErrUnavailable, in.GetState())
+		return lightning.HoldState{}, fmt.Errorf("%w: invoice state %d", lightning.ErrUnavailable, in.GetState())
 	}
 	return out, nil
 }
@@ -367,34 +367,34 @@ func leastHeight(have uint32, next int32) uint32 {
 }
 
 // failures maps LND's failure reasons to the escrow's.
-var failures = map[wire.PaymentFailureReason]escrow.PaymentFailure{
-	wire.PaymentFailureReason_FAILURE_REASON_NONE:                      escrow.FailureNotSpecified,
-	wire.PaymentFailureReason_FAILURE_REASON_TIMEOUT:                   escrow.FailureTimeout,
-	wire.PaymentFailureReason_FAILURE_REASON_NO_ROUTE:                  escrow.FailureNoRoute,
-	wire.PaymentFailureReason_FAILURE_REASON_ERROR:                     escrow.FailureOther,
-	wire.PaymentFailureReason_FAILURE_REASON_INCORRECT_PAYMENT_DETAILS: escrow.FailureDetails,
-	wire.PaymentFailureReason_FAILURE_REASON_INSUFFICIENT_BALANCE:      escrow.FailureBalance,
-	wire.PaymentFailureReason_FAILURE_REASON_CANCELED:                  escrow.FailureCanceled,
+var failures = map[wire.PaymentFailureReason]lightning.PaymentFailure{
+	wire.PaymentFailureReason_FAILURE_REASON_NONE:                      lightning.FailureNotSpecified,
+	wire.PaymentFailureReason_FAILURE_REASON_TIMEOUT:                   lightning.FailureTimeout,
+	wire.PaymentFailureReason_FAILURE_REASON_NO_ROUTE:                  lightning.FailureNoRoute,
+	wire.PaymentFailureReason_FAILURE_REASON_ERROR:                     lightning.FailureOther,
+	wire.PaymentFailureReason_FAILURE_REASON_INCORRECT_PAYMENT_DETAILS: lightning.FailureDetails,
+	wire.PaymentFailureReason_FAILURE_REASON_INSUFFICIENT_BALANCE:      lightning.FailureBalance,
+	wire.PaymentFailureReason_FAILURE_REASON_CANCELED:                  lightning.FailureCanceled,
 }
 
 // paymentState converts a payment of LND. A payment that is neither succeeded nor
 // failed counts as in flight, because waiting is always safe and paying again is not.
-func paymentState(in *wire.Payment) (escrow.PaymentState, error) {
+func paymentState(in *wire.Payment) (lightning.PaymentState, error) {
 	hash, err := trade.ParseHash(strings.ToLower(in.GetPaymentHash()))
 	if err != nil {
-		return escrow.PaymentState{}, fmt.Errorf("%w: a payment without a hash", escrow.ErrUnavailable)
+		return lightning.PaymentState{}, fmt.Errorf("%w: a payment without a hash", lightning.ErrUnavailable)
 	}
-	out := escrow.PaymentState{Hash: hash, Status: trade.PaymentInFlight, AmountMsat: in.GetValueMsat()}
+	out := lightning.PaymentState{Hash: hash, Status: trade.PaymentInFlight, AmountMsat: in.GetValueMsat()}
 	switch in.GetStatus() {
 	case wire.Payment_SUCCEEDED:
 		out.Status = trade.PaymentSucceeded
 		out.FeeMsat = in.GetFeeMsat()
 		if out.Preimage, err = trade.ParsePreimage(in.GetPaymentPreimage()); err != nil {
-			return escrow.PaymentState{}, fmt.Errorf("%w: a success without a preimage", escrow.ErrUnavailable)
+			return lightning.PaymentState{}, fmt.Errorf("%w: a success without a preimage", lightning.ErrUnavailable)
 		}
 	case wire.Payment_FAILED:
 		out.Status = trade.PaymentFailed
-		out.Failure = escrow.FailureOther
+		out.Failure = lightning.FailureOther
 		if name, known := failures[in.GetFailureReason()]; known {
 			out.Failure = name
 		}
@@ -402,8 +402,8 @@ func paymentState(in *wire.Payment) (escrow.PaymentState, error) {
 	return out, nil
 }
 
-// ListHolds implements escrow.Lightning.
-func (c *Client) ListHolds(ctx context.Context, since time.Time, fn func(escrow.HoldState) error) error {
+// ListHolds implements lightning.Node.
+func (c *Client) ListHolds(ctx context.Context, since time.Time, fn func(lightning.HoldState) error) error {
 	in := &wire.ListInvoiceRequest{
 		NumMaxInvoices:    listPage,
 		CreationDateStart: uint64(max(since.Unix(), 0)),
@@ -432,14 +432,14 @@ func (c *Client) ListHolds(ctx context.Context, since time.Time, fn func(escrow.
 		}
 		// If the node repeats a page, the loop would not end.
 		if page.GetLastIndexOffset() <= in.IndexOffset {
-			return fmt.Errorf("list holds: %w: the page after invoice %d ends at %d", escrow.ErrUnavailable, in.IndexOffset, page.GetLastIndexOffset())
+			return fmt.Errorf("list holds: %w: the page after invoice %d ends at %d", lightning.ErrUnavailable, in.IndexOffset, page.GetLastIndexOffset())
 		}
 		in.IndexOffset = page.GetLastIndexOffset()
 	}
 }
 
-// ListPayments implements escrow.Lightning.
-func (c *Client) ListPayments(ctx context.Context, since time.Time, fn func(escrow.PaymentState) error) error {
+// ListPayments implements lightning.Node.
+func (c *Client) ListPayments(ctx context.Context, since time.Time, fn func(lightning.PaymentState) error) error {
 	in := &wire.ListPaymentsRequest{
 		IncludeIncomplete: true,
 		MaxPayments:       listPage,
@@ -468,7 +468,7 @@ func (c *Client) ListPayments(ctx context.Context, since time.Time, fn func(escr
 			}
 		}
 		if page.GetLastIndexOffset() <= in.IndexOffset {
-			return fmt.Errorf("list payments: %w: the page after payment %d ends at %d", escrow.ErrUnavailable, in.IndexOffset, page.GetLastIndexOffset())
+			return fmt.Errorf("list payments: %w: the page after payment %d ends at %d", lightning.ErrUnavailable, in.IndexOffset, page.GetLastIndexOffset())
 		}
 		in.IndexOffset = page.GetLastIndexOffset()
 	}

@@ -22,6 +22,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
+	"github.com/mostrodex/mostrodex/escrow/lnd"
+	"github.com/mostrodex/mostrodex/escrow/lnd/wire"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -29,11 +33,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-
-	"github.com/mostrodex/mostrodex/escrow"
-	"github.com/mostrodex/mostrodex/escrow/lnd"
-	"github.com/mostrodex/mostrodex/escrow/lnd/wire"
-	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // node is a gRPC server that plays the LND of a test. It returns answers that a real
@@ -147,7 +146,7 @@ func config(t *testing.T, address, cert string, timeout time.Duration) lnd.Confi
 
 // payable returns an invoice for calls that need any invoice, and its hash.
 func payable(t testing.TB) (string, trade.Hash) {
-	text, err := escrow.InvoiceDraft{Hash: trade.Hash{5}, AmountMsat: 1000, Network: escrow.Regtest, CreatedAt: time.Now(), Expiry: time.Hour, MinFinalCLTV: 18}.Sign(signer)
+	text, err := lightning.InvoiceDraft{Hash: trade.Hash{5}, AmountMsat: 1000, Network: lightning.Regtest, CreatedAt: time.Now(), Expiry: time.Hour, MinFinalCLTV: 18}.Sign(signer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,14 +160,14 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 	secret := strings.Repeat("5ecre7", 10)
 	calls := map[string]func() error{
 		wire.AddHoldInvoice: func() error {
-			_, err := c.CreateHold(ctx, escrow.HoldRequest{AmountSats: 1, CLTVBlocks: 40})
+			_, err := c.CreateHold(ctx, lightning.HoldRequest{AmountSats: 1, CLTVBlocks: 40})
 			return err
 		},
 		wire.LookupInvoice: func() error { _, err := c.LookupHold(ctx, trade.Hash{}); return err },
 		wire.ListInvoices:  func() error { return c.ListHolds(ctx, time.Time{}, nil) },
 		wire.SettleInvoice: func() error { return c.Settle(ctx, trade.Preimage{}) },
 		wire.CancelInvoice: func() error { return c.Cancel(ctx, trade.Hash{}) },
-		wire.SendPayment:   func() error { return c.Pay(ctx, escrow.Payment{Bolt11: bolt11}) },
+		wire.SendPayment:   func() error { return c.Pay(ctx, lightning.Payment{Bolt11: bolt11}) },
 		wire.TrackPayment:  func() error { _, err := c.TrackPayment(ctx, trade.Hash{}); return err },
 		wire.GetInfo:       func() error { _, err := c.Info(ctx); return err },
 	}
@@ -178,64 +177,64 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 		text string
 		want error
 	}{
-		{wire.AddHoldInvoice, codes.Unknown, "invoice with payment hash already exists", escrow.ErrExists},
-		{wire.AddHoldInvoice, codes.Unknown, "memo too large: 640 bytes (maxsize=639)", escrow.ErrInvoice},
-		{wire.AddHoldInvoice, codes.Unknown, "CLTV delta of 3000 is too large, max is 2016", escrow.ErrInvoice},
-		{wire.AddHoldInvoice, codes.Unknown, "something new", escrow.ErrRefused},
-		{wire.AddHoldInvoice, codes.InvalidArgument, "hash must be 32 bytes", escrow.ErrRefused},
-		{wire.AddHoldInvoice, codes.FailedPrecondition, "something new", escrow.ErrRefused},
-		{wire.AddHoldInvoice, codes.OutOfRange, "something new", escrow.ErrRefused},
-		{wire.AddHoldInvoice, codes.Unknown, "write /lnd/channel.db: no space left on device", escrow.ErrRefused},
+		{wire.AddHoldInvoice, codes.Unknown, "invoice with payment hash already exists", lightning.ErrExists},
+		{wire.AddHoldInvoice, codes.Unknown, "memo too large: 640 bytes (maxsize=639)", lightning.ErrInvoice},
+		{wire.AddHoldInvoice, codes.Unknown, "CLTV delta of 3000 is too large, max is 2016", lightning.ErrInvoice},
+		{wire.AddHoldInvoice, codes.Unknown, "something new", lightning.ErrRefused},
+		{wire.AddHoldInvoice, codes.InvalidArgument, "hash must be 32 bytes", lightning.ErrRefused},
+		{wire.AddHoldInvoice, codes.FailedPrecondition, "something new", lightning.ErrRefused},
+		{wire.AddHoldInvoice, codes.OutOfRange, "something new", lightning.ErrRefused},
+		{wire.AddHoldInvoice, codes.Unknown, "write /lnd/channel.db: no space left on device", lightning.ErrRefused},
 		// Errors of the gRPC library on either side, and LND's answer after a panic.
-		{wire.AddHoldInvoice, codes.Internal, "internal server error", escrow.ErrUnavailable},
-		{wire.AddHoldInvoice, codes.Internal, "stream terminated by RST_STREAM with error code: INTERNAL_ERROR", escrow.ErrUnavailable},
-		{wire.AddHoldInvoice, codes.Internal, "server closed the stream without sending trailers", escrow.ErrUnavailable},
-		{wire.AddHoldInvoice, codes.Internal, "grpc: failed to unmarshal the received message: proto: cannot parse", escrow.ErrUnavailable},
-		{wire.AddHoldInvoice, codes.Unknown, "unexpected HTTP status code received from server: 502 (Bad Gateway); transport: received unexpected content-type", escrow.ErrUnavailable},
-		{wire.AddHoldInvoice, codes.ResourceExhausted, "grpc: received message larger than max", escrow.ErrUnavailable},
-		{wire.AddHoldInvoice, codes.Aborted, "something new", escrow.ErrUnavailable},
-		{wire.AddHoldInvoice, codes.DataLoss, "something new", escrow.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Internal, "internal server error", lightning.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Internal, "stream terminated by RST_STREAM with error code: INTERNAL_ERROR", lightning.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Internal, "server closed the stream without sending trailers", lightning.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Internal, "grpc: failed to unmarshal the received message: proto: cannot parse", lightning.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "unexpected HTTP status code received from server: 502 (Bad Gateway); transport: received unexpected content-type", lightning.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.ResourceExhausted, "grpc: received message larger than max", lightning.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Aborted, "something new", lightning.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.DataLoss, "something new", lightning.ErrUnavailable},
 		// Errors of an LND that starts, stops or has lost its database.
-		{wire.AddHoldInvoice, codes.Unknown, "server is still in the process of starting", escrow.ErrUnavailable},
-		{wire.AddHoldInvoice, codes.Unknown, "waiting to start, RPC services not available", escrow.ErrUnavailable},
-		{wire.AddHoldInvoice, codes.Unknown, "wallet not created, create one to enable full RPC access", escrow.ErrUnavailable},
-		{wire.AddHoldInvoice, codes.Unknown, "invoice registry shutting down", escrow.ErrUnavailable},
-		{wire.AddHoldInvoice, codes.Unknown, "database not open", escrow.ErrUnavailable},
-		{wire.AddHoldInvoice, codes.Unknown, "driver: bad connection", escrow.ErrUnavailable},
-		{wire.AddHoldInvoice, codes.Unknown, "etcdserver: request timed out", escrow.ErrUnavailable},
-		{wire.SendPayment, codes.Unknown, "timeout_seconds must be specified", escrow.ErrRefused},
-		{wire.LookupInvoice, codes.NotFound, "unable to locate invoice", escrow.ErrNotFound},
-		{wire.LookupInvoice, codes.Unknown, "there are no existing invoices", escrow.ErrNotFound},
-		{wire.SettleInvoice, codes.Unknown, "invoice still open", escrow.ErrOpen},
-		{wire.SettleInvoice, codes.Unknown, "invoice already canceled", escrow.ErrCanceled},
-		{wire.SettleInvoice, codes.Unknown, "unable to locate invoice", escrow.ErrNotFound},
-		{wire.CancelInvoice, codes.Unknown, "invoice already settled", escrow.ErrSettled},
-		{wire.CancelInvoice, codes.Internal, "disk full", escrow.ErrRefused},
+		{wire.AddHoldInvoice, codes.Unknown, "server is still in the process of starting", lightning.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "waiting to start, RPC services not available", lightning.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "wallet not created, create one to enable full RPC access", lightning.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "invoice registry shutting down", lightning.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "database not open", lightning.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "driver: bad connection", lightning.ErrUnavailable},
+		{wire.AddHoldInvoice, codes.Unknown, "etcdserver: request timed out", lightning.ErrUnavailable},
+		{wire.SendPayment, codes.Unknown, "timeout_seconds must be specified", lightning.ErrRefused},
+		{wire.LookupInvoice, codes.NotFound, "unable to locate invoice", lightning.ErrNotFound},
+		{wire.LookupInvoice, codes.Unknown, "there are no existing invoices", lightning.ErrNotFound},
+		{wire.SettleInvoice, codes.Unknown, "invoice still open", lightning.ErrOpen},
+		{wire.SettleInvoice, codes.Unknown, "invoice already canceled", lightning.ErrCanceled},
+		{wire.SettleInvoice, codes.Unknown, "unable to locate invoice", lightning.ErrNotFound},
+		{wire.CancelInvoice, codes.Unknown, "invoice already settled", lightning.ErrSettled},
+		{wire.CancelInvoice, codes.Internal, "disk full", lightning.ErrRefused},
 		// An error text of the connection never counts as an answer of LND.
-		{wire.CancelInvoice, codes.Unavailable, "invoice already settled", escrow.ErrUnavailable},
-		{wire.SettleInvoice, codes.Unknown, "permission denied", escrow.ErrPermission},
-		{wire.SettleInvoice, codes.Unknown, "verification failed: signature mismatch after caveat verification", escrow.ErrPermission},
-		{wire.SettleInvoice, codes.Unknown, `caveat "time-before 2026-11-30T00:00:00Z" not satisfied: macaroon has expired`, escrow.ErrPermission},
-		{wire.SettleInvoice, codes.Unknown, `caveat "ipaddr 10.0.0.1" not satisfied: macaroon locked to different IP address`, escrow.ErrPermission},
-		{wire.SettleInvoice, codes.Unknown, "cannot retrieve macaroon: cannot get macaroon: root key with id 7 doesn't exist", escrow.ErrPermission},
-		{wire.SettleInvoice, codes.Unknown, "cannot retrieve macaroon: cannot get macaroon: macaroon store is locked", escrow.ErrUnavailable},
-		{wire.SettleInvoice, codes.Unknown, "cannot retrieve macaroon: cannot get macaroon: database not open", escrow.ErrUnavailable},
-		{wire.SettleInvoice, codes.Unknown, "wallet locked, unlock it to enable full RPC access", escrow.ErrUnavailable},
-		{wire.SettleInvoice, codes.Unknown, "the RPC server is in the process of starting up, but not yet ready to accept calls", escrow.ErrUnavailable},
-		{wire.SendPayment, codes.AlreadyExists, "payment is in transition", escrow.ErrExists},
-		{wire.SendPayment, codes.AlreadyExists, "invoice is already paid", escrow.ErrExists},
-		{wire.SendPayment, codes.Unknown, "invoice expired. Valid until 2020-01-01", escrow.ErrInvoice},
-		{wire.SendPayment, codes.Unknown, "self-payments not allowed", escrow.ErrInvoice},
-		{wire.SendPayment, codes.Unknown, "amount must not be specified when paying a non-zero amount invoice", escrow.ErrInvoice},
-		{wire.SendPayment, codes.Unknown, "routerrpc server shutting down", escrow.ErrUnavailable},
-		{wire.SendPayment, codes.Unknown, "EOF", escrow.ErrUnavailable},
-		{wire.SendPayment, codes.Unavailable, "invoice expired", escrow.ErrUnavailable},
-		{wire.SendPayment, codes.Unknown, "cltv limit 100 should be greater than 143", escrow.ErrInvoice},
-		{wire.SendPayment, codes.Unknown, "something new", escrow.ErrRefused},
-		{wire.ListInvoices, codes.Unknown, "unable to query invoices: something new", escrow.ErrRefused},
-		{wire.SendPayment, codes.OK, "", escrow.ErrUnavailable}, // a stream that ends without a message
-		{wire.TrackPayment, codes.Unknown, "EOF", escrow.ErrUnavailable},
-		{wire.GetInfo, codes.Unimplemented, "unknown service lnrpc.Lightning", escrow.ErrUnavailable},
+		{wire.CancelInvoice, codes.Unavailable, "invoice already settled", lightning.ErrUnavailable},
+		{wire.SettleInvoice, codes.Unknown, "permission denied", lightning.ErrPermission},
+		{wire.SettleInvoice, codes.Unknown, "verification failed: signature mismatch after caveat verification", lightning.ErrPermission},
+		{wire.SettleInvoice, codes.Unknown, `caveat "time-before 2026-11-30T00:00:00Z" not satisfied: macaroon has expired`, lightning.ErrPermission},
+		{wire.SettleInvoice, codes.Unknown, `caveat "ipaddr 10.0.0.1" not satisfied: macaroon locked to different IP address`, lightning.ErrPermission},
+		{wire.SettleInvoice, codes.Unknown, "cannot retrieve macaroon: cannot get macaroon: root key with id 7 doesn't exist", lightning.ErrPermission},
+		{wire.SettleInvoice, codes.Unknown, "cannot retrieve macaroon: cannot get macaroon: macaroon store is locked", lightning.ErrUnavailable},
+		{wire.SettleInvoice, codes.Unknown, "cannot retrieve macaroon: cannot get macaroon: database not open", lightning.ErrUnavailable},
+		{wire.SettleInvoice, codes.Unknown, "wallet locked, unlock it to enable full RPC access", lightning.ErrUnavailable},
+		{wire.SettleInvoice, codes.Unknown, "the RPC server is in the process of starting up, but not yet ready to accept calls", lightning.ErrUnavailable},
+		{wire.SendPayment, codes.AlreadyExists, "payment is in transition", lightning.ErrExists},
+		{wire.SendPayment, codes.AlreadyExists, "invoice is already paid", lightning.ErrExists},
+		{wire.SendPayment, codes.Unknown, "invoice expired. Valid until 2020-01-01", lightning.ErrInvoice},
+		{wire.SendPayment, codes.Unknown, "self-payments not allowed", lightning.ErrInvoice},
+		{wire.SendPayment, codes.Unknown, "amount must not be specified when paying a non-zero amount invoice", lightning.ErrInvoice},
+		{wire.SendPayment, codes.Unknown, "routerrpc server shutting down", lightning.ErrUnavailable},
+		{wire.SendPayment, codes.Unknown, "EOF", lightning.ErrUnavailable},
+		{wire.SendPayment, codes.Unavailable, "invoice expired", lightning.ErrUnavailable},
+		{wire.SendPayment, codes.Unknown, "cltv limit 100 should be greater than 143", lightning.ErrInvoice},
+		{wire.SendPayment, codes.Unknown, "something new", lightning.ErrRefused},
+		{wire.ListInvoices, codes.Unknown, "unable to query invoices: something new", lightning.ErrRefused},
+		{wire.SendPayment, codes.OK, "", lightning.ErrUnavailable}, // a stream that ends without a message
+		{wire.TrackPayment, codes.Unknown, "EOF", lightning.ErrUnavailable},
+		{wire.GetInfo, codes.Unimplemented, "unknown service lnrpc.Lightning", lightning.ErrUnavailable},
 	} {
 		n.says(test.path, status.Error(test.code, test.text+" "+secret))
 		if test.code == codes.OK {
@@ -246,7 +245,7 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 			t.Errorf("after %s returned %s %q: got %v, want %v", test.path, test.code, test.text, err, test.want)
 			continue
 		}
-		set := []error{escrow.ErrUnavailable, escrow.ErrRefused, escrow.ErrExists, escrow.ErrNotFound, escrow.ErrInvoice, escrow.ErrOpen, escrow.ErrSettled, escrow.ErrCanceled, escrow.ErrPermission}
+		set := []error{lightning.ErrUnavailable, lightning.ErrRefused, lightning.ErrExists, lightning.ErrNotFound, lightning.ErrInvoice, lightning.ErrOpen, lightning.ErrSettled, lightning.ErrCanceled, lightning.ErrPermission}
 		matches := 0
 		for _, e := range set {
 			if errors.Is(err, e) {
@@ -268,7 +267,7 @@ func TestAnswersBecomeTheClosedSet(t *testing.T) {
 	// If LND does not know the hash, TrackPayment returns PaymentUnknown, not an error.
 	n.says(wire.TrackPayment, status.Error(codes.NotFound, "payment isn't initiated"))
 	state, err := c.TrackPayment(ctx, trade.Hash{1})
-	if err != nil || state != (escrow.PaymentState{Hash: trade.Hash{1}, Status: trade.PaymentUnknown}) {
+	if err != nil || state != (lightning.PaymentState{Hash: trade.Hash{1}, Status: trade.PaymentUnknown}) {
 		t.Errorf("%+v, %v", state, err)
 	}
 }
@@ -279,8 +278,8 @@ func TestStatesAreReadWithCare(t *testing.T) {
 	invoice := func(state wire.Invoice_InvoiceState, parts ...*wire.InvoiceHTLC) *wire.Invoice {
 		return &wire.Invoice{RHash: h[:], Value: 10, CreationDate: 100, Expiry: 60, PaymentRequest: "x", AmtPaidMsat: 9_000, State: state, Htlcs: parts}
 	}
-	base := escrow.HoldState{Hash: h, Bolt11: "x", AmountSats: 10, ExpiresAt: time.Unix(160, 0).UTC()}
-	with := func(phase trade.HoldPhase, paid int64, expiry, accept uint32) escrow.HoldState {
+	base := lightning.HoldState{Hash: h, Bolt11: "x", AmountSats: 10, ExpiresAt: time.Unix(160, 0).UTC()}
+	with := func(phase trade.HoldPhase, paid int64, expiry, accept uint32) lightning.HoldState {
 		out := base
 		out.Phase, out.PaidMsat, out.ExpiryHeight, out.AcceptHeight = phase, paid, expiry, accept
 		return out
@@ -288,7 +287,7 @@ func TestStatesAreReadWithCare(t *testing.T) {
 	const held, taken, back = wire.InvoiceHTLCState_ACCEPTED, wire.InvoiceHTLCState_SETTLED, wire.InvoiceHTLCState_CANCELED
 	for name, test := range map[string]struct {
 		in   *wire.Invoice
-		want escrow.HoldState
+		want lightning.HoldState
 		err  error
 	}{
 		"open":     {invoice(wire.Invoice_OPEN), with(trade.HoldOpen, 0, 0, 0), nil},
@@ -300,8 +299,8 @@ func TestStatesAreReadWithCare(t *testing.T) {
 			&wire.InvoiceHTLC{AmtMsat: 6_000, State: held, ExpiryHeight: 540, AcceptHeight: 500},
 		), with(trade.HoldAccepted, 10_000, 540, 500), nil},
 		"accepted without parts": {invoice(wire.Invoice_ACCEPTED), with(trade.HoldAccepted, 0, 0, 0), nil},
-		"a state of the future":  {invoice(77), escrow.HoldState{}, escrow.ErrUnavailable},
-		"without a hash":         {&wire.Invoice{}, escrow.HoldState{}, escrow.ErrUnavailable},
+		"a state of the future":  {invoice(77), lightning.HoldState{}, lightning.ErrUnavailable},
+		"without a hash":         {&wire.Invoice{}, lightning.HoldState{}, lightning.ErrUnavailable},
 	} {
 		n.says(wire.LookupInvoice, nil, test.in)
 		got, err := c.LookupHold(t.Context(), h)
@@ -313,20 +312,20 @@ func TestStatesAreReadWithCare(t *testing.T) {
 	payment := func(s wire.Payment_PaymentStatus) *wire.Payment {
 		return &wire.Payment{PaymentHash: p.Hash().String(), PaymentPreimage: p.Hex(), ValueMsat: 5, Status: s, FeeMsat: 2, FailureReason: wire.PaymentFailureReason_FAILURE_REASON_NO_ROUTE}
 	}
-	flying := escrow.PaymentState{Hash: p.Hash(), Status: trade.PaymentInFlight, AmountMsat: 5}
+	flying := lightning.PaymentState{Hash: p.Hash(), Status: trade.PaymentInFlight, AmountMsat: 5}
 	for name, test := range map[string]struct {
 		in   *wire.Payment
-		want escrow.PaymentState
+		want lightning.PaymentState
 		err  error
 	}{
 		"initiated":             {payment(wire.Payment_INITIATED), flying, nil},
 		"in flight":             {payment(wire.Payment_IN_FLIGHT), flying, nil},
 		"without a status":      {payment(wire.Payment_UNKNOWN), flying, nil},
 		"a status of tomorrow":  {payment(77), flying, nil}, // waiting is safe
-		"succeeded":             {payment(wire.Payment_SUCCEEDED), escrow.PaymentState{Hash: p.Hash(), Status: trade.PaymentSucceeded, AmountMsat: 5, FeeMsat: 2, Preimage: p}, nil},
-		"failed":                {payment(wire.Payment_FAILED), escrow.PaymentState{Hash: p.Hash(), Status: trade.PaymentFailed, AmountMsat: 5, Failure: escrow.FailureNoRoute}, nil},
-		"success without proof": {&wire.Payment{PaymentHash: p.Hash().String(), Status: wire.Payment_SUCCEEDED}, escrow.PaymentState{}, escrow.ErrUnavailable},
-		"without a hash":        {&wire.Payment{Status: wire.Payment_FAILED}, escrow.PaymentState{}, escrow.ErrUnavailable},
+		"succeeded":             {payment(wire.Payment_SUCCEEDED), lightning.PaymentState{Hash: p.Hash(), Status: trade.PaymentSucceeded, AmountMsat: 5, FeeMsat: 2, Preimage: p}, nil},
+		"failed":                {payment(wire.Payment_FAILED), lightning.PaymentState{Hash: p.Hash(), Status: trade.PaymentFailed, AmountMsat: 5, Failure: lightning.FailureNoRoute}, nil},
+		"success without proof": {&wire.Payment{PaymentHash: p.Hash().String(), Status: wire.Payment_SUCCEEDED}, lightning.PaymentState{}, lightning.ErrUnavailable},
+		"without a hash":        {&wire.Payment{Status: wire.Payment_FAILED}, lightning.PaymentState{}, lightning.ErrUnavailable},
 	} {
 		n.says(wire.TrackPayment, nil, test.in)
 		got, err := c.TrackPayment(t.Context(), p.Hash())
@@ -351,8 +350,8 @@ func TestPayWithoutAnAnswerIsUnavailable(t *testing.T) {
 		return nil
 	})
 	bolt11, _ := payable(t)
-	err := c.Pay(t.Context(), escrow.Payment{Bolt11: "lightning:" + strings.ToUpper(bolt11), MaxFeeSats: 7, Timeout: 1500 * time.Millisecond})
-	if !errors.Is(err, escrow.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+	err := c.Pay(t.Context(), lightning.Payment{Bolt11: "lightning:" + strings.ToUpper(bolt11), MaxFeeSats: 7, Timeout: 1500 * time.Millisecond})
+	if !errors.Is(err, lightning.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(err)
 	}
 	want := &wire.SendPaymentRequest{PaymentRequest: bolt11, FeeLimitSat: 7, TimeoutSeconds: 2}
@@ -376,7 +375,7 @@ func TestPayReturnsOnceTaken(t *testing.T) {
 		return nil
 	})
 	began := time.Now()
-	if err := c.Pay(t.Context(), escrow.Payment{Bolt11: bolt11}); err != nil || time.Since(began) > 5*time.Second {
+	if err := c.Pay(t.Context(), lightning.Payment{Bolt11: bolt11}); err != nil || time.Since(began) > 5*time.Second {
 		t.Fatalf("after %s: %v", time.Since(began), err)
 	}
 }
@@ -425,7 +424,7 @@ func TestWatchHoldLivesThroughBrokenStreams(t *testing.T) {
 		return subscriptions[i].err
 	})
 	var told []trade.HoldPhase
-	err := c.WatchHold(t.Context(), h, func(s escrow.HoldState) error { told = append(told, s.Phase); return nil })
+	err := c.WatchHold(t.Context(), h, func(s lightning.HoldState) error { told = append(told, s.Phase); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -442,17 +441,17 @@ func TestWatchHoldLivesThroughBrokenStreams(t *testing.T) {
 func TestWatchEndsOnDefiniteAnswers(t *testing.T) {
 	n, c := start(t, 10*time.Second)
 	n.says(wire.LookupInvoice, status.Error(codes.NotFound, "unable to locate invoice"))
-	if err := c.WatchHold(t.Context(), trade.Hash{}, nil); !errors.Is(err, escrow.ErrNotFound) {
+	if err := c.WatchHold(t.Context(), trade.Hash{}, nil); !errors.Is(err, lightning.ErrNotFound) {
 		t.Error(err)
 	}
 	h := trade.Hash{1}
 	n.says(wire.LookupInvoice, nil, &wire.Invoice{RHash: h[:]})
 	n.says(wire.SubscribeSingleInvoice, status.Error(codes.Unknown, "permission denied"))
-	if err := c.WatchHold(t.Context(), h, func(escrow.HoldState) error { return nil }); !errors.Is(err, escrow.ErrPermission) {
+	if err := c.WatchHold(t.Context(), h, func(lightning.HoldState) error { return nil }); !errors.Is(err, lightning.ErrPermission) {
 		t.Error(err)
 	}
 	n.says(wire.TrackPayment, status.Error(codes.NotFound, "payment isn't initiated"))
-	if err := c.WatchPayment(t.Context(), h, nil); !errors.Is(err, escrow.ErrNotFound) {
+	if err := c.WatchPayment(t.Context(), h, nil); !errors.Is(err, lightning.ErrNotFound) {
 		t.Error(err)
 	}
 	n.says(wire.TrackPayment, status.Error(codes.Unavailable, "gone"))
@@ -475,7 +474,7 @@ func TestCloseEndsCallsAndWatches(t *testing.T) {
 	})
 	ended := make(chan error)
 	go func() {
-		ended <- c.WatchHold(context.Background(), h, func(escrow.HoldState) error { return nil })
+		ended <- c.WatchHold(context.Background(), h, func(lightning.HoldState) error { return nil })
 	}()
 	<-subscribed
 	for range 2 {
@@ -483,10 +482,10 @@ func TestCloseEndsCallsAndWatches(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := <-ended; !errors.Is(err, escrow.ErrUnavailable) {
+	if err := <-ended; !errors.Is(err, lightning.ErrUnavailable) {
 		t.Error(err)
 	}
-	if _, err := c.Info(t.Context()); !errors.Is(err, escrow.ErrUnavailable) {
+	if _, err := c.Info(t.Context()); !errors.Is(err, lightning.ErrUnavailable) {
 		t.Error(err)
 	}
 }
@@ -519,7 +518,7 @@ func TestForeignCertificateIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if _, err := c.Info(t.Context()); !errors.Is(err, escrow.ErrUnavailable) {
+	if _, err := c.Info(t.Context()); !errors.Is(err, lightning.ErrUnavailable) {
 		t.Error(err)
 	}
 	if got := <-heard; got != 0 {
@@ -566,8 +565,8 @@ func TestListHoldsPages(t *testing.T) {
 		return send(page)
 	})
 	since := time.Unix(1_790_000_000, 999_999_999)
-	var told []escrow.HoldState
-	if err := c.ListHolds(t.Context(), since, func(s escrow.HoldState) error { told = append(told, s); return nil }); err != nil {
+	var told []lightning.HoldState
+	if err := c.ListHolds(t.Context(), since, func(s lightning.HoldState) error { told = append(told, s); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if len(told) != total-1 {
@@ -586,16 +585,16 @@ func TestListHoldsPages(t *testing.T) {
 		t.Errorf("asked for %v", asked)
 	}
 	enough, calls := errors.New("enough"), 0
-	if err := c.ListHolds(t.Context(), since, func(escrow.HoldState) error { calls++; return enough }); err != enough || calls != 1 {
+	if err := c.ListHolds(t.Context(), since, func(lightning.HoldState) error { calls++; return enough }); err != enough || calls != 1 {
 		t.Errorf("%v after %d calls", err, calls)
 	}
 
 	n.says(wire.ListInvoices, nil, &wire.ListInvoiceResponse{Invoices: []*wire.Invoice{invoice(1)}, LastIndexOffset: 5})
-	if err := c.ListHolds(t.Context(), since, func(escrow.HoldState) error { return nil }); !errors.Is(err, escrow.ErrUnavailable) {
+	if err := c.ListHolds(t.Context(), since, func(lightning.HoldState) error { return nil }); !errors.Is(err, lightning.ErrUnavailable) {
 		t.Errorf("a node that repeats itself: %v", err)
 	}
 	n.says(wire.ListInvoices, nil, &wire.ListInvoiceResponse{Invoices: []*wire.Invoice{{RHash: make([]byte, 32), State: 77}}, LastIndexOffset: 5})
-	if err := c.ListHolds(t.Context(), since, func(escrow.HoldState) error { return nil }); !errors.Is(err, escrow.ErrUnavailable) {
+	if err := c.ListHolds(t.Context(), since, func(lightning.HoldState) error { return nil }); !errors.Is(err, lightning.ErrUnavailable) {
 		t.Errorf("a state of the future: %v", err)
 	}
 }
@@ -625,8 +624,8 @@ func TestListPaymentsPages(t *testing.T) {
 		return send(page)
 	})
 	since := time.Unix(1_790_000_000, 999_999_999)
-	var told []escrow.PaymentState
-	if err := c.ListPayments(t.Context(), since, func(s escrow.PaymentState) error { told = append(told, s); return nil }); err != nil {
+	var told []lightning.PaymentState
+	if err := c.ListPayments(t.Context(), since, func(s lightning.PaymentState) error { told = append(told, s); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if len(told) != total {
@@ -641,15 +640,15 @@ func TestListPaymentsPages(t *testing.T) {
 		t.Errorf("asked for %v", asked)
 	}
 	enough, calls := errors.New("enough"), 0
-	if err := c.ListPayments(t.Context(), since, func(escrow.PaymentState) error { calls++; return enough }); err != enough || calls != 1 {
+	if err := c.ListPayments(t.Context(), since, func(lightning.PaymentState) error { calls++; return enough }); err != enough || calls != 1 {
 		t.Errorf("%v after %d calls", err, calls)
 	}
 	n.says(wire.ListPayments, nil, &wire.ListPaymentsResponse{Payments: []*wire.Payment{{PaymentHash: trade.Hash{1}.String()}}, LastIndexOffset: 0})
-	if err := c.ListPayments(t.Context(), since, func(escrow.PaymentState) error { return nil }); !errors.Is(err, escrow.ErrUnavailable) {
+	if err := c.ListPayments(t.Context(), since, func(lightning.PaymentState) error { return nil }); !errors.Is(err, lightning.ErrUnavailable) {
 		t.Errorf("a node that repeats itself: %v", err)
 	}
 	n.says(wire.ListPayments, status.Error(codes.Unknown, "permission denied"))
-	if err := c.ListPayments(t.Context(), since, func(escrow.PaymentState) error { return nil }); !errors.Is(err, escrow.ErrPermission) {
+	if err := c.ListPayments(t.Context(), since, func(lightning.PaymentState) error { return nil }); !errors.Is(err, lightning.ErrPermission) {
 		t.Errorf("a macaroon without the permission: %v", err)
 	}
 }
@@ -671,7 +670,7 @@ func TestPayLowersItsTimeLockLimit(t *testing.T) {
 		return send(&wire.Payment{PaymentHash: h.String(), Status: wire.Payment_IN_FLIGHT})
 	})
 	for _, limit := range []uint32{0, 400, 1008, math.MaxUint32} {
-		if err := c.Pay(t.Context(), escrow.Payment{Bolt11: bolt11, MaxCLTVBlocks: limit}); err != nil {
+		if err := c.Pay(t.Context(), lightning.Payment{Bolt11: bolt11, MaxCLTVBlocks: limit}); err != nil {
 			t.Errorf("within %d blocks: %v", limit, err)
 		}
 	}
@@ -690,20 +689,20 @@ func TestCheckPermissionsNeedsAnAnswer(t *testing.T) {
 		t.Error(err)
 	}
 	n.says(wire.SettleInvoice, status.Error(codes.Unimplemented, "unknown service invoicesrpc.Invoices"))
-	if err := c.CheckPermissions(t.Context()); !errors.Is(err, escrow.ErrPermission) || !strings.Contains(err.Error(), "does not offer") {
+	if err := c.CheckPermissions(t.Context()); !errors.Is(err, lightning.ErrPermission) || !strings.Contains(err.Error(), "does not offer") {
 		t.Error(err)
 	}
 	n.says(wire.SettleInvoice, status.Error(codes.Unavailable, "gone"))
-	if err := c.CheckPermissions(t.Context()); !errors.Is(err, escrow.ErrUnavailable) {
+	if err := c.CheckPermissions(t.Context()); !errors.Is(err, lightning.ErrUnavailable) {
 		t.Error(err)
 	}
 	n.says(wire.SettleInvoice, status.Error(codes.Unknown, "wallet locked, unlock it to enable full RPC access"))
-	if err := c.CheckPermissions(t.Context()); !errors.Is(err, escrow.ErrUnavailable) {
+	if err := c.CheckPermissions(t.Context()); !errors.Is(err, lightning.ErrUnavailable) {
 		t.Error(err)
 	}
 	// If a node accepts a broken request, CheckPermissions returns an error.
 	n.says(wire.SettleInvoice, nil, &wire.SettleInvoiceResp{})
-	if err := c.CheckPermissions(t.Context()); !errors.Is(err, escrow.ErrUnavailable) {
+	if err := c.CheckPermissions(t.Context()); !errors.Is(err, lightning.ErrUnavailable) {
 		t.Error(err)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -25,15 +25,15 @@ func calls(ctx context.Context, c *lnd.Client, bolt11 string) map[string]error {
 	p := trade.Preimage{1, 2, 3}
 	errs := map[string]error{}
 	_, errs["info"] = c.Info(ctx)
-	_, errs["create"] = c.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: 40})
+	_, errs["create"] = c.CreateHold(ctx, lightning.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: 40})
 	_, errs["look up"] = c.LookupHold(ctx, p.Hash())
-	errs["list"] = c.ListHolds(ctx, time.Time{}, func(escrow.HoldState) error { return nil })
+	errs["list"] = c.ListHolds(ctx, time.Time{}, func(lightning.HoldState) error { return nil })
 	errs["settle"] = c.Settle(ctx, p)
 	errs["cancel"] = c.Cancel(ctx, p.Hash())
-	errs["pay"] = c.Pay(ctx, escrow.Payment{Bolt11: bolt11})
+	errs["pay"] = c.Pay(ctx, lightning.Payment{Bolt11: bolt11})
 	_, errs["track"] = c.TrackPayment(ctx, p.Hash())
-	errs["watch hold"] = c.WatchHold(ctx, p.Hash(), func(escrow.HoldState) error { return nil })
-	errs["watch payment"] = c.WatchPayment(ctx, p.Hash(), func(escrow.PaymentState) error { return nil })
+	errs["watch hold"] = c.WatchHold(ctx, p.Hash(), func(lightning.HoldState) error { return nil })
+	errs["watch payment"] = c.WatchPayment(ctx, p.Hash(), func(lightning.PaymentState) error { return nil })
 	errs["permissions"] = c.CheckPermissions(ctx)
 	return errs
 }
@@ -44,8 +44,8 @@ func wantPermission(ctx context.Context, t *testing.T, c *lnd.Client) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for call, err := range calls(ctx, c, bolt11) {
-		if !errors.Is(err, escrow.ErrPermission) || errors.Is(err, escrow.ErrUnavailable) || errors.Is(err, escrow.ErrRefused) {
-			t.Errorf("%s: got error %v, want %v", call, err, escrow.ErrPermission)
+		if !errors.Is(err, lightning.ErrPermission) || errors.Is(err, lightning.ErrUnavailable) || errors.Is(err, lightning.ErrRefused) {
+			t.Errorf("%s: got error %v, want %v", call, err, lightning.ErrPermission)
 		}
 	}
 }
@@ -200,13 +200,13 @@ func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 	}
 	preimage := func(i int) trade.Preimage { return trade.Preimage{9, byte(i), byte(i >> 8)} }
 	create := func(i int) (string, error) {
-		return c.CreateHold(ctx, escrow.HoldRequest{Hash: preimage(i).Hash(), AmountSats: 1_000, Memo: strings.Repeat("m", 600), CLTVBlocks: 60})
+		return c.CreateHold(ctx, lightning.HoldRequest{Hash: preimage(i).Hash(), AmountSats: 1_000, Memo: strings.Repeat("m", 600), CLTVBlocks: 60})
 	}
 	accepted := func(i int) trade.Preimage {
 		t.Helper()
 		bolt11, err := create(i)
 		must(err)
-		must(seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}))
+		must(seller.Pay(ctx, lightning.Payment{Bolt11: bolt11}))
 		until("a hold that is accepted", func() bool {
 			state, err := c.LookupHold(ctx, preimage(i).Hash())
 			must(err)
@@ -228,14 +228,14 @@ func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 	settled, canceled := accepted(0), accepted(1)
 	bolt11, err := n.Buyer.AddInvoice(ctx, 500, "payout", time.Hour)
 	must(err)
-	payout, err := escrow.ParseInvoice(bolt11)
+	payout, err := lightning.ParseInvoice(bolt11)
 	must(err)
 
 	// unsure returns whether the call reported success.
 	unsure := func(what string, err error) bool {
 		t.Helper()
-		if err != nil && errors.Is(err, escrow.ErrRefused) == errors.Is(err, escrow.ErrUnavailable) {
-			t.Errorf("%s on a full disk: got error %v, want %v or %v", what, err, escrow.ErrRefused, escrow.ErrUnavailable)
+		if err != nil && errors.Is(err, lightning.ErrRefused) == errors.Is(err, lightning.ErrUnavailable) {
+			t.Errorf("%s on a full disk: got error %v, want %v or %v", what, err, lightning.ErrRefused, lightning.ErrUnavailable)
 		}
 		t.Logf("%s on a full disk: %v", what, err)
 		return err == nil
@@ -243,7 +243,7 @@ func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 	free := disk.fill(t)
 	didSettle := unsure("settle", c.Settle(ctx, settled))
 	didCancel := unsure("cancel", c.Cancel(ctx, canceled.Hash()))
-	didPay := unsure("pay", c.Pay(ctx, escrow.Payment{Bolt11: bolt11}))
+	didPay := unsure("pay", c.Pay(ctx, lightning.Payment{Bolt11: bolt11}))
 	made := 2
 	for err = nil; made < 2_000 && err == nil; {
 		if _, err = create(made); err == nil {
@@ -258,7 +258,7 @@ func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 	free()
 	t.Logf("LND still runs: %v", n.Mostro.Running())
 	if n.Mostro.Running() {
-		until("a hold after room was made", func() bool { _, err := create(made); return err == nil || errors.Is(err, escrow.ErrExists) })
+		until("a hold after room was made", func() bool { _, err := create(made); return err == nil || errors.Is(err, lightning.ErrExists) })
 		made++
 	}
 	for wait := time.Now(); didPay && time.Since(wait) < 5*time.Second; time.Sleep(50 * time.Millisecond) {
@@ -289,17 +289,17 @@ func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 	must(c.Settle(ctx, settled))
 	must(c.Cancel(ctx, canceled.Hash()))
 	for hash, want := range map[trade.Hash]trade.PaymentStatus{settled.Hash(): trade.PaymentSucceeded, canceled.Hash(): trade.PaymentFailed} {
-		var last escrow.PaymentState
-		must(seller.WatchPayment(ctx, hash, func(s escrow.PaymentState) error { last = s; return nil }))
+		var last lightning.PaymentState
+		must(seller.WatchPayment(ctx, hash, func(s lightning.PaymentState) error { last = s; return nil }))
 		if last.Status != want {
 			t.Errorf("the seller's payment ended as %+v, want %s", last, want)
 		}
 	}
-	if err := c.Pay(ctx, escrow.Payment{Bolt11: bolt11}); didPay && !errors.Is(err, escrow.ErrExists) {
+	if err := c.Pay(ctx, lightning.Payment{Bolt11: bolt11}); didPay && !errors.Is(err, lightning.ErrExists) {
 		t.Errorf("a payout that was handed over was accepted again: %v", err)
 	}
 	// The payout has arrived at most once, and no sats stay locked.
-	var state escrow.PaymentState
+	var state lightning.PaymentState
 	until("balances that add up", func() bool {
 		var err error
 		state, err = c.TrackPayment(ctx, payout.Hash)
@@ -321,7 +321,7 @@ func drillDiskFull(t *testing.T, n *lndtest.Network, disk *disk) {
 func drillWalletSwapped(t *testing.T, node *lndtest.Node) {
 	ctx, c := t.Context(), node.Lightning
 	p := trade.Preimage{4}
-	if _, err := c.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: 40}); err != nil {
+	if _, err := c.CreateHold(ctx, lightning.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: 40}); err != nil {
 		t.Fatal(err)
 	}
 	before, err := c.Info(ctx)
@@ -338,11 +338,11 @@ func drillWalletSwapped(t *testing.T, node *lndtest.Node) {
 	if len(after.Pubkey) != 66 || after.Pubkey == before.Pubkey {
 		t.Errorf("the public key was %s and is %s", before.Pubkey, after.Pubkey)
 	}
-	if _, err := c.LookupHold(ctx, p.Hash()); !errors.Is(err, escrow.ErrNotFound) {
+	if _, err := c.LookupHold(ctx, p.Hash()); !errors.Is(err, lightning.ErrNotFound) {
 		t.Errorf("look-up of a hold of the other wallet: %v", err)
 	}
 	listed := 0
-	if err := c.ListHolds(ctx, time.Time{}, func(escrow.HoldState) error { listed++; return nil }); err != nil || listed != 0 {
+	if err := c.ListHolds(ctx, time.Time{}, func(lightning.HoldState) error { listed++; return nil }); err != nil || listed != 0 {
 		t.Errorf("the new wallet lists %d invoices, %v", listed, err)
 	}
 }

@@ -8,43 +8,42 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	"github.com/mostrodex/mostrodex/escrow"
 )
 
 // phrases maps LND's error texts to the escrow's errors. LND answers most calls with
 // code Unknown, so the text is the only information. The list has every phrase that has
 // a meaning here, and the contract suite provokes each of them on a real node. An error
-// with any other text is escrow.ErrRefused, or escrow.ErrUnavailable if LND starts,
+// with any other text is lightning.ErrRefused, or lightning.ErrUnavailable if LND starts,
 // stops or cannot reach its database.
 var phrases = []struct {
 	text string // lower case
 	err  error
 }{
-	{"invoice with payment hash already exists", escrow.ErrExists},
-	{"payment is in transition", escrow.ErrExists},
-	{"invoice is already paid", escrow.ErrExists},
-	{"unable to locate invoice", escrow.ErrNotFound},
-	{"there are no existing invoices", escrow.ErrNotFound},
-	{"payment isn't initiated", escrow.ErrNotFound},
-	{"invoice already settled", escrow.ErrSettled},
-	{"invoice already canceled", escrow.ErrCanceled},
-	{"invoice still open", escrow.ErrOpen},
-	{"permission denied", escrow.ErrPermission},
-	{"verification failed", escrow.ErrPermission}, // the macaroon belongs to another node
-	{"root key with id", escrow.ErrPermission},    // "... doesn't exist": the macaroon was revoked
-	{"macaroon has expired", escrow.ErrPermission},
-	{"not satisfied", escrow.ErrPermission}, // a caveat of the macaroon
-	{"macaroon has been revoked", escrow.ErrPermission},
-	{"expected 1 macaroon", escrow.ErrPermission},
-	{"unknown macaroon version", escrow.ErrPermission},
+	{"invoice with payment hash already exists", lightning.ErrExists},
+	{"payment is in transition", lightning.ErrExists},
+	{"invoice is already paid", lightning.ErrExists},
+	{"unable to locate invoice", lightning.ErrNotFound},
+	{"there are no existing invoices", lightning.ErrNotFound},
+	{"payment isn't initiated", lightning.ErrNotFound},
+	{"invoice already settled", lightning.ErrSettled},
+	{"invoice already canceled", lightning.ErrCanceled},
+	{"invoice still open", lightning.ErrOpen},
+	{"permission denied", lightning.ErrPermission},
+	{"verification failed", lightning.ErrPermission}, // the macaroon belongs to another node
+	{"root key with id", lightning.ErrPermission},    // "... doesn't exist": the macaroon was revoked
+	{"macaroon has expired", lightning.ErrPermission},
+	{"not satisfied", lightning.ErrPermission}, // a caveat of the macaroon
+	{"macaroon has been revoked", lightning.ErrPermission},
+	{"expected 1 macaroon", lightning.ErrPermission},
+	{"unknown macaroon version", lightning.ErrPermission},
 	// LND will refuse these requests again if they are repeated.
-	{"memo too large", escrow.ErrInvoice},
-	{"cltv delta of", escrow.ErrInvoice},
-	{"payments of negative value", escrow.ErrInvoice},
-	{"expiry of", escrow.ErrInvoice},
+	{"memo too large", lightning.ErrInvoice},
+	{"cltv delta of", lightning.ErrInvoice},
+	{"payments of negative value", lightning.ErrInvoice},
+	{"expiry of", lightning.ErrInvoice},
 }
 
 // refusals are LND's error texts for an invoice that LND will not try to pay. The list
@@ -81,30 +80,30 @@ var transport = regexp.MustCompile(`(?i)\bgrpc: |\btransport: |internal server e
 var longWord = regexp.MustCompile(`[0-9A-Za-z+/=]{32,}`)
 
 // classify converts a gRPC error to an error of the escrow's closed set. If ctx has
-// ended, the result wraps the error of ctx and escrow.ErrUnavailable, because the
+// ended, the result wraps the error of ctx and lightning.ErrUnavailable, because the
 // outcome of an abandoned call is unknown.
 func classify(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
 	if ctxErr := ctx.Err(); ctxErr != nil {
-		return fmt.Errorf("%w: %w", escrow.ErrUnavailable, ctxErr)
+		return fmt.Errorf("%w: %w", lightning.ErrUnavailable, ctxErr)
 	}
 	if errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: the stream ended", escrow.ErrUnavailable)
+		return fmt.Errorf("%w: the stream ended", lightning.ErrUnavailable)
 	}
 	said := status.Convert(err)
-	a := &answer{class: escrow.ErrUnavailable, code: said.Code(), text: said.Message()}
+	a := &answer{class: lightning.ErrUnavailable, code: said.Code(), text: said.Message()}
 	switch said.Code() {
 	case codes.NotFound:
-		return escrow.ErrNotFound
+		return lightning.ErrNotFound
 	case codes.AlreadyExists:
-		return escrow.ErrExists
+		return lightning.ErrExists
 	case codes.PermissionDenied, codes.Unauthenticated:
-		return escrow.ErrPermission
+		return lightning.ErrPermission
 	case codes.DeadlineExceeded:
 		// The deadline of ctx has passed, although ctx.Err may still return nil.
-		return fmt.Errorf("%w: %w", escrow.ErrUnavailable, context.DeadlineExceeded)
+		return fmt.Errorf("%w: %w", lightning.ErrUnavailable, context.DeadlineExceeded)
 	case codes.Unknown, codes.InvalidArgument, codes.FailedPrecondition, codes.OutOfRange, codes.Internal:
 		if transport.MatchString(a.text) {
 			return a
@@ -116,7 +115,7 @@ func classify(ctx context.Context, err error) error {
 			}
 		}
 		if !outage.MatchString(a.text) {
-			a.class = escrow.ErrRefused
+			a.class = lightning.ErrRefused
 		}
 	}
 	// Any other code comes from the connection. The text does not matter.
@@ -126,7 +125,7 @@ func classify(ctx context.Context, err error) error {
 // answer is an error with an unknown text. refusedInvoice searches the text. Error
 // returns the text for the operator and replaces every word that may be a secret.
 type answer struct {
-	class error // escrow.ErrRefused or escrow.ErrUnavailable
+	class error // lightning.ErrRefused or lightning.ErrUnavailable
 	code  codes.Code
 	text  string
 }
@@ -140,7 +139,7 @@ func (e *answer) Unwrap() error { return e.class }
 // said reports whether err is LND's own answer and its text contains all of the words.
 func said(err error, words ...string) bool {
 	var a *answer
-	if !errors.As(err, &a) || a.class != escrow.ErrRefused {
+	if !errors.As(err, &a) || a.class != lightning.ErrRefused {
 		return false
 	}
 	for _, word := range words {
@@ -156,7 +155,7 @@ func said(err error, words ...string) bool {
 func refusedInvoice(err error) error {
 	for _, phrase := range refusals {
 		if said(err, phrase) {
-			return fmt.Errorf("%w (%s)", escrow.ErrInvoice, phrase)
+			return fmt.Errorf("%w (%s)", lightning.ErrInvoice, phrase)
 		}
 	}
 	return err

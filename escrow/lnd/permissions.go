@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/escrow/lightning"
+	"github.com/mostrodex/mostrodex/escrow/lnd/wire"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
-
-	"github.com/mostrodex/mostrodex/escrow"
-	"github.com/mostrodex/mostrodex/escrow/lnd/wire"
 )
 
 // Permissions returns the permissions that the macaroon must grant, in the form that
@@ -34,8 +33,8 @@ func permissions(optional bool) (out []string) {
 // content, after LND has checked the macaroon. The calls have no effect. (LND has a
 // method that answers the question directly, but that method needs one more
 // permission.) The error wraps escrow.ErrPermission and names the missing permissions.
-// If the node gave no usable answer, the error wraps escrow.ErrUnavailable or
-// escrow.ErrRefused.
+// If the node gave no usable answer, the error wraps lightning.ErrUnavailable or
+// lightning.ErrRefused.
 func (c *Client) CheckPermissions(ctx context.Context) error {
 	// One byte is neither a hash nor a preimage nor an invoice. No time is both after
 	// second 2 and before second 1.
@@ -57,25 +56,25 @@ func (c *Client) CheckPermissions(ctx context.Context) error {
 			continue
 		}
 		err := c.probe(ctx, m, requests[m.Path])
-		if errors.Is(err, escrow.ErrPermission) {
+		if errors.Is(err, lightning.ErrPermission) {
 			missing = append(missing, "uri:"+m.Path)
 			continue
 		}
 		var said *answer
 		switch {
 		case err == nil && m.Path != wire.GetInfo:
-			return fmt.Errorf("check permissions: %w: %s accepted a broken request", escrow.ErrUnavailable, m.Path)
+			return fmt.Errorf("check permissions: %w: %s accepted a broken request", lightning.ErrUnavailable, m.Path)
 		case errors.As(err, &said) && said.code == codes.Unimplemented:
-			return fmt.Errorf("check permissions: %w: the node does not offer %s", escrow.ErrPermission, m.Path)
-		case errors.Is(err, escrow.ErrRefused) && m.Path != wire.GetInfo:
+			return fmt.Errorf("check permissions: %w: the node does not offer %s", lightning.ErrPermission, m.Path)
+		case errors.Is(err, lightning.ErrRefused) && m.Path != wire.GetInfo:
 			// LND has refused the broken request for its content, so the macaroon
 			// grants the permission.
-		case errors.Is(err, escrow.ErrUnavailable), errors.Is(err, escrow.ErrRefused):
+		case errors.Is(err, lightning.ErrUnavailable), errors.Is(err, lightning.ErrRefused):
 			return fmt.Errorf("check permissions: %w", err)
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("%w: the macaroon does not allow %s", escrow.ErrPermission, strings.Join(missing, ", "))
+		return fmt.Errorf("%w: the macaroon does not allow %s", lightning.ErrPermission, strings.Join(missing, ", "))
 	}
 	return nil
 }

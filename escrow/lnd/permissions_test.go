@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
 )
@@ -37,7 +37,7 @@ func testPermissions(t *testing.T, node *lndtest.Node) {
 			t.Fatal(err)
 		}
 		err = client.CheckPermissions(ctx)
-		if !errors.Is(err, escrow.ErrPermission) || !strings.Contains(err.Error(), missing) {
+		if !errors.Is(err, lightning.ErrPermission) || !strings.Contains(err.Error(), missing) {
 			t.Errorf("without %s: got error %v", missing, err)
 		}
 		if n := strings.Count(err.Error(), "uri:"); n != 1 {
@@ -55,11 +55,11 @@ func testPermissions(t *testing.T, node *lndtest.Node) {
 	}
 	defer poor.Close()
 	listed := 0
-	count := func(escrow.PaymentState) error { listed++; return nil }
+	count := func(lightning.PaymentState) error { listed++; return nil }
 	if err := poor.CheckPermissions(ctx); err != nil {
 		t.Errorf("without the optional permission: %v", err)
 	}
-	if err := poor.ListPayments(ctx, time.Time{}, count); !errors.Is(err, escrow.ErrPermission) || listed != 0 {
+	if err := poor.ListPayments(ctx, time.Time{}, count); !errors.Is(err, lightning.ErrPermission) || listed != 0 {
 		t.Errorf("a list without the permission: %d payments, %v", listed, err)
 	}
 	if err := node.Lightning.ListPayments(ctx, time.Time{}, count); err != nil || listed != payments {
@@ -86,7 +86,7 @@ func testPermissions(t *testing.T, node *lndtest.Node) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	if err := client.CheckPermissions(ctx); !errors.Is(err, escrow.ErrPermission) {
+	if err := client.CheckPermissions(ctx); !errors.Is(err, lightning.ErrPermission) {
 		t.Errorf("with a forged macaroon: got error %v", err)
 	}
 }
@@ -119,13 +119,13 @@ func TestOpen(t *testing.T) {
 	defer c.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if _, err := c.Info(ctx); !errors.Is(err, escrow.ErrUnavailable) {
+	if _, err := c.Info(ctx); !errors.Is(err, lightning.ErrUnavailable) {
 		t.Errorf("info: %v", err)
 	}
-	if err := c.CheckPermissions(ctx); !errors.Is(err, escrow.ErrUnavailable) {
+	if err := c.CheckPermissions(ctx); !errors.Is(err, lightning.ErrUnavailable) {
 		t.Errorf("permissions: %v", err)
 	}
-	if err := c.Pay(ctx, escrow.Payment{Bolt11: "lnbc1secret"}); !errors.Is(err, escrow.ErrInvoice) || strings.Contains(err.Error(), "secret") {
+	if err := c.Pay(ctx, lightning.Payment{Bolt11: "lnbc1secret"}); !errors.Is(err, lightning.ErrInvoice) || strings.Contains(err.Error(), "secret") {
 		t.Errorf("pay: %v", err)
 	}
 }

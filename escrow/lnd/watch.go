@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnd/wire"
 	"github.com/mostrodex/mostrodex/escrow/trade"
+	"google.golang.org/protobuf/proto"
 )
 
 // firstPause and lastPause bound the time between two attempts of a watch. The first
@@ -26,10 +25,10 @@ type callbackError struct{ error }
 
 func (e callbackError) Unwrap() error { return e.error }
 
-// WatchHold implements escrow.Lightning. LND accepts a subscription to an unknown hash
+// WatchHold implements lightning.Node. LND accepts a subscription to an unknown hash
 // and then stays silent for ever, so each attempt starts with a look-up.
-func (c *Client) WatchHold(ctx context.Context, h trade.Hash, fn func(escrow.HoldState) error) error {
-	w := watch[escrow.HoldState]{fn: fn, closed: c.closed, final: func(s escrow.HoldState) bool { return s.Phase.Final() }}
+func (c *Client) WatchHold(ctx context.Context, h trade.Hash, fn func(lightning.HoldState) error) error {
+	w := watch[lightning.HoldState]{fn: fn, closed: c.closed, final: func(s lightning.HoldState) bool { return s.Phase.Final() }}
 	err := w.run(ctx, func(ctx context.Context) error {
 		state, err := c.LookupHold(ctx, h)
 		if err != nil {
@@ -47,10 +46,10 @@ func (c *Client) WatchHold(ctx context.Context, h trade.Hash, fn func(escrow.Hol
 	return nil
 }
 
-// WatchPayment implements escrow.Lightning. It needs no look-up, because TrackPaymentV2
+// WatchPayment implements lightning.Node. It needs no look-up, because TrackPaymentV2
 // begins with the present state, or returns NotFound if the hash is unknown.
-func (c *Client) WatchPayment(ctx context.Context, h trade.Hash, fn func(escrow.PaymentState) error) error {
-	w := watch[escrow.PaymentState]{fn: fn, closed: c.closed, final: func(s escrow.PaymentState) bool { return s.Status.Final() }}
+func (c *Client) WatchPayment(ctx context.Context, h trade.Hash, fn func(lightning.PaymentState) error) error {
+	w := watch[lightning.PaymentState]{fn: fn, closed: c.closed, final: func(s lightning.PaymentState) bool { return s.Status.Final() }}
 	err := w.run(ctx, func(ctx context.Context) error {
 		return follow[wire.Payment](ctx, c, wire.TrackPayment,
 			&wire.TrackPaymentRequest{PaymentHash: h[:]}, &w, paymentState)
@@ -131,7 +130,7 @@ func (w *watch[S]) run(ctx context.Context, attempt func(context.Context) error)
 			return own.error
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err != nil && !errors.Is(err, escrow.ErrUnavailable) && !errors.Is(err, escrow.ErrRefused):
+		case err != nil && !errors.Is(err, lightning.ErrUnavailable) && !errors.Is(err, lightning.ErrRefused):
 			return err
 		}
 		if w.heard {
@@ -144,7 +143,7 @@ func (w *watch[S]) run(ctx context.Context, attempt func(context.Context) error)
 			return ctx.Err()
 		case <-w.closed:
 			timer.Stop()
-			return fmt.Errorf("%w: the client was closed", escrow.ErrUnavailable)
+			return fmt.Errorf("%w: the client was closed", lightning.ErrUnavailable)
 		case <-timer.C:
 		}
 		pause = min(pause*2, lastPause)

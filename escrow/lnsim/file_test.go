@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
@@ -39,7 +39,7 @@ func TestWorldInAFileOutlivesTheProcess(t *testing.T) {
 	if state := w.wantHold(t, p, trade.HoldOpen); state.Bolt11 != bolt11 || w.mostro.Pubkey() != pubkey {
 		t.Fatal("the reopened world has another invoice or another node")
 	}
-	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+	if err := w.seller.Pay(ctx, lightning.Payment{Bolt11: bolt11}); err != nil {
 		t.Fatal(err)
 	}
 	w = reopen()
@@ -50,7 +50,7 @@ func TestWorldInAFileOutlivesTheProcess(t *testing.T) {
 	w.Mine(1)
 	w.mostro.Down()
 	w = reopen()
-	if _, err := w.mostro.Info(ctx); !errors.Is(err, escrow.ErrUnavailable) || w.Height() != 501 {
+	if _, err := w.mostro.Info(ctx); !errors.Is(err, lightning.ErrUnavailable) || w.Height() != 501 {
 		t.Fatalf("height %d, %v", w.Height(), err)
 	}
 	w.mostro.Up()
@@ -76,10 +76,10 @@ func TestWorldInAFileOutlivesTheProcess(t *testing.T) {
 	if err := os.RemoveAll(filepath.Dir(path)); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.mostro.Cancel(ctx, p.Hash()); !errors.Is(err, escrow.ErrSettled) {
+	if err := w.mostro.Cancel(ctx, p.Hash()); !errors.Is(err, lightning.ErrSettled) {
 		t.Fatalf("a call without a change returned %v", err)
 	}
-	if _, err := w.mostro.CreateHold(ctx, escrow.HoldRequest{AmountSats: 1, CLTVBlocks: 40}); !errors.Is(err, escrow.ErrUnavailable) {
+	if _, err := w.mostro.CreateHold(ctx, lightning.HoldRequest{AmountSats: 1, CLTVBlocks: 40}); !errors.Is(err, lightning.ErrUnavailable) {
 		t.Fatalf("got %v", err)
 	}
 	if w.Check() == nil {
@@ -107,8 +107,8 @@ func TestListHoldsOfAnOlderFile(t *testing.T) {
 	mostro, seller := w.AddNode("mostro", 0), w.AddNode("seller", 10_000_000)
 	w.RouteBlocks(seller, mostro, 80)
 	w.Advance(time.Hour)
-	bolt11 := must[string](t)(mostro.CreateHold(ctx, escrow.HoldRequest{Hash: trade.Preimage{1}.Hash(), AmountSats: 1_000, CLTVBlocks: 40, Memo: "of before"}))
-	created := must[escrow.Invoice](t)(escrow.ParseInvoice(bolt11)).CreatedAt
+	bolt11 := must[string](t)(mostro.CreateHold(ctx, lightning.HoldRequest{Hash: trade.Preimage{1}.Hash(), AmountSats: 1_000, CLTVBlocks: 40, Memo: "of before"}))
+	created := must[lightning.Invoice](t)(lightning.ParseInvoice(bolt11)).CreatedAt
 
 	var file map[string]any
 	if err := json.Unmarshal(must[[]byte](t)(w.Snapshot()), &file); err != nil {
@@ -125,17 +125,17 @@ func TestListHoldsOfAnOlderFile(t *testing.T) {
 	restored := must[*lnsim.World](t)(lnsim.Restore(lnsim.Config{}, must[[]byte](t)(json.Marshal(file))))
 	var told []string
 	for _, since := range []time.Time{created, created.Add(time.Second)} {
-		if err := restored.Node("mostro").ListHolds(ctx, since, func(s escrow.HoldState) error { told = append(told, s.Memo); return nil }); err != nil {
+		if err := restored.Node("mostro").ListHolds(ctx, since, func(s lightning.HoldState) error { told = append(told, s.Memo); return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if removed != 1 || len(told) != 1 || told[0] != "of before" {
 		t.Errorf("changed %d holds, listed %q", removed, told)
 	}
-	if err := restored.Node("seller").Pay(ctx, escrow.Payment{Bolt11: bolt11, MaxCLTVBlocks: 40 + 3 + 79}); err != nil {
+	if err := restored.Node("seller").Pay(ctx, lightning.Payment{Bolt11: bolt11, MaxCLTVBlocks: 40 + 3 + 79}); err != nil {
 		t.Fatal(err)
 	}
-	wantPayment(t, restored.Node("seller"), trade.Preimage{1}.Hash(), trade.PaymentFailed, escrow.FailureNoRoute)
+	wantPayment(t, restored.Node("seller"), trade.Preimage{1}.Hash(), trade.PaymentFailed, lightning.FailureNoRoute)
 }
 
 func TestWorldInAFileDoesNotGrowForEver(t *testing.T) {
@@ -148,12 +148,12 @@ func TestWorldInAFileDoesNotGrowForEver(t *testing.T) {
 	w.mostro, w.seller = w.AddNode("mostro", 0), w.AddNode("seller", 10_000_000)
 	var size int64
 	held, bolt11 := w.hold(t, "kept", 2000)
-	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+	if err := w.seller.Pay(ctx, lightning.Payment{Bolt11: bolt11}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 700 {
 		p := trade.Preimage{1, byte(i), byte(i >> 8)}
-		if _, err := w.mostro.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1, CLTVBlocks: 40, Memo: fmt.Sprint(i)}); err != nil {
+		if _, err := w.mostro.CreateHold(ctx, lightning.HoldRequest{Hash: p.Hash(), AmountSats: 1, CLTVBlocks: 40, Memo: fmt.Sprint(i)}); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.mostro.Cancel(ctx, p.Hash()); err != nil {

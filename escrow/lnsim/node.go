@@ -8,8 +8,7 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/btcec/v2"
-
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
@@ -34,7 +33,7 @@ type Node struct {
 	waiters  map[waiter]chan struct{} // closed at a change
 }
 
-var _ escrow.Lightning = (*Node)(nil)
+var _ lightning.Node = (*Node)(nil)
 
 type waiter struct {
 	hash    trade.Hash
@@ -78,7 +77,7 @@ type payment struct {
 	FeeMsat    int64
 	LockedMsat int64 // in transit, owned by no node
 	Preimage   trade.Preimage
-	Failure    escrow.PaymentFailure
+	Failure    lightning.PaymentFailure
 	Stuck      bool
 	CreatedAt  time.Time
 }
@@ -222,7 +221,7 @@ func (n *Node) Forget(h trade.Hash) bool {
 // world stays unlocked. If the answer is to be lost, end returns ErrUnavailable.
 func (n *Node) begin(ctx context.Context, op Op) (end func(error) error, err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("%s: %w: %w", op, escrow.ErrUnavailable, err)
+		return nil, fmt.Errorf("%s: %w: %w", op, lightning.ErrUnavailable, err)
 	}
 	n.w.mu.Lock()
 	// Events that are due happen before the call.
@@ -242,29 +241,29 @@ func (n *Node) begin(ctx context.Context, op Op) (end func(error) error, err err
 	}
 	if fault == LoseRequest {
 		n.w.unlock()
-		return nil, fmt.Errorf("%s: %w", op, escrow.ErrUnavailable)
+		return nil, fmt.Errorf("%s: %w", op, lightning.ErrUnavailable)
 	}
 	if fault == Refuse {
 		n.w.unlock()
-		return nil, fmt.Errorf("%s: %w", op, escrow.ErrRefused)
+		return nil, fmt.Errorf("%s: %w", op, lightning.ErrRefused)
 	}
 	return func(err error) error {
 		n.w.advanceTo(n.w.now)
 		n.w.unlock()
 		if fault == LoseAnswer || n.w.lost() {
-			return fmt.Errorf("%s: %w", op, escrow.ErrUnavailable)
+			return fmt.Errorf("%s: %w", op, lightning.ErrUnavailable)
 		}
 		return err
 	}, nil
 }
 
-// Info implements escrow.Lightning.
-func (n *Node) Info(ctx context.Context) (escrow.NodeInfo, error) {
+// Info implements lightning.Node.
+func (n *Node) Info(ctx context.Context) (lightning.NodeInfo, error) {
 	end, err := n.begin(ctx, OpInfo)
 	if err != nil {
-		return escrow.NodeInfo{}, err
+		return lightning.NodeInfo{}, err
 	}
-	info := escrow.NodeInfo{
+	info := lightning.NodeInfo{
 		Pubkey:          n.pubkey,
 		Alias:           n.name,
 		Version:         "lnsim",
@@ -279,27 +278,27 @@ func (n *Node) Info(ctx context.Context) (escrow.NodeInfo, error) {
 	return info, end(nil)
 }
 
-// CreateHold implements escrow.Lightning.
-func (n *Node) CreateHold(ctx context.Context, in escrow.HoldRequest) (string, error) {
+// CreateHold implements lightning.Node.
+func (n *Node) CreateHold(ctx context.Context, in lightning.HoldRequest) (string, error) {
 	end, err := n.begin(ctx, OpCreate)
 	if err != nil {
 		return "", err
 	}
 	expiry := in.Expiry
 	if expiry == 0 {
-		expiry = escrow.DefaultHoldExpiry
+		expiry = lightning.DefaultHoldExpiry
 	}
 	switch {
 	case n.holds[in.Hash] != nil:
-		return "", end(fmt.Errorf("create hold %s: %w", in.Hash, escrow.ErrExists))
+		return "", end(fmt.Errorf("create hold %s: %w", in.Hash, lightning.ErrExists))
 	case in.AmountSats <= 0, in.AmountSats > 21_000_000*100_000_000, len(in.Memo) > maxMemo, expiry < time.Second:
-		return "", end(fmt.Errorf("create hold %s: %w", in.Hash, escrow.ErrInvoice))
+		return "", end(fmt.Errorf("create hold %s: %w", in.Hash, lightning.ErrInvoice))
 	case in.CLTVBlocks <= n.w.cfg.HoldExpiryDelta:
-		return "", end(fmt.Errorf("create hold %s: %w: lock too short", in.Hash, escrow.ErrInvoice))
+		return "", end(fmt.Errorf("create hold %s: %w: lock too short", in.Hash, lightning.ErrInvoice))
 	}
 	held, err := n.addHold(in.Hash, in.AmountSats*1000, in.Memo, expiry, in.CLTVBlocks)
 	if err != nil {
-		return "", end(fmt.Errorf("create hold %s: %w: %w", in.Hash, escrow.ErrInvoice, err))
+		return "", end(fmt.Errorf("create hold %s: %w: %w", in.Hash, lightning.ErrInvoice, err))
 	}
 	return held.Bolt11, end(nil)
 }
@@ -312,7 +311,7 @@ func (n *Node) AddInvoice(ctx context.Context, amountSats int64, memo string, ex
 		return "", err
 	}
 	if amountSats < 0 || amountSats > 21_000_000*100_000_000 || len(memo) > maxMemo || expiry < time.Second {
-		return "", end(fmt.Errorf("add invoice: %w", escrow.ErrInvoice))
+		return "", end(fmt.Errorf("add invoice: %w", lightning.ErrInvoice))
 	}
 	var preimage trade.Preimage
 	for i := range preimage {
@@ -320,7 +319,7 @@ func (n *Node) AddInvoice(ctx context.Context, amountSats int64, memo string, ex
 	}
 	held, err := n.addHold(preimage.Hash(), amountSats*1000, memo, expiry, invoiceCLTV)
 	if err != nil {
-		return "", end(fmt.Errorf("add invoice: %w: %w", escrow.ErrInvoice, err))
+		return "", end(fmt.Errorf("add invoice: %w: %w", lightning.ErrInvoice, err))
 	}
 	held.Ordinary, held.Preimage = true, preimage
 	return held.Bolt11, end(nil)
@@ -329,7 +328,7 @@ func (n *Node) AddInvoice(ctx context.Context, amountSats int64, memo string, ex
 func (n *Node) addHold(h trade.Hash, msat int64, memo string, expiry time.Duration, cltv uint32) (*hold, error) {
 	w := n.w
 	created := w.now.Truncate(time.Second)
-	bolt11, err := escrow.InvoiceDraft{
+	bolt11, err := lightning.InvoiceDraft{
 		Hash:         h,
 		AmountMsat:   msat,
 		Network:      w.cfg.Network,
@@ -360,19 +359,19 @@ func (n *Node) addHold(h trade.Hash, msat int64, memo string, expiry time.Durati
 	return held, nil
 }
 
-// LookupHold implements escrow.Lightning.
-func (n *Node) LookupHold(ctx context.Context, h trade.Hash) (escrow.HoldState, error) {
+// LookupHold implements lightning.Node.
+func (n *Node) LookupHold(ctx context.Context, h trade.Hash) (lightning.HoldState, error) {
 	end, err := n.begin(ctx, OpLookup)
 	if err != nil {
-		return escrow.HoldState{}, err
+		return lightning.HoldState{}, err
 	}
 	held := n.holds[h]
 	if held == nil {
-		return escrow.HoldState{}, end(fmt.Errorf("look up hold %s: %w", h, escrow.ErrNotFound))
+		return lightning.HoldState{}, end(fmt.Errorf("look up hold %s: %w", h, lightning.ErrNotFound))
 	}
 	state := held.state()
 	if err := end(nil); err != nil {
-		return escrow.HoldState{}, err
+		return lightning.HoldState{}, err
 	}
 	return state, nil
 }
@@ -381,9 +380,9 @@ func (n *Node) LookupHold(ctx context.Context, h trade.Hash) (escrow.HoldState, 
 // that tests have more than one page.
 const listPage = 10
 
-// ListHolds implements escrow.Lightning. As with LND, each page is a call of its own,
+// ListHolds implements lightning.Node. As with LND, each page is a call of its own,
 // and the node may go down between two pages.
-func (n *Node) ListHolds(ctx context.Context, since time.Time, fn func(escrow.HoldState) error) error {
+func (n *Node) ListHolds(ctx context.Context, since time.Time, fn func(lightning.HoldState) error) error {
 	for after := uint64(0); ; {
 		page, last, err := n.listAfter(ctx, after, since)
 		if err != nil {
@@ -403,7 +402,7 @@ func (n *Node) ListHolds(ctx context.Context, since time.Time, fn func(escrow.Ho
 
 // listAfter returns the next page of invoices that were created at or after since, in
 // the order of creation, and the Seq of the last one.
-func (n *Node) listAfter(ctx context.Context, after uint64, since time.Time) (page []escrow.HoldState, last uint64, err error) {
+func (n *Node) listAfter(ctx context.Context, after uint64, since time.Time) (page []lightning.HoldState, last uint64, err error) {
 	end, err := n.begin(ctx, OpList)
 	if err != nil {
 		return nil, 0, err
@@ -424,8 +423,8 @@ func (n *Node) listAfter(ctx context.Context, after uint64, since time.Time) (pa
 	return page, last, nil
 }
 
-// ListPayments implements escrow.Lightning. As with LND, each page is a call of its own.
-func (n *Node) ListPayments(ctx context.Context, since time.Time, fn func(escrow.PaymentState) error) error {
+// ListPayments implements lightning.Node. As with LND, each page is a call of its own.
+func (n *Node) ListPayments(ctx context.Context, since time.Time, fn func(lightning.PaymentState) error) error {
 	for after := uint64(0); ; {
 		page, last, err := n.paymentsAfter(ctx, after, since)
 		if err != nil {
@@ -445,7 +444,7 @@ func (n *Node) ListPayments(ctx context.Context, since time.Time, fn func(escrow
 
 // paymentsAfter returns the next page of payments that were created at or after since, in the
 // order of creation, and the Attempt of the last one.
-func (n *Node) paymentsAfter(ctx context.Context, after uint64, since time.Time) (page []escrow.PaymentState, last uint64, err error) {
+func (n *Node) paymentsAfter(ctx context.Context, after uint64, since time.Time) (page []lightning.PaymentState, last uint64, err error) {
 	end, err := n.begin(ctx, OpList)
 	if err != nil {
 		return nil, 0, err
@@ -466,8 +465,8 @@ func (n *Node) paymentsAfter(ctx context.Context, after uint64, since time.Time)
 	return page, last, nil
 }
 
-func (held *hold) state() escrow.HoldState {
-	out := escrow.HoldState{
+func (held *hold) state() lightning.HoldState {
+	out := lightning.HoldState{
 		Hash:       held.Hash,
 		Phase:      held.Phase,
 		Bolt11:     held.Bolt11,
@@ -484,7 +483,7 @@ func (held *hold) state() escrow.HoldState {
 	return out
 }
 
-// Settle implements escrow.Lightning.
+// Settle implements lightning.Node.
 func (n *Node) Settle(ctx context.Context, p trade.Preimage) error {
 	end, err := n.begin(ctx, OpSettle)
 	if err != nil {
@@ -494,11 +493,11 @@ func (n *Node) Settle(ctx context.Context, p trade.Preimage) error {
 	held := n.holds[h]
 	switch {
 	case held == nil:
-		err = escrow.ErrNotFound
+		err = lightning.ErrNotFound
 	case held.Phase == trade.HoldOpen:
-		err = escrow.ErrOpen
+		err = lightning.ErrOpen
 	case held.Phase == trade.HoldCanceled:
-		err = escrow.ErrCanceled
+		err = lightning.ErrCanceled
 	case held.Phase == trade.HoldAccepted:
 		n.settle(held, p)
 	}
@@ -508,7 +507,7 @@ func (n *Node) Settle(ctx context.Context, p trade.Preimage) error {
 	return end(err)
 }
 
-// Cancel implements escrow.Lightning.
+// Cancel implements lightning.Node.
 func (n *Node) Cancel(ctx context.Context, h trade.Hash) error {
 	end, err := n.begin(ctx, OpCancel)
 	if err != nil {
@@ -517,9 +516,9 @@ func (n *Node) Cancel(ctx context.Context, h trade.Hash) error {
 	held := n.holds[h]
 	switch {
 	case held == nil:
-		err = escrow.ErrNotFound
+		err = lightning.ErrNotFound
 	case held.Phase == trade.HoldSettled:
-		err = escrow.ErrSettled
+		err = lightning.ErrSettled
 	case held.Phase == trade.HoldOpen, held.Phase == trade.HoldAccepted:
 		n.cancel(held)
 	}
@@ -529,25 +528,25 @@ func (n *Node) Cancel(ctx context.Context, h trade.Hash) error {
 	return end(err)
 }
 
-// TrackPayment implements escrow.Lightning.
-func (n *Node) TrackPayment(ctx context.Context, h trade.Hash) (escrow.PaymentState, error) {
+// TrackPayment implements lightning.Node.
+func (n *Node) TrackPayment(ctx context.Context, h trade.Hash) (lightning.PaymentState, error) {
 	end, err := n.begin(ctx, OpTrack)
 	if err != nil {
-		return escrow.PaymentState{}, err
+		return lightning.PaymentState{}, err
 	}
 	state := n.paymentState(h)
 	if err := end(nil); err != nil {
-		return escrow.PaymentState{}, err
+		return lightning.PaymentState{}, err
 	}
 	return state, nil
 }
 
-func (n *Node) paymentState(h trade.Hash) escrow.PaymentState {
+func (n *Node) paymentState(h trade.Hash) lightning.PaymentState {
 	p := n.payments[h]
 	if p == nil {
-		return escrow.PaymentState{Hash: h, Status: trade.PaymentUnknown}
+		return lightning.PaymentState{Hash: h, Status: trade.PaymentUnknown}
 	}
-	out := escrow.PaymentState{Hash: h, Status: p.Status, AmountMsat: p.AmountMsat}
+	out := lightning.PaymentState{Hash: h, Status: p.Status, AmountMsat: p.AmountMsat}
 	switch p.Status {
 	case trade.PaymentSucceeded:
 		out.FeeMsat, out.Preimage = p.FeeMsat, p.Preimage

@@ -7,12 +7,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
-// Pay implements escrow.Lightning.
-func (n *Node) Pay(ctx context.Context, in escrow.Payment) error {
+// Pay implements lightning.Node.
+func (n *Node) Pay(ctx context.Context, in lightning.Payment) error {
 	invoice, parseErr := n.w.parse(in.Bolt11)
 	end, err := n.begin(ctx, OpPay)
 	if err != nil {
@@ -22,24 +22,24 @@ func (n *Node) Pay(ctx context.Context, in escrow.Payment) error {
 	w := n.w
 	switch {
 	case parseErr != nil:
-		return refuse(escrow.ErrInvoice, "malformed")
+		return refuse(lightning.ErrInvoice, "malformed")
 	case in.AmountSats < 0, in.MaxFeeSats < 0, in.Timeout < 0:
-		return refuse(escrow.ErrInvoice, "amount, fee or timeout out of range")
+		return refuse(lightning.ErrInvoice, "amount, fee or timeout out of range")
 	case invoice.Network != w.cfg.Network:
-		return refuse(escrow.ErrInvoice, "for another network")
+		return refuse(lightning.ErrInvoice, "for another network")
 	case !w.now.Before(invoice.ExpiresAt):
-		return refuse(escrow.ErrInvoice, "expired")
+		return refuse(lightning.ErrInvoice, "expired")
 	case invoice.AmountMsat == 0 && in.AmountSats == 0:
-		return refuse(escrow.ErrInvoice, "amount must be specified")
+		return refuse(lightning.ErrInvoice, "amount must be specified")
 	case invoice.AmountMsat != 0 && in.AmountSats != 0:
-		return refuse(escrow.ErrInvoice, "amount must not be specified")
+		return refuse(lightning.ErrInvoice, "amount must not be specified")
 	case invoice.Payee == n.pubkey:
-		return refuse(escrow.ErrInvoice, "self-payments not allowed")
+		return refuse(lightning.ErrInvoice, "self-payments not allowed")
 	case in.MaxCLTVBlocks != 0 && (invoice.MinFinalCLTV >= uint64(in.MaxCLTVBlocks) || invoice.MinFinalCLTV+lockPadding >= uint64(in.MaxCLTVBlocks)):
-		return refuse(escrow.ErrInvoice, "the last lock exceeds the limit")
+		return refuse(lightning.ErrInvoice, "the last lock exceeds the limit")
 	}
 	if old := n.payments[invoice.Hash]; old != nil && old.Status != trade.PaymentFailed {
-		return refuse(escrow.ErrExists, old.Status.String())
+		return refuse(lightning.ErrExists, old.Status.String())
 	}
 	n.send(invoice, in)
 	return end(nil)
@@ -47,12 +47,12 @@ func (n *Node) Pay(ctx context.Context, in escrow.Payment) error {
 
 // parse returns the content of an invoice. If this world made the invoice, parse takes
 // the content from memory and does not check the signature.
-func (w *World) parse(bolt11 string) (escrow.Invoice, error) {
+func (w *World) parse(bolt11 string) (lightning.Invoice, error) {
 	w.mu.Lock()
 	known, ok := w.issued[bolt11]
 	if ok {
 		defer w.mu.Unlock()
-		return escrow.Invoice{
+		return lightning.Invoice{
 			Bolt11:     bolt11,
 			Hash:       known.hold.Hash,
 			AmountMsat: known.hold.AmountMsat,
@@ -64,11 +64,11 @@ func (w *World) parse(bolt11 string) (escrow.Invoice, error) {
 		}, nil
 	}
 	w.mu.Unlock()
-	return escrow.ParseInvoice(bolt11)
+	return lightning.ParseInvoice(bolt11)
 }
 
 // send starts a payment attempt and schedules its outcome.
-func (n *Node) send(invoice escrow.Invoice, in escrow.Payment) {
+func (n *Node) send(invoice lightning.Invoice, in lightning.Payment) {
 	w := n.w
 	plan, planned := w.plans[invoice.Hash]
 	if planned && plan.Times > 0 {
@@ -111,7 +111,7 @@ func (n *Node) send(invoice escrow.Invoice, in escrow.Payment) {
 	n.changed(p.Hash, true)
 
 	next := &event{At: w.now.Add(w.travel() + plan.Delay), Kind: arrive, Node: n.name, Hash: p.Hash, Attempt: p.Attempt}
-	failing := func(why escrow.PaymentFailure) {
+	failing := func(why lightning.PaymentFailure) {
 		next.Kind, next.Failure = fail, why
 		w.schedule(next)
 	}
@@ -119,16 +119,16 @@ func (n *Node) send(invoice escrow.Invoice, in escrow.Payment) {
 	case payee == nil, plan.Outcome == FailRoute, fee > in.MaxFeeSats*1000,
 		in.MaxCLTVBlocks != 0 && lock > uint64(in.MaxCLTVBlocks):
 		// LND has one failure reason for "no path" and "no path within the limits".
-		failing(escrow.FailureNoRoute)
+		failing(lightning.FailureNoRoute)
 		return
 	case plan.Outcome == FailBalance, n.balance < p.AmountMsat+fee:
-		failing(escrow.FailureBalance)
+		failing(lightning.FailureBalance)
 		return
 	case plan.Outcome == FailInternal:
-		failing(escrow.FailureOther)
+		failing(lightning.FailureOther)
 		return
 	case !planned && w.chance(w.cfg.FailChance):
-		failing(escrow.FailureNoRoute)
+		failing(lightning.FailureNoRoute)
 		return
 	}
 	p.To, p.FeeMsat, p.LockedMsat = payee.name, fee, p.AmountMsat+fee
@@ -136,13 +136,13 @@ func (n *Node) send(invoice escrow.Invoice, in escrow.Payment) {
 	switch {
 	case plan.Outcome == FailTimeout:
 		next.At = next.At.Add(shardTimeout)
-		failing(escrow.FailureTimeout)
+		failing(lightning.FailureTimeout)
 	case plan.Outcome == Stuck:
 		p.Stuck = true
 	case !planned && w.chance(w.cfg.StuckChance):
 		next.At = next.At.Add(1 + w.durationBelow(w.cfg.StuckFor))
 		if w.random.IntN(2) == 0 {
-			failing(escrow.FailureTimeout)
+			failing(lightning.FailureTimeout)
 			return
 		}
 		w.schedule(next)
@@ -194,21 +194,21 @@ func (w *World) happen(e *event) {
 
 // arrive performs the payee's decision about a payment.
 func (w *World) arrive(payer *Node, p *payment, payee *Node) {
-	refuse := func(why escrow.PaymentFailure) {
+	refuse := func(why lightning.PaymentFailure) {
 		w.schedule(&event{At: w.now.Add(w.travel()), Kind: fail, Node: payer.name, Hash: p.Hash, Attempt: p.Attempt, Failure: why})
 	}
 	held := payee.holds[p.Hash]
 	switch {
 	case held == nil, held.Phase != trade.HoldOpen, !w.now.Before(held.ExpiresAt):
-		refuse(escrow.FailureDetails)
+		refuse(lightning.FailureDetails)
 		return
 	case held.AmountMsat != 0 && (p.AmountMsat < held.AmountMsat || p.AmountMsat > 2*held.AmountMsat):
 		// BOLT 4: the amount must be at least the invoice's, and at most twice as much.
-		refuse(escrow.FailureDetails)
+		refuse(lightning.FailureDetails)
 		return
 	case w.cfg.Slots > 0 && payee.heldFrom(payer.name) >= w.cfg.Slots:
 		// The channel has no free slot. Only the payer learns of this failure.
-		refuse(escrow.FailureBalance)
+		refuse(lightning.FailureBalance)
 		return
 	}
 	held.Payer, held.Attempt, held.PaidMsat = payer.name, p.Attempt, p.AmountMsat
@@ -258,7 +258,7 @@ func (n *Node) cancel(held *hold) {
 	held.Phase = trade.HoldCanceled
 	delete(n.accepted, held.Hash)
 	if was == trade.HoldAccepted {
-		w.reply(n, &event{At: w.now.Add(w.travel()), Kind: fail, Node: held.Payer, Hash: held.Hash, Attempt: held.Attempt, Failure: escrow.FailureDetails})
+		w.reply(n, &event{At: w.now.Add(w.travel()), Kind: fail, Node: held.Payer, Hash: held.Hash, Attempt: held.Attempt, Failure: lightning.FailureDetails})
 	}
 	n.changed(held.Hash, false)
 }
@@ -316,7 +316,7 @@ func (n *Node) expireLocks() {
 		}
 		held.Phase = trade.HoldCanceled
 		delete(n.accepted, held.Hash)
-		n.w.schedule(&event{At: n.w.now, Kind: fail, Node: held.Payer, Hash: held.Hash, Attempt: held.Attempt, Failure: escrow.FailureOther})
+		n.w.schedule(&event{At: n.w.now, Kind: fail, Node: held.Payer, Hash: held.Hash, Attempt: held.Attempt, Failure: lightning.FailureOther})
 		n.changed(held.Hash, false)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
@@ -90,7 +90,7 @@ func Restore(cfg Config, text []byte) (*World, error) {
 			w.issued[held.Bolt11] = issue{n, held}
 			if held.CreatedAt.IsZero() {
 				// A snapshot of an older version has neither CreatedAt nor Memo.
-				invoice, err := escrow.ParseInvoice(held.Bolt11)
+				invoice, err := lightning.ParseInvoice(held.Bolt11)
 				if err != nil {
 					return nil, errors.New("lnsim snapshot: an invoice is malformed")
 				}

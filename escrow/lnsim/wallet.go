@@ -9,7 +9,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 )
 
 const (
@@ -66,7 +66,7 @@ func (u wallet) servePay(rw http.ResponseWriter, r *http.Request) {
 	if !read(rw, r, &in) {
 		return
 	}
-	invoice, err := escrow.ParseInvoice(in.Bolt11)
+	invoice, err := lightning.ParseInvoice(in.Bolt11)
 	if err != nil {
 		problem(rw, http.StatusBadRequest, err.Error())
 		return
@@ -75,14 +75,14 @@ func (u wallet) servePay(rw http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	payer := u.w.Node(u.name)
 	sats, _ := invoice.AmountSats()
-	err = payer.Pay(ctx, escrow.Payment{
+	err = payer.Pay(ctx, lightning.Payment{
 		Bolt11:     in.Bolt11,
 		AmountSats: in.AmountSats,
 		MaxFeeSats: (sats+in.AmountSats)/100 + 10,
 	})
 	// If the payment already exists, the handler waits for it as for a new one, so
 	// that a client may repeat its request.
-	if err != nil && !errors.Is(err, escrow.ErrExists) {
+	if err != nil && !errors.Is(err, lightning.ErrExists) {
 		refuse(rw, err)
 		return
 	}
@@ -132,7 +132,7 @@ func answer(rw http.ResponseWriter, body any) {
 
 func refuse(rw http.ResponseWriter, err error) {
 	status := http.StatusBadRequest
-	if errors.Is(err, escrow.ErrUnavailable) {
+	if errors.Is(err, lightning.ErrUnavailable) {
 		status = http.StatusServiceUnavailable
 	}
 	problem(rw, status, err.Error())

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
@@ -68,7 +68,7 @@ func TestWallet(t *testing.T) {
 
 	// A seller's wallet pays the hold. The response comes once the payment is held.
 	p := trade.Preimage{1}
-	bolt11, err := mostro.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 10_000, CLTVBlocks: 144})
+	bolt11, err := mostro.CreateHold(ctx, lightning.HoldRequest{Hash: p.Hash(), AmountSats: 10_000, CLTVBlocks: 144})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,11 +88,11 @@ func TestWallet(t *testing.T) {
 
 	// A buyer's wallet receives a payment.
 	out := ask("POST", "/lnsim/invoice", `{"amount_sats":9000,"memo":"payout"}`, 200)["bolt11"].(string)
-	invoice, err := escrow.ParseInvoice(out)
+	invoice, err := lightning.ParseInvoice(out)
 	if err != nil || invoice.AmountMsat != 9_000_000 || invoice.Description != "payout" || time.Until(invoice.ExpiresAt) < 23*time.Hour {
 		t.Fatalf("%+v, %v", invoice, err)
 	}
-	if err := mostro.Pay(ctx, escrow.Payment{Bolt11: out}); err != nil {
+	if err := mostro.Pay(ctx, lightning.Payment{Bolt11: out}); err != nil {
 		t.Fatal(err)
 	}
 	balance(499_000, 1_001_000, 0)
@@ -103,7 +103,7 @@ func TestWallet(t *testing.T) {
 		func(trade.Hash) { ask("POST", "/lnsim/blocks", `{"n":200}`, 200) },
 	} {
 		p := trade.Preimage{2, byte(i)}
-		bolt11, err := mostro.CreateHold(ctx, escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: 144})
+		bolt11, err := mostro.CreateHold(ctx, lightning.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: 144})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
@@ -25,9 +25,9 @@ func (n *Node) wake(key waiter) {
 	}
 }
 
-// WatchHold implements escrow.Lightning.
-func (n *Node) WatchHold(ctx context.Context, h trade.Hash, fn func(escrow.HoldState) error) error {
-	err := watch(ctx, n, waiter{h, false}, fn, func() (state escrow.HoldState, known, final bool) {
+// WatchHold implements lightning.Node.
+func (n *Node) WatchHold(ctx context.Context, h trade.Hash, fn func(lightning.HoldState) error) error {
+	err := watch(ctx, n, waiter{h, false}, fn, func() (state lightning.HoldState, known, final bool) {
 		held := n.holds[h]
 		if held == nil {
 			return state, false, false
@@ -40,9 +40,9 @@ func (n *Node) WatchHold(ctx context.Context, h trade.Hash, fn func(escrow.HoldS
 	return nil
 }
 
-// WatchPayment implements escrow.Lightning.
-func (n *Node) WatchPayment(ctx context.Context, h trade.Hash, fn func(escrow.PaymentState) error) error {
-	err := watch(ctx, n, waiter{h, true}, fn, func() (state escrow.PaymentState, known, final bool) {
+// WatchPayment implements lightning.Node.
+func (n *Node) WatchPayment(ctx context.Context, h trade.Hash, fn func(lightning.PaymentState) error) error {
+	err := watch(ctx, n, waiter{h, true}, fn, func() (state lightning.PaymentState, known, final bool) {
 		state = n.paymentState(h)
 		return state, state.Status != trade.PaymentUnknown, state.Status.Final()
 	})
@@ -75,7 +75,7 @@ func watch[S comparable](ctx context.Context, n *Node, key waiter, fn func(S) er
 		switch {
 		case down: // the watch reports no state until Up wakes it
 		case !known:
-			return escrow.ErrNotFound
+			return lightning.ErrNotFound
 		case !told || state != last:
 			if err := fn(state); err != nil {
 				return err

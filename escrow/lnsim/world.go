@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/btcec/v2"
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
@@ -49,7 +49,7 @@ type Config struct {
 	Now    time.Time // at the start; zero: 2026-01-01
 	Height uint32    // at the start; 0: 500
 	// Network is the network of the invoices. "": regtest.
-	Network escrow.Network
+	Network lightning.Network
 
 	// Delay is the longest travel time of a payment in one direction. The actual time
 	// is drawn between half of Delay and Delay. If Delay is 0, all effects of a call
@@ -71,10 +71,10 @@ type Config struct {
 	StuckFor                time.Duration
 	// LoseRequestChance and LoseAnswerChance are probabilities from 0 to 1, drawn for
 	// every call. If the request is lost, the call has no effect. If the answer is
-	// lost, the call has taken effect. Both return escrow.ErrUnavailable.
+	// lost, the call has taken effect. Both return lightning.ErrUnavailable.
 	LoseRequestChance, LoseAnswerChance float64
 
-	// RepeatNews makes every watch report each state twice, which escrow.Lightning
+	// RepeatNews makes every watch report each state twice, which lightning.Node
 	// allows.
 	RepeatNews bool
 	// Record makes the world record its changes for Changes, for runs without
@@ -116,7 +116,7 @@ func New(cfg Config) *World {
 		cfg.Height = 500
 	}
 	if cfg.Network == "" {
-		cfg.Network = escrow.Regtest
+		cfg.Network = lightning.Regtest
 	}
 	if cfg.Slots == 0 {
 		cfg.Slots = DefaultSlots
@@ -342,7 +342,7 @@ func (w *World) Unstick(h trade.Hash, deliver bool) {
 		if deliver {
 			w.schedule(&event{At: w.now.Add(w.travel()), Kind: arrive, Node: n.name, Hash: h, Attempt: p.Attempt})
 		} else {
-			w.schedule(&event{At: w.now.Add(w.travel()), Kind: fail, Node: n.name, Hash: h, Attempt: p.Attempt, Failure: escrow.FailureOther})
+			w.schedule(&event{At: w.now.Add(w.travel()), Kind: fail, Node: n.name, Hash: h, Attempt: p.Attempt, Failure: lightning.FailureOther})
 		}
 	}
 	w.advanceTo(w.now)
@@ -387,7 +387,7 @@ type event struct {
 	Node    string // name of the node whose payment or hold is concerned
 	Hash    trade.Hash
 	Attempt uint64 // Attempt of the payment, or Seq of the hold
-	Failure escrow.PaymentFailure
+	Failure lightning.PaymentFailure
 }
 
 type eventKind uint8

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
@@ -39,21 +39,21 @@ func (w trio) hold(t testing.TB, name string, cltv uint32) (trade.Preimage, stri
 	t.Helper()
 	var p trade.Preimage
 	copy(p[:], name)
-	return p, must[string](t)(w.mostro.CreateHold(t.Context(), escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: cltv, Expiry: time.Hour}))
+	return p, must[string](t)(w.mostro.CreateHold(t.Context(), lightning.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: cltv, Expiry: time.Hour}))
 }
 
-func (w trio) wantHold(t testing.TB, p trade.Preimage, want trade.HoldPhase) escrow.HoldState {
+func (w trio) wantHold(t testing.TB, p trade.Preimage, want trade.HoldPhase) lightning.HoldState {
 	t.Helper()
-	state := must[escrow.HoldState](t)(w.mostro.LookupHold(t.Context(), p.Hash()))
+	state := must[lightning.HoldState](t)(w.mostro.LookupHold(t.Context(), p.Hash()))
 	if state.Phase != want {
 		t.Fatalf("hold is %s, want %s", state.Phase, want)
 	}
 	return state
 }
 
-func wantPayment(t testing.TB, n *lnsim.Node, h trade.Hash, want trade.PaymentStatus, why escrow.PaymentFailure) {
+func wantPayment(t testing.TB, n *lnsim.Node, h trade.Hash, want trade.PaymentStatus, why lightning.PaymentFailure) {
 	t.Helper()
-	state := must[escrow.PaymentState](t)(n.TrackPayment(t.Context(), h))
+	state := must[lightning.PaymentState](t)(n.TrackPayment(t.Context(), h))
 	if state.Status != want || state.Failure != why {
 		t.Fatalf("payment is %s (%s), want %s (%s)", state.Status, state.Failure, want, why)
 	}
@@ -69,16 +69,16 @@ func (w trio) check(t testing.TB) {
 func TestLostAnswers(t *testing.T) {
 	ctx := t.Context()
 	var p trade.Preimage
-	request := escrow.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: 144}
+	request := lightning.HoldRequest{Hash: p.Hash(), AmountSats: 1_000, CLTVBlocks: 144}
 	for _, c := range []struct {
 		name  string
 		fault lnsim.Fault
 		want  error
 		took  bool
 	}{
-		{"request", lnsim.LoseRequest, escrow.ErrUnavailable, false},
-		{"answer", lnsim.LoseAnswer, escrow.ErrUnavailable, true},
-		{"refusal", lnsim.Refuse, escrow.ErrRefused, false},
+		{"request", lnsim.LoseRequest, lightning.ErrUnavailable, false},
+		{"answer", lnsim.LoseAnswer, lightning.ErrUnavailable, true},
+		{"refusal", lnsim.Refuse, lightning.ErrRefused, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := three(lnsim.Config{})
@@ -105,11 +105,11 @@ func TestLostAnswers(t *testing.T) {
 				t.Fatalf("created: %v", err)
 			}
 			w.mostro.Faults(nil)
-			if _, err := w.mostro.CreateHold(ctx, request); errors.Is(err, escrow.ErrExists) != c.took {
+			if _, err := w.mostro.CreateHold(ctx, request); errors.Is(err, lightning.ErrExists) != c.took {
 				t.Fatalf("created again: %v", err)
 			}
-			bolt11 := must[escrow.HoldState](t)(w.mostro.LookupHold(ctx, p.Hash())).Bolt11
-			if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+			bolt11 := must[lightning.HoldState](t)(w.mostro.LookupHold(ctx, p.Hash())).Bolt11
+			if err := w.seller.Pay(ctx, lightning.Payment{Bolt11: bolt11}); err != nil {
 				t.Fatal(err)
 			}
 
@@ -127,15 +127,15 @@ func TestLostAnswers(t *testing.T) {
 
 			lose(lnsim.OpPay)
 			out := must[string](t)(w.buyer.AddInvoice(ctx, 990, "", time.Hour))
-			hash := must[escrow.Invoice](t)(escrow.ParseInvoice(out)).Hash
-			failed(w.mostro.Pay(ctx, escrow.Payment{Bolt11: out}))
+			hash := must[lightning.Invoice](t)(lightning.ParseInvoice(out)).Hash
+			failed(w.mostro.Pay(ctx, lightning.Payment{Bolt11: out}))
 			if c.took {
 				wantPayment(t, w.mostro, hash, trade.PaymentSucceeded, "")
 			} else {
 				wantPayment(t, w.mostro, hash, trade.PaymentUnknown, "")
 			}
 			w.mostro.Faults(nil)
-			if err := w.mostro.Pay(ctx, escrow.Payment{Bolt11: out}); errors.Is(err, escrow.ErrExists) != c.took {
+			if err := w.mostro.Pay(ctx, lightning.Payment{Bolt11: out}); errors.Is(err, lightning.ErrExists) != c.took {
 				t.Fatalf("paid again: %v", err)
 			}
 			if got := w.mostro.BalanceMsat(); got != 1_000_010_000 {
@@ -150,15 +150,15 @@ func TestPlans(t *testing.T) {
 	ctx := t.Context()
 	for name, c := range map[string]struct {
 		plan lnsim.Plan
-		want escrow.PaymentFailure
+		want lightning.PaymentFailure
 	}{
-		"no route":     {lnsim.Plan{Outcome: lnsim.FailRoute}, escrow.FailureNoRoute},
-		"no balance":   {lnsim.Plan{Outcome: lnsim.FailBalance}, escrow.FailureBalance},
-		"internal":     {lnsim.Plan{Outcome: lnsim.FailInternal}, escrow.FailureOther},
-		"dear":         {lnsim.Plan{FeeMsat: 5_001}, escrow.FailureNoRoute},
-		"too little":   {lnsim.Plan{ExtraMsat: -1}, escrow.FailureDetails},
-		"far too much": {lnsim.Plan{ExtraMsat: 1_000_001}, escrow.FailureDetails},
-		"late":         {lnsim.Plan{Outcome: lnsim.FailTimeout}, escrow.FailureTimeout},
+		"no route":     {lnsim.Plan{Outcome: lnsim.FailRoute}, lightning.FailureNoRoute},
+		"no balance":   {lnsim.Plan{Outcome: lnsim.FailBalance}, lightning.FailureBalance},
+		"internal":     {lnsim.Plan{Outcome: lnsim.FailInternal}, lightning.FailureOther},
+		"dear":         {lnsim.Plan{FeeMsat: 5_001}, lightning.FailureNoRoute},
+		"too little":   {lnsim.Plan{ExtraMsat: -1}, lightning.FailureDetails},
+		"far too much": {lnsim.Plan{ExtraMsat: 1_000_001}, lightning.FailureDetails},
+		"late":         {lnsim.Plan{Outcome: lnsim.FailTimeout}, lightning.FailureTimeout},
 		"twice, ok":    {lnsim.Plan{ExtraMsat: 1_000_000}, ""},
 		"with fee":     {lnsim.Plan{FeeMsat: 5_000}, ""},
 		"after delay":  {lnsim.Plan{Delay: time.Minute}, ""},
@@ -168,7 +168,7 @@ func TestPlans(t *testing.T) {
 			p, bolt11 := w.hold(t, name, 144)
 			c.plan.Times = 1
 			w.Plan(p.Hash(), c.plan)
-			pay := escrow.Payment{Bolt11: bolt11, MaxFeeSats: 5}
+			pay := lightning.Payment{Bolt11: bolt11, MaxFeeSats: 5}
 			if err := w.seller.Pay(ctx, pay); err != nil {
 				t.Fatal(err)
 			}
@@ -209,7 +209,7 @@ func TestStuckPayment(t *testing.T) {
 		w := three(lnsim.Config{})
 		p, bolt11 := w.hold(t, "stuck", 144)
 		w.Plan(p.Hash(), lnsim.Plan{Outcome: lnsim.Stuck, Times: 1})
-		if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+		if err := w.seller.Pay(ctx, lightning.Payment{Bolt11: bolt11}); err != nil {
 			t.Fatal(err)
 		}
 		w.Advance(24 * time.Hour)
@@ -221,9 +221,9 @@ func TestStuckPayment(t *testing.T) {
 		w.Unstick(p.Hash(), deliver)
 		// The invoice has expired meanwhile, so the payee refuses a payment that
 		// arrives.
-		want := escrow.FailureDetails
+		want := lightning.FailureDetails
 		if !deliver {
-			want = escrow.FailureOther
+			want = lightning.FailureOther
 		}
 		wantPayment(t, w.seller, p.Hash(), trade.PaymentFailed, want)
 		w.wantHold(t, p, trade.HoldCanceled)
@@ -235,7 +235,7 @@ func TestLockEndsWhileTheNodeIsDown(t *testing.T) {
 	ctx := t.Context()
 	w := three(lnsim.Config{})
 	p, bolt11 := w.hold(t, "down", 40)
-	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+	if err := w.seller.Pay(ctx, lightning.Payment{Bolt11: bolt11}); err != nil {
 		t.Fatal(err)
 	}
 	state := w.wantHold(t, p, trade.HoldAccepted)
@@ -243,30 +243,30 @@ func TestLockEndsWhileTheNodeIsDown(t *testing.T) {
 		t.Fatalf("%d blocks left, %v", left, ok)
 	}
 	w.mostro.Down()
-	if _, err := w.mostro.LookupHold(ctx, p.Hash()); !errors.Is(err, escrow.ErrUnavailable) {
+	if _, err := w.mostro.LookupHold(ctx, p.Hash()); !errors.Is(err, lightning.ErrUnavailable) {
 		t.Fatalf("a node that is down answers: %v", err)
 	}
 	w.Mine(42) // one block before the end of the lock: no node can act
 	wantPayment(t, w.seller, p.Hash(), trade.PaymentInFlight, "")
 	w.Mine(1) // the payer takes the payment back on chain
-	wantPayment(t, w.seller, p.Hash(), trade.PaymentFailed, escrow.FailureOther)
+	wantPayment(t, w.seller, p.Hash(), trade.PaymentFailed, lightning.FailureOther)
 	w.mostro.Up()
 	w.wantHold(t, p, trade.HoldCanceled)
-	if err := w.mostro.Settle(ctx, p); !errors.Is(err, escrow.ErrCanceled) {
+	if err := w.mostro.Settle(ctx, p); !errors.Is(err, lightning.ErrCanceled) {
 		t.Fatal(err)
 	}
 	w.check(t)
 
 	// If a node comes back within its own margin, it refunds the payment at once.
 	p, bolt11 = w.hold(t, "late", 40)
-	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+	if err := w.seller.Pay(ctx, lightning.Payment{Bolt11: bolt11}); err != nil {
 		t.Fatal(err)
 	}
 	w.mostro.Down()
 	w.Mine(30)
 	w.mostro.Up()
 	w.wantHold(t, p, trade.HoldCanceled)
-	wantPayment(t, w.seller, p.Hash(), trade.PaymentFailed, escrow.FailureDetails)
+	wantPayment(t, w.seller, p.Hash(), trade.PaymentFailed, lightning.FailureDetails)
 	w.check(t)
 }
 
@@ -276,7 +276,7 @@ func TestSettledBehindACutLink(t *testing.T) {
 	ctx := t.Context()
 	w := three(lnsim.Config{})
 	p, bolt11 := w.hold(t, "cut", 40)
-	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+	if err := w.seller.Pay(ctx, lightning.Payment{Bolt11: bolt11}); err != nil {
 		t.Fatal(err)
 	}
 	w.mostro.Link(false)
@@ -298,7 +298,7 @@ func TestSlots(t *testing.T) {
 	var first trade.Preimage
 	for i := range lnsim.DefaultSlots + 1 {
 		p, bolt11 := w.hold(t, fmt.Sprint(i), 144)
-		if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+		if err := w.seller.Pay(ctx, lightning.Payment{Bolt11: bolt11}); err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {
@@ -308,12 +308,12 @@ func TestSlots(t *testing.T) {
 			w.wantHold(t, p, trade.HoldAccepted)
 			continue
 		}
-		wantPayment(t, w.seller, p.Hash(), trade.PaymentFailed, escrow.FailureBalance)
+		wantPayment(t, w.seller, p.Hash(), trade.PaymentFailed, lightning.FailureBalance)
 		w.wantHold(t, p, trade.HoldOpen)
 		if err := w.mostro.Cancel(ctx, first.Hash()); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+		if err := w.seller.Pay(ctx, lightning.Payment{Bolt11: bolt11}); err != nil {
 			t.Fatal(err)
 		}
 		w.wantHold(t, p, trade.HoldAccepted)
@@ -332,11 +332,11 @@ func act(t testing.TB, w trio, random *rand.Rand, steps int, out *bytes.Buffer) 
 		var err error
 		switch random.IntN(16) {
 		case 0, 1, 2:
-			_, err = w.mostro.CreateHold(ctx, escrow.HoldRequest{Hash: h, AmountSats: 1 + random.Int64N(2_000), CLTVBlocks: 19 + uint32(random.IntN(60)), Expiry: time.Duration(1+random.IntN(7200)) * time.Second})
+			_, err = w.mostro.CreateHold(ctx, lightning.HoldRequest{Hash: h, AmountSats: 1 + random.Int64N(2_000), CLTVBlocks: 19 + uint32(random.IntN(60)), Expiry: time.Duration(1+random.IntN(7200)) * time.Second})
 		case 3, 4, 5:
 			state, lookErr := w.mostro.LookupHold(ctx, h)
 			if err = lookErr; err == nil {
-				err = n.Pay(ctx, escrow.Payment{Bolt11: state.Bolt11, MaxFeeSats: random.Int64N(20)})
+				err = n.Pay(ctx, lightning.Payment{Bolt11: state.Bolt11, MaxFeeSats: random.Int64N(20)})
 			}
 		case 6:
 			err = w.mostro.Settle(ctx, p)
@@ -345,7 +345,7 @@ func act(t testing.TB, w trio, random *rand.Rand, steps int, out *bytes.Buffer) 
 		case 8, 9:
 			bolt11, addErr := w.buyer.AddInvoice(ctx, random.Int64N(3_000), "", time.Hour)
 			if err = addErr; err == nil {
-				err = n.Pay(ctx, escrow.Payment{Bolt11: bolt11, AmountSats: random.Int64N(2) * 500, MaxFeeSats: random.Int64N(20)})
+				err = n.Pay(ctx, lightning.Payment{Bolt11: bolt11, AmountSats: random.Int64N(2) * 500, MaxFeeSats: random.Int64N(20)})
 			}
 		case 10:
 			w.Mine(1 + random.IntN(20))
@@ -432,7 +432,7 @@ func TestChangesTellWhatToLookUp(t *testing.T) {
 	ctx := t.Context()
 	w := three(lnsim.Config{Record: true})
 	p, bolt11 := w.hold(t, "changes", 40)
-	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+	if err := w.seller.Pay(ctx, lightning.Payment{Bolt11: bolt11}); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.mostro.Settle(ctx, p); err != nil {
@@ -461,11 +461,11 @@ func TestNewsMayBeRepeated(t *testing.T) {
 	ctx := t.Context()
 	w := three(lnsim.Config{RepeatNews: true})
 	p, bolt11 := w.hold(t, "repeat", 40)
-	if err := w.seller.Pay(ctx, escrow.Payment{Bolt11: bolt11}); err != nil {
+	if err := w.seller.Pay(ctx, lightning.Payment{Bolt11: bolt11}); err != nil {
 		t.Fatal(err)
 	}
 	var told []trade.HoldPhase
-	err := w.mostro.WatchHold(ctx, p.Hash(), func(s escrow.HoldState) error {
+	err := w.mostro.WatchHold(ctx, p.Hash(), func(s lightning.HoldState) error {
 		told = append(told, s.Phase)
 		if len(told) == 2 {
 			return w.mostro.Settle(ctx, p)

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -268,7 +268,7 @@ func (d *driver) normal() *normaliser {
 // pay pays a hold invoice from the seller's node.
 func (d *driver) pay(bolt11 string) {
 	d.t.Helper()
-	if err := d.w.nodes.Seller.Lightning.Pay(d.t.Context(), escrow.Payment{Bolt11: bolt11}); err != nil {
+	if err := d.w.nodes.Seller.Lightning.Pay(d.t.Context(), lightning.Payment{Bolt11: bolt11}); err != nil {
 		d.t.Fatal(err)
 	}
 }

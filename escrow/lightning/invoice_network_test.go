@@ -1,4 +1,4 @@
-package escrow
+package lightning
 
 import "testing"
 
@@ -10,7 +10,7 @@ func TestSameNetwork(t *testing.T) {
 		{Mainnet, Mainnet, true}, {Regtest, Mainnet, false}, {Mainnet, Regtest, false},
 		{Testnet4, Testnet, true}, {Testnet4, Mainnet, false}, {"mutinynet", Signet, true},
 	} {
-		if got := c.node.sameNetwork(c.invoice); got != c.want {
+		if got := c.node.SameNetwork(c.invoice); got != c.want {
 			t.Errorf("a node on %s, an invoice of %s: %t, want %t", c.node, c.invoice, got, c.want)
 		}
 	}

@@ -1,4 +1,4 @@
-package escrow
+package lightning
 
 import (
 	"crypto/sha256"
@@ -141,9 +141,9 @@ func readInvoice(in *zpay32.Invoice, text string, network Network) (Invoice, err
 	return out, nil
 }
 
-// sameNetwork compares networks as far as an invoice's prefix distinguishes them: both
+// SameNetwork compares networks as far as an invoice's prefix distinguishes them: both
 // test networks have the same prefix.
-func (n Network) sameNetwork(invoice Network) bool {
+func (n Network) SameNetwork(invoice Network) bool {
 	switch n {
 	case Mainnet, Testnet, Signet, Regtest, Simnet:
 		return invoice == n

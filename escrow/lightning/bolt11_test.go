@@ -1,4 +1,4 @@
-package escrow_test
+package lightning_test
 
 import (
 	"encoding/hex"
@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/btcec/v2"
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
@@ -21,13 +21,13 @@ const (
 )
 
 func TestParseInvoice(t *testing.T) {
-	in, err := escrow.ParseInvoice(boltAny)
+	in, err := lightning.ParseInvoice(boltAny)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := escrow.Invoice{
+	want := lightning.Invoice{
 		// BOLT 11 has a default of 18 blocks if an invoice names none. LND uses at least 24.
-		Bolt11: boltAny, Network: escrow.Mainnet, Payee: boltPayee, MinFinalCLTV: 24,
+		Bolt11: boltAny, Network: lightning.Mainnet, Payee: boltPayee, MinFinalCLTV: 24,
 		CreatedAt: time.Unix(1496314658, 0).UTC(), ExpiresAt: time.Unix(1496314658+3600, 0).UTC(),
 		Description: "Please consider supporting this project",
 	}
@@ -38,7 +38,7 @@ func TestParseInvoice(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", in, want)
 	}
 	for _, form := range []string{boltCoffee, strings.ToUpper(boltCoffee), "lightning:" + boltCoffee, " LIGHTNING:" + strings.ToUpper(boltCoffee) + "\n"} {
-		in, err := escrow.ParseInvoice(form)
+		in, err := lightning.ParseInvoice(form)
 		if err != nil {
 			t.Errorf("%s: %v", form, err)
 			continue
@@ -62,7 +62,7 @@ func TestParseInvoice(t *testing.T) {
 		"only a scheme":  "lightning:",
 		"amount overrun": "lnbc184467440737095516161" + boltCoffee[10:],
 	} {
-		if in, err := escrow.ParseInvoice(bad); !errors.Is(err, escrow.ErrInvalidInvoice) || in != (escrow.Invoice{}) {
+		if in, err := lightning.ParseInvoice(bad); !errors.Is(err, lightning.ErrInvalidInvoice) || in != (lightning.Invoice{}) {
 			t.Errorf("%s: %+v, %v", name, in, err)
 		} else if len(bad) > 20 && strings.Contains(err.Error(), bad[:20]) {
 			t.Errorf("%s: the error quotes the invoice: %v", name, err)
@@ -81,27 +81,27 @@ func key(t testing.TB) *btcec.PrivateKey {
 
 func TestInvoiceOfEachNetworkIsReadBack(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0).UTC()
-	for _, network := range []escrow.Network{escrow.Mainnet, escrow.Testnet, escrow.Signet, escrow.Regtest, escrow.Simnet} {
+	for _, network := range []lightning.Network{lightning.Mainnet, lightning.Testnet, lightning.Signet, lightning.Regtest, lightning.Simnet} {
 		for _, msat := range []int64{0, 1, 999, 1000, 123_456_000, 21_000_000 * 100_000_000_000} {
-			draft := escrow.InvoiceDraft{Hash: trade.Hash{1, 2}, AmountMsat: msat, Network: network, CreatedAt: now, Expiry: 2 * time.Hour, MinFinalCLTV: 144, Description: "ünï"}
+			draft := lightning.InvoiceDraft{Hash: trade.Hash{1, 2}, AmountMsat: msat, Network: network, CreatedAt: now, Expiry: 2 * time.Hour, MinFinalCLTV: 144, Description: "ünï"}
 			text, err := draft.Sign(key(t))
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := escrow.ParseInvoice(text)
+			got, err := lightning.ParseInvoice(text)
 			if err != nil {
 				t.Fatalf("%s, %d msat: %v", network, msat, err)
 			}
-			want := escrow.Invoice{Bolt11: text, Hash: draft.Hash, AmountMsat: msat, Network: network, CreatedAt: now, ExpiresAt: now.Add(2 * time.Hour), MinFinalCLTV: 144, Payee: boltPayee, Description: "ünï"}
+			want := lightning.Invoice{Bolt11: text, Hash: draft.Hash, AmountMsat: msat, Network: network, CreatedAt: now, ExpiresAt: now.Add(2 * time.Hour), MinFinalCLTV: 144, Payee: boltPayee, Description: "ünï"}
 			if got != want {
 				t.Errorf("got  %+v\nwant %+v", got, want)
 			}
 		}
 	}
-	for _, bad := range []escrow.InvoiceDraft{
+	for _, bad := range []lightning.InvoiceDraft{
 		{Network: "lightcoin", CreatedAt: now},
-		{Network: escrow.Regtest, CreatedAt: now, AmountMsat: -1},
-		{Network: escrow.Regtest, CreatedAt: now, Description: strings.Repeat("x", 640)},
+		{Network: lightning.Regtest, CreatedAt: now, AmountMsat: -1},
+		{Network: lightning.Regtest, CreatedAt: now, Description: strings.Repeat("x", 640)},
 	} {
 		if text, err := bad.Sign(key(t)); err == nil {
 			t.Errorf("%+v was signed: %s", bad, text)
@@ -116,13 +116,13 @@ func TestAmountBeyondAllBitcoinIsRefused(t *testing.T) {
 		// The parser checks the amount before the checksum, and the checksum would be wrong.
 		// The test signs an invoice by hand so that the amount is the only reason for an
 		// error.
-		text, err := escrow.InvoiceDraft{Hash: trade.Hash{1}, AmountMsat: 1000, Network: escrow.Regtest, CreatedAt: time.Unix(1_800_000_000, 0), Expiry: time.Hour, MinFinalCLTV: 18}.Sign(key(t))
+		text, err := lightning.InvoiceDraft{Hash: trade.Hash{1}, AmountMsat: 1000, Network: lightning.Regtest, CreatedAt: time.Unix(1_800_000_000, 0), Expiry: time.Hour, MinFinalCLTV: 18}.Sign(key(t))
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, rest, _ := strings.Cut(text, "10n1")
-		_, err = escrow.ParseInvoice("lnbcrt" + amount + "1" + rest)
-		if !errors.Is(err, escrow.ErrInvalidInvoice) || !strings.Contains(err.Error(), "out of range") {
+		_, err = lightning.ParseInvoice("lnbcrt" + amount + "1" + rest)
+		if !errors.Is(err, lightning.ErrInvalidInvoice) || !strings.Contains(err.Error(), "out of range") {
 			t.Errorf("%s: %v", amount, err)
 		}
 	}
@@ -134,9 +134,9 @@ func FuzzParseInvoice(f *testing.F) {
 	f.Add("lightning:" + strings.ToUpper(boltCoffee))
 	f.Add("lnbcrt1")
 	f.Fuzz(func(t *testing.T, text string) {
-		in, err := escrow.ParseInvoice(text)
+		in, err := lightning.ParseInvoice(text)
 		if err != nil {
-			if !errors.Is(err, escrow.ErrInvalidInvoice) || in != (escrow.Invoice{}) {
+			if !errors.Is(err, lightning.ErrInvalidInvoice) || in != (lightning.Invoice{}) {
 				t.Fatalf("%+v, %v", in, err)
 			}
 			return
@@ -144,7 +144,7 @@ func FuzzParseInvoice(f *testing.F) {
 		if in.AmountMsat < 0 || in.ExpiresAt.Before(in.CreatedAt) || len(in.Payee) != 66 {
 			t.Fatalf("%+v", in)
 		}
-		again, err := escrow.ParseInvoice(in.Bolt11)
+		again, err := lightning.ParseInvoice(in.Bolt11)
 		if err != nil || again != in {
 			t.Fatalf("decoded: %+v, %v; want %+v", again, err, in)
 		}
@@ -154,7 +154,7 @@ func FuzzParseInvoice(f *testing.F) {
 func BenchmarkSignInvoice(b *testing.B) {
 	k := key(b)
 	for b.Loop() {
-		if _, err := (escrow.InvoiceDraft{Hash: trade.Hash{1}, AmountMsat: 1000, Network: escrow.Regtest, CreatedAt: time.Unix(1_800_000_000, 0), Expiry: time.Hour, MinFinalCLTV: 18}).Sign(k); err != nil {
+		if _, err := (lightning.InvoiceDraft{Hash: trade.Hash{1}, AmountMsat: 1000, Network: lightning.Regtest, CreatedAt: time.Unix(1_800_000_000, 0), Expiry: time.Hour, MinFinalCLTV: 18}).Sign(k); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -162,7 +162,7 @@ func BenchmarkSignInvoice(b *testing.B) {
 
 func BenchmarkParseInvoice(b *testing.B) {
 	for b.Loop() {
-		if _, err := escrow.ParseInvoice(boltCoffee); err != nil {
+		if _, err := lightning.ParseInvoice(boltCoffee); err != nil {
 			b.Fatal(err)
 		}
 	}

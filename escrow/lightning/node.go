@@ -1,4 +1,4 @@
-package escrow
+package lightning
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
-// Lightning is the set of calls of a Lightning node that a trade needs. Package lnd
+// Node is the set of calls of a Lightning node that a trade needs. Package lnd
 // implements it for a real node, and package lnsim for a simulated node. Package
 // lncontract tests that both have the same meaning.
 //
@@ -21,7 +21,7 @@ import (
 // The caller commits its intent (hash and preimage, "settle", the hash of a payout) before
 // the call. Every operation has a hash as its key and may be repeated without harm after a
 // crash.
-type Lightning interface {
+type Node interface {
 	// Info returns the state of the node.
 	Info(ctx context.Context) (NodeInfo, error)
 
