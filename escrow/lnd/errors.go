@@ -150,7 +150,7 @@ func said(err error, words ...string) bool {
 	return true
 }
 
-// refusedInvoice returns escrow.ErrInvoice if err, an answer to SendPaymentV2, is one
+// refusedInvoice returns lightning.ErrInvoice if err, an answer to SendPaymentV2, is one
 // of refusals. If not, it returns err.
 func refusedInvoice(err error) error {
 	for _, phrase := range refusals {

@@ -32,7 +32,7 @@ func permissions(optional bool) (out []string) {
 // CheckPermissions calls each method that is not optional once with a request that LND refuses for its
 // content, after LND has checked the macaroon. The calls have no effect. (LND has a
 // method that answers the question directly, but that method needs one more
-// permission.) The error wraps escrow.ErrPermission and names the missing permissions.
+// permission.) The error wraps lightning.ErrPermission and names the missing permissions.
 // If the node gave no usable answer, the error wraps lightning.ErrUnavailable or
 // lightning.ErrRefused.
 func (c *Client) CheckPermissions(ctx context.Context) error {
