@@ -306,7 +306,7 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, add
 	if room.engine, err = escrow.Open(ec); err != nil {
 		return nil, err
 	}
-	room.auditor = audit.New(audit.Config{Store: room.db, Node: ec.Node, Secret: ec.Secret, Logger: with.logger, Metrics: with.registry, Now: with.now})
+	room.auditor = audit.New(audit.Config{Store: room.db, Node: ec.Node, Secret: ec.Secret, DevFee: room.db.DevFeeClaimed, Logger: with.logger, Metrics: with.registry, Now: with.now})
 	return room, nil
 }
 

@@ -42,10 +42,11 @@ type Node interface {
 type Config struct {
 	Store   ledger.Journals
 	Node    Node
-	Secret  trade.NodeSecret      // from which the preimages of holds are derived
-	Logger  *slog.Logger          // nil: log lines are discarded
-	Metrics prometheus.Registerer // nil: metrics are not registered
-	Now     func() time.Time      // nil: time.Now
+	Secret  trade.NodeSecret               // from which the preimages of holds are derived
+	DevFee  func(trade.Hash) (bool, error) // as in ledger.Lists; may be nil
+	Logger  *slog.Logger                   // nil: log lines are discarded
+	Metrics prometheus.Registerer          // nil: metrics are not registered
+	Now     func() time.Time               // nil: time.Now
 }
 
 // Auditor compares the ledger with the node. Its methods are safe for concurrent use.
@@ -215,6 +216,7 @@ func (a *Auditor) Check(ctx context.Context) (*ledger.Report, error) {
 			return a.Node.ListHolds(ctx, time.Time{}, func(s lightning.HoldState) error { return fn(a.invoice(s)) })
 		},
 		Payments: func(fn func(ledger.Payment) error) error { return a.payments(ctx, l, fn) },
+		DevFee:   a.DevFee,
 	}
 	report, err := ledger.NewReport(l, &lists, a.Now().Unix())
 	if err != nil {

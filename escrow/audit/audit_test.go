@@ -228,6 +228,24 @@ func TestPaymentsOfTheList(t *testing.T) {
 	}
 }
 
+// A development fee that the node has paid, and that no journal contains, is a difference that
+// may pass. An attempt that failed is none.
+func TestDevFeesOfTheList(t *testing.T) {
+	b, hold := held(t)
+	paid, failed := trade.Hash{9}, trade.Hash{8}
+	n := &node{hold: hold, payments: []lightning.PaymentState{
+		{Hash: paid, Status: trade.PaymentSucceeded, AmountMsat: 180_000}, {Hash: failed, Status: trade.PaymentFailed},
+	}}
+	r, err := New(Config{Store: b, Node: n, DevFee: func(h trade.Hash) (bool, error) { return h == paid || h == failed, nil },
+		Now: func() time.Time { return time.Unix(1_790_100_000, 0) }}).Check(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := r.Differences; len(d) != 1 || d[0].Hash != paid || !d[0].Passing || r.Node.ForeignPayments != 0 {
+		t.Errorf("%+v, %+v", d, r.Node)
+	}
+}
+
 // Run stops with its context, and never returns an error.
 func TestRunEnds(t *testing.T) {
 	b, hold := held(t)
