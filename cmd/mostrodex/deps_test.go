@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"go/ast"
@@ -61,6 +62,35 @@ var nounTools = []string{"internal/cache", "internal/hex32", "internal/jsonscan"
 
 // testPackages are imported by tests and by each other only.
 var testPackages = []string{"internal/testkit", "internal/reference", "reputation/score/scoretest", "relay/relaytest"}
+
+// TestFuzzCoversTargets checks that `make fuzz` runs each package that has a fuzz target.
+func TestFuzzCoversTargets(t *testing.T) {
+	text, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^FUZZPKGS = (.*)$`).FindSubmatch(text)
+	if line == nil {
+		t.Fatal("the Makefile has no FUZZPKGS")
+	}
+	fuzzed := strings.Fields(string(line[1]))
+	for _, p := range goList(t, "./...") {
+		files, err := filepath.Glob(filepath.Join(p.Dir, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range files {
+			src, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := "./" + strings.TrimPrefix(p.ImportPath, module+"/")
+			if bytes.Contains(src, []byte("\nfunc Fuzz")) && !slices.Contains(fuzzed, path) {
+				t.Errorf("%s has a fuzz target, but FUZZPKGS of the Makefile does not name %s", filepath.Base(name), path)
+			}
+		}
+	}
+}
 
 // TestRaceCoversGoroutines checks that `make race` tests each package whose code starts a
 // goroutine or has a lock.
