@@ -8,6 +8,6 @@
 //
 // The package does not connect to relays: it reads a log and publishes through an
 // interface. The package does not connect to a Lightning node either (see lightning.Node). The
-// reputation of users is kept by package rating. Bonds and the payment of the development
-// fee are not implemented yet.
+// reputation of users is kept by package rating, and packages devfee and fund pay the
+// development fee. Bonds are not implemented yet.
 package escrow

@@ -3,10 +3,12 @@ package escrow
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -27,17 +29,43 @@ type Resolution struct {
 // ErrRefundTo reports that a refund cannot be paid to a destination.
 var ErrRefundTo = errors.New("the refund cannot be paid to this destination: name an invoice of the whole sats of the amount that is valid for more than an hour, or an address that answers")
 
-// Resolve applies a decision about an amount in suspense. Resolve returns ErrUncompared or an
-// error of TradeBook.Resolve.
+// ErrRefundMoves reports that the node has the payment of an earlier refund in flight, or has
+// paid it. Another decision would move the amount twice.
+var ErrRefundMoves = errors.New("the Lightning node has the payment of an earlier refund in flight or has paid it: 'mostrodex trade resume' lets the program follow the payment")
+
+// Resolve applies a decision about an amount in suspense. Resolve returns ErrUncompared, an
+// error of the node, or an error of TradeBook.Resolve.
 func (e *Engine) Resolve(ctx context.Context, id trade.OrderID, r Resolution) error {
 	reachable := r.Outcome == trade.OutcomeRefund && siteOf(r.To) != "" && e.Addresses.Probe(ctx, r.To) == nil
+	last, err := e.lastRefund(ctx, id, r.Hash)
+	if err != nil {
+		return err
+	}
 	return e.Ask(ctx, func(b *TradeBook, at int64) error {
 		if !e.awake || b.Reconciling {
 			return ErrUncompared
 		}
 		_, withheld := e.withheld[id]
-		return b.Resolve(id, r, reachable, withheld, at)
+		return b.Resolve(id, r, reachable, withheld, last, at)
 	})
+}
+
+// lastRefund returns the node's state of the last payment of the open refund of a hold, or
+// trade.PaymentUnknown if there was no payment.
+func (e *Engine) lastRefund(ctx context.Context, id trade.OrderID, hold trade.Hash) (trade.PaymentStatus, error) {
+	t, err := e.Trade(ctx, id)
+	n := t.Refund(hold)
+	if err != nil || n == 0 || t.Outflows[n-1].LastHash == (trade.Hash{}) {
+		return trade.PaymentUnknown, err
+	}
+	state, err := e.Node.TrackPayment(ctx, t.Outflows[n-1].LastHash)
+	if errors.Is(err, lightning.ErrNotFound) {
+		return trade.PaymentUnknown, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look up the last payment of the refund: %w", err)
+	}
+	return state.Status, nil
 }
 
 // HeldSats returns the sum of the payments that the node holds for open trades.

@@ -65,14 +65,18 @@ func (s *sim) resolveSuspense(id trade.OrderID) {
 			r.To = []string{id.String() + "@home", simInvoice(h, u.PaidMsat/1000*1000, s.node.now+7200, id.String())}[s.rng.IntN(2)]
 		}
 		s.noticeClock()
-		err := s.book.Resolve(id, r, true, s.withheld[id], s.clock())
+		last := trade.PaymentUnknown
+		if p := s.node.pays[lastRefund(t, u.Hash)]; p != nil {
+			last = p.state.Status
+		}
+		err := s.book.Resolve(id, r, true, s.withheld[id], last, s.clock())
 		switch {
 		case err == nil:
 			s.count.resolved++
 			if r.Outcome == trade.OutcomeRefund {
 				s.count.refunds++
 			}
-		case errors.Is(err, ErrUnderWay), errors.Is(err, trade.ErrNothing), errors.Is(err, ErrRefundTo):
+		case errors.Is(err, ErrUnderWay), errors.Is(err, ErrRefundMoves), errors.Is(err, trade.ErrNothing), errors.Is(err, ErrRefundTo):
 		default:
 			s.fail("resolve: %v", err)
 		}

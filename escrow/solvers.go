@@ -337,8 +337,10 @@ func (b *TradeBook) disputesOf(identity string) (n int) {
 // a refund answers. withheld reports that the outbox holds the trade's calls back. Resolve
 // returns ErrReason, ErrRefundTo, ErrUnderWay if a call for an earlier refund may be performed,
 // mostro.ErrNotFound if there is no such trade, and trade.ErrNothing if the amount has an owner
-// already or its refund is in flight.
-func (b *TradeBook) Resolve(id trade.OrderID, r Resolution, reachable, withheld bool, at int64) error {
+// already or its refund is in flight. last is the node's state of the last payment of an
+// earlier refund of the amount: an earlier process may have sent a payment that the store does
+// not know as sent, so Resolve returns ErrRefundMoves if the payment is in flight or succeeded.
+func (b *TradeBook) Resolve(id trade.OrderID, r Resolution, reachable, withheld bool, last trade.PaymentStatus, at int64) error {
 	if r.Reason == "" || len(r.Reason) > maxReason {
 		return ErrReason
 	}
@@ -366,6 +368,9 @@ func (b *TradeBook) Resolve(id trade.OrderID, r Resolution, reachable, withheld 
 	}
 	if len(rows) > 0 && !withheld {
 		return ErrUnderWay
+	}
+	if last == trade.PaymentInFlight || last == trade.PaymentSucceeded {
+		return ErrRefundMoves
 	}
 	err = b.step(t, in)
 	var refusal message.CantDo

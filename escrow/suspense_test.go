@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/escrow/ledger"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/escrow/users"
@@ -29,9 +30,21 @@ func (r *rig) toSuspense() (id trade.OrderID, h trade.Hash) {
 	return id, t.Hash
 }
 
+// lastRefund returns the hash of the last payment of the open refund of a hold.
+func lastRefund(t trade.Trade, hold trade.Hash) (h trade.Hash) {
+	if n := t.Refund(hold); n != 0 {
+		h = t.Outflows[n-1].LastHash
+	}
+	return h
+}
+
 func (r *rig) resolve(id trade.OrderID, h trade.Hash, o trade.Outcome, to string, withheld bool) error {
 	r.tb.Helper()
-	err := r.book.Resolve(id, Resolution{Hash: h, Msat: r.node.holds[h].state.PaidMsat, Outcome: o, To: to, Reason: "looked at the node"}, true, withheld, r.node.now)
+	last := trade.PaymentUnknown
+	if p := r.node.pays[lastRefund(r.trade(id), h)]; p != nil {
+		last = p.state.Status
+	}
+	err := r.book.Resolve(id, Resolution{Hash: h, Msat: r.node.holds[h].state.PaidMsat, Outcome: o, To: to, Reason: "looked at the node"}, true, withheld, last, r.node.now)
 	r.commit()
 	r.settle()
 	return err
@@ -98,7 +111,7 @@ func TestSuspenseIsRefunded(t *testing.T) {
 			if n, _ := r.gate.Numbers(); n != 1 {
 				t.Errorf("%d payments count as in flight", n)
 			}
-			if err := r.resolve(id, h, trade.OutcomeKept, "", false); !errors.Is(err, trade.ErrNothing) {
+			if err := r.resolve(id, h, trade.OutcomeKept, "", false); !errors.Is(err, ErrRefundMoves) {
 				t.Errorf("a refund in flight is replaced: %v", err)
 			}
 			r.start()
@@ -191,6 +204,39 @@ func TestRefundOfACopy(t *testing.T) {
 	}
 	if b := r.balances(); b[ledger.Suspense] != 0 {
 		t.Errorf("%v", b)
+	}
+}
+
+// An earlier process may have sent a refund whose answer was lost. The trade is frozen and its
+// call withheld, but the payment is in flight: no other decision is taken until it has failed.
+func TestRefundInFlightIsNotReplaced(t *testing.T) {
+	r := newRig(t)
+	r.node.fickle = false
+	id, h := r.toSuspense()
+	r.hold[trade.FxPay] = true
+	if err := r.resolve(id, h, trade.OutcomeRefund, "seller@home", false); err != nil {
+		t.Fatal(err)
+	}
+	r.pass(1)
+	first := r.trade(id).Outflows[0].Hash
+	r.node.pays[first] = &simPay{order: id.String(), state: lightning.PaymentState{Hash: first, Status: trade.PaymentInFlight}}
+	r.start()
+	r.applyInput(id, trade.Input{Kind: trade.InReconcile})
+	r.commit()
+	if o := r.trade(id).Outflows[0]; o.Sent || o.Hash != first || !r.trade(id).Frozen {
+		t.Fatalf("%+v", o)
+	}
+	for _, status := range []trade.PaymentStatus{trade.PaymentInFlight, trade.PaymentSucceeded} {
+		r.node.pays[first].state.Status = status
+		for outcome, to := range map[trade.Outcome]string{trade.OutcomeRefund: "other@home", trade.OutcomeKept: "", trade.OutcomeRefunded: ""} {
+			if err := r.resolve(id, h, outcome, to, true); !errors.Is(err, ErrRefundMoves) {
+				t.Errorf("%s while the payment is %s: %v", outcome, status, err)
+			}
+		}
+	}
+	r.node.pays[first].state.Status = trade.PaymentFailed
+	if err := r.resolve(id, h, trade.OutcomeKept, "", true); err != nil {
+		t.Fatal(err)
 	}
 }
 

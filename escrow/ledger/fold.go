@@ -313,7 +313,7 @@ func (f *Fold) checkState(broken func(Law, string, ...any) error) error {
 	t, b := f.Trade, f.Balances
 	lock, payout, fees, dev := t.LockSats()*1000, t.PayoutSats()*1000, feesMsat(t), t.DevFeeSats*1000
 	var wantHold, wantClaim, wantBuyer, wantRouting, wantIncome, wantDev, wantDevPaid int64
-	if settled(t.Status) {
+	if trade.Settled(t.Status) {
 		wantClaim, wantDev = payout, dev
 		wantIncome += fees - dev
 	} else if live(t) {
@@ -360,7 +360,7 @@ func (f *Fold) checkState(broken func(Law, string, ...any) error) error {
 	if wantHold > 0 && f.hold(t.Hash) == nil {
 		return broken(LawState, "no hold is known, and the state says %d msat", wantHold)
 	}
-	if !settled(t.Status) {
+	if !trade.Settled(t.Status) {
 		over = 0
 	}
 	// Bonds are posted beside the journal, so their part is left out.

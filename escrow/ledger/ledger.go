@@ -70,7 +70,7 @@ func (l *Ledger) Add(f *Fold) {
 	if f.Trade.Frozen {
 		l.Frozen++
 	}
-	if settled(f.Trade.Status) {
+	if trade.Settled(f.Trade.Status) {
 		l.FeesMsat += feesMsat(f.Trade)
 		l.DevFeesMsat += f.Trade.DevFeeSats * 1000
 	}

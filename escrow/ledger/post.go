@@ -43,16 +43,7 @@ func (s Step) accepted() bool {
 }
 
 // settled reports whether the node has claimed the hold, and the buyer must be paid.
-func (s Step) settled() bool { return !settled(s.Before.Status) && settled(s.After.Status) }
-
-// settled reports whether a status follows the settlement of the hold.
-func settled(status message.TradeStatus) bool {
-	switch status {
-	case message.TradeSettledHoldInvoice, message.TradeSettledByAdmin, message.TradeSuccess, message.TradeCompletedByAdmin:
-		return true
-	}
-	return false
-}
+func (s Step) settled() bool { return !trade.Settled(s.Before.Status) && trade.Settled(s.After.Status) }
 
 // ended reports whether the hold has ended without an action of this node, or ended before
 // the node could settle the hold.

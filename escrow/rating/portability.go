@@ -14,7 +14,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// What a user must have earned here before an attestation is signed.
+// An attestation is signed only for a user who has earned at least this much here.
 const (
 	minTrades  = 10
 	minReviews = attestation.MinReviews
