@@ -210,7 +210,9 @@ func TestAttackTarpit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.addresses = escrow.Services{Client: lnurl.Client{AllowForTest: func(netip.AddrPort) bool { return true }}}
+	m.tune = func(c *escrow.Config) {
+		c.Addresses = escrow.Services{Client: lnurl.Client{AllowForTest: func(netip.AddrPort) bool { return true }}}
+	}
 	defer startMainUntil(t, m)()
 	address := "a@" + tarpit.Addr().String()
 	var events []*nostr.Event

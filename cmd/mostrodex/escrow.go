@@ -222,8 +222,8 @@ func (c *EscrowConfig) transports() (list []envelope.Transport, err error) {
 }
 
 // openEscrow opens the daemon's store and its Lightning node, which is simulated if demo is
-// set. If addresses is nil, payout addresses of the network are resolved.
-func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, addresses escrow.Addresses, with ambient) (room *escrowRoom, err error) {
+// set. If tune is not nil, it changes the configuration of the escrow before it is opened.
+func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, tune func(*escrow.Config), with ambient) (room *escrowRoom, err error) {
 	cfg := &c.Escrow
 	policy, err := cfg.policy()
 	if err != nil {
@@ -287,9 +287,6 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, add
 		Fund:      fund.Fund{Address: devfee.Address, Network: string(lightning.Mainnet), Service: escrow.Services{}, Node: keys.Npub()},
 		Assistant: assistant, HealthEvery: time.Duration(cfg.HealthSeconds) * time.Second, Secret: trade.NodeSecretOf(keys), Logger: with.logger, Metrics: with.registry, Now: with.now,
 	}
-	if addresses != nil {
-		ec.Addresses = addresses
-	}
 	if demo != nil {
 		err = room.simulate(demo, c.Data, &ec)
 	} else {
@@ -299,6 +296,9 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, add
 		return nil, err
 	}
 	ec.Vet = room.vet(terms)
+	if tune != nil {
+		tune(&ec)
+	}
 	if room.db, err = escrow.OpenDB(filepath.Join(c.Data, "escrow")); err != nil {
 		return nil, err
 	}

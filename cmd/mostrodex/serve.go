@@ -39,11 +39,11 @@ type Main struct {
 	registry  *prometheus.Registry
 	public    net.Listener
 	private   net.Listener
-	control   net.Listener        // the operator's socket; nil without an escrow
-	escrow    *escrowRoom         // nil: disabled
-	addresses escrow.Addresses    // nil: of the network; a test's are on loopback
-	scores    *reputation.Service // nil: disabled
-	prices    *price.Feed         // of reputation.prices; nil: none are named
+	control   net.Listener         // the operator's socket; nil without an escrow
+	escrow    *escrowRoom          // nil: disabled
+	tune      func(*escrow.Config) // changes the escrow of a test; nil: nothing is changed
+	scores    *reputation.Service  // nil: disabled
+	prices    *price.Feed          // of reputation.prices; nil: none are named
 	routes    route.Table
 	web       http.Handler // of the public routes
 }
@@ -89,12 +89,12 @@ func (m *Main) Open() (err error) {
 	}
 	mail.mostros = m.upstreams
 	if m.Config.Escrow.Enabled {
-		if m.escrow, err = openEscrow(&m.Config, m.Demo, m.store, m.relay, m.addresses, with); err != nil {
+		if m.escrow, err = openEscrow(&m.Config, m.Demo, m.store, m.relay, m.tune, with); err != nil {
 			return fmt.Errorf("escrow: %w", err)
 		}
 		mail.escrow = m.escrow.pubkey
 		m.escrow.engine.Relays = relaysOf(&m.Config, m.upstreams)
-		m.escrow.openInbox(m.store, m.Config.Escrow.Name, with)
+		m.escrow.openInbox(m.store, m.relay, m.Config.Escrow.Name, with)
 		if m.control, err = listenControl(m.Config.Data); err != nil {
 			return err
 		}
