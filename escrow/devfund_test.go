@@ -120,6 +120,23 @@ func TestDevelopmentFee(t *testing.T) {
 	}
 }
 
+// Nothing is asked and nothing is paid while a store that may be an older copy is compared.
+func TestNoFeeWhileReconciling(t *testing.T) {
+	r := newRig(t)
+	id := r.toOwed()
+	r.book.Reconciling = true
+	r.node.now += 600
+	if err := r.book.fund.begin(r.node.now); err != nil {
+		t.Fatal(err)
+	}
+	if f := r.book.fund.fees[id]; f.Phase != devfee.PhaseOwed || f.Attempt != 0 {
+		t.Errorf("an attempt begins: %+v", f)
+	}
+	r.book.Reconciling = false
+	r.payFees()
+	r.feePaid(id)
+}
+
 // The program is killed at every point of the payment: before and after each effect, and before
 // and after each commit.
 func TestDevelopmentFeeOnceAcrossKills(t *testing.T) {

@@ -185,6 +185,10 @@ type sim struct {
 	given       map[simVote]uint64     // votes that ever counted, with their request
 	answered    map[uint64]bool        // requests that were refused
 	ratedAt     map[string]int64       // date of the last published rating, by identity
+	ports       bool                   // if set, reputation is imported and exported
+	orders      int                    // number of orders
+	documents   []*simDocument         // attestations that users have
+	rebinds     []string               // consents to another binding
 	fund        *simFund
 	feeEvents   map[trade.OrderID]map[string]bool // published events about development fees
 	feeLog      map[trade.OrderID]trade.Hash      // their payment hashes
@@ -230,6 +234,10 @@ func newSim(seed uint64, mirror *DB) *sim {
 	s.node.fickle, s.node.hiding = true, true
 	s.store.mirror = mirror
 	s.fragile = mirror == nil && seed%3 == 0
+	s.ports, s.orders = seed%5 == 3, tradesPerSeed
+	if s.ports {
+		s.orders = 3 * tradesPerSeed // an export needs ten trades of one identity
+	}
 	time := func() time.Time { return time.Unix(s.clock(), 0) }
 	s.out = newOutbox(effectRunner{node: s.node, addresses: s.node, clock: time, payoutBlocks: DefaultPolicy().PayoutBlocks, payee: simPayee,
 		fund: fund.Fund{Address: "dev@fund", Service: s.fund}}, simPublisher{s}, nil, nil)
@@ -246,14 +254,14 @@ func newSim(seed uint64, mirror *DB) *sim {
 
 func (s *sim) run() {
 	s.start()
-	for made := 0; s.err == nil && (made < tradesPerSeed || len(s.unfinished()) > 0) && s.count.calls < 200_000; {
-		if made < tradesPerSeed && len(s.unfinished()) < 8 && s.rng.IntN(3) == 0 {
+	for made := 0; s.err == nil && (made < s.orders || len(s.unfinished()) > 0) && s.count.calls < 200_000; {
+		if made < s.orders && len(s.unfinished()) < 8 && s.rng.IntN(3) == 0 {
 			s.newOrder()
 			if made++; made == 30 && s.seed%16 == 1 {
 				s.flood()
 			}
 		}
-		if made >= tradesPerSeed && s.rng.IntN(20) == 0 {
+		if made >= s.orders && s.rng.IntN(20) == 0 {
 			break
 		}
 		s.happen()
@@ -294,6 +302,12 @@ func (s *sim) read() {
 	}
 	b.NodeKey, b.Assistant = simNodeKey, simAssistant
 	b.ratings.Node = simNodeKey
+	if s.ports {
+		b.ratings.Policy, b.ratings.Issuer = simRatings, simAttester
+		if err := b.ratings.Trust(s.clock()); err != nil {
+			s.fail("trust: %v", err)
+		}
+	}
 	b.Secret, b.Decode, b.Quote = trade.NodeSecret{1}, simDecode, s.quote
 	b.OrderEvent = func(t trade.Trade, maker *mostro.MakerRating) *nostr.Event {
 		return &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t.StampedAt), Content: string(t.Bucket)}
@@ -523,6 +537,7 @@ func (s *sim) judge(c *Commit) {
 		truth.stamp = int64(row.Event.CreatedAt)
 	}
 	s.judgeVotes(c)
+	s.judgePorts(c)
 	for _, t := range c.Trades {
 		s.truth[t.ID].frozen = t.Frozen
 		if !t.Frozen {

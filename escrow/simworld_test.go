@@ -19,6 +19,10 @@ func (s *sim) happen() {
 	}
 	open := s.unfinished()
 	switch n := s.rng.IntN(1000); {
+	case s.ports && n < 30:
+		s.port()
+	case s.ports && n < 130:
+		s.rate()
 	case n < 470 && !(s.quarrel && n < 60):
 		s.perform()
 	case n < 480:
@@ -90,6 +94,9 @@ func (s *sim) happen() {
 			s.observe()
 		}
 	} else {
+		if s.sick != 0 {
+			s.observe() // the program has seen the node synced before its next trouble
+		}
 		s.sick = 0
 	}
 }
@@ -150,10 +157,17 @@ func (s *sim) user() (trade.Party, *int64) {
 	s.nextKey++
 	p := trade.Party{Key: simKey(s.nextKey), Transport: envelope.TransportV2}
 	p.Identity = p.Key
-	if s.rng.IntN(3) == 0 {
+	private, person := 3, s.rng.Uint64N(30)
+	if s.ports {
+		private, person = 10, max(person, 30-simPeople)-(30-simPeople) // mostly the first identity
+		if s.rng.IntN(2) == 0 {
+			person = s.rng.Uint64N(simPeople)
+		}
+	}
+	if s.rng.IntN(private) == 0 {
 		return p, nil
 	}
-	p.Identity = simKey(1<<40 + s.rng.Uint64N(30))
+	p.Identity = simKey(1<<40 + person)
 	s.index[p.Identity]++
 	n := s.index[p.Identity]
 	if s.rng.IntN(30) == 0 {
@@ -535,6 +549,7 @@ type simCount struct {
 	feeProblems                                                                                           map[devfee.Problem]int
 	trades, steps, refused, crashes, calls, flooded, downtimes                                            int
 	timeouts, looked, lateCancels, maintained, spared, automatic                                          int
+	imported, exported, rebound, revoked, inInbox                                                         int
 	waits, rated, ratedAgain, ratedEarly, votesWaited, resolved, refunds                                  int
 	stale, clockBack, uncommitted, rollbacks, twice, lost, abandoned, full, undelivered, afterUndelivered int
 	ends                                                                                                  map[message.TradeStatus]int
@@ -570,6 +585,8 @@ func (c *simCount) add(o simCount) {
 	c.rated += o.rated
 	c.ratedAgain += o.ratedAgain
 	c.ratedEarly += o.ratedEarly
+	c.inInbox += o.inInbox
+	c.imported, c.exported, c.rebound, c.revoked = c.imported+o.imported, c.exported+o.exported, c.rebound+o.rebound, c.revoked+o.revoked
 	c.votesWaited += o.votesWaited
 	c.resolved += o.resolved
 	c.refunds += o.refunds

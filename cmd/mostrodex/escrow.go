@@ -88,6 +88,9 @@ func (c *EscrowConfig) validate() error {
 	if _, err := c.assistant(); err != nil {
 		return err
 	}
+	if _, err := c.watchdog(); err != nil {
+		return err
+	}
 	if _, err := c.Reputation.policy("", ""); err != nil {
 		return fmt.Errorf("reputation: %w", err)
 	}
@@ -206,6 +209,21 @@ func (c *EscrowConfig) assistant() (string, error) {
 	return key, nil
 }
 
+// watchdog returns the watchdog's key in hex, or "".
+func (c *EscrowConfig) watchdog() (string, error) {
+	if c.Watchdog == "" {
+		return "", nil
+	}
+	key, err := message.ParsePubkey(c.Watchdog)
+	if err == nil {
+		_, err = message.ParsePoint(key)
+	}
+	if err != nil {
+		return "", fmt.Errorf("watchdog: %q is not a public key: name an npub, or 64 hex digits", c.Watchdog)
+	}
+	return key, nil
+}
+
 func (c *EscrowConfig) transports() (list []envelope.Transport, err error) {
 	known := map[string]envelope.Transport{"v2": envelope.TransportV2, "v1": envelope.TransportV1, "legacy": envelope.TransportLegacy}
 	for _, name := range c.Transports {
@@ -235,6 +253,10 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, tun
 		return nil, err
 	}
 	assistant, err := cfg.assistant()
+	if err != nil {
+		return nil, err
+	}
+	watchdog, err := cfg.watchdog()
 	if err != nil {
 		return nil, err
 	}
@@ -285,7 +307,7 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, tun
 		Prefilter: &escrow.Prefilter{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
 		Events:    events, RollbackGuard: &escrow.RollbackGuard{Path: witness, Old: filepath.Join(c.Data, "escrow.witness")},
 		Fund:      fund.Fund{Address: devfee.Address, Network: string(lightning.Mainnet), Service: escrow.Services{}, Node: keys.Npub()},
-		Assistant: assistant, HealthEvery: time.Duration(cfg.HealthSeconds) * time.Second, Secret: trade.NodeSecretOf(keys), Logger: with.logger, Metrics: with.registry, Now: with.now,
+		Assistant: assistant, HealthEvery: time.Duration(cfg.HealthSeconds) * time.Second, Watchdog: watchdog, EncryptTo: sealer.EncryptTo, Secret: trade.NodeSecretOf(keys), Logger: with.logger, Metrics: with.registry, Now: with.now,
 	}
 	if demo != nil {
 		err = room.simulate(demo, c.Data, &ec)

@@ -56,7 +56,7 @@ func run(only, part string, list bool, sim int, through []string) error {
 	if _, err := fmt.Sscanf(part, "%d/%d", &n, &m); err != nil || n < 1 || m < n {
 		return fmt.Errorf("-part is n/m, not %q", part)
 	}
-	left := 0
+	left, wrong := 0, 0
 	for i, g := range guards {
 		if !match.MatchString(g.area+": "+g.name) || i%m != n-1 {
 			continue
@@ -71,7 +71,9 @@ func run(only, part string, list bool, sim int, through []string) error {
 		}
 		caught, err := g.remove(file, text, sim, through)
 		if err != nil {
-			return err
+			fmt.Fprintln(os.Stderr, "mutate:", err)
+			wrong++
+			continue
 		}
 		if caught == "" {
 			left++
@@ -79,8 +81,8 @@ func run(only, part string, list bool, sim int, through []string) error {
 		}
 		fmt.Printf("| %s | %s | %s |\n", g.area, g.name, caught)
 	}
-	if left > 0 {
-		return fmt.Errorf("%d removals are noticed by nothing", left)
+	if left > 0 || wrong > 0 {
+		return fmt.Errorf("%d removals are noticed by nothing, and %d could not be tried", left, wrong)
 	}
 	return nil
 }
