@@ -324,3 +324,44 @@ func holdInput(h trade.Hash, state lightning.HoldState) trade.Input {
 func holdOf(s lightning.HoldState) trade.Hold {
 	return trade.Hold{Phase: s.Phase, ExpiryHeight: s.ExpiryHeight, AcceptHeight: s.AcceptHeight, AmountSats: s.AmountSats, PaidMsat: s.PaidMsat}
 }
+
+// fundEffect performs the effects of a fee. The effects may be repeated without harm.
+func (r effectRunner) fundEffect(ctx context.Context, e trade.Effect, refusals int) (result, error) {
+	if e.Kind == devfee.FxInvoice {
+		in, err := r.fund.Request(ctx, r.outflow.Trade, e, func(ctx context.Context, h trade.Hash) (trade.Result, error) {
+			state, err := r.node.TrackPayment(ctx, h)
+			return trade.Result{Status: state.Status, FeeMsat: state.FeeMsat}, err
+		})
+		return result{fee: in}, err
+	}
+	// The limits of payouts are for buyers. A fee takes none of their room, and the end of its
+	// payment does not free the room of the trade's payout, which may still be in flight.
+	r.gate = nil
+	var res result
+	var err error
+	if e.Kind == devfee.FxPay {
+		res, err = r.pay(ctx, e, refusals)
+	} else {
+		res, err = r.track(ctx, e)
+	}
+	if err != nil {
+		return result{}, err
+	}
+	in := devfee.Input{Kind: devfee.InPayment, Hash: e.Hash, Attempt: e.Attempt, Payment: res.input.Payment}
+	switch res.input.Kind {
+	case trade.InPaySent:
+		in.Kind = devfee.InSent
+	case trade.InPayRefused:
+		in.Kind = devfee.InRefused
+	}
+	return result{fee: &in}, nil
+}
+
+// payeeOf returns the public key of the node that an invoice pays, or "".
+func payeeOf(bolt11 string) string {
+	in, err := lightning.ParseInvoice(bolt11)
+	if err != nil {
+		return ""
+	}
+	return in.Payee
+}

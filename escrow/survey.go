@@ -71,12 +71,3 @@ func surveyRows(ctx context.Context, g *payoutgate.Gate, rows []OutboxRow, node 
 		}
 	}
 }
-
-// payeeOf returns the public key of the node that an invoice pays, or "".
-func payeeOf(bolt11 string) string {
-	in, err := lightning.ParseInvoice(bolt11)
-	if err != nil {
-		return ""
-	}
-	return in.Payee
-}
