@@ -331,7 +331,8 @@ func (e *Engine) open() error {
 	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Now, payoutBlocks: e.Policy.PayoutBlocks,
 		gate: payoutgate.New(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee), fund: e.Fund}, e.Publisher, e.metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Now, e.usable, e.Card.refused
-	e.outbox.defers, e.Card.sync.DeferAfter = e.Card.defers, e.DeferAfter
+	e.outbox.defers = e.Card.defers
+	e.Card.view(func(w *health.SyncWatch, _ time.Time) { w.DeferAfter = e.DeferAfter })
 	if err := e.readStore(); err != nil {
 		return fmt.Errorf("open the escrow: %w", err)
 	}

@@ -367,7 +367,9 @@ func TestCopyTellsTheNodeNothing(t *testing.T) {
 func TestTurnIsBounded(t *testing.T) {
 	r := newRig(t)
 	e := engineOn(t, r, false)
-	e.Card.state.Store(&NodeState{Problem: NodeUsable})
+	if state := e.Card.ask(t.Context(), r.node, 0, nil); state.Problem != NodeUsable {
+		t.Fatal(state)
+	}
 	var batch []notice
 	for i := range 200 {
 		p := r.someone()
