@@ -42,7 +42,7 @@ type Config struct {
 	Attester      rating.Issuer // signs exported reputation; nil: none is exported
 	Prefilter     *Prefilter
 	// Card holds the node's description of itself. Run keeps it up to date.
-	Card *NodeCard
+	Card *Card
 	// Vet returns an error if this escrow must not work with the node: wrong network, too
 	// small a margin, or a macaroon without the permissions. The error is shown to the
 	// operator. Vet is called until it returns nil, and again after each outage. If Vet is
@@ -240,7 +240,7 @@ func (e *Engine) Run(ctx context.Context) error {
 // untilUsable waits until the node can be used. The messages of a time that a copy has
 // lost must not be refused only because the node catches up with the chain.
 func (e *Engine) untilUsable(ctx context.Context) error {
-	for e.Card.State().Problem != NodeUsable {
+	for e.Card.State().Problem != Usable {
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
@@ -311,7 +311,7 @@ func Open(cfg Config) (*Engine, error) {
 
 func (e *Engine) open() error {
 	if e.Card == nil {
-		e.Card = new(NodeCard)
+		e.Card = new(Card)
 	}
 	if e.Events.Node == nil {
 		e.Events.Node = e.Card.Info
@@ -330,16 +330,16 @@ func (e *Engine) open() error {
 	e.notices, e.stopped, e.surveyed = make(chan notice, maxBatch), make(chan struct{}), make(chan struct{})
 	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Now, payoutBlocks: e.Policy.PayoutBlocks,
 		gate: payoutgate.New(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee), fund: e.Fund}, e.Publisher, e.metrics, e.send)
-	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Now, e.usable, e.Card.refused
-	e.outbox.defers = e.Card.defers
-	e.Card.view(func(w *health.SyncWatch, _ time.Time) { w.DeferAfter = e.DeferAfter })
+	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Now, e.usable, e.Card.Refused
+	e.outbox.defers = e.Card.Defers
+	e.Card.View(func(w *health.SyncWatch, _ time.Time) { w.DeferAfter = e.DeferAfter })
 	if err := e.readStore(); err != nil {
 		return fmt.Errorf("open the escrow: %w", err)
 	}
 	if err := e.book.checkAssistant(); err != nil {
 		return fmt.Errorf("escrow.assistant: %w", err)
 	}
-	e.Card.expect(e.book.Wallet())
+	e.Card.Expect(e.book.Wallet())
 	if back := e.book.head.At - e.Now().Unix(); back > clockSlack {
 		e.clockBack = back
 	}
@@ -424,8 +424,8 @@ func (e *Engine) await(ctx context.Context, told <-chan struct{}) error {
 			return ctx.Err()
 		}
 		switch e.Card.State().Problem {
-		case NodeUsable, NodeUnsynced, NodeRefusing:
-		case NodeOtherWallet:
+		case Usable, Unsynced, Refusing:
+		case OtherWallet:
 			if err := e.rebind(ctx); err != nil {
 				return err
 			}
@@ -470,7 +470,7 @@ func (e *Engine) bind(ctx context.Context, pubkey string) error {
 	if err := e.commit(ctx, false); err != nil {
 		return err
 	}
-	e.Card.expect(pubkey)
+	e.Card.Expect(pubkey)
 	return nil
 }
 
@@ -479,11 +479,11 @@ func (e *Engine) rebind(ctx context.Context) error {
 	state := e.Card.State()
 	needed := false
 	e.book.Trades(func(t *trade.Trade) { needed = needed || t.NeedsWallet() })
-	if state.Problem != NodeOtherWallet || needed {
+	if state.Problem != OtherWallet || needed {
 		return nil
 	}
-	e.Logger.Warn("no trade needs the old wallet: the escrow now uses the wallet of the node that answers", "wallet", state.other)
-	return e.bind(ctx, state.other)
+	e.Logger.Warn("no trade needs the old wallet: the escrow now uses the wallet of the node that answers", "wallet", state.Other)
+	return e.bind(ctx, state.Other)
 }
 
 // newerEvent returns the id of an event that this program published and that is newer than
@@ -879,8 +879,8 @@ func (e *Engine) decideBatches(ctx context.Context, batch []notice) error {
 // decideSome decides about the first notices and commits. decideSome returns the number of
 // notices that it processed.
 func (e *Engine) decideSome(ctx context.Context, batch []notice) (n int, err error) {
-	e.book.NodeDown = e.Card.State().Problem != NodeUsable
-	e.Card.view(func(w *health.SyncWatch, now time.Time) { e.book.PayoutsSpared = w.Spares(now) })
+	e.book.NodeDown = e.Card.State().Problem != Usable
+	e.Card.View(func(w *health.SyncWatch, now time.Time) { e.book.PayoutsSpared = w.Spares(now) })
 	for n < len(batch) && n < maxBatch && (n == 0 || e.book.Bytes() < batchBytes) {
 		if err := e.take(batch[n]); err != nil {
 			return n, err
@@ -1038,7 +1038,7 @@ func (e *Engine) tick(ctx context.Context) error {
 // change is published at once.
 func (e *Engine) maintain(now time.Time) {
 	var next Maintenance
-	e.Card.view(func(w *health.SyncWatch, monotonic time.Time) {
+	e.Card.View(func(w *health.SyncWatch, monotonic time.Time) {
 		next = e.book.Maintenance().Next(w, e.Policy.MaintenanceAfter, e.Policy.MaintenanceClear, monotonic)
 	})
 	if e.book.SetMaintenance(next, now.Unix()) {
@@ -1079,7 +1079,7 @@ func (e *Engine) stamps(now int64) {
 // report builds the status that Status returns.
 func (e *Engine) report() {
 	var s Status
-	if state := e.Card.State(); state.Problem != NodeUsable {
+	if state := e.Card.State(); state.Problem != Usable {
 		s.Closed = append(s.Closed, state.Detail)
 	}
 	if e.book.Reconciling {

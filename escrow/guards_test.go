@@ -367,7 +367,7 @@ func TestCopyTellsTheNodeNothing(t *testing.T) {
 func TestTurnIsBounded(t *testing.T) {
 	r := newRig(t)
 	e := engineOn(t, r, false)
-	if state := e.Card.ask(t.Context(), r.node, 0, nil); state.Problem != NodeUsable {
+	if state := e.Card.Ask(t.Context(), r.node, 0, nil); state.Problem != Usable {
 		t.Fatal(state)
 	}
 	var batch []notice

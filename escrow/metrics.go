@@ -203,14 +203,14 @@ func (m *metrics) setAside() {
 	}
 }
 
-func (m *metrics) nodeState(problem NodeProblem) {
+func (m *metrics) nodeState(problem Problem) {
 	if m == nil {
 		return
 	}
-	for _, p := range nodeProblems {
+	for _, p := range Problems {
 		m.node.WithLabelValues(string(p)).Set(0)
 	}
-	if problem != NodeUsable {
+	if problem != Usable {
 		m.node.WithLabelValues(string(problem)).Set(1)
 	}
 }

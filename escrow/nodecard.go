@@ -12,36 +12,36 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 )
 
-// NodeProblem is the reason why a Lightning node cannot be used. The set is closed, for
+// Problem is the reason why a Lightning node cannot be used. The set is closed, for
 // metrics.
-type NodeProblem string
+type Problem string
 
 const (
-	NodeUsable      NodeProblem = ""
-	NodeUnasked     NodeProblem = "unasked"      // no answer since the start
-	NodeUnavailable NodeProblem = "unavailable"  // the node does not answer
-	NodePermission  NodeProblem = "permission"   // the macaroon no longer suffices
-	NodeUnsynced    NodeProblem = "unsynced"     // the node is not synced with the chain
-	NodeRefusing    NodeProblem = "refusing"     // the node refuses calls about holds with an unknown text, as with a full disk
-	NodeOtherWallet NodeProblem = "other_wallet" // another node answers at the address
-	NodeUnfit       NodeProblem = "unfit"        // Engine.Vet returned an error
+	Usable      Problem = ""
+	Unasked     Problem = "unasked"      // no answer since the start
+	Unavailable Problem = "unavailable"  // the node does not answer
+	Permission  Problem = "permission"   // the macaroon no longer suffices
+	Unsynced    Problem = "unsynced"     // the node is not synced with the chain
+	Refusing    Problem = "refusing"     // the node refuses calls about holds with an unknown text, as with a full disk
+	OtherWallet Problem = "other_wallet" // another node answers at the address
+	Unfit       Problem = "unfit"        // Engine.Vet returned an error
 )
 
-// nodeProblems lists the problems.
-var nodeProblems = []NodeProblem{NodeUnasked, NodeUnavailable, NodePermission, NodeUnsynced, NodeRefusing, NodeOtherWallet, NodeUnfit}
+// Problems lists the problems.
+var Problems = []Problem{Unasked, Unavailable, Permission, Unsynced, Refusing, OtherWallet, Unfit}
 
-// NodeState reports whether the Lightning node can be used.
-type NodeState struct {
-	Problem NodeProblem
+// State reports whether the Lightning node can be used.
+type State struct {
+	Problem Problem
 	Detail  string // text for the operator; without secrets
-	other   string // NodeOtherWallet: pubkey of the wallet that answers
+	Other   string // OtherWallet: pubkey of the wallet that answers
 }
 
-// NodeCard holds the Lightning node's last description of itself, and whether the node can
-// be used. A NodeCard is safe for concurrent use.
-type NodeCard struct {
+// Card holds the Lightning node's last description of itself, and whether the node can
+// be used. A Card is safe for concurrent use.
+type Card struct {
 	info    atomic.Pointer[lightning.NodeInfo]
-	state   atomic.Pointer[NodeState]
+	state   atomic.Pointer[State]
 	refusal atomic.Pointer[refusal]
 
 	asking sync.Mutex
@@ -58,12 +58,12 @@ type refusal struct {
 	text string
 }
 
-// refused records a refusal with an unknown text. This program made the request, so the
+// Refused records a refusal with an unknown text. This program made the request, so the
 // node is the cause.
-func (c *NodeCard) refused(err error) { c.refusal.Store(&refusal{time.Now(), err.Error()}) }
+func (c *Card) Refused(err error) { c.refusal.Store(&refusal{time.Now(), err.Error()}) }
 
 // Info returns the node's last description. ok is false before the first one.
-func (c *NodeCard) Info() (info lightning.NodeInfo, ok bool) {
+func (c *Card) Info() (info lightning.NodeInfo, ok bool) {
 	if p := c.info.Load(); p != nil {
 		return *p, true
 	}
@@ -71,22 +71,22 @@ func (c *NodeCard) Info() (info lightning.NodeInfo, ok bool) {
 }
 
 // State returns the result of the last check of the node.
-func (c *NodeCard) State() NodeState {
+func (c *Card) State() State {
 	if p := c.state.Load(); p != nil {
 		return *p
 	}
-	return NodeState{Problem: NodeUnasked, Detail: "the Lightning node has not answered yet"}
+	return State{Problem: Unasked, Detail: "the Lightning node has not answered yet"}
 }
 
-// expect sets the wallet that the node must have.
-func (c *NodeCard) expect(pubkey string) {
+// Expect sets the wallet that the node must have.
+func (c *Card) Expect(pubkey string) {
 	c.asking.Lock()
 	defer c.asking.Unlock()
 	c.wallet = pubkey
 }
 
-// ask asks the node once, unless its last answer is younger than fresh.
-func (c *NodeCard) ask(ctx context.Context, node lightning.Node, fresh time.Duration, vet func(context.Context, lightning.NodeInfo) error) NodeState {
+// Ask asks the node once, unless its last answer is younger than fresh.
+func (c *Card) Ask(ctx context.Context, node lightning.Node, fresh time.Duration, vet func(context.Context, lightning.NodeInfo) error) State {
 	c.asking.Lock()
 	defer c.asking.Unlock()
 	if fresh > 0 && !c.asked.IsZero() && time.Since(c.asked) < fresh {
@@ -98,44 +98,44 @@ func (c *NodeCard) ask(ctx context.Context, node lightning.Node, fresh time.Dura
 	info, err := node.Info(ctx)
 	answered := err == nil && (c.wallet == "" || info.Pubkey == c.wallet)
 	if err == nil || caller.Err() == nil { // a caller that gave up says nothing about the node
-		c.view(func(w *health.SyncWatch, now time.Time) { w.Observe(now, answered, answered && info.Synced) })
+		c.View(func(w *health.SyncWatch, now time.Time) { w.Observe(now, answered, answered && info.Synced) })
 	}
-	if was := c.State().Problem; err == nil && vet != nil && was != NodeUsable && was != NodeUnsynced && was != NodeRefusing {
+	if was := c.State().Problem; err == nil && vet != nil && was != Usable && was != Unsynced && was != Refusing {
 		if vetErr := vet(ctx, info); errors.Is(vetErr, lightning.ErrUnavailable) || errors.Is(vetErr, lightning.ErrPermission) {
 			err = vetErr
 		} else if vetErr != nil {
-			return c.put(NodeState{Problem: NodeUnfit, Detail: vetErr.Error()})
+			return c.put(State{Problem: Unfit, Detail: vetErr.Error()})
 		}
 	}
 	switch {
 	case errors.Is(err, lightning.ErrPermission):
-		return c.put(NodeState{Problem: NodePermission, Detail: fmt.Sprintf("the Lightning node refuses the macaroon: %v; bake another one and name it in escrow.lnd.macaroon", err)})
+		return c.put(State{Problem: Permission, Detail: fmt.Sprintf("the Lightning node refuses the macaroon: %v; bake another one and name it in escrow.lnd.macaroon", err)})
 	case err != nil:
-		return c.put(NodeState{Problem: NodeUnavailable, Detail: fmt.Sprintf("the Lightning node does not answer: %v", err)})
+		return c.put(State{Problem: Unavailable, Detail: fmt.Sprintf("the Lightning node does not answer: %v", err)})
 	case c.wallet != "" && info.Pubkey != c.wallet:
-		return c.put(NodeState{Problem: NodeOtherWallet, other: info.Pubkey,
+		return c.put(State{Problem: OtherWallet, Other: info.Pubkey,
 			Detail: fmt.Sprintf("the Lightning node is %s, and the open trades' invoices are of %s: put that wallet back", info.Pubkey, c.wallet)})
 	}
 	c.info.Store(&info)
 	if !info.Synced {
-		return c.put(NodeState{Problem: NodeUnsynced, Detail: "the Lightning node has not caught up with the chain"})
+		return c.put(State{Problem: Unsynced, Detail: "the Lightning node has not caught up with the chain"})
 	}
 	if r := c.refusal.Load(); r != nil && time.Since(r.at) < refusalLasts {
-		return c.put(NodeState{Problem: NodeRefusing, Detail: fmt.Sprintf("the Lightning node refuses calls: %s; look at its log and its disk", r.text)})
+		return c.put(State{Problem: Refusing, Detail: fmt.Sprintf("the Lightning node refuses calls: %s; look at its log and its disk", r.text)})
 	}
-	return c.put(NodeState{})
+	return c.put(State{})
 }
 
-// view calls fn with what is known about the node's state of sync.
-func (c *NodeCard) view(fn func(w *health.SyncWatch, now time.Time)) {
+// View calls fn with what is known about the node's state of sync.
+func (c *Card) View(fn func(w *health.SyncWatch, now time.Time)) {
 	c.syncing.Lock()
 	defer c.syncing.Unlock()
 	fn(&c.sync, time.Now())
 }
 
-// defers returns an error if payouts wait until the node is synced.
-func (c *NodeCard) defers() (err error) {
-	c.view(func(w *health.SyncWatch, now time.Time) {
+// Defers returns an error if payouts wait until the node is synced.
+func (c *Card) Defers() (err error) {
+	c.View(func(w *health.SyncWatch, now time.Time) {
 		if w.Defers(now) {
 			err = fmt.Errorf("%w: payouts wait until the Lightning node is synced with the chain", lightning.ErrUnavailable)
 		}
@@ -144,7 +144,7 @@ func (c *NodeCard) defers() (err error) {
 }
 
 // put requires asking.
-func (c *NodeCard) put(s NodeState) NodeState {
+func (c *Card) put(s State) State {
 	c.asked = time.Now()
 	c.state.Store(&s)
 	return s

@@ -22,13 +22,13 @@ const (
 
 // follow asks the node until ctx ends, and signals told after each answer.
 func (e *Engine) follow(ctx context.Context, told chan<- struct{}) {
-	var last NodeState
+	var last State
 	for {
-		state := e.Card.ask(ctx, e.Node, 0, e.Vet)
+		state := e.Card.Ask(ctx, e.Node, 0, e.Vet)
 		if ctx.Err() != nil {
 			return
 		}
-		if state.Problem != last.Problem || last == (NodeState{}) && state != last {
+		if state.Problem != last.Problem || last == (State{}) && state != last {
 			e.nodeTurned(last, state)
 		}
 		last = state
@@ -37,7 +37,7 @@ func (e *Engine) follow(ctx context.Context, told chan<- struct{}) {
 		default:
 		}
 		wait := orElse(e.NodeEvery, nodeEvery)
-		if state.Problem != NodeUsable {
+		if state.Problem != Usable {
 			wait = min(wait, nodeRetry)
 		}
 		select {
@@ -49,9 +49,9 @@ func (e *Engine) follow(ctx context.Context, told chan<- struct{}) {
 }
 
 // nodeTurned logs once that the node has become unusable, or usable.
-func (e *Engine) nodeTurned(was, is NodeState) {
+func (e *Engine) nodeTurned(was, is State) {
 	e.metrics.nodeState(is.Problem)
-	if is.Problem == NodeUsable {
+	if is.Problem == Usable {
 		e.Logger.Info("the Lightning node can be used again: new orders are taken", "was", string(was.Problem))
 		return
 	}
@@ -61,15 +61,15 @@ func (e *Engine) nodeTurned(was, is NodeState) {
 // usable returns an error if the node is not the one that holds the trades' invoices, so
 // that no call reaches another wallet. The node's last answer may be as old as fresh.
 func (e *Engine) usable(ctx context.Context, fresh time.Duration) error {
-	switch s := e.Card.ask(ctx, e.Node, fresh, e.Vet); s.Problem {
-	case NodeUnasked, NodeOtherWallet:
+	switch s := e.Card.Ask(ctx, e.Node, fresh, e.Vet); s.Problem {
+	case Unasked, OtherWallet:
 		return fmt.Errorf("%w: %s", lightning.ErrUnavailable, s.Detail)
 	}
 	return nil // a call of a node that does not answer fails by itself
 }
 
 // decode parses a payout destination for the node of a card.
-func decode(text string, card *NodeCard) trade.Destination {
+func decode(text string, card *Card) trade.Destination {
 	if lnurl.Valid(text) {
 		return trade.Destination{Text: text, Address: true}
 	}

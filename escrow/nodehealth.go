@@ -39,11 +39,11 @@ func (n *nodeHealth) facts(e *Engine, at int64) (health.Facts, error) {
 		others, connected := e.Relays()
 		f.Configured, f.Connected = f.Configured+others, f.Connected+connected
 	}
-	e.Card.view(func(w *health.SyncWatch, now time.Time) { f.LND = w.Check(now, e.Policy.MaintenanceAfter) })
+	e.Card.View(func(w *health.SyncWatch, now time.Time) { f.LND = w.Check(now, e.Policy.MaintenanceAfter) })
 	switch e.Card.State().Problem {
-	case NodeUnfit:
+	case Unfit:
 		f.LND = mostro.CheckFail
-	case NodeRefusing:
+	case Refusing:
 		if f.LND == mostro.CheckOK {
 			f.LND = mostro.CheckWarn
 		}

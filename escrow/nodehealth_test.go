@@ -105,7 +105,7 @@ func TestHealthIsPublished(t *testing.T) {
 // which failures count.
 func TestHealthOfPayouts(t *testing.T) {
 	r := newRig(t)
-	e := &Engine{Config: Config{Policy: r.policy, Store: r.store, Card: new(NodeCard)}, book: r.book}
+	e := &Engine{Config: Config{Policy: r.policy, Store: r.store, Card: new(Card)}, book: r.book}
 	r.book.attempts = &e.health.attempts
 	facts := func() (oldest int64) {
 		t.Helper()

@@ -40,11 +40,11 @@ func (n slowInfo) Info(ctx context.Context) (lightning.NodeInfo, error) {
 
 // A caller that gives up says nothing about the node.
 func TestGivenUpQuestion(t *testing.T) {
-	c := new(NodeCard)
+	c := new(Card)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	c.ask(ctx, slowInfo{newTestNode()}, 0, nil)
-	if c.defers() != nil {
+	c.Ask(ctx, slowInfo{newTestNode()}, 0, nil)
+	if c.Defers() != nil {
 		t.Error("payouts wait because a caller gave up")
 	}
 }

@@ -58,7 +58,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 		})
 		f.paid()
 	}
-	metric := func(problem NodeProblem) float64 {
+	metric := func(problem Problem) float64 {
 		families, err := w.registry.Gather()
 		if err != nil {
 			t.Fatal(err)
@@ -72,7 +72,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 		}
 		return -1
 	}
-	closed := func(problem NodeProblem, line string) {
+	closed := func(problem Problem, line string) {
 		t.Helper()
 		for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 			got := strings.Join(w.engine.Status().Closed, "; ")
@@ -92,7 +92,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 			t.Errorf("the answer to a new order is %+v", c)
 		}
 	}
-	said := func(problem NodeProblem) {
+	said := func(problem Problem) {
 		t.Helper()
 		if got := strings.Count(w.output.String(), "problem="+string(problem)+" "); got != 1 {
 			t.Errorf("the log names %s %d times", problem, got)
@@ -102,7 +102,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	t.Log("the node is killed")
 	f := began()
 	n.Kill()
-	closed(NodeUnavailable, "does not answer")
+	closed(Unavailable, "does not answer")
 	refused()
 	releases(f)
 	if err := n.Start(t.Context()); err != nil {
@@ -110,7 +110,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	}
 	closed("", "")
 	paid(f)
-	said(NodeUnavailable)
+	said(Unavailable)
 
 	t.Log("the macaroon is revoked")
 	_ = w.stop()
@@ -120,10 +120,10 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	if err := n.Revoke(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	closed(NodePermission, "refuses the macaroon")
+	closed(Permission, "refuses the macaroon")
 	refused()
 	releases(f)
-	said(NodePermission)
+	said(Permission)
 	_ = w.stop()
 	w.ln = n.Mostro // with another macaroon
 	w.start()
@@ -134,11 +134,11 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	if err := n.Swap(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	closed(NodeOtherWallet, "put that wallet back")
+	closed(OtherWallet, "put that wallet back")
 	refused()
 	releases(f)
 	f.until("the release is decided", func() bool { return w.trade(f.id).Settling })
-	said(NodeOtherWallet)
+	said(OtherWallet)
 	if err := n.Swap(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -156,10 +156,10 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	free := n.Fill()
 	other.take()
 	other.addInvoice()
-	closed(NodeRefusing, "look at its log and its disk")
+	closed(Refusing, "look at its log and its disk")
 	refused()
 	releases(f)
-	said(NodeRefusing)
+	said(Refusing)
 	free()
 	// LND does not restore all channels before it is started again. If that restart happens
 	// at once, a payout may stay in flight for good: see "When LND's disk is full" in

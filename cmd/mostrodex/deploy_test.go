@@ -289,7 +289,7 @@ func TestRunbookNamesMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	problems := regexp.MustCompile(`NodeProblem += "(\w+)"`).FindAllSubmatch(source, -1)
+	problems := regexp.MustCompile(`Problem += "(\w+)"`).FindAllSubmatch(source, -1)
 	for _, problem := range problems {
 		if !strings.Contains(string(raw), "`"+string(problem[1])+"`") {
 			t.Errorf("the runbook does not have the reason %s", problem[1])
