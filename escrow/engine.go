@@ -14,6 +14,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
+	"github.com/mostrodex/mostrodex/escrow/nodecard"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -42,7 +43,7 @@ type Config struct {
 	Attester      rating.Issuer // signs exported reputation; nil: none is exported
 	Prefilter     *Prefilter
 	// Card holds the node's description of itself. Run keeps it up to date.
-	Card *Card
+	Card *nodecard.Card
 	// Vet returns an error if this escrow must not work with the node: wrong network, too
 	// small a margin, or a macaroon without the permissions. The error is shown to the
 	// operator. Vet is called until it returns nil, and again after each outage. If Vet is
@@ -240,7 +241,7 @@ func (e *Engine) Run(ctx context.Context) error {
 // untilUsable waits until the node can be used. The messages of a time that a copy has
 // lost must not be refused only because the node catches up with the chain.
 func (e *Engine) untilUsable(ctx context.Context) error {
-	for e.Card.State().Problem != Usable {
+	for e.Card.State().Problem != nodecard.Usable {
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
@@ -311,7 +312,7 @@ func Open(cfg Config) (*Engine, error) {
 
 func (e *Engine) open() error {
 	if e.Card == nil {
-		e.Card = new(Card)
+		e.Card = new(nodecard.Card)
 	}
 	if e.Events.Node == nil {
 		e.Events.Node = e.Card.Info
@@ -424,8 +425,8 @@ func (e *Engine) await(ctx context.Context, told <-chan struct{}) error {
 			return ctx.Err()
 		}
 		switch e.Card.State().Problem {
-		case Usable, Unsynced, Refusing:
-		case OtherWallet:
+		case nodecard.Usable, nodecard.Unsynced, nodecard.Refusing:
+		case nodecard.OtherWallet:
 			if err := e.rebind(ctx); err != nil {
 				return err
 			}
@@ -479,7 +480,7 @@ func (e *Engine) rebind(ctx context.Context) error {
 	state := e.Card.State()
 	needed := false
 	e.book.Trades(func(t *trade.Trade) { needed = needed || t.NeedsWallet() })
-	if state.Problem != OtherWallet || needed {
+	if state.Problem != nodecard.OtherWallet || needed {
 		return nil
 	}
 	e.Logger.Warn("no trade needs the old wallet: the escrow now uses the wallet of the node that answers", "wallet", state.Other)
@@ -879,7 +880,7 @@ func (e *Engine) decideBatches(ctx context.Context, batch []notice) error {
 // decideSome decides about the first notices and commits. decideSome returns the number of
 // notices that it processed.
 func (e *Engine) decideSome(ctx context.Context, batch []notice) (n int, err error) {
-	e.book.NodeDown = e.Card.State().Problem != Usable
+	e.book.NodeDown = e.Card.State().Problem != nodecard.Usable
 	e.Card.View(func(w *health.SyncWatch, now time.Time) { e.book.PayoutsSpared = w.Spares(now) })
 	for n < len(batch) && n < maxBatch && (n == 0 || e.book.Bytes() < batchBytes) {
 		if err := e.take(batch[n]); err != nil {
@@ -1079,7 +1080,7 @@ func (e *Engine) stamps(now int64) {
 // report builds the status that Status returns.
 func (e *Engine) report() {
 	var s Status
-	if state := e.Card.State(); state.Problem != Usable {
+	if state := e.Card.State(); state.Problem != nodecard.Usable {
 		s.Closed = append(s.Closed, state.Detail)
 	}
 	if e.book.Reconciling {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/lightning"
+	"github.com/mostrodex/mostrodex/escrow/nodecard"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -367,7 +368,7 @@ func TestCopyTellsTheNodeNothing(t *testing.T) {
 func TestTurnIsBounded(t *testing.T) {
 	r := newRig(t)
 	e := engineOn(t, r, false)
-	if state := e.Card.Ask(t.Context(), r.node, 0, nil); state.Problem != Usable {
+	if state := e.Card.Ask(t.Context(), r.node, 0, nil); state.Problem != nodecard.Usable {
 		t.Fatal(state)
 	}
 	var batch []notice

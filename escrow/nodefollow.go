@@ -8,6 +8,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnurl"
+	"github.com/mostrodex/mostrodex/escrow/nodecard"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
@@ -22,13 +23,13 @@ const (
 
 // follow asks the node until ctx ends, and signals told after each answer.
 func (e *Engine) follow(ctx context.Context, told chan<- struct{}) {
-	var last State
+	var last nodecard.State
 	for {
 		state := e.Card.Ask(ctx, e.Node, 0, e.Vet)
 		if ctx.Err() != nil {
 			return
 		}
-		if state.Problem != last.Problem || last == (State{}) && state != last {
+		if state.Problem != last.Problem || last == (nodecard.State{}) && state != last {
 			e.nodeTurned(last, state)
 		}
 		last = state
@@ -37,7 +38,7 @@ func (e *Engine) follow(ctx context.Context, told chan<- struct{}) {
 		default:
 		}
 		wait := orElse(e.NodeEvery, nodeEvery)
-		if state.Problem != Usable {
+		if state.Problem != nodecard.Usable {
 			wait = min(wait, nodeRetry)
 		}
 		select {
@@ -49,9 +50,9 @@ func (e *Engine) follow(ctx context.Context, told chan<- struct{}) {
 }
 
 // nodeTurned logs once that the node has become unusable, or usable.
-func (e *Engine) nodeTurned(was, is State) {
+func (e *Engine) nodeTurned(was, is nodecard.State) {
 	e.metrics.nodeState(is.Problem)
-	if is.Problem == Usable {
+	if is.Problem == nodecard.Usable {
 		e.Logger.Info("the Lightning node can be used again: new orders are taken", "was", string(was.Problem))
 		return
 	}
@@ -62,14 +63,14 @@ func (e *Engine) nodeTurned(was, is State) {
 // that no call reaches another wallet. The node's last answer may be as old as fresh.
 func (e *Engine) usable(ctx context.Context, fresh time.Duration) error {
 	switch s := e.Card.Ask(ctx, e.Node, fresh, e.Vet); s.Problem {
-	case Unasked, OtherWallet:
+	case nodecard.Unasked, nodecard.OtherWallet:
 		return fmt.Errorf("%w: %s", lightning.ErrUnavailable, s.Detail)
 	}
 	return nil // a call of a node that does not answer fails by itself
 }
 
 // decode parses a payout destination for the node of a card.
-func decode(text string, card *Card) trade.Destination {
+func decode(text string, card *nodecard.Card) trade.Destination {
 	if lnurl.Valid(text) {
 		return trade.Destination{Text: text, Address: true}
 	}

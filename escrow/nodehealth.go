@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/health"
+	"github.com/mostrodex/mostrodex/escrow/nodecard"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -41,9 +42,9 @@ func (n *nodeHealth) facts(e *Engine, at int64) (health.Facts, error) {
 	}
 	e.Card.View(func(w *health.SyncWatch, now time.Time) { f.LND = w.Check(now, e.Policy.MaintenanceAfter) })
 	switch e.Card.State().Problem {
-	case Unfit:
+	case nodecard.Unfit:
 		f.LND = mostro.CheckFail
-	case Refusing:
+	case nodecard.Refusing:
 		if f.LND == mostro.CheckOK {
 			f.LND = mostro.CheckWarn
 		}

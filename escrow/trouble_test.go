@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/lightning"
+	"github.com/mostrodex/mostrodex/escrow/nodecard"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
@@ -58,7 +59,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 		})
 		f.paid()
 	}
-	metric := func(problem Problem) float64 {
+	metric := func(problem nodecard.Problem) float64 {
 		families, err := w.registry.Gather()
 		if err != nil {
 			t.Fatal(err)
@@ -72,7 +73,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 		}
 		return -1
 	}
-	closed := func(problem Problem, line string) {
+	closed := func(problem nodecard.Problem, line string) {
 		t.Helper()
 		for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 			got := strings.Join(w.engine.Status().Closed, "; ")
@@ -92,7 +93,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 			t.Errorf("the answer to a new order is %+v", c)
 		}
 	}
-	said := func(problem Problem) {
+	said := func(problem nodecard.Problem) {
 		t.Helper()
 		if got := strings.Count(w.output.String(), "problem="+string(problem)+" "); got != 1 {
 			t.Errorf("the log names %s %d times", problem, got)
@@ -102,7 +103,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	t.Log("the node is killed")
 	f := began()
 	n.Kill()
-	closed(Unavailable, "does not answer")
+	closed(nodecard.Unavailable, "does not answer")
 	refused()
 	releases(f)
 	if err := n.Start(t.Context()); err != nil {
@@ -110,7 +111,7 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	}
 	closed("", "")
 	paid(f)
-	said(Unavailable)
+	said(nodecard.Unavailable)
 
 	t.Log("the macaroon is revoked")
 	_ = w.stop()
@@ -120,10 +121,10 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	if err := n.Revoke(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	closed(Permission, "refuses the macaroon")
+	closed(nodecard.Permission, "refuses the macaroon")
 	refused()
 	releases(f)
-	said(Permission)
+	said(nodecard.Permission)
 	_ = w.stop()
 	w.ln = n.Mostro // with another macaroon
 	w.start()
@@ -134,11 +135,11 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	if err := n.Swap(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	closed(OtherWallet, "put that wallet back")
+	closed(nodecard.OtherWallet, "put that wallet back")
 	refused()
 	releases(f)
 	f.until("the release is decided", func() bool { return w.trade(f.id).Settling })
-	said(OtherWallet)
+	said(nodecard.OtherWallet)
 	if err := n.Swap(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -156,10 +157,10 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	free := n.Fill()
 	other.take()
 	other.addInvoice()
-	closed(Refusing, "look at its log and its disk")
+	closed(nodecard.Refusing, "look at its log and its disk")
 	refused()
 	releases(f)
-	said(Refusing)
+	said(nodecard.Refusing)
 	free()
 	// LND does not restore all channels before it is started again. If that restart happens
 	// at once, a payout may stay in flight for good: see "When LND's disk is full" in

@@ -285,7 +285,7 @@ func TestRunbookNamesMetrics(t *testing.T) {
 			t.Errorf("the program has no metric %s", name[0][1:])
 		}
 	}
-	source, err := os.ReadFile("../../escrow/nodecard.go")
+	source, err := os.ReadFile("../../escrow/nodecard/nodecard.go")
 	if err != nil {
 		t.Fatal(err)
 	}
