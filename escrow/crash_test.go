@@ -16,7 +16,7 @@ func TestCrashMatrix(t *testing.T) {
 		t.Helper()
 		for _, id := range r.store.rows {
 			if row := r.store.outbox[id]; row.Effect.Kind == kind {
-				if _, err := (effectRunner{node: r.node, addresses: r.node}).do(t.Context(), row.Effect, 0); err != nil {
+				if _, err := (Runner{Node: r.node, Addresses: r.node}).Do(t.Context(), row.Effect, 0); err != nil {
 					t.Fatal(err)
 				}
 				return

@@ -329,8 +329,8 @@ func (e *Engine) open() error {
 	}
 	e.asked = make(map[trade.OrderID]bool)
 	e.notices, e.stopped, e.surveyed = make(chan notice, maxBatch), make(chan struct{}), make(chan struct{})
-	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Now, payoutBlocks: e.Policy.PayoutBlocks,
-		gate: payoutgate.New(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee), fund: e.Fund}, e.Publisher, e.metrics, e.send)
+	e.outbox = newOutbox(Runner{Node: e.Node, Addresses: e.Addresses, Clock: e.Now, PayoutBlocks: e.Policy.PayoutBlocks,
+		Gate: payoutgate.New(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee), Fund: e.Fund}, e.Publisher, e.metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Now, e.usable, e.Card.Refused
 	e.outbox.defers = e.Card.Defers
 	e.Card.View(func(w *health.SyncWatch, _ time.Time) { w.DeferAfter = e.DeferAfter })
@@ -623,14 +623,14 @@ func (e *Engine) wake(ctx context.Context) error {
 			e.payouts[o.Hash] = claimedPayout{trade.OutflowKey{Trade: t.ID, N: n}, o.Bolt11}
 		})
 		e.watches.sync(ctx, t)
-		e.outbox.runner.gate.Sync(t, payeeOf)
+		e.outbox.runner.Gate.Sync(t, PayeeOf)
 		if e.Reconcile && (t.Hash != (trade.Hash{}) || len(t.Outflows) > 0) {
 			e.asked[t.ID] = true
 		}
 	})
 	var rows []OutboxRow
 	e.claimed = nil
-	e.outbox.runner.gate.SetClosed(true)
+	e.outbox.runner.Gate.SetClosed(true)
 	e.withheld = make(map[trade.OrderID][]OutboxRow)
 	err = e.Store.Outbox(func(r OutboxRow) error {
 		if r.Inbound != nil && (e.Reconcile || r.Inbound.ProbedAt == 0) {
@@ -739,7 +739,7 @@ func (e *Engine) lookUpTrade(ctx context.Context, t trade.Trade) error {
 			if err != nil {
 				return trade.Input{}, err
 			}
-			return sightedInput(ctx, e.Node, state)
+			return SightedInput(ctx, e.Node, state)
 		})
 		if err != nil {
 			return err
@@ -1055,7 +1055,7 @@ func (e *Engine) stamps(now int64) {
 	newest, stuck := int64(0), 0
 	longest := int64(e.Policy.PayoutBlocks)
 	if longest == 0 {
-		longest = nodePayoutBlocks
+		longest = NodePayoutBlocks
 	}
 	for _, at := range e.book.head.Stamps {
 		newest = max(newest, at)
@@ -1098,7 +1098,7 @@ func (e *Engine) report() {
 	if e.stuck > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts are in flight for longer than their time lock allows: see `trade list`, and \"When LND's disk is full\" in docs/lightning.md", e.stuck))
 	}
-	if inFlight, waiting := e.outbox.runner.gate.Numbers(); waiting > 0 {
+	if inFlight, waiting := e.outbox.runner.Gate.Numbers(); waiting > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts wait until some of the %d payouts in flight have ended", waiting, inFlight))
 	}
 	if f := devfee.Sum(e.book.fund.fees); f.Parked > 0 || f.Due > 0 && e.Now().Unix()-f.OldestAt > feeLate {
@@ -1165,7 +1165,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	e.outbox.add(c.Outbox)
 	for i := range c.Trades {
 		e.watches.sync(ctx, &c.Trades[i])
-		e.outbox.runner.gate.Sync(&c.Trades[i], payeeOf)
+		e.outbox.runner.Gate.Sync(&c.Trades[i], PayeeOf)
 	}
 	e.answer()
 	return nil
@@ -1195,9 +1195,9 @@ func (e *Engine) logDispute(t *trade.Trade) {
 // survey counts the payouts that are in flight at the node.
 func (e *Engine) survey(ctx context.Context) {
 	defer close(e.surveyed)
-	err := surveyPayouts(ctx, e.outbox.runner.gate, e.Now(), e.claimed, func(h trade.Hash) (trade.OutflowKey, string, bool) {
+	err := surveyPayouts(ctx, e.outbox.runner.Gate, e.Now(), e.claimed, func(h trade.Hash) (trade.OutflowKey, string, bool) {
 		p, known := e.payouts[h]
-		return p.id, payeeOf(p.bolt11), known
+		return p.id, PayeeOf(p.bolt11), known
 	}, e.Node)
 	if errors.Is(err, lightning.ErrPermission) {
 		e.Logger.Info("the macaroon does not permit to list payments: payments are looked up one by one, and a payment that the store has lost is not found", "permission", "uri:/lnrpc.Lightning/ListPayments")

@@ -90,7 +90,7 @@ func TestFrozenPaymentFails(t *testing.T) {
 	p := r.trade(id).Payout
 	r.applyInput(id, trade.Input{Kind: trade.InUncommitted})
 	r.node.resolve(p.Hash, false)
-	r.applyInput(id, paymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
+	r.applyInput(id, PaymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
 	r.commit()
 	r.settle()
 	if got := r.trade(id); r.got(buyer, message.ActionPaymentFailed) != 0 || got.Deadline < r.node.now+24*3600 {
@@ -153,14 +153,14 @@ func (n lateRefusal) Pay(ctx context.Context, p lightning.Payment) error {
 }
 
 func TestUnknownRefusalsOfAHold(t *testing.T) {
-	r := effectRunner{node: refusingHolds{newSimNode(nil, 0)}}
-	for n := range refusalsBelieved {
-		if _, err := r.do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, n); !errors.Is(err, lightning.ErrRefused) {
+	r := Runner{Node: refusingHolds{newSimNode(nil, 0)}}
+	for n := range RefusalsBelieved {
+		if _, err := r.Do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, n); !errors.Is(err, lightning.ErrRefused) {
 			t.Fatalf("refusal %d: %v", n, err)
 		}
 	}
-	if res, err := r.do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, refusalsBelieved); err != nil || res.input.Kind != trade.InHoldRefused {
-		t.Fatal(res.input.Kind, err)
+	if res, err := r.Do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, RefusalsBelieved); err != nil || res.Input.Kind != trade.InHoldRefused {
+		t.Fatal(res.Input.Kind, err)
 	}
 }
 
@@ -172,9 +172,9 @@ func TestRefusedPaymentIsLookedUp(t *testing.T) {
 	r.must(seller, message.ActionRelease, &id, nil)
 	for _, n := range r.store.rows {
 		if row := r.store.outbox[n]; row.Effect.Kind == trade.FxPay {
-			res, err := effectRunner{node: lateRefusal{r.node}}.do(t.Context(), row.Effect, refusalsBelieved)
-			if err != nil || res.input.Kind != trade.InPaySent {
-				t.Errorf("a payment in flight is reported as %s, %v", res.input.Kind, err)
+			res, err := Runner{Node: lateRefusal{r.node}}.Do(t.Context(), row.Effect, RefusalsBelieved)
+			if err != nil || res.Input.Kind != trade.InPaySent {
+				t.Errorf("a payment in flight is reported as %s, %v", res.Input.Kind, err)
 			}
 		}
 	}
@@ -185,7 +185,7 @@ func TestRefusedPaymentIsLookedUp(t *testing.T) {
 // The outbox counts consecutive refusals, and another error resets the count.
 func TestOutboxCountsRefusals(t *testing.T) {
 	node := &faultyNode{simNode: newSimNode(nil, 0), err: lightning.ErrRefused}
-	o := newOutbox(effectRunner{node: node}, nil, nil, nil)
+	o := newOutbox(Runner{Node: node}, nil, nil, nil)
 	q := &laneQueue{key: laneKey{lane: laneNode}, rows: []OutboxRow{{Effect: trade.Effect{Kind: trade.FxCreateHold}}}}
 	for n := 1; n <= 3; n++ {
 		if o.serve(t.Context(), q); q.refusals != n {
@@ -256,7 +256,7 @@ func (s *slowMints) Mint(context.Context, string, int64) (string, error) {
 func TestMintsHaveTheirShare(t *testing.T) {
 	addrs := &slowMints{let: make(chan struct{})}
 	told := make(chan struct{}, 20)
-	o := newOutbox(effectRunner{node: newSimNode(nil, 0), addresses: addrs}, nil, nil, func(context.Context, notice) error { told <- struct{}{}; return nil })
+	o := newOutbox(Runner{Node: newSimNode(nil, 0), Addresses: addrs}, nil, nil, func(context.Context, notice) error { told <- struct{}{}; return nil })
 	var rows []OutboxRow
 	for i := range 20 {
 		rows = append(rows, OutboxRow{ID: uint64(i + 1), Trade: trade.OrderID{byte(i + 1)}, Effect: trade.Effect{Kind: trade.FxMint, Text: fmt.Sprintf("a@host%d.tarpit.example", i)}})
@@ -427,7 +427,7 @@ func (a *askedAddresses) Probe(context.Context, string) error { a.n++; return ni
 
 func TestStaleProbeIsNotAsked(t *testing.T) {
 	addrs := new(askedAddresses)
-	o := newOutbox(effectRunner{addresses: addrs}, nil, nil, nil)
+	o := newOutbox(Runner{Addresses: addrs}, nil, nil, nil)
 	row := OutboxRow{ID: 1, Effect: trade.Effect{Kind: trade.FxProbe, Text: "a@b.example"}, Inbound: &InboundMessage{ProbedAt: time.Now().Unix() - probeSeconds - 2}}
 	n, err := o.do(t.Context(), row, 0)
 	if err != nil || addrs.n != 0 || n.reachable == nil || *n.reachable {

@@ -30,7 +30,7 @@ func TestPast01RestartKeepsWatchingWaitingHolds(t *testing.T) { // #853
 	state := lightning.HoldState{Phase: trade.HoldAccepted}
 	for range 3 { // the node reports the hold again at every start
 		r.start()
-		r.applyInput(id, holdInput(before.Hash, state))
+		r.applyInput(id, HoldInput(before.Hash, state))
 		r.settle()
 	}
 	if after := r.trade(id); after.Steps != before.Steps || r.got(buyer, message.ActionHoldInvoicePaymentAccepted) != 1 {

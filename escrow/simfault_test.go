@@ -145,7 +145,7 @@ func (s *sim) judgePublished(row OutboxRow, err error) {
 // judgeRefused checks that a refusal with an unknown text is treated as final only after the
 // node has repeated the refusal often enough.
 func (s *sim) judgeRefused(in trade.Input) {
-	if n := s.node.refused[in.Hash]; n > 0 && n <= refusalsBelieved {
+	if n := s.node.refused[in.Hash]; n > 0 && n <= RefusalsBelieved {
 		s.fail("%s after the node has refused %d times in unknown words", in.Kind, n)
 	}
 }

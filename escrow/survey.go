@@ -59,7 +59,7 @@ func surveyRows(ctx context.Context, g *payoutgate.Gate, rows []OutboxRow, node 
 			state, err := node.TrackPayment(ctx, r.Effect.Hash)
 			if err == nil {
 				if state.Status == trade.PaymentInFlight {
-					g.Found(keyOf(r), r.Effect.Hash, payeeOf(r.Effect.Text))
+					g.Found(keyOf(r), r.Effect.Hash, PayeeOf(r.Effect.Text))
 				}
 				break
 			}
