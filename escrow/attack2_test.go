@@ -16,6 +16,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -304,7 +305,7 @@ func TestAttackStrangersRefusalsHoldUpATradesMail(t *testing.T) {
 	before := 0
 	var mine uint64
 	done := make(chan struct{})
-	o := newOutbox(Runner{Node: r.node}, publisherFunc(func(ctx context.Context, evt *nostr.Event) error {
+	o := newOutbox(effect.Runner{Node: r.node}, publisherFunc(func(ctx context.Context, evt *nostr.Event) error {
 		select {
 		case <-time.After(2 * time.Millisecond): // as long as a synced write
 		case <-ctx.Done():
@@ -588,7 +589,7 @@ func TestAttackQuestionInAnUncommittableTurn(t *testing.T) {
 // of free names yields any number of such domains.
 func TestAttackEightTarpitsHoldUpAllAddresses(t *testing.T) {
 	addrs := &honestAmongTarpits{let: make(chan struct{}), honest: make(chan struct{}, 1)}
-	o := newOutbox(Runner{Addresses: addrs}, nil, nil, func(context.Context, notice) error { return nil })
+	o := newOutbox(effect.Runner{Addresses: addrs}, nil, nil, func(context.Context, notice) error { return nil })
 	now := time.Now()
 	o.clock = func() time.Time { return now }
 	var rows []OutboxRow
@@ -640,7 +641,7 @@ func TestAttackStrangersTakesStandBeforeASettlement(t *testing.T) {
 		n.pay(p.Hash())
 	})
 	settled := make(chan struct{})
-	o := newOutbox(Runner{Node: node}, nil, nil, func(_ context.Context, n notice) error {
+	o := newOutbox(effect.Runner{Node: node}, nil, nil, func(_ context.Context, n notice) error {
 		if n.input.Kind == trade.InSettled {
 			close(settled)
 		}
@@ -1112,7 +1113,7 @@ func TestAttackCopyOfAWaitingProbe(t *testing.T) {
 // A message waited for the probe of its address when this program replaced an older one. The
 // row of the older program has no start time.
 func TestAttackProbeOfAnOlderProgram(t *testing.T) {
-	o := newOutbox(Runner{Addresses: newTestNode()}, nil, nil, func(context.Context, notice) error { return nil })
+	o := newOutbox(effect.Runner{Addresses: newTestNode()}, nil, nil, func(context.Context, notice) error { return nil })
 	n, err := o.do(t.Context(), OutboxRow{ID: 1, Effect: trade.Effect{Kind: trade.FxProbe, Text: "a@home"}, Inbound: &InboundMessage{}}, 0)
 	if err != nil || n.reachable == nil || !*n.reachable {
 		t.Error("an address that answers is refused, because the row of an older program has no start time")

@@ -3,6 +3,7 @@ package escrow
 import (
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
@@ -16,7 +17,7 @@ func TestCrashMatrix(t *testing.T) {
 		t.Helper()
 		for _, id := range r.store.rows {
 			if row := r.store.outbox[id]; row.Effect.Kind == kind {
-				if _, err := (Runner{Node: r.node, Addresses: r.node}).Do(t.Context(), row.Effect, 0); err != nil {
+				if _, err := (effect.Runner{Node: r.node, Addresses: r.node}).Do(t.Context(), row.Effect, 0); err != nil {
 					t.Fatal(err)
 				}
 				return

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/ledger"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
@@ -157,7 +158,7 @@ func TestDevelopmentFeeOnceAcrossKills(t *testing.T) {
 						continue
 					}
 					r.claimFees()
-					run := Runner{Node: r.node, Addresses: r.node, Payee: simPayee, Outflow: keyOf(row), Fund: fund.Fund{Address: "dev@fund", Service: r.fund}}
+					run := effect.Runner{Node: r.node, Addresses: r.node, Payee: simPayee, Outflow: keyOf(row), Fund: fund.Fund{Address: "dev@fund", Service: r.fund}}
 					res, err := run.Do(context.Background(), row.Effect, 0)
 					if err != nil {
 						t.Fatal(err)

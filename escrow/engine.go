@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
@@ -34,7 +35,7 @@ type Config struct {
 	Store         Store
 	Log           Log
 	Node          lightning.Node
-	Addresses     Addresses
+	Addresses     effect.Addresses
 	Publisher     Publisher
 	Opener        Opener
 	Sealer        Sealer
@@ -329,7 +330,7 @@ func (e *Engine) open() error {
 	}
 	e.asked = make(map[trade.OrderID]bool)
 	e.notices, e.stopped, e.surveyed = make(chan notice, maxBatch), make(chan struct{}), make(chan struct{})
-	e.outbox = newOutbox(Runner{Node: e.Node, Addresses: e.Addresses, Clock: e.Now, PayoutBlocks: e.Policy.PayoutBlocks,
+	e.outbox = newOutbox(effect.Runner{Node: e.Node, Addresses: e.Addresses, Clock: e.Now, PayoutBlocks: e.Policy.PayoutBlocks,
 		Gate: payoutgate.New(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee), Fund: e.Fund}, e.Publisher, e.metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Now, e.usable, e.Card.Refused
 	e.outbox.defers = e.Card.Defers
@@ -623,7 +624,7 @@ func (e *Engine) wake(ctx context.Context) error {
 			e.payouts[o.Hash] = claimedPayout{trade.OutflowKey{Trade: t.ID, N: n}, o.Bolt11}
 		})
 		e.watches.sync(ctx, t)
-		e.outbox.runner.Gate.Sync(t, PayeeOf)
+		e.outbox.runner.Gate.Sync(t, effect.PayeeOf)
 		if e.Reconcile && (t.Hash != (trade.Hash{}) || len(t.Outflows) > 0) {
 			e.asked[t.ID] = true
 		}
@@ -739,7 +740,7 @@ func (e *Engine) lookUpTrade(ctx context.Context, t trade.Trade) error {
 			if err != nil {
 				return trade.Input{}, err
 			}
-			return SightedInput(ctx, e.Node, state)
+			return effect.SightedInput(ctx, e.Node, state)
 		})
 		if err != nil {
 			return err
@@ -1055,7 +1056,7 @@ func (e *Engine) stamps(now int64) {
 	newest, stuck := int64(0), 0
 	longest := int64(e.Policy.PayoutBlocks)
 	if longest == 0 {
-		longest = NodePayoutBlocks
+		longest = effect.NodePayoutBlocks
 	}
 	for _, at := range e.book.head.Stamps {
 		newest = max(newest, at)
@@ -1165,7 +1166,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	e.outbox.add(c.Outbox)
 	for i := range c.Trades {
 		e.watches.sync(ctx, &c.Trades[i])
-		e.outbox.runner.Gate.Sync(&c.Trades[i], PayeeOf)
+		e.outbox.runner.Gate.Sync(&c.Trades[i], effect.PayeeOf)
 	}
 	e.answer()
 	return nil
@@ -1197,7 +1198,7 @@ func (e *Engine) survey(ctx context.Context) {
 	defer close(e.surveyed)
 	err := surveyPayouts(ctx, e.outbox.runner.Gate, e.Now(), e.claimed, func(h trade.Hash) (trade.OutflowKey, string, bool) {
 		p, known := e.payouts[h]
-		return p.id, PayeeOf(p.bolt11), known
+		return p.id, effect.PayeeOf(p.bolt11), known
 	}, e.Node)
 	if errors.Is(err, lightning.ErrPermission) {
 		e.Logger.Info("the macaroon does not permit to list payments: payments are looked up one by one, and a payment that the store has lost is not found", "permission", "uri:/lnrpc.Lightning/ListPayments")

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/nodecard"
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -90,7 +91,7 @@ func TestFrozenPaymentFails(t *testing.T) {
 	p := r.trade(id).Payout
 	r.applyInput(id, trade.Input{Kind: trade.InUncommitted})
 	r.node.resolve(p.Hash, false)
-	r.applyInput(id, PaymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
+	r.applyInput(id, effect.PaymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
 	r.commit()
 	r.settle()
 	if got := r.trade(id); r.got(buyer, message.ActionPaymentFailed) != 0 || got.Deadline < r.node.now+24*3600 {
@@ -153,13 +154,13 @@ func (n lateRefusal) Pay(ctx context.Context, p lightning.Payment) error {
 }
 
 func TestUnknownRefusalsOfAHold(t *testing.T) {
-	r := Runner{Node: refusingHolds{newSimNode(nil, 0)}}
-	for n := range RefusalsBelieved {
+	r := effect.Runner{Node: refusingHolds{newSimNode(nil, 0)}}
+	for n := range effect.RefusalsBelieved {
 		if _, err := r.Do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, n); !errors.Is(err, lightning.ErrRefused) {
 			t.Fatalf("refusal %d: %v", n, err)
 		}
 	}
-	if res, err := r.Do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, RefusalsBelieved); err != nil || res.Input.Kind != trade.InHoldRefused {
+	if res, err := r.Do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, effect.RefusalsBelieved); err != nil || res.Input.Kind != trade.InHoldRefused {
 		t.Fatal(res.Input.Kind, err)
 	}
 }
@@ -172,7 +173,7 @@ func TestRefusedPaymentIsLookedUp(t *testing.T) {
 	r.must(seller, message.ActionRelease, &id, nil)
 	for _, n := range r.store.rows {
 		if row := r.store.outbox[n]; row.Effect.Kind == trade.FxPay {
-			res, err := Runner{Node: lateRefusal{r.node}}.Do(t.Context(), row.Effect, RefusalsBelieved)
+			res, err := effect.Runner{Node: lateRefusal{r.node}}.Do(t.Context(), row.Effect, effect.RefusalsBelieved)
 			if err != nil || res.Input.Kind != trade.InPaySent {
 				t.Errorf("a payment in flight is reported as %s, %v", res.Input.Kind, err)
 			}
@@ -185,7 +186,7 @@ func TestRefusedPaymentIsLookedUp(t *testing.T) {
 // The outbox counts consecutive refusals, and another error resets the count.
 func TestOutboxCountsRefusals(t *testing.T) {
 	node := &faultyNode{simNode: newSimNode(nil, 0), err: lightning.ErrRefused}
-	o := newOutbox(Runner{Node: node}, nil, nil, nil)
+	o := newOutbox(effect.Runner{Node: node}, nil, nil, nil)
 	q := &laneQueue{key: laneKey{lane: laneNode}, rows: []OutboxRow{{Effect: trade.Effect{Kind: trade.FxCreateHold}}}}
 	for n := 1; n <= 3; n++ {
 		if o.serve(t.Context(), q); q.refusals != n {
@@ -256,7 +257,7 @@ func (s *slowMints) Mint(context.Context, string, int64) (string, error) {
 func TestMintsHaveTheirShare(t *testing.T) {
 	addrs := &slowMints{let: make(chan struct{})}
 	told := make(chan struct{}, 20)
-	o := newOutbox(Runner{Node: newSimNode(nil, 0), Addresses: addrs}, nil, nil, func(context.Context, notice) error { told <- struct{}{}; return nil })
+	o := newOutbox(effect.Runner{Node: newSimNode(nil, 0), Addresses: addrs}, nil, nil, func(context.Context, notice) error { told <- struct{}{}; return nil })
 	var rows []OutboxRow
 	for i := range 20 {
 		rows = append(rows, OutboxRow{ID: uint64(i + 1), Trade: trade.OrderID{byte(i + 1)}, Effect: trade.Effect{Kind: trade.FxMint, Text: fmt.Sprintf("a@host%d.tarpit.example", i)}})
@@ -427,7 +428,7 @@ func (a *askedAddresses) Probe(context.Context, string) error { a.n++; return ni
 
 func TestStaleProbeIsNotAsked(t *testing.T) {
 	addrs := new(askedAddresses)
-	o := newOutbox(Runner{Addresses: addrs}, nil, nil, nil)
+	o := newOutbox(effect.Runner{Addresses: addrs}, nil, nil, nil)
 	row := OutboxRow{ID: 1, Effect: trade.Effect{Kind: trade.FxProbe, Text: "a@b.example"}, Inbound: &InboundMessage{ProbedAt: time.Now().Unix() - probeSeconds - 2}}
 	n, err := o.do(t.Context(), row, 0)
 	if err != nil || addrs.n != 0 || n.reachable == nil || *n.reachable {

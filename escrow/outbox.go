@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -103,7 +104,7 @@ const (
 // and lane in order. The outbox writes nothing to the store: the result of an effect goes
 // to the engine, which removes the row in the commit that records the result.
 type outbox struct {
-	runner    Runner
+	runner    effect.Runner
 	publisher Publisher
 	report    func(ctx context.Context, n notice) error // blocks while the engine is busy
 	metrics   *metrics
@@ -156,7 +157,7 @@ type readyList struct {
 	wake  chan struct{} // capacity 1; if full, a wake-up is already pending
 }
 
-func newOutbox(r Runner, p Publisher, m *metrics, report func(context.Context, notice) error) *outbox {
+func newOutbox(r effect.Runner, p Publisher, m *metrics, report func(context.Context, notice) error) *outbox {
 	o := &outbox{
 		runner: r, publisher: p, metrics: m, report: report, logger: room.Logger(nil), clock: time.Now,
 		lanes: make(map[laneKey]*laneQueue), queued: make(map[laneOf]int),
@@ -418,7 +419,7 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 	}
 	if row.Inbound != nil && row.Inbound.ProbedAt != 0 && o.clock().Unix() > row.Inbound.ProbedAt+probeSeconds {
 		// The sender no longer waits for the result.
-		return row.answered(n, Result{}), nil
+		return row.answered(n, effect.Result{}), nil
 	}
 	if k := row.Effect.Kind; (k == trade.FxPay || k == trade.FxMint || k == devfee.FxPay || k == devfee.FxInvoice) && o.defers != nil {
 		// An invoice of an address would expire while its payout waits.
@@ -460,7 +461,7 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 }
 
 // answered adds the message that waits in a row to its notice, with what it waited for.
-func (r OutboxRow) answered(n notice, res Result) notice {
+func (r OutboxRow) answered(n notice, res effect.Result) notice {
 	switch {
 	case r.Inbound == nil:
 	case r.Effect.Kind == trade.FxLook:

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/rating"
@@ -203,7 +204,7 @@ func (r *rig) perform(row OutboxRow) bool {
 	case trade.FxPublishDispute:
 		r.disputes = append(r.disputes, message.DisputeStatus(row.Event.Content))
 	default:
-		res, err := Runner{Node: r.node, Addresses: r.node, Gate: r.gate, Payee: simPayee, Outflow: keyOf(row), Fund: fund.Fund{Address: "dev@fund", Service: r.fund}}.Do(context.Background(), row.Effect, 0)
+		res, err := effect.Runner{Node: r.node, Addresses: r.node, Gate: r.gate, Payee: simPayee, Outflow: keyOf(row), Fund: fund.Fund{Address: "dev@fund", Service: r.fund}}.Do(context.Background(), row.Effect, 0)
 		if err != nil {
 			return false
 		}
@@ -239,7 +240,7 @@ func (r *rig) watch(id trade.OrderID) {
 	t := r.book.open[id]
 	if h := t.HoldWatched(); h != (trade.Hash{}) {
 		if state, err := r.node.LookupHold(context.Background(), h); err == nil {
-			if in, err := SightedInput(context.Background(), r.node, state); err == nil {
+			if in, err := effect.SightedInput(context.Background(), r.node, state); err == nil {
 				r.applyInput(id, in)
 			}
 		}
@@ -497,7 +498,7 @@ func (r *rig) copied() {
 			if err != nil {
 				continue
 			}
-			in, err := SightedInput(context.Background(), r.node, state)
+			in, err := effect.SightedInput(context.Background(), r.node, state)
 			if err != nil {
 				r.tb.Fatal(err)
 			}

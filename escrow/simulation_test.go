@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
@@ -231,7 +232,7 @@ func newSim(seed uint64, mirror *DB) *sim {
 	s.store.mirror = mirror
 	s.fragile = mirror == nil && seed%3 == 0
 	time := func() time.Time { return time.Unix(s.clock(), 0) }
-	s.out = newOutbox(Runner{Node: s.node, Addresses: s.node, Clock: time, PayoutBlocks: DefaultPolicy().PayoutBlocks, Payee: simPayee,
+	s.out = newOutbox(effect.Runner{Node: s.node, Addresses: s.node, Clock: time, PayoutBlocks: DefaultPolicy().PayoutBlocks, Payee: simPayee,
 		Fund: fund.Fund{Address: "dev@fund", Service: s.fund}}, simPublisher{s}, nil, nil)
 	s.out.clock = time
 	s.out.defers = func() error {
@@ -887,7 +888,7 @@ func (s *sim) watch(id trade.OrderID) {
 	if h := t.HoldWatched(); h != (trade.Hash{}) {
 		state, err := s.node.LookupHold(context.Background(), h)
 		if w := (watched{trade: id, hash: h, state: uint8(state.Phase)}); err == nil && (!s.told[w] || s.rng.IntN(8) == 0) {
-			if in, err := SightedInput(context.Background(), s.node, state); err == nil {
+			if in, err := effect.SightedInput(context.Background(), s.node, state); err == nil {
 				s.told[w] = true
 				s.applyInput(id, in)
 			}

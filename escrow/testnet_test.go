@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -248,7 +249,7 @@ type world struct {
 	log   *memLog
 	node  *testNode // nil if ln is another node
 	ln    lightning.Node
-	addrs Addresses
+	addrs effect.Addresses
 	// publisher and vet are those of the engine. If nil, the log is the publisher, and there
 	// is no vet.
 	publisher  Publisher
