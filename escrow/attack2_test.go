@@ -57,7 +57,7 @@ func TestAttackWitnessIsLoweredBeforeTheLookup(t *testing.T) {
 	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	w.toFiatSent(seller, buyer)
 	_ = w.stop()
-	witness := RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")}
+	witness := Guard{Path: filepath.Join(w.dir, "escrow.witness")}
 	commits, _, err := witness.Load()
 	if err != nil {
 		t.Fatal(err)

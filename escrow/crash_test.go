@@ -334,7 +334,7 @@ func TestRolledBackStore(t *testing.T) {
 }
 
 func TestWitness(t *testing.T) {
-	g := RollbackGuard{Path: t.TempDir() + "/witness"}
+	g := Guard{Path: t.TempDir() + "/witness"}
 	if _, known, err := g.Load(); known || err != nil {
 		t.Fatal("the older copy knows a trade that it never saw")
 	}

@@ -63,7 +63,7 @@ type Config struct {
 	// Fund is the development fund. The zero Fund is owed nothing.
 	Fund fund.Fund
 	// RollbackGuard detects an old copy of the store. If nil, a copy is not detected.
-	RollbackGuard *RollbackGuard
+	RollbackGuard *Guard
 	// Reconcile makes Open treat the store as an old copy, regardless of the guard file.
 	Reconcile bool
 	// Assistant is the key of an announced assistant, hex, which is a solver with the role
@@ -486,6 +486,15 @@ func (e *Engine) rebind(ctx context.Context) error {
 	}
 	e.Logger.Warn("no trade needs the old wallet: the escrow now uses the wallet of the node that answers", "wallet", state.Other)
 	return e.bind(ctx, state.Other)
+}
+
+// rolledBack reports whether a store is an older copy of itself. A store with commits but
+// without a guard file may be a copy, and counts as one.
+func rolledBack(head Head, commits uint64, known bool) bool {
+	if !known {
+		return head.Commits > 0
+	}
+	return head.Commits < commits
 }
 
 // newerEvent returns the id of an event that this program published and that is newer than

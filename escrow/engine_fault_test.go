@@ -139,7 +139,7 @@ func TestOldCopyIsNoticed(t *testing.T) {
 		}
 		return h.Commits
 	}()
-	witness := RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")}
+	witness := Guard{Path: filepath.Join(w.dir, "escrow.witness")}
 	if n, known, err := witness.Load(); n != head || !known || err != nil {
 		t.Fatalf("the rollback guard holds %d %v %v after %d commits", n, known, err, head)
 	}

@@ -300,7 +300,7 @@ func engineOn(t *testing.T, r *rig, reconcile bool) *Engine {
 	cfg := Config{
 		Policy: r.policy, Store: r.store, Log: emptyLog{}, Node: r.node, Addresses: r.node, Sealer: quietSealer{}, Signer: quietSealer{},
 		Prefilter: new(Prefilter), Secret: trade.NodeSecret{1}, Decode: simDecode, Quote: r.book.Quote, Reconcile: reconcile,
-		RollbackGuard: &RollbackGuard{Path: filepath.Join(t.TempDir(), "witness")}, Now: func() time.Time { return time.Unix(r.node.now, 0) },
+		RollbackGuard: &Guard{Path: filepath.Join(t.TempDir(), "witness")}, Now: func() time.Time { return time.Unix(r.node.now, 0) },
 	}
 	if !reconcile {
 		head, _ := r.store.Head()

@@ -135,7 +135,7 @@ func ChildMain(node lightning.Node, dir, secret, killAt string, service func(add
 		Policy: policy, Store: db, Log: log, Node: killNode{node, killAt}, Addresses: noAddresses{}, Publisher: log,
 		Opener: KeysOpener{keys}, Sealer: sealer, Signer: sealer, Prefilter: &Prefilter{Transports: transports},
 		Quote: func(string, int64) trade.Quote { return trade.Quote{} }, Events: EventBuilder{Pubkey: keys.Pubkey(), Transports: transports},
-		RollbackGuard: &RollbackGuard{Path: dir + ".witness"}, Secret: trade.NodeSecretOf(keys),
+		RollbackGuard: &Guard{Path: dir + ".witness"}, Secret: trade.NodeSecretOf(keys),
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Tick: 20 * time.Millisecond,
 	}
 	feeChild(&cfg, service, killNode{node, killAt})

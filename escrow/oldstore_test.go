@@ -117,7 +117,7 @@ func TestWriteOldStore(t *testing.T) {
 
 // witness sets the rollback guard of a world to a number of commits.
 func (w *world) witness(commits uint64) error {
-	return RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")}.Store(commits)
+	return Guard{Path: filepath.Join(w.dir, "escrow.witness")}.Store(commits)
 }
 
 type oldWriter struct {

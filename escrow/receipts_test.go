@@ -452,7 +452,7 @@ func TestReceiptsOverRestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (&RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")}).Store(head.Commits + 100); err != nil {
+	if err := (&Guard{Path: filepath.Join(w.dir, "escrow.witness")}).Store(head.Commits + 100); err != nil {
 		t.Fatal(err)
 	}
 	w.startOn(db, db)

@@ -96,7 +96,7 @@ func TestOperatorVerbs(t *testing.T) {
 	stop()
 
 	// The store appears to be an older copy, so the trade freezes.
-	witness := escrow.RollbackGuard{Path: filepath.Join(dir, "escrow.witness")}
+	witness := escrow.Guard{Path: filepath.Join(dir, "escrow.witness")}
 	commits, known, err := witness.Load()
 	if err != nil || !known {
 		t.Fatal(known, err)
