@@ -18,6 +18,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -57,7 +58,7 @@ func TestAttackWitnessIsLoweredBeforeTheLookup(t *testing.T) {
 	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	w.toFiatSent(seller, buyer)
 	_ = w.stop()
-	witness := Guard{Path: filepath.Join(w.dir, "escrow.witness")}
+	witness := rollback.Guard{Path: filepath.Join(w.dir, "escrow.witness")}
 	commits, _, err := witness.Load()
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/escrow/effect"
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
@@ -334,7 +335,7 @@ func TestRolledBackStore(t *testing.T) {
 }
 
 func TestWitness(t *testing.T) {
-	g := Guard{Path: t.TempDir() + "/witness"}
+	g := rollback.Guard{Path: t.TempDir() + "/witness"}
 	if _, known, err := g.Load(); known || err != nil {
 		t.Fatal("the older copy knows a trade that it never saw")
 	}

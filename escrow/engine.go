@@ -18,6 +18,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/nodecard"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/rating"
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -63,7 +64,7 @@ type Config struct {
 	// Fund is the development fund. The zero Fund is owed nothing.
 	Fund fund.Fund
 	// RollbackGuard detects an old copy of the store. If nil, a copy is not detected.
-	RollbackGuard *Guard
+	RollbackGuard *rollback.Guard
 	// Reconcile makes Open treat the store as an old copy, regardless of the guard file.
 	Reconcile bool
 	// Assistant is the key of an announced assistant, hex, which is a solver with the role

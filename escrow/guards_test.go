@@ -12,6 +12,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/nodecard"
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -300,7 +301,7 @@ func engineOn(t *testing.T, r *rig, reconcile bool) *Engine {
 	cfg := Config{
 		Policy: r.policy, Store: r.store, Log: emptyLog{}, Node: r.node, Addresses: r.node, Sealer: quietSealer{}, Signer: quietSealer{},
 		Prefilter: new(Prefilter), Secret: trade.NodeSecret{1}, Decode: simDecode, Quote: r.book.Quote, Reconcile: reconcile,
-		RollbackGuard: &Guard{Path: filepath.Join(t.TempDir(), "witness")}, Now: func() time.Time { return time.Unix(r.node.now, 0) },
+		RollbackGuard: &rollback.Guard{Path: filepath.Join(t.TempDir(), "witness")}, Now: func() time.Time { return time.Unix(r.node.now, 0) },
 	}
 	if !reconcile {
 		head, _ := r.store.Head()

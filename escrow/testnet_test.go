@@ -12,6 +12,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -392,7 +393,7 @@ func (w *world) startOn(db *DB, store Store) {
 		Decode:        w.decode,
 		Quote:         func(string, int64) trade.Quote { return trade.Quote{Price: 100_000} },
 		Events:        EventBuilder{Pubkey: w.keys.Pubkey(), Name: "test", Relays: []string{"wss://relay.example"}, Transports: transports},
-		RollbackGuard: &Guard{Path: filepath.Join(w.dir, "escrow.witness")},
+		RollbackGuard: &rollback.Guard{Path: filepath.Join(w.dir, "escrow.witness")},
 		Now:           w.clock.Now, Secret: trade.NodeSecretOf(w.keys), Logger: slog.New(slog.NewTextHandler(w.output, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Metrics: w.registry, Tick: 5 * time.Millisecond, NodeEvery: 200 * time.Millisecond, DeferAfter: w.deferAfter, HealthEvery: w.healthEvery,
 	}

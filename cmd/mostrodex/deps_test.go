@@ -138,7 +138,7 @@ func TestRaceCoversGoroutines(t *testing.T) {
 //	anyone -> internal
 //	reputation -> reputation/score   escrow -> escrow/trade escrow/lnurl   escrow/ledger escrow/price escrow/users escrow/payoutgate escrow/disputes escrow/health escrow/rating escrow/devfee escrow/lightning -> escrow/trade
 //	escrow -> escrow/effect -> escrow/fund -> escrow/devfee escrow/lnurl
-//	escrow/effect -> escrow/payoutgate   escrow -> escrow/nodecard -> escrow/health escrow/lightning
+//	escrow/effect -> escrow/payoutgate   escrow -> escrow/rollback   escrow -> escrow/nodecard -> escrow/health escrow/lightning
 //	indexer/web -> indexer -> indexer/livebook -> indexer/orders indexer/sorted
 //	indexer -> indexer/names indexer/orders -> indexer/words
 func TestImportRules(t *testing.T) {
@@ -167,6 +167,7 @@ func TestImportRules(t *testing.T) {
 					(path == "escrow/ledger" || path == "escrow/price" || path == "escrow/users" || path == "escrow/payoutgate" || path == "escrow/health" || path == "escrow/disputes" || path == "escrow/rating" || path == "escrow/devfee" || path == "escrow/lightning") && other == "escrow" && inner != "escrow/trade",
 					path == "escrow/fund" && inner == "escrow",
 					path == "escrow/effect" && other == "escrow" && !slices.Contains([]string{"escrow/trade", "escrow/lightning", "escrow/lnurl", "escrow/devfee", "escrow/fund", "escrow/payoutgate"}, inner),
+					path == "escrow/rollback" && other == "escrow",
 					path == "escrow/nodecard" && other == "escrow" && inner != "escrow/health" && inner != "escrow/lightning":
 					t.Errorf("%s imports %s: the import is in the wrong direction", path, inner)
 				case room == "cmd" || room == other || other == "internal":

@@ -25,6 +25,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/mostrodex/mostrodex/escrow/price"
 	"github.com/mostrodex/mostrodex/escrow/rating"
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -284,7 +285,7 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, add
 		Policy: policy, Log: log, Publisher: escrowPublisher{server}, Addresses: effect.Services{},
 		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer, ReceiptSigner: sealer, Attester: attester,
 		Prefilter: &escrow.Prefilter{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
-		Events:    events, RollbackGuard: &escrow.Guard{Path: witness, Old: filepath.Join(c.Data, "escrow.witness")},
+		Events:    events, RollbackGuard: &rollback.Guard{Path: witness, Old: filepath.Join(c.Data, "escrow.witness")},
 		Fund:      fund.Fund{Address: devfee.Address, Network: string(lightning.Mainnet), Service: effect.Services{}, Node: keys.Npub()},
 		Assistant: assistant, HealthEvery: time.Duration(cfg.HealthSeconds) * time.Second, Secret: trade.NodeSecretOf(keys), Logger: with.logger, Metrics: with.registry, Now: with.now,
 	}

@@ -1,4 +1,6 @@
-package escrow
+// Package rollback recognises a store that was replaced with an older copy of itself, by a
+// number of commits in a file outside of the store. It knows nothing of what the store holds.
+package rollback
 
 import (
 	"encoding/binary"
