@@ -55,6 +55,9 @@ func TestDevFeeSettledByHand(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	if err := r.book.step(r.trade(id), trade.Input{At: r.node.now, Kind: trade.InDevFeePaid}); !errors.Is(err, trade.ErrNothing) {
+		t.Errorf("a record without a payment and without a reason: %v", err)
+	}
 	if err := r.settleFee(trade.OrderID{1}, trade.Hash{}, lightning.PaymentState{}, "x"); !errors.Is(err, ErrNoRow) {
 		t.Errorf("no such trade: %v", err)
 	}

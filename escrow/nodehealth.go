@@ -7,6 +7,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/health"
+	"github.com/mostrodex/mostrodex/escrow/nodecard"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -41,11 +42,11 @@ func (n *nodeHealth) facts(e *Engine, at int64) (health.Facts, error) {
 		others, connected := e.Relays()
 		f.Configured, f.Connected = f.Configured+others, f.Connected+connected
 	}
-	e.Card.view(func(w *health.SyncWatch, now time.Time) { f.LND = w.Check(now, e.Policy.MaintenanceAfter) })
+	e.Card.View(func(w *health.SyncWatch, now time.Time) { f.LND = w.Check(now, e.Policy.MaintenanceAfter) })
 	switch e.Card.State().Problem {
-	case NodeUnfit:
+	case nodecard.Unfit:
 		f.LND = mostro.CheckFail
-	case NodeRefusing:
+	case nodecard.Refusing:
 		if f.LND == mostro.CheckOK {
 			f.LND = mostro.CheckWarn
 		}
@@ -148,7 +149,7 @@ func (n *nodeHealth) detail(e *Engine, f health.Facts) mostro.HealthDetail {
 	}
 	if f.Node != nil {
 		d.LND.Synced, d.LND.BlockHeight = &f.Node.Synced, &f.Node.BlockHeight
-		e.Card.view(func(w *health.SyncWatch, now time.Time) {
+		e.Card.View(func(w *health.SyncWatch, now time.Time) {
 			if s := w.UnsyncedFor(now); s > 0 {
 				d.LND.UnsyncedSince = whole(f.At - int64(s/time.Second))
 			}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lnurl"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -211,7 +212,7 @@ func TestAttackTarpit(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.tune = func(c *escrow.Config) {
-		c.Addresses = escrow.Services{Client: lnurl.Client{AllowForTest: func(netip.AddrPort) bool { return true }}}
+		c.Addresses = effect.Services{Client: lnurl.Client{AllowForTest: func(netip.AddrPort) bool { return true }}}
 	}
 	defer startMainUntil(t, m)()
 	address := "a@" + tarpit.Addr().String()

@@ -13,6 +13,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/attestation"
@@ -47,7 +48,7 @@ func tunedDemo(t *testing.T, dir string, tune func(*escrow.Config), change func(
 // toOlderCopy makes the store of a stopped program look like an older copy of itself.
 func toOlderCopy(t *testing.T, dir string) {
 	t.Helper()
-	witness := escrow.RollbackGuard{Path: dir + "/escrow.witness"}
+	witness := rollback.Guard{Path: dir + "/escrow.witness"}
 	commits, known, err := witness.Load()
 	if err != nil || !known {
 		t.Fatal(known, err)
