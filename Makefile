@@ -33,7 +33,8 @@ test-long: sim kill-long attack attack-escrow reputation-arm64
 
 # Whole programs with real Lightning nodes, real clients and the reference implementation.
 e2e: lnd interop-npm interop-clients interop-core interop-cli federation
-	$(GO) test -tags "$(TAGS)" -count 1 -timeout 20m -run OnLND ./escrow ./escrow/lnd
+	$(GO) test -tags "$(TAGS)" -count 1 -timeout 20m -run OnLND ./escrow -lnd.long
+	$(GO) test -tags "$(TAGS)" -count 1 -timeout 20m -run OnLND ./escrow/lnd
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 20m ./cmd/mostrodex
 
 # Many tests wait for a Lightning node, a timeout or a disk, so two packages run at a
