@@ -194,15 +194,6 @@ func (s *rateSeries) newest(n int, own, t, maxAge uint32, excluded []bool) (best
 // signedRates are the signed prices by currency.
 type signedRates map[uint32]*rateSeries
 
-// at returns the newest rate of a currency at t, of the node own or else of another.
-func (r signedRates) at(own, fiat, t, maxAge uint32, excluded []bool) (rate, bool) {
-	s := r[fiat]
-	if s == nil {
-		return rate{}, false
-	}
-	return s.newest(s.after(t, len(s.at)), own, t, maxAge, excluded)
-}
-
 // SignedRate is the price of one bitcoin that one node signed.
 type SignedRate struct {
 	Pubkey string
