@@ -341,18 +341,27 @@ func (s *Store) ban() {
 	if version, ids = s.cfg.Banned(); s.rules.Load() != nil && *s.rules.Load() == version {
 		return // another reader was faster
 	}
-	for _, seq := range s.collector.Ban(ids) {
-		stop := errors.New("stop")
-		err := s.cfg.Log.ReadEvidence(context.Background(), seq-1, func(e mostro.Entry) error {
-			if e.Seq == seq {
-				s.collector.Restore(&e)
-			}
-			return stop
-		})
-		if err != nil && !errors.Is(err, stop) {
-			// The events that were not read count again after a rebuild.
-			s.cfg.Logger.Error("an event that is banned no longer cannot be read for the statistics", "position", seq, "error", err)
-		}
+	lifted := s.collector.Ban(ids, func(seq uint64) (id string, ok bool) {
+		s.entry(seq, func(e *mostro.Entry) { id, ok = e.Event.ID, true })
+		return id, ok
+	})
+	for _, seq := range lifted {
+		s.entry(seq, s.collector.Restore)
 	}
 	s.rules.Store(&version)
+}
+
+// entry calls fn with the entry at a position, if the log has it. An event that cannot be read
+// stays as it is until a rebuild.
+func (s *Store) entry(seq uint64, fn func(*mostro.Entry)) {
+	stop := errors.New("stop")
+	err := s.cfg.Log.ReadEvidence(context.Background(), seq-1, func(e mostro.Entry) error {
+		if e.Seq == seq {
+			fn(&e)
+		}
+		return stop
+	})
+	if err != nil && !errors.Is(err, stop) {
+		s.cfg.Logger.Error("an event that is banned, or no longer, cannot be read for the statistics", "position", seq, "error", err)
+	}
 }

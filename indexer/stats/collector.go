@@ -93,14 +93,8 @@ type author struct {
 	pubkey   [32]byte
 	chunks   []uint32 // chunks with orders of the author, ascending
 	policies []policyRun
-	hours    []hour
-	mostro   bool // published an event of a Mostro
-}
-
-// hour holds the first and the last event of one hour, in seconds after its start.
-type hour struct {
-	n           uint32 // hours since 1970
-	first, last uint16
+	active   []span // times without a pause of more than silence, sorted
+	mostro   bool   // published an event of a Mostro
 }
 
 // Collector keeps the facts of all events that count. A Collector is not safe for
@@ -218,13 +212,19 @@ func hashOf(d string) uint64 {
 	return binary.LittleEndian.Uint64(sum[:8])
 }
 
-// idOf returns the first 6 bytes of an event id.
-func idOf(id string) uint64 {
-	var raw [6]byte
-	if len(id) >= 12 {
-		hex.Decode(raw[:], []byte(id[:12])) //nolint:errcheck // the relay refuses ids that are not hex
+// idBytes is the length of the part of an event id that a Collector keeps.
+const idBytes = 5
+
+// idOf returns the first idBytes bytes of an event id.
+func idOf(id string) (n uint64) {
+	var raw [idBytes]byte
+	if len(id) >= 2*idBytes {
+		hex.Decode(raw[:], []byte(id[:2*idBytes])) //nolint:errcheck // the relay refuses ids that are not hex
 	}
-	return uint64(raw[0])<<40 | uint64(raw[1])<<32 | uint64(raw[2])<<24 | uint64(raw[3])<<16 | uint64(raw[4])<<8 | uint64(raw[5])
+	for _, b := range raw {
+		n = n<<8 | uint64(b)
+	}
+	return n
 }
 
 func (c *Collector) authorOf(pubkey string) uint32 {
@@ -244,14 +244,28 @@ func (c *Collector) count(e *mostro.Entry, id uint32, isMostro bool) {
 	c.changed = e.Seq
 	a := &c.authors[id]
 	a.mostro = a.mostro || isMostro
-	t := uint32(e.Event.CreatedAt)
-	n, second := t/3600, uint16(t%3600)
-	i, found := slices.BinarySearchFunc(a.hours, n, func(h hour, n uint32) int { return int(int64(h.n) - int64(n)) })
-	if !found {
-		a.hours = slices.Insert(a.hours, i, hour{n, second, second})
-		return
+	a.active = insertTime(a.active, uint32(e.Event.CreatedAt))
+}
+
+// insertTime adds a time to sorted spans with pauses of more than silence between them.
+func insertTime(spans []span, t uint32) []span {
+	i := len(spans)
+	for i > 0 && spans[i-1].first > t {
+		i--
 	}
-	a.hours[i].first, a.hours[i].last = min(a.hours[i].first, second), max(a.hours[i].last, second)
+	before, after := i > 0 && int64(t) <= int64(spans[i-1].last)+silence, i < len(spans) && int64(t)+silence >= int64(spans[i].first)
+	switch {
+	case before && after:
+		spans[i-1].last = spans[i].last
+		return slices.Delete(spans, i, i+1)
+	case before:
+		spans[i-1].last = max(spans[i-1].last, t)
+	case after:
+		spans[i].first = t
+	default:
+		return slices.Insert(spans, i, span{t, t})
+	}
+	return spans
 }
 
 func orNaN(d *mostro.Decimal) float64 {
@@ -457,8 +471,9 @@ func (c *Collector) rowsOf(author uint32, n int) (out []int) {
 // development fees. Infos and signed rates cannot be banned one by one, and a banned event still
 // counts for the coverage and against the silence of its author. lifted are the seqs of the
 // events that were banned before and are no longer, ascending: the caller passes their entries to
-// Restore. An event that Apply receives later does not count if its id is banned.
-func (c *Collector) Ban(ids map[[32]byte]struct{}) (lifted []uint64) {
+// Restore. An event that Apply receives later does not count if its id is banned. idAt returns the
+// id of the event at a seq: the Collector knows only a part of it, which another author can copy.
+func (c *Collector) Ban(ids map[[32]byte]struct{}, idAt func(seq uint64) (id string, ok bool)) (lifted []uint64) {
 	for id, seq := range c.banned {
 		if _, ok := ids[id]; !ok {
 			if delete(c.banned, id); seq != 0 {
@@ -475,7 +490,7 @@ func (c *Collector) Ban(ids map[[32]byte]struct{}) (lifted []uint64) {
 		}
 	}
 	if len(fresh) > 0 {
-		c.forget(fresh)
+		c.forget(fresh, idAt)
 	}
 	return lifted
 }
@@ -490,13 +505,17 @@ func (c *Collector) Restore(e *mostro.Entry) {
 }
 
 // forget removes events. It walks over all versions, because nothing finds a version by its id.
-func (c *Collector) forget(ids map[uint64][32]byte) {
+func (c *Collector) forget(ids map[uint64][32]byte, idAt func(uint64) (string, bool)) {
 	doomed := func(id, seq uint64) bool {
-		full, ok := ids[id]
-		if ok {
-			c.banned[full] = seq
+		banned, ok := ids[id]
+		if !ok {
+			return false
 		}
-		return ok
+		if full, known := idAt(seq); !known || keyOf(full) != banned {
+			return false
+		}
+		c.banned[banned] = seq
+		return true
 	}
 	for i := range c.orders.n {
 		versions := c.versionsOf(i)

@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"encoding/binary"
 	"math"
 	"math/bits"
 	"slices"
@@ -23,29 +24,37 @@ type columns struct {
 	flags  [rows]uint16
 }
 
-// part names some of the columns. The columns of at depend on each other, so that a part with
-// a time includes the times before it.
+// part names some of the columns. cohort, status, flags and the times of the first versions are
+// always included, and fee never.
 type part uint16
 
 const (
-	partSigned    part = 1 << iota // at[Signed]
-	partWitnessed                  // at[Witnessed]; needs partSigned
-	partNewest                     // needs partSigned
-	partEnds                       // needs partSigned
+	partTaken part = 1 << iota // the times by the clock of the query
+	partSuccess
+	partCanceled
+	partWitnessed // at[Witnessed] of the moments that are included
+	partNewest    // needs all moments
+	partEnds
 	partSats
 	partPremium
 	partAmount
-	partAll = 1<<iota - 1
-	// cohort, status and flags are always included, and fee never.
+	partMoments = partTaken | partSuccess | partCanceled
+	partAll     = 1<<iota - 1
 )
 
-// numbers is a column of whole numbers in as few bits as the greatest of them needs. The number
-// 0 has the code 0, and another number n has the code n - base.
+// has reports whether a part includes a moment.
+func (p part) has(m moment) bool { return m == firstSeen || p&(partTaken<<(m-firstTaken)) != 0 }
+
+// numbers is a column of whole numbers of 0, 1, 2 or 4 bits or of whole bytes, as the greatest of
+// them needs. The number 0 has the code 0, and another number n has the code n - base.
 type numbers struct {
 	base  uint64
-	width uint8    // bits of a code
-	words []uint64 // one more than the codes need, so that a read needs no branch
+	width uint8 // bits of a code
+	codes []byte
 }
+
+// pad is the number of bytes behind the codes, so that any code can be read as eight bytes.
+const pad = 7
 
 func packNumbers(all []uint64) numbers {
 	low, high := uint64(math.MaxUint64), uint64(0)
@@ -58,46 +67,96 @@ func packNumbers(all []uint64) numbers {
 		return numbers{}
 	}
 	p := numbers{base: low - 1, width: uint8(bits.Len64(high - low + 1))}
-	p.words = make([]uint64, (len(all)*int(p.width)+63)/64+1)
+	switch {
+	case p.width == 3:
+		p.width = 4
+	case p.width > 4:
+		p.width = (p.width + 7) &^ 7
+	}
+	p.codes = make([]byte, (len(all)*int(p.width)+7)/8+pad)
 	for i, n := range all {
 		if n == 0 {
 			continue
 		}
-		code, bit := n-p.base, i*int(p.width)
-		p.words[bit>>6] |= code << (bit & 63)
-		p.words[bit>>6+1] |= code >> 1 >> (63 - bit&63)
+		code := n - p.base
+		if p.width < 8 {
+			bit := i * int(p.width)
+			p.codes[bit>>3] |= byte(code << (bit & 7))
+			continue
+		}
+		size := int(p.width) / 8
+		for k := range size {
+			p.codes[i*size+k] = byte(code >> (8 * k))
+		}
 	}
 	return p
 }
 
 func (p *numbers) get(i int) uint64 {
+	bit := i * int(p.width)
 	if p.width == 0 {
 		return 0
 	}
-	bit := i * int(p.width)
-	code := (p.words[bit>>6]>>(bit&63) | p.words[bit>>6+1]<<1<<(63-bit&63)) & (1<<p.width - 1)
-	if code == 0 {
-		return 0
+	code := binary.LittleEndian.Uint64(p.codes[bit>>3:]) >> (bit & 7) & (1<<p.width - 1)
+	if code != 0 {
+		code += p.base
 	}
-	return code + p.base
+	return code
+}
+
+// unpackCodes reads the first codes of a column into dst.
+func unpackCodes[T ~uint8 | ~uint16 | ~uint32 | ~uint64](p *numbers, dst []T) {
+	b := p.codes
+	switch width := int(p.width); width {
+	case 0:
+		clear(dst)
+	case 1, 2, 4:
+		mask := byte(1)<<width - 1
+		for i := range dst {
+			bit := i * width
+			dst[i] = T(b[bit>>3] >> (bit & 7) & mask)
+		}
+	case 8:
+		b = b[:len(dst)]
+		for i := range dst {
+			dst[i] = T(b[i])
+		}
+	case 16:
+		for i := range dst {
+			dst[i] = T(binary.LittleEndian.Uint16(b[2*i:]))
+		}
+	case 24:
+		for i := range dst {
+			dst[i] = T(binary.LittleEndian.Uint32(b[3*i:]) & (1<<24 - 1))
+		}
+	case 32:
+		for i := range dst {
+			dst[i] = T(binary.LittleEndian.Uint32(b[4*i:]))
+		}
+	default:
+		size, mask := width/8, uint64(1)<<width-1
+		for i := range dst {
+			dst[i] = T(binary.LittleEndian.Uint64(b[size*i:]) & mask)
+		}
+	}
 }
 
 // unpack reads the first numbers of a column into dst.
 func unpack[T ~uint8 | ~uint16 | ~uint32 | ~uint64](p *numbers, dst []T) {
-	if p.width == 0 {
-		clear(dst)
+	if p.base+1<<p.width-1 > uint64(^T(0)) || p.width >= 64 { // a sum of base and code does not fit, though each number does
+		for i := range dst {
+			dst[i] = T(p.get(i))
+		}
 		return
 	}
-	words, width, mask, base := p.words, uint(p.width), uint64(1)<<p.width-1, p.base
-	bit := uint(0)
-	for i := range dst {
-		w := words[bit>>6:]
-		code := (w[0]>>(bit&63) | w[1]<<1<<(63-bit&63)) & mask
+	if unpackCodes(p, dst); p.width == 0 || p.base == 0 {
+		return
+	}
+	base := T(p.base)
+	for i, code := range dst {
 		if code != 0 {
-			code += base
+			dst[i] = code + base
 		}
-		dst[i] = T(code)
-		bit += width
 	}
 }
 
@@ -164,9 +223,9 @@ func (p *decimals) unpack(dst []float64, codes []uint64) {
 	}
 }
 
-// packed is the columns of a chunk in as few bits as they need. Times are distances: a moment from
-// the first version, a witnessed time from the signed one, the newest version from the last
-// moment, and the end of the take window from the first version.
+// packed is the columns of a chunk as numbers. Times are distances: a moment from the first
+// version, a witnessed time from the signed one, the newest version from the last moment, and
+// the end of the take window from the first version.
 type packed struct {
 	n                                 int // rows
 	cohort, first, status, flags, fee numbers
@@ -176,20 +235,37 @@ type packed struct {
 	premium, amount                   decimals
 }
 
-// away is the code of the distance of t from base: 0 if t is none.
+// nowhere is added to a distance, so that no distance is 0, which stands for no time.
+const nowhere = 1 << 33
+
+// away is the distance of t from base, or 0 if t is none.
 func away(t, base uint32) uint64 {
 	if t == 0 {
 		return 0
 	}
-	return zigzag(int64(t)-int64(base)) + 1
+	return uint64(nowhere + int64(t) - int64(base))
 }
 
-// back is the time of a code.
-func back(code uint64, base uint32) uint32 {
-	if code == 0 {
-		return 0
+// unpackTimes reads times that are stored as distances from base.
+func unpackTimes(p *numbers, dst, base []uint32) {
+	if p.width > 24 { // a code of 32 bits could be a greater distance
+		for i := range dst {
+			if dst[i] = 0; p.get(i) != 0 {
+				dst[i] = uint32(p.get(i)) + base[i] // nowhere is 0 modulo 1<<32
+			}
+		}
+		return
 	}
-	return uint32(int64(base) + unzigzag(code-1))
+	unpackCodes(p, dst)
+	if p.width == 0 {
+		return
+	}
+	start, base := uint32(p.base), base[:len(dst)]
+	for i, code := range dst {
+		if code != 0 {
+			dst[i] = base[i] + code + start
+		}
+	}
 }
 
 // lastMoment returns the last signed moment of row k.
@@ -228,43 +304,41 @@ func (c *columns) pack(n int) *packed {
 	return p
 }
 
-// unpack fills columns of c. codes is a buffer.
-func (p *packed) unpack(c *columns, want part, codes *[rows]uint64) {
-	n := p.n
+// buffers are used by unpack.
+type buffers struct {
+	codes [rows]uint64
+	last  [rows]uint32
+}
+
+// unpack fills columns of c.
+func (p *packed) unpack(c *columns, want part, buf *buffers) {
+	n, codes := p.n, &buf.codes
 	unpack(&p.cohort, c.cohort[:n])
 	unpack(&p.flags, c.flags[:n])
 	unpack(&p.status, c.status[:n])
-	first := &c.at[Signed][firstSeen]
-	if want&partSigned != 0 {
-		unpack(&p.first, first[:n])
-		for m := range p.moments {
-			unpack(&p.moments[m], codes[:n])
-			at := &c.at[Signed][m+1]
-			for k, code := range codes[:n] {
-				at[k] = back(code, first[k])
-			}
+	signed, witnessed := &c.at[Signed], &c.at[Witnessed]
+	first := signed[firstSeen][:n]
+	unpack(&p.first, first)
+	for m := range moments {
+		if !want.has(m) {
+			continue
 		}
-	}
-	if want&partWitnessed != 0 {
-		for m := range p.witnessed {
-			unpack(&p.witnessed[m], codes[:n])
-			at, signed := &c.at[Witnessed][m], &c.at[Signed][m]
-			for k, code := range codes[:n] {
-				at[k] = back(code, signed[k])
-			}
+		if m != firstSeen {
+			unpackTimes(&p.moments[m-1], signed[m][:n], first)
+		}
+		if want&partWitnessed != 0 {
+			unpackTimes(&p.witnessed[m], witnessed[m][:n], signed[m][:n])
 		}
 	}
 	if want&partNewest != 0 {
-		unpack(&p.newest, codes[:n])
-		for k, code := range codes[:n] {
-			c.newest[k] = back(code, c.lastMoment(k))
+		last := buf.last[:n]
+		for k := range last {
+			last[k] = c.lastMoment(k)
 		}
+		unpackTimes(&p.newest, c.newest[:n], last)
 	}
 	if want&partEnds != 0 {
-		unpack(&p.ends, codes[:n])
-		for k, code := range codes[:n] {
-			c.ends[k] = back(code, first[k])
-		}
+		unpackTimes(&p.ends, c.ends[:n], first)
 	}
 	if want&partSats != 0 {
 		unpack(&p.sats, codes[:n])

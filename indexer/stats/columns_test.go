@@ -101,7 +101,7 @@ func FuzzColumns(f *testing.F) {
 			n++
 		}
 		got := new(columns)
-		c.pack(n).unpack(got, partAll, new([rows]uint64))
+		c.pack(n).unpack(got, partAll, new(buffers))
 		sameColumns(t, n, got, c)
 	})
 }

@@ -49,7 +49,7 @@ type view struct {
 	t     *table
 	want  part
 	cols  *columns // of a sealed chunk
-	codes *[rows]uint64
+	buf   *buffers
 	n     int // 1 + the chunk in cols
 }
 
@@ -62,16 +62,16 @@ func (v *view) of(n int) *columns {
 		return v.cols
 	}
 	if v.cols == nil {
-		v.cols, v.codes = new(columns), new([rows]uint64)
+		v.cols, v.buf = new(columns), new(buffers)
 	}
-	c.sealed.unpack(v.cols, v.want, v.codes)
+	c.sealed.unpack(v.cols, v.want, v.buf)
 	v.n = n + 1
 	return v.cols
 }
 
-// reads sets the columns that the scan reads beside cohort, status, flags and the times of the clock.
+// reads sets the columns that the scan reads.
 func (s *scan) reads(want part) {
-	if want |= partSigned; s.q.Clock == Witnessed {
+	if s.q.Clock == Witnessed {
 		want |= partWitnessed
 	}
 	s.view = view{t: &s.c.orders, want: want}
@@ -325,7 +325,8 @@ const orderNeeds = needMoments | needOpen | needFirst
 // parts returns the columns that needs read.
 func (n needs) parts() (p part) {
 	for need, part := range map[needs]part{
-		needOpen: partNewest | partEnds, needCompleted: partSats, needFiat: partAmount, needWidths: partAmount, needPremiums: partPremium,
+		needOpen: partMoments | partNewest | partEnds, needCreated: partTaken, needCompleted: partTaken | partSuccess | partSats, needCanceled: partCanceled,
+		needLeft: partTaken | partSuccess, needFiat: partAmount, needWidths: partAmount, needPremiums: partPremium,
 	} {
 		if n&need != 0 {
 			p |= part

@@ -12,7 +12,7 @@ func (s *scan) feeTime(f *fee) uint32 {
 // groups of the order. Another fee counts in the group of its node, or, without groups, if
 // the filter names no dimension but instance and network.
 func (s *scan) addFees() {
-	s.reads(partSats)
+	s.reads(partSuccess | partSats)
 	for i := range s.views {
 		s.views[i] = s.view
 	}
@@ -164,20 +164,18 @@ func (d *dispute) times(clock Clock) (opened, closed uint32, end *disputeVersion
 	return opened, closed, end
 }
 
-// silence is the time without any event after which an instance counts as silent.
-const silence = 7 * 86400
-
 func (s *scan) addInstances() {
 	now := s.bounds[len(s.bounds)-1]
 	for id := 1; id < len(s.c.authors); id++ {
 		a := &s.c.authors[id]
-		if !passes(s.authors, uint32(id)) || !a.eventIn(0, now) {
+		known, silent := a.knownAt(now)
+		if !known || !passes(s.authors, uint32(id)) {
 			continue
 		}
 		for _, g := range s.groupsOf(uint32(id)) {
 			t := s.tally(g, len(s.bounds)-2)
 			t.knownInstances++
-			if !a.eventIn(now-silence, now) {
+			if silent {
 				t.silent++
 			}
 		}

@@ -30,7 +30,7 @@ func scoreOf(s *scan) *nodeStats {
 	const day = 86400
 	today := (now - 1) / day
 	var days [30]bool
-	s.reads(partNewest | partSats | partPremium)
+	s.reads(partMoments | partNewest | partSats | partPremium)
 	for j := range s.c.orders.chunks {
 		chunk := s.view.of(j)
 		for k := range s.c.orders.size(j) {

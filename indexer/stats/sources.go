@@ -24,7 +24,7 @@ func (s *scan) onlyLabel(pattern, label string) {
 
 // orderSeqs calls add with the seq of the version of each order that a family counts.
 func (s *scan) orderSeqs(f family, add func(uint64)) {
-	s.reads(0)
+	s.reads(partMoments)
 	for i := range s.c.orders.n {
 		chunk, k := s.view.of(i/rows), i%rows
 		at := &chunk.at[s.q.Clock]

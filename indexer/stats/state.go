@@ -165,11 +165,10 @@ func (w *writer) author(a *author) {
 			w.text(s)
 		}
 	}
-	w.uint(uint64(len(a.hours)))
-	for _, h := range a.hours {
-		w.uint(uint64(h.n))
-		w.uint(uint64(h.first))
-		w.uint(uint64(h.last))
+	w.uint(uint64(len(a.active)))
+	for _, s := range a.active {
+		w.uint(uint64(s.first))
+		w.uint(uint64(s.last))
 	}
 }
 
@@ -290,7 +289,7 @@ func (c *Collector) decode(r *reader) {
 	for range r.count(15) {
 		x := feeFacts{author: r.below(len(c.authors)), network: r.below(len(c.networks.text)), created: r.time(), received: r.time(),
 			sats: int64(r.uvarint() & math.MaxInt64), seq: r.uvarint(), id: r.uvarint(), order: r.uint64()}
-		if r.bad || x.sats > maxFeeSats || x.seq>>(32+seqBits) != 0 || x.id>>48 != 0 {
+		if r.bad || x.sats > maxFeeSats || x.seq>>(32+seqBits) != 0 || x.id>>(8*idBytes) != 0 {
 			r.fail()
 			return
 		}
@@ -365,8 +364,12 @@ func (c *Collector) decodeAuthor(r *reader, a *author) {
 		}
 		a.policies = append(a.policies, run)
 	}
-	for range r.count(3) {
-		a.hours = append(a.hours, hour{r.time(), uint16(r.below(3600)), uint16(r.below(3600))})
+	for range r.count(2) {
+		s := span{r.time(), r.time()}
+		if s.last < s.first || len(a.active) > 0 && int64(s.first) <= int64(a.active[len(a.active)-1].last)+silence {
+			r.fail()
+		}
+		a.active = append(a.active, s)
 	}
 }
 
