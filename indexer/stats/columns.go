@@ -33,7 +33,7 @@ const (
 	partSuccess
 	partCanceled
 	partWitnessed // at[Witnessed] of the moments that are included
-	partNewest    // needs all moments
+	partNewest
 	partEnds
 	partSats
 	partPremium
@@ -223,9 +223,8 @@ func (p *decimals) unpack(dst []float64, codes []uint64) {
 	}
 }
 
-// packed is the columns of a chunk as numbers. Times are distances: a moment from the first
-// version, a witnessed time from the signed one, the newest version from the last moment, and
-// the end of the take window from the first version.
+// packed is the columns of a chunk as numbers. Times are distances: a witnessed time from the
+// signed one, and the others from the first version.
 type packed struct {
 	n                                 int // rows
 	cohort, first, status, flags, fee numbers
@@ -268,12 +267,6 @@ func unpackTimes(p *numbers, dst, base []uint32) {
 	}
 }
 
-// lastMoment returns the last signed moment of row k.
-func (c *columns) lastMoment(k int) uint32 {
-	at := &c.at[Signed]
-	return max(at[firstSeen][k], at[firstTaken][k], at[firstSuccess][k], at[firstCanceled][k])
-}
-
 // pack returns the first n rows.
 func (c *columns) pack(n int) *packed {
 	p, buf := &packed{n: n}, make([]uint64, n)
@@ -297,22 +290,16 @@ func (c *columns) pack(n int) *packed {
 		at, signed := &c.at[Witnessed][m], &c.at[Signed][m]
 		p.witnessed[m] = column(func(k int) uint64 { return away(at[k], signed[k]) })
 	}
-	p.newest = column(func(k int) uint64 { return away(c.newest[k], c.lastMoment(k)) })
+	p.newest = column(func(k int) uint64 { return away(c.newest[k], first[k]) })
 	p.ends = column(func(k int) uint64 { return away(c.ends[k], first[k]) })
 	p.sats = column(func(k int) uint64 { return uint64(c.sats[k] + 1) })
 	p.premium, p.amount = packDecimals(c.premium[:n]), packDecimals(c.amount[:n])
 	return p
 }
 
-// buffers are used by unpack.
-type buffers struct {
-	codes [rows]uint64
-	last  [rows]uint32
-}
-
-// unpack fills columns of c.
-func (p *packed) unpack(c *columns, want part, buf *buffers) {
-	n, codes := p.n, &buf.codes
+// unpack fills columns of c. codes is a buffer.
+func (p *packed) unpack(c *columns, want part, codes *[rows]uint64) {
+	n := p.n
 	unpack(&p.cohort, c.cohort[:n])
 	unpack(&p.flags, c.flags[:n])
 	unpack(&p.status, c.status[:n])
@@ -331,11 +318,7 @@ func (p *packed) unpack(c *columns, want part, buf *buffers) {
 		}
 	}
 	if want&partNewest != 0 {
-		last := buf.last[:n]
-		for k := range last {
-			last[k] = c.lastMoment(k)
-		}
-		unpackTimes(&p.newest, c.newest[:n], last)
+		unpackTimes(&p.newest, c.newest[:n], first)
 	}
 	if want&partEnds != 0 {
 		unpackTimes(&p.ends, c.ends[:n], first)

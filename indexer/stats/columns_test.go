@@ -101,7 +101,7 @@ func FuzzColumns(f *testing.F) {
 			n++
 		}
 		got := new(columns)
-		c.pack(n).unpack(got, partAll, new(buffers))
+		c.pack(n).unpack(got, partAll, new([rows]uint64))
 		sameColumns(t, n, got, c)
 	})
 }

@@ -49,7 +49,7 @@ type view struct {
 	t     *table
 	want  part
 	cols  *columns // of a sealed chunk
-	buf   *buffers
+	codes *[rows]uint64
 	n     int // 1 + the chunk in cols
 }
 
@@ -62,9 +62,9 @@ func (v *view) of(n int) *columns {
 		return v.cols
 	}
 	if v.cols == nil {
-		v.cols, v.buf = new(columns), new(buffers)
+		v.cols, v.codes = new(columns), new([rows]uint64)
 	}
-	c.sealed.unpack(v.cols, v.want, v.buf)
+	c.sealed.unpack(v.cols, v.want, v.codes)
 	v.n = n + 1
 	return v.cols
 }

@@ -30,7 +30,11 @@ func scoreOf(s *scan) *nodeStats {
 	const day = 86400
 	today := (now - 1) / day
 	var days [30]bool
-	s.reads(partMoments | partNewest | partSats | partPremium)
+	want := partNewest | partSats | partPremium
+	if s.q.Clock == Witnessed {
+		want |= partSuccess
+	}
+	s.reads(want)
 	for j := range s.c.orders.chunks {
 		chunk := s.view.of(j)
 		for k := range s.c.orders.size(j) {

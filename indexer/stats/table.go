@@ -156,7 +156,7 @@ func (c *chunk) change(now uint64) *columns {
 	if c.open == nil {
 		c.open = new(columns)
 		if c.sealed != nil {
-			c.sealed.unpack(c.open, partAll, new(buffers))
+			c.sealed.unpack(c.open, partAll, new([rows]uint64))
 			unpack(&c.sealed.fee, c.open.fee[:c.sealed.n])
 		}
 		c.sealed, c.offered, c.busy = nil, 0, 0

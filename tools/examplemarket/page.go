@@ -27,7 +27,7 @@ and three currencies, %d events from 1 November 2025 to 1 November 2026, with a 
 person and no real node is in it. `+"`make example-market`"+` computes the page again, and a test compares
 it with a new computation.
 
-A running server answers with the same figures of real events; the column "route" of each section
+A running server answers with the same figures of real events; the line "Route" of each section
 names the request.
 
 ## The year
@@ -115,7 +115,7 @@ names the request.
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(&b, "\n## Time to fill\n\nRoute: `/api/v1/stats/survival`. Of %d orders %d were taken; the others are censored. Half of the orders are\ntaken after %s seconds (Kaplan-Meier).\n\n| seconds | share that is not taken |\n|---:|---:|\n", survival.Orders, survival.Taken, survival.Median)
+	fmt.Fprintf(&b, "\n## Time to fill\n\nRoute: `/api/v1/stats/survival`. Of %d orders %d were taken; the others are\ncensored. Half of the orders are taken after %s seconds (Kaplan-Meier).\n\n| seconds | share that is not taken |\n|---:|---:|\n", survival.Orders, survival.Taken, survival.Median)
 	next := int64(0)
 	for _, s := range survival.Steps {
 		if s.Seconds >= next {
@@ -140,6 +140,9 @@ func weekly(c *stats.Collector, q stats.Query, metric string) (out []plot.Point,
 // valueText returns a value with at most four digits behind the point.
 func valueText(v stats.Value) string {
 	if f := v.Float(); !math.IsNaN(f) && f != math.Trunc(f) {
+		if math.Abs(f) < 0.01 {
+			return fmt.Sprintf("%.2g", f)
+		}
 		return strings.TrimRight(strings.TrimRight(fmt.Sprintf("%.4f", f), "0"), ".")
 	}
 	if v.IsNull() {
