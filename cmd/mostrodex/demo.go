@@ -120,7 +120,7 @@ func demoMain(cfg Config, seed uint64, days int, speed float64) (*Main, error) {
 	cfg.Escrow.Transports = []string{"v2", "v1", "legacy"}
 	cfg.Escrow.Witness = filepath.Join(cfg.Data, "escrow.witness") // a demo is deleted with one directory, and holds no real money
 	cfg.Escrow.Key = filepath.Join(cfg.Data, "keys", "mostro.key")
-	market, err := openMarket(cfg.Data, seed, days, speed, time.Now())
+	market, err := openMarket(cfg.Data, cfg.Relay.Listen, seed, days, speed, time.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -98,8 +99,9 @@ func TestDemoMarket(t *testing.T) {
 			t.Logf("%-8s rank %d, from %.1f to %.1f, unranked %q, flags %v, days %d, disputes %+v", id, s.Rank, float64(s.Lo)/1e6, float64(s.Hi)/1e6, s.Unranked, flagNames(s), s.Evidence.WitnessedDays, s.Evidence.Disputes)
 		}
 		for _, pair := range [][2]string{{"good", "small"}, {"small", "slow"}, {"slow", "scammer"}} {
-			if a, b := scores[pair[0]], scores[pair[1]]; a.Unranked != "" || b.Unranked != "" || a.Rank <= b.Rank {
-				t.Errorf("%s has rank %d (%q), %s has %d (%q)", pair[0], a.Rank, a.Unranked, pair[1], b.Rank, b.Unranked)
+			// The lower bound has no limit. No rank is above 70 before 90 days.
+			if a, b := scores[pair[0]], scores[pair[1]]; a.Unranked != "" || b.Unranked != "" || a.Rank < b.Rank || a.Lo <= b.Lo {
+				t.Errorf("%s has rank %d (%q), from %d; %s has %d (%q), from %d", pair[0], a.Rank, a.Unranked, a.Lo, pair[1], b.Rank, b.Unranked, b.Lo)
 			}
 		}
 		if n := scores["newcomer"]; n.Unranked != score.UnrankedWatching || n.Evidence.WitnessedDays < 13 {
@@ -142,7 +144,7 @@ func TestDemoMarket(t *testing.T) {
 
 	t.Run("every answer says that it is simulated", func(t *testing.T) {
 		order := mustREQ(t, m, nostr.Filter{Kinds: []int{mostro.KindOrder}, Limit: 1})[0]
-		fill := strings.NewReplacer("{$}", "", "{pubkey}", hosts["good"], "{id}", order.Tags.GetD(), "{d}", order.Tags.GetD(), "{fiat}", "VES", "{address}", "38383:"+order.PubKey+":"+order.Tags.GetD(), "{path...}", "x", "{name}", "x")
+		fill := strings.NewReplacer("{$}", "", "{pubkey}", order.PubKey, "{id}", order.Tags.GetD(), "{d}", order.Tags.GetD(), "{fiat}", "VES", "{address}", "38383:"+order.PubKey+":"+order.Tags.GetD(), "{d...}", order.Tags.GetD(), "{file}", hosts["good"]+".svg")
 		pages := 0
 		check := func(url string) {
 			code, header, body := getBody(t, url)
@@ -193,7 +195,7 @@ func TestDemoMarket(t *testing.T) {
 	t.Run("the market moves", func(t *testing.T) {
 		head := m.store.Head()
 		testkit.WaitLong(t, "an event of the market", func() bool {
-			list := mustREQ(t, m, nostr.Filter{Authors: []string{hosts["good"], hosts["small"], hosts["slow"]}, Limit: 1})
+			list := mustREQ(t, m, nostr.Filter{Authors: slices.Collect(maps.Values(hosts)), Limit: 1})
 			return m.store.Head() > head && len(list) > 0 && time.Since(list[0].CreatedAt.Time()) < time.Minute
 		})
 	})
@@ -286,7 +288,7 @@ func TestDemoPastIsContinued(t *testing.T) {
 	// Every event of the script up to the stop is there.
 	s := m.Demo.Market.state
 	end := time.Unix(s.End, 0)
-	script := demomarket.New(demomarket.Config{Seed: s.Seed, Start: time.Unix(s.Start, 0), Prices: demoPrices, Level: end, Newcomer: end.Add(-demoNewcomerDays * demoDay), Exit: end.Add(-demoScamDays * demoDay)})
+	script := demomarket.New(s.script())
 	missing, n := 0, 0
 	for step := script.Next(); step.At.Before(end); step = script.Next() {
 		held, err := m.store.Has(context.Background(), step.Event.GetID())
@@ -467,10 +469,10 @@ func TestDemoKeepsOffRealData(t *testing.T) {
 	_, stop := mustServe(t, dir)
 	stop()
 	before := files(t, dir)
-	if _, err := openMarket(dir, 1, 40, 1, time.Now()); err == nil || !strings.Contains(err.Error(), "another directory") {
+	if _, err := openMarket(dir, "127.0.0.1:7777", 1, 40, 1, time.Now()); err == nil || !strings.Contains(err.Error(), "another directory") {
 		t.Errorf("a demo opens a directory of real events: %v", err)
 	}
-	if _, err := openMarket(dir, 1, 0, 1, time.Now()); err == nil {
+	if _, err := openMarket(dir, "127.0.0.1:7777", 1, 0, 1, time.Now()); err == nil {
 		t.Error("a demo without a market opens a directory of real events")
 	}
 	if after := files(t, dir); !slices.Equal(before, after) {
@@ -479,7 +481,7 @@ func TestDemoKeepsOffRealData(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "lnsim.json"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if market, err := openMarket(dir, 1, 40, 1, time.Now()); market != nil || err != nil {
+	if market, err := openMarket(dir, "127.0.0.1:7777", 1, 40, 1, time.Now()); market != nil || err != nil {
 		t.Errorf("a demo of an earlier version: %v, %v", market, err)
 	}
 	if _, known, err := readSimulated(dir); !known || err != nil {
@@ -491,7 +493,7 @@ func TestDemoKeepsOffRealData(t *testing.T) {
 	if err := refuseSimulated(dir); err == nil {
 		t.Error("a damaged mark is no mark")
 	}
-	if _, err := openMarket(dir, 1, 40, 1, time.Now()); err == nil || errors.Is(err, os.ErrNotExist) {
+	if _, err := openMarket(dir, "127.0.0.1:7777", 1, 40, 1, time.Now()); err == nil || errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a damaged mark: %v", err)
 	}
 	if demomarket.FundListD != score.FundListD {

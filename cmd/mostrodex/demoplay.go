@@ -26,7 +26,7 @@ import (
 )
 
 // demoNotice is on every page of a demo and in its NIP-11 document.
-const demoNotice = "Simulated: the Mostros, traders and prices of this demo are invented, and no sat is real."
+const demoNotice = "Simulated: an invented market, no sat is real"
 
 // simulatedFile marks a data directory that holds invented events. Only demo opens such a
 // directory to serve from it.
@@ -37,6 +37,7 @@ type simulatedState struct {
 	Seed  uint64 `json:"seed"`
 	Start int64  `json:"start"` // unix seconds of the first event of the past; 0: the directory has no market
 	End   int64  `json:"end"`   // unix seconds at which prices are those of the demo's own Mostro
+	Relay string `json:"relay"` // address of the relay in the links of orders
 	// Played is true if the past was played to its end. If it is false, the next start plays the
 	// rest.
 	Played bool `json:"played"`
@@ -122,7 +123,7 @@ const (
 
 // openMarket returns the market of a data directory, and writes the mark of the directory. It
 // returns nil if the directory has no market. The directory must be new, or a demo's.
-func openMarket(data string, seed uint64, days int, speed float64, now time.Time) (*demoMarket, error) {
+func openMarket(data, listen string, seed uint64, days int, speed float64, now time.Time) (*demoMarket, error) {
 	s, known, err := readSimulated(data)
 	if err != nil {
 		return nil, err
@@ -136,7 +137,7 @@ func openMarket(data string, seed uint64, days int, speed float64, now time.Time
 		s = simulatedState{Seed: seed, Played: true}
 		if days > 0 && events != nil {
 			end := now.Add(-time.Duration((speed - 1) * float64(demoLag)))
-			s = simulatedState{Seed: seed, Start: end.Add(-time.Duration(days) * demoDay).Unix(), End: end.Unix()}
+			s = simulatedState{Seed: seed, Start: end.Add(-time.Duration(days) * demoDay).Unix(), End: end.Unix(), Relay: "ws://" + listen}
 		}
 		if err := os.MkdirAll(data, 0o700); err != nil {
 			return nil, err
@@ -148,9 +149,8 @@ func openMarket(data string, seed uint64, days int, speed float64, now time.Time
 	if s.Start == 0 || days == 0 {
 		return nil, nil
 	}
-	start, end := time.Unix(s.Start, 0), time.Unix(s.End, 0)
-	d := &demoMarket{clock: newDemoClock(start), state: s, data: data, speed: speed}
-	cfg := demomarket.Config{Seed: s.Seed, Start: start, Prices: demoPrices, Level: end, Newcomer: end.Add(-demoNewcomerDays * demoDay), Exit: end.Add(-demoScamDays * demoDay)}
+	d := &demoMarket{clock: newDemoClock(time.Unix(s.Start, 0)), state: s, data: data, speed: speed}
+	cfg := s.script()
 	if s.Played { // the past is there; the same Mostros go on with new orders
 		d.clock = newDemoClock(now)
 		d.clock.Start(1)
@@ -159,6 +159,13 @@ func openMarket(data string, seed uint64, days int, speed float64, now time.Time
 	d.script = demomarket.New(cfg)
 	d.next = d.script.Next()
 	return d, nil
+}
+
+// script returns the script of the past.
+func (s simulatedState) script() demomarket.Config {
+	end := time.Unix(s.End, 0)
+	return demomarket.Config{Seed: s.Seed, Start: time.Unix(s.Start, 0), Prices: demoPrices, Level: end, Relay: s.Relay,
+		Newcomer: end.Add(-demoNewcomerDays * demoDay), Exit: end.Add(-demoScamDays * demoDay)}
 }
 
 // past plays the script up to the present, or at a higher speed up to the moment from which the

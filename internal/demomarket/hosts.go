@@ -34,20 +34,20 @@ type nature struct {
 
 // natures are the five Mostros, the best first. The newcomer is good and young.
 var natures = []nature{
-	{id: "good", name: "Mostro del Plata", about: "Buenos Aires and Montevideo since 2024", currencies: []string{"ARS", "USD", "BRL", "EUR"}, perDay: 9, complete: .98, dispute: .01,
+	{id: "good", name: "Mostro del Plata", about: "Buenos Aires and Montevideo since 2024", currencies: []string{"ARS", "USD", "BRL", "EUR"}, perDay: 13, complete: .98, dispute: .01,
 		takeHours: [2]int{1, 6}, solveHours: [2]int{3, 20}, users: .95, up: .997, paysFund: 1, fee: "0.006", laterFee: "0.005", maxSats: 1_000_000, version: "0.20.0", bond: true},
-	{id: "small", name: "Mostro Caribe", about: "Un Mostro pequeño para Venezuela, Cuba y Colombia", currencies: []string{"VES", "CUP", "USD", "COP"}, perDay: 5, complete: .95, dispute: .018,
+	{id: "small", name: "Mostro Caribe", about: "Un Mostro pequeño para Venezuela, Cuba y Colombia", currencies: []string{"VES", "CUP", "USD", "COP"}, perDay: 7, complete: .95, dispute: .018,
 		takeHours: [2]int{2, 10}, solveHours: [2]int{4, 30}, users: .90, up: .985, paysFund: 1, fee: "0.006", maxSats: 400_000, version: "0.19.2"},
-	{id: "slow", name: "Mostro Lento", about: "One solver, evenings and weekends", currencies: []string{"EUR", "MXN", "VES"}, perDay: 5, complete: .92, dispute: .075,
+	{id: "slow", name: "Mostro Lento", about: "One solver, evenings and weekends", currencies: []string{"EUR", "MXN", "VES"}, perDay: 7, complete: .92, dispute: .075,
 		takeHours: [2]int{30, 66}, solveHours: [2]int{60, 120}, users: .68, up: .93, paysFund: 1, fee: "0.008", maxSats: 500_000, version: "0.18.5"},
-	{id: "newcomer", name: "Mostro Nuevo", about: "Recién llegado", currencies: []string{"ARS", "VES", "COP"}, perDay: 5, complete: .97, dispute: .012,
+	{id: "newcomer", name: "Mostro Nuevo", about: "Recién llegado", currencies: []string{"ARS", "VES", "COP"}, perDay: 7, complete: .97, dispute: .012,
 		takeHours: [2]int{1, 8}, solveHours: [2]int{2, 20}, users: .93, up: .99, paysFund: 1, fee: "0.003", maxSats: 300_000, version: "0.20.0", bond: true},
-	{id: "scammer", name: "Mostro del PIata", about: "Fast and cheap, no questions", currencies: []string{"ARS", "VES", "USD"}, perDay: 5, complete: .68, omit: .10, dispute: .16,
+	{id: "scammer", name: "Mostro del PIata", about: "Fast and cheap, no questions", currencies: []string{"ARS", "VES", "USD"}, perDay: 7, complete: .68, omit: .10, dispute: .16,
 		takeHours: [2]int{40, 90}, solveHours: [2]int{60, 200}, users: .28, up: .80, paysFund: .3, fee: "0", maxSats: 3_000_000, version: "0.18.5"},
 }
 
 // untaken is the share of the orders that nobody takes.
-const untaken = .28
+const untaken = .5
 
 // host is one Mostro of the market.
 type host struct {
@@ -71,8 +71,11 @@ const (
 func (m *Market) addHost(n nature) {
 	h := &host{nature: n, keys: keysOf(m.cfg.Seed, n.id), random: m.stream("orders " + n.id), beat: m.stream("beat " + n.id), opens: m.cfg.Start}
 	h.lightning = "02" + keysOf(m.cfg.Seed, "lightning "+n.id).Pubkey()
-	if n.id == "newcomer" {
+	switch n.id {
+	case "newcomer":
 		h.opens = later(m.cfg.Start, m.cfg.Newcomer)
+	case "scammer": // after the Mostro whose name it imitates
+		h.opens = m.cfg.Start.Add(time.Hour)
 	}
 	m.hosts = append(m.hosts, h)
 	m.plan(h.opens.Add(between(h.beat, 0, time.Minute)), func(at time.Time) { m.present(h, at) })
@@ -107,7 +110,7 @@ func (m *Market) inform(h *host, at time.Time) {
 		ExpirationHours: new(int64(24)), ExpirationSeconds: new(int64(900)), Currencies: h.currencies, MaxOrdersPerResponse: new(int64(10)),
 		Fee: &fee, Pow: new(int64(0)), PowFirstContact: new(int64(0)), ProtocolVersion: 2, EscrowMode: "lightning",
 		HoldInvoiceWindowSeconds: new(int64(300)), HoldInvoiceCLTVDelta: new(int64(144)), InvoiceWindowSeconds: new(int64(300)),
-		LND: &mostro.LightningNode{Version: "0.20.1-beta", Pubkey: h.lightning, Alias: h.id, Chains: []string{"bitcoin"}, Networks: []string{"mainnet"}},
+		LND: &mostro.LightningNode{Version: "0.20.1-beta", Pubkey: h.lightning, Alias: h.name, Chains: []string{"bitcoin"}, Networks: []string{"mainnet"}},
 	}
 	if h.bond {
 		pct := decimal("0.01")
@@ -119,7 +122,7 @@ func (m *Market) inform(h *host, at time.Time) {
 }
 
 func (m *Market) planHealth(h *host, generation int, from time.Time) {
-	m.plan(from.Add(between(h.beat, 0, min(m.pulse, time.Minute))), func(at time.Time) { m.health(h, generation, at) })
+	m.plan(from.Add(between(h.beat, 0, min(m.pulse, 10*time.Second))), func(at time.Time) { m.health(h, generation, at) })
 }
 
 // health publishes a host's state.
@@ -146,10 +149,16 @@ func (m *Market) health(h *host, generation int, at time.Time) {
 	m.put(h.keys, state.Event(), at)
 }
 
-// quote publishes a host's prices: again every three hours if again is set, and beside before each success.
+// quote publishes a host's prices. If again is set, more follow: every three hours in the past, so
+// that the past is small, and in every hour from its last day on. There is also one before each
+// success.
 func (m *Market) quote(h *host, at time.Time, again bool) {
 	if again {
-		m.plan(at.Add(3*time.Hour), func(at time.Time) { m.quote(h, at, true) })
+		every := 3 * time.Hour
+		if at.After(m.cfg.Level.Add(-day)) {
+			every = 50 * time.Minute
+		}
+		m.plan(at.Add(every), func(at time.Time) { m.quote(h, at, true) })
 	}
 	if h.id == "scammer" {
 		return // it publishes no prices
@@ -191,7 +200,7 @@ func (m *Market) arrive(h *host, generation int, at time.Time) {
 	case p < untaken: // expires
 		m.plan(at.Add(orderLife+between(r, time.Second, time.Minute)), func(at time.Time) { m.show(h, d, mostro.StatusCanceled, at) })
 	default:
-		m.plan(at.Add(m.within(between(r, 4*time.Minute, 2*time.Hour))), func(at time.Time) { m.take(h, d, at) })
+		m.plan(at.Add(m.within(max(4*time.Minute, min(exponential(r, 4*time.Hour), 20*time.Hour)))), func(at time.Time) { m.take(h, d, at) })
 	}
 }
 

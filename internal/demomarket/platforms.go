@@ -26,8 +26,8 @@ type platform struct {
 
 func (m *Market) addPlatforms() {
 	for _, p := range []*platform{
-		{name: mostro.PlatformLnp2pBot, perDay: 8, currencies: []string{"VES", "ARS", "CUP", "COP"}, life: 23 * time.Hour},
-		{name: mostro.PlatformRoboSats, perDay: 5, currencies: []string{"EUR", "USD", "BRL"}, life: 8 * time.Hour},
+		{name: mostro.PlatformLnp2pBot, perDay: 14, currencies: []string{"VES", "ARS", "CUP", "COP"}, life: 23 * time.Hour},
+		{name: mostro.PlatformRoboSats, perDay: 9, currencies: []string{"EUR", "USD", "BRL"}, life: 8 * time.Hour},
 	} {
 		p.keys, p.random = keysOf(m.cfg.Seed, p.name), m.stream("platform "+p.name)
 		m.platforms = append(m.platforms, p)
@@ -75,7 +75,7 @@ func (m *Market) offer(p *platform, generation int, at time.Time) {
 	if r.Float64() < .25 {
 		return // it expires without a word
 	}
-	end := at.Add(min(m.within(between(r, 20*time.Minute, 6*time.Hour)), p.life-time.Minute))
+	end := at.Add(min(m.within(between(r, 20*time.Minute, 14*time.Hour)), p.life-time.Minute))
 	m.plan(end, func(at time.Time) {
 		status, sats := "success", "0"
 		if p.name == mostro.PlatformLnp2pBot {
