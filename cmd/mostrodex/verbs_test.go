@@ -37,7 +37,7 @@ func tunedDemo(t *testing.T, dir string, tune func(*escrow.Config), change func(
 	if change != nil {
 		change(&cfg)
 	}
-	m, err := demoMain(cfg, 1)
+	m, err := demoMain(cfg, 1, 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
