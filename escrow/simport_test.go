@@ -8,6 +8,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/attestation"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -33,8 +34,7 @@ var (
 		{Name: "one", Keys: []string{simIssuers[0].Pubkey(), simIssuers[1].Pubkey()}}, {Name: "two", Keys: []string{simIssuers[2].Pubkey()}}}}
 )
 
-// simPeople is the number of identities of a world in which reputation is exported: few, so that
-// some have enough trades and votes.
+// simPeople is the number of identities of a world that import and export reputation.
 const simPeople = 3
 
 // simDocument is an attestation that a user of the simulation has.
@@ -78,10 +78,47 @@ func (s *sim) port() {
 	}
 }
 
-// person returns an identity of the world with a new trade key.
+// person returns an identity that imports and exports, with a new trade key, or rarely a stranger
+// in full privacy.
 func (s *sim) person() trade.Party {
-	p, _ := s.user()
+	s.nextKey++
+	p := trade.Party{Key: simKey(s.nextKey), Transport: envelope.TransportV2}
+	p.Identity = p.Key
+	if s.rng.IntN(15) > 0 {
+		p.Identity = simKey(1<<40 + s.rng.Uint64N(simPeople))
+	}
 	return p
+}
+
+// earlier gives the identities trades and votes of an earlier time, because an export needs ten
+// trades and five votes. The third identity lacks one of each.
+func (s *sim) earlier() {
+	s.read()
+	if s.err != nil {
+		return
+	}
+	for n := range simPeople {
+		p := trade.Party{Key: simKey(uint64(1<<52 + n)), Identity: simKey(uint64(1<<40 + n)), Transport: envelope.TransportV2}
+		for i := range 11 - n {
+			other := trade.Party{Key: simKey(uint64(1<<53 + 100*n + i)), Identity: simKey(uint64(1<<54 + 100*n + i)), Transport: envelope.TransportV2}
+			t := trade.Trade{ID: trade.OrderID{0xee, byte(n), byte(i)}, Kind: mostro.SideSell, Status: message.TradeSettledHoldInvoice, Seller: p, Buyer: other, CreatedAt: 1_780_000_000}
+			after := t
+			after.Status = message.TradeSuccess
+			if _, err := s.book.ratings.Moved(t, after, t.CreatedAt+100); err != nil {
+				s.fail("a trade of an earlier time: %v", err)
+			}
+			if i >= attestation.MinReviews-n/2 {
+				continue
+			}
+			q := rating.Request{From: other, Message: message.Message{Payload: message.RatingUser(4)}, At: t.CreatedAt + 200, Received: t.CreatedAt + 200}
+			if _, err := s.book.ratings.Rate(q, after); err != nil {
+				s.fail("a vote of an earlier time: %v", err)
+			}
+		}
+	}
+	if err := s.store.Commit(s.book.Take()); err != nil {
+		s.fail("the earlier time: %v", err)
+	}
 }
 
 func (s *sim) importReputation() {

@@ -106,10 +106,10 @@ func (s *sim) settleElsewhere(row OutboxRow) {
 	s.node.resolve(h, true)
 }
 
-// suspended reports whether an amount in suspense has no owner yet.
+// suspended reports whether an amount in suspense has no owner yet, or its refund is not over.
 func (s *sim) suspended() bool {
 	for _, t := range s.store.trades {
-		if slices.ContainsFunc(t.Suspended, func(u trade.Suspended) bool { return u.Outcome == "" }) {
+		if slices.ContainsFunc(t.Suspended, func(u trade.Suspended) bool { return u.Outcome == "" || t.Refund(u.Hash) != 0 }) {
 			return true
 		}
 	}

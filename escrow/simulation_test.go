@@ -188,7 +188,6 @@ type sim struct {
 	answered    map[uint64]bool        // requests that were refused
 	ratedAt     map[string]int64       // date of the last published rating, by identity
 	ports       bool                   // if set, reputation is imported and exported
-	orders      int                    // number of orders
 	documents   []*simDocument         // attestations that users have
 	rebinds     []string               // consents to another binding
 	fund        *simFund
@@ -236,10 +235,7 @@ func newSim(seed uint64, mirror *DB) *sim {
 	s.node.fickle, s.node.hiding = true, true
 	s.store.mirror = mirror
 	s.fragile = mirror == nil && seed%3 == 0
-	s.ports, s.orders = seed%5 == 3, tradesPerSeed
-	if s.ports {
-		s.orders = 3 * tradesPerSeed // an export needs ten trades of one identity
-	}
+	s.ports = mirror == nil && seed%5 == 3
 	time := func() time.Time { return time.Unix(s.clock(), 0) }
 	s.out = newOutbox(effect.Runner{Node: s.node, Addresses: s.node, Clock: time, PayoutBlocks: DefaultPolicy().PayoutBlocks, Payee: simPayee,
 		Fund: fund.Fund{Address: "dev@fund", Service: s.fund}}, simPublisher{s}, nil, nil)
@@ -255,15 +251,18 @@ func newSim(seed uint64, mirror *DB) *sim {
 }
 
 func (s *sim) run() {
+	if s.ports {
+		s.earlier()
+	}
 	s.start()
-	for made := 0; s.err == nil && (made < s.orders || len(s.unfinished()) > 0) && s.count.calls < 200_000; {
-		if made < s.orders && len(s.unfinished()) < 8 && s.rng.IntN(3) == 0 {
+	for made := 0; s.err == nil && (made < tradesPerSeed || len(s.unfinished()) > 0) && s.count.calls < 200_000; {
+		if made < tradesPerSeed && len(s.unfinished()) < 8 && s.rng.IntN(3) == 0 {
 			s.newOrder()
 			if made++; made == 30 && s.seed%16 == 1 {
 				s.flood()
 			}
 		}
-		if made >= s.orders && s.rng.IntN(20) == 0 {
+		if made >= tradesPerSeed && s.rng.IntN(20) == 0 {
 			break
 		}
 		s.happen()

@@ -19,10 +19,8 @@ func (s *sim) happen() {
 	}
 	open := s.unfinished()
 	switch n := s.rng.IntN(1000); {
-	case s.ports && n < 30:
+	case s.ports && n < 40:
 		s.port()
-	case s.ports && n < 130:
-		s.rate()
 	case n < 470 && !(s.quarrel && n < 60):
 		s.perform()
 	case n < 480:
@@ -157,17 +155,10 @@ func (s *sim) user() (trade.Party, *int64) {
 	s.nextKey++
 	p := trade.Party{Key: simKey(s.nextKey), Transport: envelope.TransportV2}
 	p.Identity = p.Key
-	private, person := 3, s.rng.Uint64N(30)
-	if s.ports {
-		private, person = 10, max(person, 30-simPeople)-(30-simPeople) // mostly the first identity
-		if s.rng.IntN(2) == 0 {
-			person = s.rng.Uint64N(simPeople)
-		}
-	}
-	if s.rng.IntN(private) == 0 {
+	if s.rng.IntN(3) == 0 {
 		return p, nil
 	}
-	p.Identity = simKey(1<<40 + person)
+	p.Identity = simKey(1<<40 + s.rng.Uint64N(30))
 	s.index[p.Identity]++
 	n := s.index[p.Identity]
 	if s.rng.IntN(30) == 0 {
