@@ -4,6 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -94,14 +99,43 @@ func TestDevFeeVerbs(t *testing.T) {
 	refused(exitUsage, "read 'mostrodex devfee retry --help' first", "devfee", "retry", id)
 	refused(exitError, "only a parked fee is tried again", "devfee", "retry", id, "--yes")
 	refused(exitError, "no such trade", "devfee", "retry", tradeCases.id, "--yes")
+	refused(exitUsage, "not the id of a trade", "devfee", "settled", "x", "--reason", "x", "--yes")
+	refused(exitUsage, "needs --reason", "devfee", "settled", id, "--yes")
+	refused(exitUsage, "read 'mostrodex devfee settled --help' first", "devfee", "settled", id, "--reason", "x")
+	refused(exitUsage, "--hash is the payment hash", "devfee", "settled", id, "--hash", "x", "--reason", "x", "--yes")
+	refused(exitError, "only a parked fee is settled by hand", "devfee", "settled", id, "--reason", "x", "--yes")
+	refused(exitError, "no such trade", "devfee", "settled", tradeCases.id, "--reason", "x", "--yes")
+	refused(exitUsage, "needs --reason", "trade", "overpaid", id, "--yes")
+	refused(exitUsage, "nothing is done without --yes", "trade", "overpaid", id, "--reason", "x")
+	refused(exitError, "says of no settled hold of this trade", "trade", "overpaid", id, "--reason", "x", "--yes")
+	refused(exitError, "no such trade", "trade", "overpaid", tradeCases.id, "--reason", "x", "--yes")
+	y := newDemoTrade(t, m, envelope.TransportV2)
+	y.toTaken()
+	y.toFiatSent()
+	y.finish()
+	byHand := y.id.String()
 	stop()
 	toOlderCopy(t, dir)
 	m = tunedDemo(t, dir, tune, nil)
 	stop = startMainUntil(t, m)
 	defer stop()
 	eventually(t, "the fee is parked", func() bool { return strings.Contains(verb("devfee", "list"), "parked: the store is an older copy") })
-	if out := verb("resume"); !strings.Contains(out, "18 sats of development fees are due") {
+	if out := verb("resume"); !strings.Contains(out, "36 sats of development fees are due") {
 		t.Errorf("resume: %s", out)
+	}
+	eventually(t, "the store is compared", func() bool {
+		_, errs, code := runProgram(t, "", "devfee", "settled", byHand, "--hash", strings.Repeat("ab", 32), "--reason", "x", "--yes", "--data", dir)
+		return code != 0 && strings.Contains(errs, "no successful payment of exactly this fee")
+	})
+	if out := verb("devfee", "settled", byHand, "--reason", "paid by the shop's wallet", "--yes"); strings.Contains(out, byHand) || !strings.Contains(out, id) {
+		t.Errorf("devfee settled: %s", out)
+	}
+	refused(exitError, "only a parked fee is settled by hand", "devfee", "settled", byHand, "--reason", "again", "--yes")
+	if out := verb("ledger", "check"); !strings.Contains(out, "settled by hand") {
+		t.Errorf("ledger check: %s", out)
+	}
+	if out := verb("trade", "journal", byHand); !strings.Contains(out, `"paid by the shop's wallet"`) {
+		t.Errorf("the journal: %s", out)
 	}
 	open.Store(true)
 	var before, after purse
@@ -269,7 +303,7 @@ func TestSuspenseVerb(t *testing.T) {
 	}
 }
 
-// TestClosedDisputeVerb lists disputes that are over, and the chat of the inbox reaches a party.
+// TestClosedDisputeVerb lists disputes that are over.
 func TestClosedDisputeVerb(t *testing.T) {
 	dir := t.TempDir()
 	m, stop := runDemo(t, dir, nil)
@@ -297,5 +331,76 @@ func TestClosedDisputeVerb(t *testing.T) {
 	var list struct{ Items []trade.Trade }
 	if err := json.Unmarshal([]byte(verb("dispute", "list", "--closed", "--json")), &list); err != nil || len(list.Items) != 2 || list.Items[0].Preimage != (trade.Preimage{}) || list.Items[0].HoldInvoice != "" {
 		t.Errorf("%v: %+v", err, list.Items)
+	}
+}
+
+// TestInboxWritesToAParty has the operator write from the page: the party finds the message at the
+// relay, in the chat of its key with that of the Mostro.
+func TestInboxWritesToAParty(t *testing.T) {
+	dir := t.TempDir()
+	m, stop := runDemo(t, dir, nil)
+	defer stop()
+	x := newDemoTrade(t, m, envelope.TransportV2)
+	x.toDispute()
+	base := "http://" + m.PrivateAddr()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Jar: jar}
+	visit := func(path string, form url.Values) string {
+		t.Helper()
+		method := http.MethodGet
+		if form != nil {
+			method = http.MethodPost
+		}
+		req, err := http.NewRequest(method, base+path, strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("Origin", base)
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %d %v\n%s", path, resp.StatusCode, err, body)
+		}
+		return string(body)
+	}
+	link, err := url.Parse(strings.TrimSpace(mustProgram(t, "", "dispute", "inbox", "--data", dir)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	visit("/disputes/login", url.Values{"link": {link.Query().Get("link")}})
+	page := visit("/disputes/"+x.id.String(), nil)
+	_, page, _ = strings.Cut(page, `/write" class="write"`)
+	form := url.Values{"to": {"buyer"}, "text": {"Send me the receipt of the bank."}}
+	for _, field := range regexp.MustCompile(`name="(token|seen|nonce)" value="([0-9a-f]+)"`).FindAllStringSubmatch(page, 3) {
+		form.Set(field[1], field[2])
+	}
+	if page := visit("/disputes/"+x.id.String()+"/write", form); !strings.Contains(page, "The message is sent.") || !strings.Contains(page, "Send me the receipt of the bank.") {
+		t.Errorf("the page after the message:\n%s", page)
+	}
+	chat, err := envelope.NewChat(x.buyer.keys, m.escrow.pubkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, evt := range mustREQ(t, m, chat.Filters()[0]) {
+		msg, err := chat.Open(evt, time.Now())
+		if err != nil || msg.Sender != m.escrow.pubkey {
+			t.Fatalf("%+v, %v", msg, err)
+		}
+		got = append(got, msg.Text)
+	}
+	if len(got) != 1 || got[0] != form.Get("text") {
+		t.Errorf("the buyer reads %q", got)
+	}
+	if page := visit("/disputes/closed", nil); !strings.Contains(page, "No closed dispute") {
+		t.Errorf("the closed disputes:\n%s", page)
 	}
 }
