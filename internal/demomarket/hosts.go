@@ -173,8 +173,7 @@ type deal struct {
 	order  mostro.Order // as offered
 	maker  *trader
 	taker  *trader
-	keys   map[string]*envelope.Keys // trade keys by role
-	fiat   int64                     // that the taker chose
+	fiat   int64 // that the taker chose
 	sats   int64
 	hidden bool // the take shows no public state
 	taken  time.Time
