@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
@@ -26,7 +27,7 @@ import (
 
 // loopbackFund returns the development fund as a process on this machine reaches it.
 func loopbackFund(string) fund.Service {
-	return escrow.Services{Client: lnurl.Client{AllowForTest: func(a netip.AddrPort) bool { return a.Addr().IsLoopback() }}}
+	return effect.Services{Client: lnurl.Client{AllowForTest: func(a netip.AddrPort) bool { return a.Addr().IsLoopback() }}}
 }
 
 // fundServer serves a Lightning address on loopback whose invoices are made by invoice.

@@ -396,7 +396,7 @@ func (f *flow) failures(n uint32) {
 
 func (f *flow) until(what string, done func() bool) {
 	f.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for !done() {
 		if time.Now().After(deadline) {
 			t := f.w.trade(f.id)
@@ -441,7 +441,7 @@ func (f *flow) unchanged() { f.Helper(); f.count([3]int64{}) }
 func (f *flow) count(difference [3]int64) {
 	f.Helper()
 	var now [3]int64
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		now = f.balances()
 		for i := range now {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -135,7 +136,7 @@ func ChildMain(node lightning.Node, dir, secret, killAt string, service func(add
 		Policy: policy, Store: db, Log: log, Node: killNode{node, killAt}, Addresses: noAddresses{}, Publisher: log,
 		Opener: KeysOpener{keys}, Sealer: sealer, Signer: sealer, Prefilter: &Prefilter{Transports: transports},
 		Quote: func(string, int64) trade.Quote { return trade.Quote{} }, Events: EventBuilder{Pubkey: keys.Pubkey(), Transports: transports},
-		RollbackGuard: &RollbackGuard{Path: dir + ".witness"}, Secret: trade.NodeSecretOf(keys),
+		RollbackGuard: &rollback.Guard{Path: dir + ".witness"}, Secret: trade.NodeSecretOf(keys),
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Tick: 20 * time.Millisecond,
 	}
 	feeChild(&cfg, service, killNode{node, killAt})
