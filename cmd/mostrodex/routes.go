@@ -87,7 +87,7 @@ func (s surface) site() (*web.Site, []route.Route) {
 	rows := site.Routes()
 	if s.alerts != nil {
 		s.alerts.site = site
-		rows = append(rows, site.Alerts(s.alerts.service, s.relay.ProvenKey)...)
+		rows = append(rows, web.Alerts(site, s.alerts.service, s.relay.ProvenKey)...)
 	}
 	if s.scores == nil {
 		return site, rows

@@ -22,9 +22,9 @@ type savedAlerts struct {
 	prove func(r *http.Request, body []byte) (pubkey string, err error)
 }
 
-// Alerts returns the rows of saved alerts. prove returns the key that signed a request
+// Alerts returns the rows of saved alerts for a site. prove returns the key that signed a request
 // (NIP-98).
-func (x *Site) Alerts(saved *alerts.Service, prove func(*http.Request, []byte) (string, error)) []route.Route {
+func Alerts(x *Site, saved *alerts.Service, prove func(*http.Request, []byte) (string, error)) []route.Route {
 	a := savedAlerts{x, saved, prove}
 	row := func(method, path, name, summary string, answer any, get func(r *http.Request, pubkey string, body []byte) (any, error)) route.Route {
 		return route.Route{Method: method, Path: path, Name: name, Summary: summary, Answer: answer, Handler: a.signed(name, get)}
