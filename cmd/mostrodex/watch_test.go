@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -38,14 +39,14 @@ func watch(tb testing.TB, args ...string) (out, errs *syncBuffer, code func() in
 }
 
 // watched waits until the relay has a subscription or a stream for a watch.
-func watched(tb testing.TB, m *Main, client *testkit.Client, out *syncBuffer, fiat string) {
+func watched(tb testing.TB, client *testkit.Client, name string, out fmt.Stringer) {
 	tb.Helper()
 	n := 0
 	testkit.Eventually(tb, "the watch", func() bool { // a first order may come before the watch
 		n++
-		orderIn(tb, client, "warm-"+string(rune('a'+n%26))+string(rune('a'+n/26%26)), fiat)
+		orderIn(tb, client, fmt.Sprint(name, "-warm-", n), "VES")
 		time.Sleep(20 * time.Millisecond)
-		return strings.Contains(out.String(), "warm-")
+		return strings.Contains(out.String(), "-warm-")
 	})
 }
 
@@ -58,7 +59,7 @@ func TestWatch(t *testing.T) {
 	for name, from := range map[string][]string{"server": {"--url", "http://" + m.Addr()}, "relay": {"--relay", "ws://" + m.Addr()}} {
 		t.Run(name, func(t *testing.T) {
 			out, errs, _ := watch(t, append(from, "fiat:VES", "side:sell")...)
-			watched(t, m, client, out, "VES")
+			watched(t, client, name, out)
 			orderIn(t, client, name+"-other", "USD")
 			orderIn(t, client, name+"-one", "VES")
 			client.MustPublish(testkit.Order(t, name+"-one", testkit.Now()+1, "in-progress"))
@@ -72,6 +73,10 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+type stringer func() string
+
+func (s stringer) String() string { return s() }
+
 // TestWatchExec runs a program for each order, with hostile texts in its variables.
 func TestWatchExec(t *testing.T) {
 	m := MustRunMain(t, t.TempDir())
@@ -84,13 +89,7 @@ func TestWatchExec(t *testing.T) {
 	}
 	read := func() string { b, _ := os.ReadFile(dir + "/out"); return string(b) }
 	_, errs, _ := watch(t, "--url", "http://"+m.Addr(), "fiat:VES", "--exec", script, "--", "a b; touch "+dir+"/injected")
-	n := 0
-	testkit.Eventually(t, "the watch", func() bool {
-		n++
-		orderIn(t, client, "warm-"+string(rune('a'+n%26))+string(rune('a'+n/26%26)), "VES")
-		time.Sleep(20 * time.Millisecond)
-		return strings.Contains(read(), "warm-")
-	})
+	watched(t, client, "exec", stringer(read))
 	client.MustPublish(testkit.Signed(t, mostro.KindOrder, testkit.Now(), nostr.Tag{"d", "$(touch " + dir + "/injected)\x00\n"}, nostr.Tag{"k", "sell"}, nostr.Tag{"f", "VES"}, nostr.Tag{"s", "pending"}, nostr.Tag{"amt", "0"},
 		nostr.Tag{"fa", "100"}, nostr.Tag{"pm", "`touch " + dir + "/injected`"}, nostr.Tag{"y", "mostro"}, nostr.Tag{"z", "order"}))
 	orderIn(t, client, "fails", "VES")

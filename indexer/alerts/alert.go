@@ -3,7 +3,6 @@ package alerts
 import (
 	"cmp"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -71,6 +70,17 @@ type Request struct {
 	Webhook string `json:"webhook,omitempty" doc:"https URL that is called for each order"`
 }
 
+// Statuses of HTTP that refusals and webhooks have.
+const (
+	statusBad       = 400
+	statusForbidden = 403
+	statusNotFound  = 404
+	statusConflict  = 409
+	statusGone      = 410
+	statusTooMany   = 429
+	statusFull      = 503
+)
+
 // Refusal is a refused request. Param names the field at fault, if any.
 type Refusal struct {
 	Status        int
@@ -92,11 +102,11 @@ func (r *Request) check() (orders.Query, error) {
 	r.Filter = strings.Join(strings.Fields(r.Filter), " ")
 	q, err := orders.ParseFilter(r.Filter)
 	if err != nil {
-		return q, refuse(http.StatusBadRequest, "filter", "%s", strings.TrimPrefix(err.Error(), "filter: "))
+		return q, refuse(statusBad, "filter", "%s", strings.TrimPrefix(err.Error(), "filter: "))
 	}
 	if r.Webhook != "" {
 		if r.Webhook, err = checkWebhook(r.Webhook); err != nil {
-			return q, refuse(http.StatusBadRequest, "webhook", "%s", err)
+			return q, refuse(statusBad, "webhook", "%s", err)
 		}
 	}
 	if r.Message == nil {
@@ -104,7 +114,7 @@ func (r *Request) check() (orders.Query, error) {
 		r.Message = &yes
 	}
 	if !*r.Message && r.Webhook == "" {
-		return q, refuse(http.StatusBadRequest, "message", "an alert needs a message or a webhook")
+		return q, refuse(statusBad, "message", "an alert needs a message or a webhook")
 	}
 	return q, nil
 }

@@ -395,7 +395,7 @@ func TestRateOfAnAlert(t *testing.T) {
 // refused leaves nothing behind.
 func TestBounds(t *testing.T) {
 	w := newWorld(t)
-	w.limits = Limits{PerKey: 2, InAll: 5, PerAddress: 3, RowsPerKey: 3}
+	w.limits = Limits{PerKey: 2, InAll: 6, PerAddress: 3, RowsPerKey: 3}
 	s, _ := w.run()
 	refused := func(what string, k *envelope.Keys, address string, r Request, status int) {
 		t.Helper()
@@ -418,20 +418,32 @@ func TestBounds(t *testing.T) {
 			t.Errorf("alert %d of an address: %v", i, err)
 		}
 	}
-	refused("more than in all", newKeys(t), "", Request{Filter: "fiat:VES"}, 503)
 	bob := newKeys(t)
 	no := false
 	for what, r := range map[string]Request{"words": {Filter: "venezuela"}, "no road": {Message: &no}, "a file": {Webhook: "file:///etc/passwd"}, "http": {Webhook: "http://hook.example"}, "a user": {Webhook: "https://a:b@hook.example"},
 		"a port": {Webhook: "https://hook.example:25/"}, "a long URL": {Webhook: "https://hook.example/" + strings.Repeat("x", 600)}, "no host": {Webhook: "https:///x"}, "rank": {Filter: "min_rank:5"}, "a name of this network": {Webhook: "https://router/"}} {
 		refused(what, bob, "", r, 400)
 	}
+	for i := range maxChallenges + 1 {
+		r := Request{Webhook: fmt.Sprint("https://victim.example/", i)}
+		if i == maxChallenges {
+			refused("many webhooks of a host", bob, "", r, 429)
+		} else if a, err := s.Save(bob.Pubkey(), "", r); err != nil {
+			t.Fatal(err)
+		} else if err := s.Delete(bob.Pubkey(), a.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	carol := newKeys(t)
+	mustSave(t, s, carol, "fiat:VES")
+	refused("more than in all", bob, "", Request{Filter: "fiat:VES"}, 503)
 	w.banned = bob.Pubkey()
 	refused("a banned key", bob, "", Request{Filter: "fiat:VES"}, 403)
-	s.mu.Lock()
-	if len(s.owners) != 4 {
-		t.Errorf("%d owners", len(s.owners))
-	}
-	s.mu.Unlock()
+	testkit.Eventually(t, "no trace of what was refused or deleted", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.owners) == 5 && s.rows == 0
+	})
 	w.mu.Lock()
 	w.publish = func(*nostr.Event) error { return errors.New("later") }
 	w.mu.Unlock()

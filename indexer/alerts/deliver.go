@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -261,7 +260,7 @@ func (s *Service) call(ctx context.Context, r *row, a *Alert) error {
 			}
 		})
 	}
-	if a.Failures+1 >= maxFailures || status == http.StatusGone && err == nil {
+	if a.Failures+1 >= maxFailures || status == statusGone && err == nil {
 		return s.finish(r, "given_up", s.setHook(a.ID, func(c *change, a *saved) {
 			a.Hook = HookOff
 			s.tell(c, a.Owner, "The webhook of alert "+a.ID+" is off: "+strconv.Itoa(a.Failures+1)+" calls in a row failed ("+reason(status, err)+"). To use it again, save the alert again.")

@@ -27,8 +27,7 @@ var errMailChunk = errors.New("messages of one commit")
 
 // readMail follows the log until ctx ends, and answers the messages to the relay's key. The
 // results of a message, its answer and the position are one commit.
-func (s *Service) readMail(ctx context.Context) error {
-	after := s.head.Mail
+func (s *Service) readMail(ctx context.Context, after uint64) error {
 	for {
 		end := s.cfg.Log.Head()
 		var c change

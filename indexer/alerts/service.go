@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -106,6 +105,7 @@ type Service struct {
 	nTold  int
 
 	addresses dayCounts
+	hosts     dayCounts // challenges by host in this day
 	newKeys   *rate.Limiter
 	opens     *rate.Limiter
 	commands  dayCounts // messages of keys in this hour
@@ -130,7 +130,7 @@ func Open(cfg Config) (*Service, error) {
 	s := &Service{cfg: cfg, log: room.Logger(cfg.Logger).With("room", "alerts"), store: st, met: newMetrics(cfg.Metrics),
 		pace: rate.NewLimiter(rate.Limit(float64(l.PerMinute)/60), max(1, l.PerMinute/6)), messages: newLane(cfg.Now), calls: newLane(cfg.Now), slow: newLane(cfg.Now),
 		byID: map[string]*saved{}, owners: map[string]*owner{}, index: newIndex(), told: map[orders.Key]map[string]struct{}{},
-		addresses: dayCounts{every: 24 * time.Hour}, commands: dayCounts{every: time.Hour},
+		addresses: dayCounts{every: 24 * time.Hour}, hosts: dayCounts{every: 24 * time.Hour}, commands: dayCounts{every: time.Hour},
 		newKeys: rate.NewLimiter(rate.Every(time.Hour/time.Duration(max(1, l.NewKeys))), l.NewKeys), opens: rate.NewLimiter(20, 600), failing: map[string]int{}}
 	h, err := st.load(s.restore, func(r row) error {
 		s.row = max(s.row, r.Seq)
@@ -181,8 +181,9 @@ func (s *Service) Close() error { return s.store.close() }
 // Run delivers until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return s.follow(ctx) })
-	g.Go(func() error { return s.readMail(ctx) })
+	from := s.head
+	g.Go(func() error { return s.follow(ctx, from.Book) })
+	g.Go(func() error { return s.readMail(ctx, from.Mail) })
 	g.Go(func() error { return s.tidy(ctx) })
 	for _, w := range []struct {
 		lane *lane
@@ -257,35 +258,38 @@ func (s *Service) save(c *change, pubkey, address string, r Request) (Alert, err
 	case err != nil:
 		return Alert{}, err
 	case s.refused(pubkey):
-		return Alert{}, refuse(http.StatusForbidden, "", "this key is banned here")
+		return Alert{}, refuse(statusForbidden, "", "this key is banned here")
 	case r.Webhook != "" && s.cfg.NoWebhooks:
-		return Alert{}, refuse(http.StatusBadRequest, "webhook", "webhooks are switched off here")
+		return Alert{}, refuse(statusBad, "webhook", "webhooks are switched off here")
 	case strings.HasPrefix(r.Webhook, "http:") && !s.cfg.PlainWebhooks:
-		return Alert{}, refuse(http.StatusBadRequest, "webhook", "the URL does not begin with https://")
+		return Alert{}, refuse(statusBad, "webhook", "the URL does not begin with https://")
 	case q.MinRank > 0 && s.cfg.Rank == nil:
-		return Alert{}, refuse(http.StatusBadRequest, "filter", "min_rank is not offered: the reputation of instances is switched off here")
+		return Alert{}, refuse(statusBad, "filter", "min_rank is not offered: the reputation of instances is switched off here")
 	}
 	now, limits := s.cfg.Now().Unix(), &s.cfg.Limits
 	mine := s.alertsOf(pubkey)
 	for _, a := range mine {
 		if a.Filter == r.Filter && a.Webhook == r.Webhook && a.Message == *r.Message {
-			a.Expires = now + int64(limits.Lifetime/time.Second)
 			if a.Hook == HookOff {
+				if !s.hosts.take(hostOf(a.Webhook), maxChallenges, s.cfg.Now()) {
+					return Alert{}, errHost
+				}
 				s.confirm(c, a, now)
 			}
+			a.Expires = now + int64(limits.Lifetime/time.Second)
 			c.alerts = append(c.alerts, &a.Alert)
 			return a.Alert, nil
 		}
 	}
 	switch {
 	case len(mine) >= limits.PerKey:
-		return Alert{}, refuse(http.StatusConflict, "", "this key has %d alerts, as many as are allowed: delete one first", len(mine))
+		return Alert{}, refuse(statusConflict, "", "this key has %d alerts, as many as are allowed: delete one first", len(mine))
 	case len(s.byID) >= limits.InAll:
-		return Alert{}, refuse(http.StatusServiceUnavailable, "", "this relay keeps as many alerts as it allows: try again another day")
-	case r.Webhook != "" && s.unconfirmed(hostOf(r.Webhook)) >= 20:
-		return Alert{}, refuse(http.StatusConflict, "webhook", "too many webhooks of this host have not answered their challenge")
+		return Alert{}, refuse(statusFull, "", "this relay keeps as many alerts as it allows: try again another day")
 	case address != "" && !s.addresses.take(address, limits.PerAddress, s.cfg.Now()):
-		return Alert{}, refuse(http.StatusTooManyRequests, "", "this address has saved %d alerts today, as many as are allowed", limits.PerAddress)
+		return Alert{}, refuse(statusTooMany, "", "this address has saved %d alerts today, as many as are allowed", limits.PerAddress)
+	case r.Webhook != "" && !s.hosts.take(hostOf(r.Webhook), maxChallenges, s.cfg.Now()):
+		return Alert{}, errHost
 	}
 	a := &saved{query: q, Alert: Alert{ID: randomHex(8), Owner: pubkey, Filter: r.Filter, Message: *r.Message, Webhook: r.Webhook,
 		From: s.cfg.Log.Head(), Created: now, Expires: now + int64(limits.Lifetime/time.Second)}}
@@ -304,14 +308,11 @@ func (s *Service) confirm(c *change, a *saved, now int64) {
 	s.addRow(c, &row{Road: roadConfirm, Owner: a.Owner, Alert: a.ID, ID: randomHex(16), Due: now, Until: now + 86400}, true)
 }
 
-func (s *Service) unconfirmed(host string) (n int) {
-	for _, a := range s.byID {
-		if a.Hook == HookUnconfirmed && hostOf(a.Webhook) == host {
-			n++
-		}
-	}
-	return n
-}
+// maxChallenges is how many webhooks of one host are challenged in a day. A host that serves
+// many people, as a service for notifications does, needs some.
+const maxChallenges = 50
+
+var errHost = refuse(statusTooMany, "webhook", "%d webhooks of this host were challenged today, as many as are allowed", maxChallenges)
 
 func (s *Service) alertsOf(pubkey string) []*saved {
 	if o := s.owners[pubkey]; o != nil {
@@ -339,7 +340,7 @@ func (s *Service) Delete(pubkey, id string) error {
 	defer s.mu.Unlock()
 	var c change
 	if !s.remove(&c, pubkey, id) {
-		return refuse(http.StatusNotFound, "", "this key has no such alert")
+		return refuse(statusNotFound, "", "this key has no such alert")
 	}
 	return s.commit(&c)
 }
@@ -416,8 +417,7 @@ const (
 
 // follow matches the changes of the book until ctx ends. A crash between two commits of one
 // pass repeats changes, and the marks keep their orders from being told again.
-func (s *Service) follow(ctx context.Context) error {
-	after := s.head.Book
+func (s *Service) follow(ctx context.Context, after uint64) error {
 	for {
 		var c change
 		upTo, err := s.cfg.Book.Updates(ctx, after, followWait, func(u indexer.Update) error {

@@ -40,7 +40,7 @@ func ParseFilter(text string) (Query, error) {
 		if value == "" {
 			return refuse("%s has no value", key)
 		}
-		if err := q.setSaved(key, value); err != nil {
+		if err := setSaved(&q, key, value); err != nil {
 			return refuse("%s: %s", key, err)
 		}
 	}
@@ -53,7 +53,7 @@ func ParseFilter(text string) (Query, error) {
 var errUnknownKey = errors.New("unknown; known are " + strings.Join(SavedKeys(), ", "))
 
 // setSaved sets one condition of a saved filter.
-func (q *Query) setSaved(key, value string) error {
+func setSaved(q *Query, key, value string) error {
 	if f, ok := FilterOf(key); ok && f.Name != "status" {
 		return f.set(q, value)
 	}
