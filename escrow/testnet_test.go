@@ -493,7 +493,7 @@ func (u *user) send(m message.Message) {
 // wait returns the first unread message to the user with the action.
 func (u *user) wait(action message.Action) message.Message {
 	u.w.tb.Helper()
-	deadline := time.Now().Add(time.Minute) // a busy machine, or a real node
+	deadline := time.Now().Add(time.Minute) // a busy machine, or a node that was killed
 	key := u.trade.Pubkey()
 	for {
 		ctx, cancel := context.WithDeadline(context.Background(), deadline)
@@ -510,22 +510,29 @@ func (u *user) wait(action message.Action) message.Message {
 		if err != nil {
 			u.w.tb.Fatalf("no %s arrived; the messages are %v", action, actions(u.w.seen[key]))
 		}
-		_ = u.w.log.Read(context.Background(), uint64(from), func(e mostro.Entry) error {
-			u.w.read[key] = int(e.Seq)
-			if e.Event.Tags.FindWithValue("p", key) == nil || e.Event.PubKey == key {
-				return nil
-			}
-			env, err := envelope.Open(e.Event, u.trade)
-			if err != nil {
-				u.w.tb.Fatalf("the answer cannot be read: %v", err)
-			}
-			if env.Transport != u.transport {
-				u.w.tb.Fatalf("the answer uses transport %s, the request %s", env.Transport, u.transport)
-			}
-			u.w.seen[key] = append(u.w.seen[key], env.Message)
-			return nil
-		})
+		u.read()
 	}
+}
+
+// read reads the messages to the user that are new in the log.
+func (u *user) read() {
+	u.w.tb.Helper()
+	key := u.trade.Pubkey()
+	_ = u.w.log.Read(context.Background(), uint64(u.w.read[key]), func(e mostro.Entry) error {
+		u.w.read[key] = int(e.Seq)
+		if e.Event.Tags.FindWithValue("p", key) == nil || e.Event.PubKey == key {
+			return nil
+		}
+		env, err := envelope.Open(e.Event, u.trade)
+		if err != nil {
+			u.w.tb.Fatalf("the answer cannot be read: %v", err)
+		}
+		if env.Transport != u.transport {
+			u.w.tb.Fatalf("the answer uses transport %s, the request %s", env.Transport, u.transport)
+		}
+		u.w.seen[key] = append(u.w.seen[key], env.Message)
+		return nil
+	})
 }
 
 func actions(ms []message.Message) []message.Action {

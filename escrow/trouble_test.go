@@ -15,9 +15,6 @@ import (
 // Troubles are the failures of a real node between two steps of a trade.
 type Troubles struct {
 	FlowNet
-	// Kill ends the Mostro's node, and Start starts the node again, connected.
-	Kill  func()
-	Start func(ctx context.Context) error
 	// Revocable is the node, accessed with a macaroon that Revoke revokes.
 	Revocable lightning.Node
 	Revoke    func(ctx context.Context) error
@@ -32,9 +29,10 @@ type Troubles struct {
 // trouble has one log line, a metric and a line of /readyz, and blocks new orders.
 func RunTroubles(t *testing.T, n *Troubles) {
 	w := newWorldOn(t, n.Mostro)
+	owned := ownedBy(t, &n.FlowNet)
 	began := func() *flow {
 		f := &flow{T: t, w: w, n: &n.FlowNet, seller: w.user(envelope.TransportV2), buyer: w.user(envelope.TransportV2)}
-		f.before = f.balances()
+		f.begins()
 		f.sell()
 		f.take()
 		f.addInvoice()
@@ -45,19 +43,10 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	releases := func(f *flow) {
 		f.seller.send(message.Message{RequestID: number(5), ID: &f.id, Action: message.ActionRelease})
 	}
-	// paid waits for the payout. If the node has no route yet after its restart, paid also
-	// waits for the next attempt.
 	paid := func(f *flow) {
 		t.Helper()
-		failures := uint32(0)
-		f.until("the payout has ended", func() bool {
-			if now := w.trade(f.id).Payout.Failures; now != failures {
-				failures = now
-				w.clock.move(61 * time.Second)
-			}
-			return w.status(f.id) == message.TradeSuccess
-		})
-		f.paid()
+		f.paidAtLast()
+		f.agrees(w.db, owned)
 	}
 	metric := func(problem nodecard.Problem) float64 {
 		families, err := w.registry.Gather()

@@ -294,7 +294,7 @@ func parseImports(t *testing.T, file string) (paths []string) {
 }
 
 // pure are the packages whose results depend on their arguments alone.
-var pure = []string{"reputation/score", "escrow/trade", "escrow/ledger", "escrow/rating", "escrow/devfee", "indexer/sorted", "indexer/stats", "indexer/names", "indexer/orders", "internal/arena"}
+var pure = []string{"reputation/score", "escrow/trade", "escrow/ledger", "escrow/rating", "escrow/devfee", "indexer/sorted", "indexer/stats", "indexer/names", "indexer/orders", "internal/arena", "internal/plot"}
 
 // pureTables are packages of tables and functions without state, which a pure package may
 // import as well. indexer/words embeds its table of currencies.
