@@ -449,6 +449,7 @@ func TestCopyPaysNoRefusedInvoice(t *testing.T) {
 	sats := r.node.feesPaid()
 	r.store = copied
 	r.copied()
+	r.settle() // at once, before the invoice expires
 	for range 10 {
 		r.claimFees()
 		for _, h := range r.node.inFlight() {
