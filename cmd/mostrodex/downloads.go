@@ -1,15 +1,21 @@
 package main
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/mostrodex/mostrodex/indexer/export"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/partitions"
 	"github.com/mostrodex/mostrodex/indexer/web"
 	"github.com/mostrodex/mostrodex/indexer/web/downloads"
+	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
+	"github.com/mostrodex/mostrodex/reputation/score"
 )
 
 // openExports opens the files of closed months. It returns nil if there is no index, or if the
@@ -30,7 +36,7 @@ func openExports(c *Config, s *stores, with ambient) (*partitions.Store, error) 
 // exported answers the routes of exports.
 type exported struct{ *downloads.Downloads }
 
-func (s surface) downloads(site *web.Site) exported {
+func (s surface) downloads(site *web.Site) (exported, error) {
 	c := downloads.Config{Source: s.stores.index.Archive(), Store: s.exports, API: site.API, Compress: compressed, Logger: s.logger}
 	if s.relay != nil { // else a verb on a data directory
 		c.Address = s.relay.ClientAddress
@@ -38,7 +44,40 @@ func (s surface) downloads(site *web.Site) exported {
 	if s.url != "" {
 		c.Base = "http" + strings.TrimPrefix(s.url, "ws")
 	}
-	return exported{downloads.New(c)}
+	if s.scores != nil {
+		params := s.scores.Params()
+		c.Bundles = &downloads.Bundles{Dir: filepath.Join(s.stores.data, "bundles"), MinFree: eventlog.DefaultDiskReserve, Now: s.now,
+			Write: func(ctx context.Context, w io.Writer, pubkey string, asOf time.Time) error {
+				hidden, err := c.Source.Hidden(ctx)
+				if err != nil {
+					return err
+				}
+				if hidden.Hides(pubkey, "", false) {
+					return mostro.ErrNotFound
+				}
+				_, err = score.WriteBundle(ctx, w, shownEvidence{evidence{s.stores.store}, hidden}, params, asOf, pubkey, nil)
+				return err
+			}}
+		if err := c.Bundles.Open(); err != nil {
+			return exported{}, err
+		}
+	}
+	return exported{downloads.New(c)}, nil
+}
+
+// shownEvidence is the evidence without the events that the operator hides.
+type shownEvidence struct {
+	evidence
+	hidden *orders.Hidden
+}
+
+func (e shownEvidence) Read(ctx context.Context, after uint64, fn func(mostro.Entry) error) error {
+	return e.evidence.Read(ctx, after, func(entry mostro.Entry) error {
+		if e.hidden.Hides(entry.Event.PubKey, entry.Event.ID, false) {
+			return nil
+		}
+		return fn(entry)
+	})
 }
 
 // events answers GET /api/v1/export/events: rows, or the signed events alone, which the relay

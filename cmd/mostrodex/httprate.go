@@ -28,7 +28,8 @@ func costOf(r *http.Request) int {
 		return costFigures // also with at
 	case strings.HasPrefix(path, "/api/v1/export/") && strings.Contains(path, "/year="): // a range of a file
 		return costLight
-	case strings.HasPrefix(path, "/api/v1/export/") && !isDescription(path) || query.Get("at") != "":
+	case strings.HasPrefix(path, "/api/v1/instances/") && strings.HasSuffix(path, "/bundle"),
+		strings.HasPrefix(path, "/api/v1/export/") && !isDescription(path) || query.Get("at") != "":
 		return costWalk
 	case strings.EqualFold(r.Header.Get("Upgrade"), "websocket"): // the relay opens a socket or refuses, for any path
 		return costLight

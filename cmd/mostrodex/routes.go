@@ -58,7 +58,10 @@ func (s surface) table() (table route.Table, public http.Handler, err error) {
 	}
 	if s.stores.index != nil {
 		site, rows := s.site()
-		downloads := s.downloads(site)
+		downloads, err := s.downloads(site)
+		if err != nil {
+			return nil, nil, err
+		}
 		relayRows[exportRow].Handler = downloads.events(events)
 		relayRows = append(relayRows, downloads.Routes()...)
 		description, err := site.OpenAPI(append(rows, relayRows...))

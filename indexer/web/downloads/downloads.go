@@ -25,7 +25,7 @@ import (
 	"github.com/mostrodex/mostrodex/internal/route"
 )
 
-// Config is the configuration of Downloads. All fields but Store, Address, Base and Logger are
+// Config is the configuration of Downloads. All fields but Store, Bundles, Address, Base and Logger are
 // required.
 type Config struct {
 	Source partitions.Source
@@ -37,7 +37,8 @@ type Config struct {
 	// Address returns the address of the client of a request. nil: the address of the
 	// connection.
 	Address func(*http.Request) string
-	Base    string // public address without a path; "": the address of each request
+	Bundles *Bundles // nil: no scores
+	Base    string   // public address without a path; "": the address of each request
 
 	Logger *slog.Logger // nil: log lines are discarded
 }
@@ -88,6 +89,9 @@ func (d *Downloads) Routes() []route.Route {
 		}
 		rows = append(rows, route.Route{Method: http.MethodGet, Path: prefix + set.Name, Name: "export_" + set.Name, Summary: set.Name + " as NDJSON, CSV or Parquet: format from until month, by the time of receipt", Params: params,
 			Media: "application/x-ndjson", Handler: d.Stream(set)})
+	}
+	if d.cfg.Bundles != nil {
+		rows = append(rows, d.bundleRow())
 	}
 	return append(rows,
 		route.Route{Method: http.MethodGet, Path: prefix + "{set}/{year}/{month}/{file}", Name: "export_file", Summary: "Parquet file of a closed month, such as history/year=2026/month=09/history.parquet; Range, ETag, Content-Length",
