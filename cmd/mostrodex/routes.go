@@ -63,7 +63,7 @@ func (s surface) table() (table route.Table, public http.Handler, err error) {
 			return nil, nil, err
 		}
 		relayRows[exportRow].Handler = downloads.events(events)
-		relayRows = append(relayRows, downloads.Routes()...)
+		relayRows = append(downloads.Routes(), relayRows...)
 		description, err := site.OpenAPI(append(rows, relayRows...))
 		if err != nil {
 			return nil, nil, err
