@@ -22,12 +22,22 @@ const (
 type File struct {
 	Set    string    `json:"set" doc:"name of the data set"`
 	Month  Month     `json:"month" doc:"month of receipt in UTC, such as 2026-09"`
+	Format Format    `json:"format" doc:"parquet or csv.gz"`
 	Path   string    `json:"path" doc:"path of the file below /api/v1/export/"`
 	Rows   int64     `json:"rows"`
 	Bytes  int64     `json:"bytes" unit:"bytes"`
 	SHA256 string    `json:"sha256" doc:"hash of the file; the ETag is made of it"`
 	MadeAt time.Time `json:"made_at" unit:"RFC 3339" doc:"time at which the file was written; a file is written again if an event left it"`
 }
+
+// Format is the format of a file, which is also the ending of its name.
+type Format string
+
+// Formats of files.
+const (
+	Parquet Format = "parquet"
+	CSV     Format = "csv.gz"
+)
 
 // Month is a month in UTC, such as "2026-09".
 type Month string
@@ -57,9 +67,9 @@ func ParseMonth(s string) (Month, error) {
 }
 
 // PathOf returns the path of the file of a data set and a month, in the layout of Hive.
-func PathOf(set string, m Month) string {
+func PathOf(set string, m Month, format Format) string {
 	year, month, _ := strings.Cut(string(m), "-")
-	return set + "/year=" + year + "/month=" + month + "/" + set + ".parquet"
+	return set + "/year=" + year + "/month=" + month + "/" + set + "." + string(format)
 }
 
 // nameOf returns the name of a file in descriptions.
@@ -70,7 +80,9 @@ const description = "Orders, versions of orders, completed trades, statistics, s
 type object = map[string]any
 
 // DataPackage returns the Frictionless data package (datapackage.json) of files. Its paths are
-// relative to the place of the document.
+// relative to the place of the document. The files of CSV are tables with a schema. Those of
+// Parquet describe themselves, and are listed with their hashes alone: Frictionless 5 takes the
+// unknown integers of Parquet for errors.
 func DataPackage(files []File) ([]byte, error) {
 	resources := []any{}
 	for i := range files {
@@ -78,6 +90,12 @@ func DataPackage(files []File) ([]byte, error) {
 		set, ok := SetOf(f.Set)
 		if !ok {
 			return nil, fmt.Errorf("no data set %q", f.Set)
+		}
+		resource := object{"name": nameOf(f), "title": set.Name + " of " + string(f.Month), "description": set.Doc, "path": f.Path, "bytes": f.Bytes, "hash": "sha256:" + f.SHA256}
+		resources = append(resources, resource)
+		if f.Format == Parquet {
+			resource["name"], resource["type"], resource["format"], resource["mediatype"] = nameOf(f)+"-parquet", "file", "parquet", "application/vnd.apache.parquet"
+			continue
 		}
 		var fields []any
 		for _, c := range set.Columns {
@@ -87,8 +105,8 @@ func DataPackage(files []File) ([]byte, error) {
 			}
 			fields = append(fields, field)
 		}
-		resources = append(resources, object{"name": nameOf(f), "title": set.Name + " of " + string(f.Month), "description": set.Doc, "path": f.Path, "format": "parquet", "mediatype": "application/vnd.apache.parquet",
-			"bytes": f.Bytes, "hash": "sha256:" + f.SHA256, "schema": object{"fields": fields, "primaryKey": set.Key}})
+		resource["type"], resource["format"], resource["compression"], resource["mediatype"], resource["encoding"] = "table", "csv", "gz", "application/gzip", "utf-8"
+		resource["schema"] = object{"fields": fields, "primaryKey": set.Key}
 	}
 	doc := object{"name": "mostrodex", "title": "Market data of Mostros", "description": description, "created": latest(files).Format(time.RFC3339), "resources": resources,
 		"licenses": []any{object{"name": LicenceName, "title": LicenceTitle, "path": LicenceURL}}}
@@ -121,7 +139,7 @@ const croissantContext = `{"@language":"en","@vocab":"https://schema.org/","cite
 
 var croissantTypes = map[Type]string{Text: "sc:Text", Integer: "sc:Integer", Number: "sc:Float", Boolean: "sc:Boolean", Time: "sc:DateTime", List: "sc:Text"}
 
-// Croissant returns the Croissant 1.0 metadata of files. base is the address below which the
+// Croissant returns the Croissant 1.0 metadata of the files of Parquet. base is the address below which the
 // files are served, and ends with a slash.
 func Croissant(files []File, base string) ([]byte, error) {
 	distribution, records := []any{}, []any{}
@@ -130,6 +148,9 @@ func Croissant(files []File, base string) ([]byte, error) {
 		set, ok := SetOf(f.Set)
 		if !ok {
 			return nil, fmt.Errorf("no data set %q", f.Set)
+		}
+		if f.Format != Parquet {
+			continue
 		}
 		id := nameOf(f)
 		distribution = append(distribution, object{"@type": "cr:FileObject", "@id": id + ".parquet", "name": id + ".parquet", "description": set.Doc, "contentUrl": base + f.Path, "contentSize": fmt.Sprintf("%d B", f.Bytes),
@@ -162,7 +183,9 @@ func Checksums(files []File) []byte {
 	return []byte(out.String())
 }
 
-// SortFiles sorts files by data set and month.
+// SortFiles sorts files by data set, month and format.
 func SortFiles(files []File) {
-	slices.SortFunc(files, func(a, b File) int { return cmp.Or(cmp.Compare(a.Set, b.Set), cmp.Compare(a.Month, b.Month)) })
+	slices.SortFunc(files, func(a, b File) int {
+		return cmp.Or(cmp.Compare(a.Set, b.Set), cmp.Compare(a.Month, b.Month), cmp.Compare(a.Format, b.Format))
+	})
 }

@@ -77,7 +77,10 @@ func (t *textWriter) Close() error {
 
 // valueOf returns the value of a column in a row. ok is false if it is null.
 func valueOf(row reflect.Value, c *Column) (v reflect.Value, ok bool) {
-	v = row.FieldByIndex(c.index)
+	v = row
+	for _, i := range c.index {
+		v = v.Field(i)
+	}
 	if v.Kind() == reflect.Pointer {
 		if v.IsNil() {
 			return v, false
@@ -91,7 +94,10 @@ func valueOf(row reflect.Value, c *Column) (v reflect.Value, ok bool) {
 func appendPlain(dst []byte, v reflect.Value, kind Type) []byte {
 	switch kind {
 	case Time:
-		return v.Addr().Interface().(*time.Time).UTC().AppendFormat(dst, "2006-01-02T15:04:05.000Z")
+		at := v.Addr().Interface().(*time.Time).UTC()
+		dst = at.AppendFormat(dst, time.RFC3339) // the layout that package time writes fast
+		ms := at.Nanosecond() / 1e6
+		return append(dst[:len(dst)-1], '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
 	case Integer:
 		return strconv.AppendInt(dst, v.Int(), 10)
 	case Number:
@@ -168,13 +174,14 @@ func appendCell(dst []byte, s string) []byte {
 	}
 	s = Guard(s)
 	dst = append(dst, '"')
-	for i := 0; i < len(s); i++ {
-		if s[i] == '"' {
-			dst = append(dst, '"')
+	for {
+		at := strings.IndexByte(s, '"')
+		if at < 0 {
+			return append(append(dst, s...), '"')
 		}
-		dst = append(dst, s[i])
+		dst = append(append(dst, s[:at+1]...), '"')
+		s = s[at+1:]
 	}
-	return append(dst, '"')
 }
 
 // Guard returns a text in which no cell begins with a character that makes a spreadsheet
@@ -184,6 +191,9 @@ func appendCell(dst []byte, s string) []byte {
 // (comma, semicolon, tab, bar, line end, quotation mark). Spaces and invisible characters
 // before it do not count. NDJSON and Parquet have the exact texts.
 func Guard(s string) string {
+	if !strings.ContainsAny(s, "=+-@\t\r\n") && !strings.Contains(s, "\xef") {
+		return s // no trigger, and no full-width one
+	}
 	begins, guarded := true, false
 	var out strings.Builder
 	for i, r := range s {

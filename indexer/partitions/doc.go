@@ -1,5 +1,5 @@
 // Package partitions writes the exports of package indexer/export: streams of any window, and
-// one Parquet file for each data set and each closed month.
+// one file of Parquet and one of CSV for each data set and each closed month.
 //
 // A month is closed ten minutes after its end. Its files are written once. They are written
 // again only if an event left them (its author deleted it, or the operator hid it), if the

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/mostrodex/mostrodex/indexer/export"
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/internal/diskspace"
@@ -100,7 +102,7 @@ type partFile struct {
 	Disk string `json:"disk"`
 }
 
-const format = 1
+const formatNow = 1
 
 // Errors of File.
 var (
@@ -133,7 +135,7 @@ func (s *Store) load() manifest {
 	raw, err := os.ReadFile(s.manifestPath())
 	var m manifest
 	if err == nil {
-		if err = json.Unmarshal(raw, &m); err == nil && (m.Format != format || len(m.Seed) != 32) {
+		if err = json.Unmarshal(raw, &m); err == nil && (m.Format != formatNow || len(m.Seed) != 32) {
 			err = errors.New("another format")
 		}
 	}
@@ -166,7 +168,7 @@ func (s *Store) load() manifest {
 func emptyManifest() manifest {
 	var seed [16]byte
 	rand.Read(seed[:]) //nolint:errcheck // never fails
-	return manifest{Format: format, Seed: hex.EncodeToString(seed[:]), Months: map[export.Month]*monthSpan{}, Built: map[export.Month]*built{}}
+	return manifest{Format: formatNow, Seed: hex.EncodeToString(seed[:]), Months: map[export.Month]*monthSpan{}, Built: map[export.Month]*built{}}
 }
 
 func (s *Store) disk(name string) string { return filepath.Join(s.cfg.Dir, filepath.FromSlash(name)) }
@@ -208,16 +210,16 @@ func (s *Store) Files() []export.File {
 	return out
 }
 
-// File opens the file of a data set and a month. The error is ErrNoFile or ErrWithheld if there
+// File opens the file of a data set and a month in a format. The error is ErrNoFile or ErrWithheld if there
 // is none to read.
-func (s *Store) File(set string, month export.Month) (*os.File, export.File, error) {
+func (s *Store) File(set string, month export.Month, format export.Format) (*os.File, export.File, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock() // a file that the manifest names is on disk
 	b := s.m.Built[month]
 	if b == nil {
 		return nil, export.File{}, ErrNoFile
 	}
-	at := slices.IndexFunc(b.Files, func(f partFile) bool { return f.Set == set })
+	at := slices.IndexFunc(b.Files, func(f partFile) bool { return f.Set == set && f.Format == format })
 	switch {
 	case at < 0:
 		return nil, export.File{}, ErrNoFile
@@ -514,18 +516,59 @@ func syncDir(path string) error {
 // spool is a file that is being written.
 type spool struct {
 	export.Writer
-	set  *export.Set
-	path string
-	f    *os.File
-	out  *measured
-	rows int64
+	set    *export.Set
+	format export.Format
+	path   string
+	f      *os.File
+	out    *measured
+	hash   hash.Hash
+	rows   int64
 }
+
+// newSpool creates a file for the rows of a data set in a format.
+func (s *Store) newSpool(set *export.Set, format export.Format) (p *spool, err error) {
+	p = &spool{set: set, format: format, path: s.disk(set.Name + "." + string(format) + ".tmp"), hash: sha256.New()}
+	if p.f, err = os.OpenFile(p.path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600); err != nil {
+		return nil, err
+	}
+	p.out = &measured{w: io.MultiWriter(p.f, p.hash), dir: s.cfg.Dir, minFree: s.cfg.MinFree}
+	if format == export.Parquet {
+		p.Writer, err = NewParquet(p.out, set)
+		return p, err
+	}
+	z, err := gzip.NewWriterLevel(p.out, gzip.BestSpeed)
+	p.Writer = zipped{export.NewCSV(z, set), z}
+	return p, err
+}
+
+// zipped is a Writer whose bytes are compressed.
+type zipped struct {
+	export.Writer
+	z io.Closer
+}
+
+// Close ends the compressed bytes too.
+func (w zipped) Close() error { return errors.Join(w.Writer.Close(), w.z.Close()) }
 
 // Write counts the rows.
 func (p *spool) Write(row any) error {
 	p.rows++
 	return p.Writer.Write(row)
 }
+
+// all writes each row to several files.
+type all []*spool
+
+func (a all) Write(row any) error {
+	for _, p := range a {
+		if err := p.Write(row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a all) Close() error { return nil } // each file is closed by build
 
 // measured hashes and counts bytes, and ends if the disk is nearly full.
 type measured struct {
@@ -574,22 +617,19 @@ func (s *Store) build(ctx context.Context, month export.Month, position uint64) 
 			}
 		}
 	}()
-	sum := map[*spool]func() string{}
 	p := &pass{src: s.cfg.Source, window: month.Window(), cut: position, after: span.First - 1, out: map[string]export.Writer{}}
 	for _, set := range export.Sets() {
-		path := s.disk(set.Name + ".tmp")
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-		if err != nil {
-			return err
+		var both all
+		for _, format := range []export.Format{export.Parquet, export.CSV} {
+			one, err := s.newSpool(set, format)
+			if one != nil {
+				spools, both = append(spools, one), append(both, one)
+			}
+			if err != nil {
+				return err
+			}
 		}
-		one, hash := &spool{set: set, path: path, f: f}, sha256.New()
-		spools = append(spools, one)
-		one.out = &measured{w: io.MultiWriter(f, hash), dir: s.cfg.Dir, minFree: s.cfg.MinFree}
-		sum[one] = func() string { return hex.EncodeToString(hash.Sum(nil)) }
-		if one.Writer, err = NewParquet(one.out, set); err != nil {
-			return err
-		}
-		p.out[set.Name] = one
+		p.out[set.Name] = both
 	}
 	filter, left := newNames(s.seed(), span.Events), map[string]bool{}
 	note := func(kind int, id, pubkey, d string) {
@@ -622,7 +662,7 @@ func (s *Store) build(ctx context.Context, month export.Month, position uint64) 
 		if err := errors.Join(one.Close(), one.f.Sync(), one.f.Close()); err != nil {
 			return err
 		}
-		if err := s.step("written " + one.set.Name); err != nil {
+		if err := s.step("written " + one.set.Name + "." + string(one.format)); err != nil {
 			return err
 		}
 		if one.rows == 0 {
@@ -631,13 +671,13 @@ func (s *Store) build(ctx context.Context, month export.Month, position uint64) 
 			}
 			continue
 		}
-		file := export.File{Set: one.set.Name, Month: month, Path: export.PathOf(one.set.Name, month), Rows: one.rows, Bytes: one.out.bytes, SHA256: sum[one](), MadeAt: b.MadeAt}
-		part := partFile{file, strings.TrimSuffix(file.Path, file.Set+".parquet") + file.SHA256[:16] + ".parquet"}
+		file := export.File{Set: one.set.Name, Month: month, Format: one.format, Path: export.PathOf(one.set.Name, month, one.format), Rows: one.rows, Bytes: one.out.bytes, SHA256: hex.EncodeToString(one.hash.Sum(nil)), MadeAt: b.MadeAt}
+		part := partFile{file, strings.TrimSuffix(file.Path, file.Set+"."+string(one.format)) + file.SHA256[:16] + "." + string(one.format)}
 		if err := s.place(one.path, part.Disk); err != nil {
 			return err
 		}
 		b.Files = append(b.Files, part)
-		if err := s.step("placed " + one.set.Name); err != nil {
+		if err := s.step("placed " + one.set.Name + "." + string(one.format)); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package partitions
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/csv"
 	"encoding/hex"
@@ -272,7 +273,7 @@ func (w *world) pass(s *Store) {
 // read returns the content of a file and checks its hash.
 func read(t testing.TB, s *Store, set string, m export.Month) []byte {
 	t.Helper()
-	f, about, err := s.File(set, m)
+	f, about, err := s.File(set, m, export.Parquet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,6 +288,26 @@ func read(t testing.TB, s *Store, set string, m export.Month) []byte {
 	return raw
 }
 
+// unzipped returns the content of a file of CSV.
+func unzipped(t testing.TB, s *Store, set string, m export.Month) []byte {
+	t.Helper()
+	f, about, err := s.File(set, m, export.CSV)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	hash := sha256.New()
+	z, err := gzip.NewReader(io.TeeReader(f, hash))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := io.ReadAll(z)
+	if err != nil || hex.EncodeToString(hash.Sum(nil)) != about.SHA256 {
+		t.Fatalf("%s: %v, or the file differs from its description", about.Path, err)
+	}
+	return raw
+}
+
 // holds checks that every file of the closed months holds the naive rows, and that the directory
 // has no other file.
 func (w *world) holds(t *testing.T, s *Store) {
@@ -294,10 +315,13 @@ func (w *world) holds(t *testing.T, s *Store) {
 	for _, m := range []export.Month{"2026-07", "2026-08"} {
 		want := w.naive(m.Window())
 		for _, set := range rowSets {
-			if _, _, err := s.File(set, m); len(want[set]) == 0 && errors.Is(err, ErrNoFile) {
+			if _, _, err := s.File(set, m, export.Parquet); len(want[set]) == 0 && errors.Is(err, ErrNoFile) {
 				continue
 			}
 			same(t, set+" of "+string(m), linesOf(t, set, read(t, s, set, m)), want[set])
+			if got, stream := unzipped(t, s, set, m), w.write(set, "csv", m.Window()); !bytes.Equal(got, stream) {
+				t.Errorf("%s of %s: the file of CSV has %d bytes, the stream %d", set, m, len(got), len(stream))
+			}
 		}
 	}
 	known := map[string]bool{"manifest.json": true}
@@ -327,10 +351,10 @@ func TestClosedMonths(t *testing.T) {
 	w.pass(s)
 	w.holds(t, s)
 	before := s.Files()
-	if len(before) != 12 {
+	if len(before) != 24 {
 		t.Errorf("%d files", len(before))
 	}
-	if _, _, err := s.File("orders", "2026-09"); !errors.Is(err, ErrNoFile) {
+	if _, _, err := s.File("orders", "2026-09", export.Parquet); !errors.Is(err, ErrNoFile) {
 		t.Errorf("the current month: %v", err)
 	}
 	w.now = w.now.Add(2 * time.Hour)
@@ -350,7 +374,7 @@ func TestClosedMonths(t *testing.T) {
 	// time goes on
 	w.now = time.Date(2026, 10, 1, 0, 9, 0, 0, time.UTC)
 	w.pass(s)
-	if _, _, err := s.File("orders", "2026-09"); !errors.Is(err, ErrNoFile) {
+	if _, _, err := s.File("orders", "2026-09", export.Parquet); !errors.Is(err, ErrNoFile) {
 		t.Errorf("before a month is closed: %v", err)
 	}
 	w.now = w.now.Add(2 * time.Minute)
@@ -426,11 +450,11 @@ func TestHiddenEventsLeave(t *testing.T) {
 	if err := s.Pass(t.Context()); err == nil {
 		t.Fatal("no error")
 	}
-	if _, _, err := s.File("events", "2026-07"); !errors.Is(err, ErrWithheld) || len(s.Files()) != 0 {
+	if _, _, err := s.File("events", "2026-07", export.Parquet); !errors.Is(err, ErrWithheld) || len(s.Files()) != 0 {
 		t.Errorf("files with hidden events: %v, %d files", err, len(s.Files()))
 	}
 	s = w.open(s.cfg.Dir)
-	if _, _, err := s.File("events", "2026-07"); !errors.Is(err, ErrWithheld) {
+	if _, _, err := s.File("events", "2026-07", export.Parquet); !errors.Is(err, ErrWithheld) {
 		t.Errorf("after a restart: %v", err)
 	}
 	w.pass(s)

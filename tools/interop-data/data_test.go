@@ -190,7 +190,7 @@ func TestResearchersTools(t *testing.T) {
 			return false
 		}
 		defer resp.Body.Close()
-		return resp.StatusCode == http.StatusOK && json.NewDecoder(resp.Body).Decode(&index) == nil && len(index.Files) >= 11
+		return resp.StatusCode == http.StatusOK && json.NewDecoder(resp.Body).Decode(&index) == nil && len(index.Files) >= 30
 	})
 	month := start.AddDate(0, 1, 0) // orders of the month before are completed in it
 	name := month.Format("2006-01")

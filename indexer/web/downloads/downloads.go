@@ -94,7 +94,7 @@ func (d *Downloads) Routes() []route.Route {
 		rows = append(rows, d.bundleRow())
 	}
 	return append(rows,
-		route.Route{Method: http.MethodGet, Path: prefix + "{set}/{year}/{month}/{file}", Name: "export_file", Summary: "Parquet file of a closed month, such as history/year=2026/month=09/history.parquet; Range, ETag, Content-Length",
+		route.Route{Method: http.MethodGet, Path: prefix + "{set}/{year}/{month}/{file}", Name: "export_file", Summary: "file of a closed month, such as history/year=2026/month=09/history.parquet, or .csv.gz; Range, ETag, Content-Length",
 			Media: parquetType, Handler: http.HandlerFunc(d.serveFile)},
 		d.document("datapackage.json", "export_datapackage", "Frictionless data package of the files", "application/json", func(*http.Request) ([]byte, error) { return export.DataPackage(d.list()) }),
 		d.document("croissant.json", "export_croissant", "Croissant 1.0 metadata of the files", "application/ld+json", func(r *http.Request) ([]byte, error) { return export.Croissant(d.list(), d.base(r)+prefix) }),
@@ -128,7 +128,7 @@ type exportIndex struct {
 	WitnessedAt  *int64       `json:"witnessed_from" unit:"unix seconds" null:"none was witnessed" doc:"receipt of the first event that this relay witnessed"`
 	CurrentMonth export.Month `json:"current_month" doc:"this month has no file: it is only streamed"`
 	Sets         []exportSet  `json:"sets" doc:"data sets"`
-	Files        []exportFile `json:"files" doc:"Parquet files of closed months"`
+	Files        []exportFile `json:"files" doc:"files of closed months"`
 }
 
 type exportSet struct {
@@ -250,7 +250,9 @@ func (d *Downloads) serveFile(w http.ResponseWriter, r *http.Request) {
 	y, okY := strings.CutPrefix(year, "year=")
 	m, okM := strings.CutPrefix(month, "month=")
 	which, err := export.ParseMonth(y + "-" + m)
-	if _, ok := export.SetOf(set); !ok || !okY || !okM || err != nil || file != set+".parquet" || d.cfg.Store == nil {
+	ending, okF := strings.CutPrefix(file, set+".")
+	format := export.Format(ending)
+	if _, ok := export.SetOf(set); !ok || !okY || !okM || err != nil || !okF || format != export.Parquet && format != export.CSV || d.cfg.Store == nil {
 		refuse(w, http.StatusNotFound, "", "There is no such file. "+prefix[:len(prefix)-1]+" lists the files.")
 		return
 	}
@@ -268,7 +270,7 @@ func (d *Downloads) serveFile(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer leave()
-	f, about, err := d.cfg.Store.File(set, which)
+	f, about, err := d.cfg.Store.File(set, which, format)
 	switch {
 	case errors.Is(err, partitions.ErrWithheld):
 		refuse(w, http.StatusServiceUnavailable, "", "The file is being written again without events that the operator hid. Try again in a minute.")
@@ -282,11 +284,15 @@ func (d *Downloads) serveFile(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer f.Close()
-	head(w, `"`+about.SHA256+`"`, parquetType)
+	media := parquetType
+	if format == export.CSV {
+		media = "application/gzip"
+	}
+	head(w, `"`+about.SHA256+`"`, media)
 	if raw, err := hex.DecodeString(about.SHA256); err == nil {
 		w.Header().Set("Repr-Digest", "sha-256=:"+base64Of(raw)+":")
 	}
-	w.Header().Set("Content-Disposition", `attachment; filename="`+set+"-"+string(which)+`.parquet"`)
+	w.Header().Set("Content-Disposition", `attachment; filename="`+set+"-"+string(which)+"."+ending+`"`)
 	http.ServeContent(newPatient(w), r, "", about.MadeAt, f)
 }
 

@@ -148,6 +148,9 @@ func TestFiles(t *testing.T) {
 			t.Errorf("%v: %d, %d bytes", c.header, w.Code, w.Body.Len())
 		}
 	}
+	if w := get(h, strings.Replace(august, ".parquet", ".csv.gz", 1)); w.Code != 200 || w.Header().Get("Content-Type") != "application/gzip" || w.Header().Get("Content-Encoding") != "" {
+		t.Errorf("CSV: %d %v", w.Code, w.Header())
+	}
 	if w := get(h, august, "Range", "bytes=999999999-"); w.Code != 416 {
 		t.Errorf("a range behind the end: %d", w.Code)
 	}
@@ -158,6 +161,7 @@ func TestFiles(t *testing.T) {
 		"/api/v1/export/history/year=2026/month=09/history.parquet": 404, // not closed
 		"/api/v1/export/history/year=2026/month=07/history.parquet": 404, // nothing
 		"/api/v1/export/history/year=2026/month=08/orders.parquet":  404,
+		"/api/v1/export/history/year=2026/month=08/history.zip":     404,
 		"/api/v1/export/secret/year=2026/month=08/secret.parquet":   404,
 		"/api/v1/export/history/year=2026/month=99/history.parquet": 404,
 		"/api/v1/export/history/year=..%2f..%2f/month=08/x.parquet": 404,
@@ -168,7 +172,7 @@ func TestFiles(t *testing.T) {
 		}
 	}
 	var list struct{ Resources []struct{ Path, Hash string } }
-	if err := json.Unmarshal(get(h, "/api/v1/export/datapackage.json").Body.Bytes(), &list); err != nil || len(list.Resources) != 4 {
+	if err := json.Unmarshal(get(h, "/api/v1/export/datapackage.json").Body.Bytes(), &list); err != nil || len(list.Resources) != 8 {
 		t.Fatalf("%v, %d resources", err, len(list.Resources))
 	}
 	for _, r := range list.Resources {
@@ -184,7 +188,7 @@ func TestFiles(t *testing.T) {
 		t.Errorf("Croissant: %s", body)
 	}
 	var index exportIndex
-	if err := json.Unmarshal(get(h, "/api/v1/export").Body.Bytes(), &index); err != nil || len(index.Files) != 4 || len(index.Sets) != 6 || index.CurrentMonth != "2026-09" {
+	if err := json.Unmarshal(get(h, "/api/v1/export").Body.Bytes(), &index); err != nil || len(index.Files) != 8 || len(index.Sets) != 6 || index.CurrentMonth != "2026-09" {
 		t.Errorf("index: %v, %+v", err, index)
 	}
 }
