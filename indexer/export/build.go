@@ -28,7 +28,7 @@ func receiptOf(at time.Time, by mostro.Source, created nostr.Timestamp, coveredF
 }
 
 // Orders turns versions of orders into rows. The versions of one order are added together,
-// the oldest first. A nil function leaves its data set out.
+// the oldest first. A nil function leaves its data set out. A function must not keep its row.
 type Orders struct {
 	Window      Window
 	CoveredFrom int64 // receipt of the first witnessed event, unix seconds; 0: none
@@ -44,6 +44,8 @@ type Orders struct {
 	taken, success, canceled     *orders.Version // the first with this status by time of signature; nil: none
 	won                          *orders.Version // the success that arrived first
 	versions                     int64           // in the window
+
+	row HistoryRow // of the last version; used again for the next one
 }
 
 // Add adds a version. A version that was received after the window does not count.
@@ -92,8 +94,9 @@ func (x *Orders) Add(v *orders.Version) error {
 		return nil
 	}
 	o := &v.Order
-	return x.History(&HistoryRow{Receipt: x.receipt(v), Offer: offerOf(o), RawStatus: clean(o.RawStatus), PublishedAt: timeOf(o.PublishedAt), Expiration: timeOf(o.Expiration),
-		Source: clean(o.Link), Description: clean(o.Description), Archived: v.Archived, Withdrawn: v.Withdrawn, Seq: int64(v.Seq)})
+	x.row = HistoryRow{Receipt: x.receipt(v), Offer: offerOf(o), RawStatus: clean(o.RawStatus), PublishedAt: timeOf(o.PublishedAt), Expiration: timeOf(o.Expiration),
+		Source: clean(o.Link), Description: clean(o.Description), Archived: v.Archived, Withdrawn: v.Withdrawn, Seq: int64(v.Seq)}
+	return x.History(&x.row)
 }
 
 func (x *Orders) receipt(v *orders.Version) Receipt {

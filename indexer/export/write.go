@@ -14,7 +14,8 @@ import (
 
 // Writer writes the rows of one data set.
 type Writer interface {
-	// Write writes a row, which is a pointer to the row type of the data set.
+	// Write writes a row, which is a pointer to the row type of the data set. Write does not
+	// keep the row.
 	Write(row any) error
 	// Close writes what is left. Close does not close the writer below.
 	Close() error

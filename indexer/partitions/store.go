@@ -308,7 +308,12 @@ func (s *Store) follow(ctx context.Context, position uint64) (changed bool, err 
 	if position == s.m.Cursor {
 		return false, nil
 	}
-	filters := map[export.Month]*names{}
+	var deleted []string
+	mark := func() error {
+		stale, err := s.mark(deleted, "an author deleted an event", false)
+		deleted, changed = deleted[:0], changed || stale
+		return err
+	}
 	err = s.cfg.Source.Entries(ctx, s.m.Cursor, position, func(e *mostro.Entry) error {
 		month := export.MonthOf(e.ReceivedAt)
 		span := s.m.Months[month]
@@ -319,19 +324,16 @@ func (s *Store) follow(ctx context.Context, position uint64) (changed bool, err 
 		span.First, span.Last = min(span.First, e.Seq), e.Seq
 		span.Events++
 		s.m.LastID, s.m.LastAt, s.m.Cursor = e.Event.ID, e.Seq, e.Seq
-		if e.Event.Kind != mostro.KindDeletion {
+		if e.Event.Kind != mostro.KindDeletion || len(s.m.Built) == 0 {
 			return nil
 		}
-		for _, name := range deletedNames(e.Event) {
-			stale, err := s.mark(filters, name, "an author deleted an event", false)
-			if err != nil {
-				return err
-			}
-			changed = changed || stale
+		if deleted = append(deleted, deletedNames(e.Event)...); len(deleted) < maxMarked {
+			return nil
 		}
-		return nil
+		return mark()
 	})
-	if err != nil {
+	// Also after an error: the cursor is behind the deletions that were read.
+	if err = errors.Join(err, mark()); err != nil {
 		return false, err
 	}
 	s.m.Cursor = position
@@ -376,18 +378,23 @@ func deletedNames(evt *nostr.Event) (out []string) {
 	return out
 }
 
-// mark marks the months that hold a name as stale. filters holds the filters that were read.
-func (s *Store) mark(filters map[export.Month]*names, name, why string, withhold bool) (changed bool, err error) {
-	for month, b := range s.m.Built {
+// maxMarked bounds the names that are collected before the filters are read.
+const maxMarked = 10_000
+
+// mark marks the months that hold one of some names as stale. One filter is in memory at a time.
+func (s *Store) mark(wanted []string, why string, withhold bool) (changed bool, err error) {
+	if len(wanted) == 0 {
+		return false, nil
+	}
+	for _, b := range s.m.Built {
 		if b.Stale != "" && (b.Withheld || !withhold) {
 			continue
 		}
-		if filters[month] == nil {
-			if filters[month], err = s.readNames(b.Names); err != nil {
-				return changed, err
-			}
+		filter, err := s.readNames(b.Names)
+		if err != nil {
+			return changed, err
 		}
-		if filters[month].has(name) {
+		if slices.ContainsFunc(wanted, filter.has) {
 			s.mu.Lock()
 			b.Stale, b.Withheld = why, b.Withheld || withhold
 			s.mu.Unlock()
@@ -427,23 +434,17 @@ func (s *Store) judge(ctx context.Context) (changed bool, err error) {
 	if s.looked && version == s.rules {
 		return false, nil
 	}
-	filters := map[export.Month]*names{}
-	note := func(name string) error {
-		stale, err := s.mark(filters, name, "the operator hid an event", true)
-		changed = changed || stale
-		return err
-	}
+	var wanted []string
 	if hidden != nil {
 		for _, key := range hidden.Authors(false) {
-			if err := note(nameOfKey(key)); err != nil {
-				return changed, err
-			}
+			wanted = append(wanted, nameOfKey(key))
 		}
 		for id := range hidden.Events {
-			if err := note(nameOfID(id)); err != nil {
-				return changed, err
-			}
+			wanted = append(wanted, nameOfID(id))
 		}
+	}
+	if changed, err = s.mark(wanted, "the operator hid an event", true); err != nil {
+		return changed, err
 	}
 	for _, b := range s.m.Built {
 		for _, name := range b.Left {

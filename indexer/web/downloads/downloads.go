@@ -48,11 +48,13 @@ type Downloads struct {
 	cfg            Config
 	log            *slog.Logger
 	streams, files *gate
+	figures        *gate // streams of stats
 }
 
 // Bounds of requests at the same time: of all clients, and of one address.
 const (
-	maxStreams, maxStreamsOf = 4, 1
+	maxStreams, maxStreamsOf = 2, 1 // each reads the whole book, on one core
+	maxFigures               = 1    // of these: each period costs as much as a document of statistics
 	maxFiles, maxFilesOf     = 64, 16
 )
 
@@ -61,7 +63,7 @@ func New(cfg Config) *Downloads {
 	if cfg.Address == nil {
 		cfg.Address = func(r *http.Request) string { return r.RemoteAddr }
 	}
-	return &Downloads{cfg: cfg, log: room.Logger(cfg.Logger).With("room", "indexer"), streams: newGate(maxStreams, maxStreamsOf), files: newGate(maxFiles, maxFilesOf)}
+	return &Downloads{cfg: cfg, log: room.Logger(cfg.Logger).With("room", "indexer"), streams: newGate(maxStreams, maxStreamsOf), files: newGate(maxFiles, maxFilesOf), figures: newGate(maxFigures, maxFigures)}
 }
 
 const prefix = "/api/v1/export/"
@@ -345,6 +347,13 @@ func (d *Downloads) stream(w http.ResponseWriter, r *http.Request, set *export.S
 		return
 	}
 	defer leave()
+	if set.Name == "stats" {
+		if leave, _, _ = d.figures.enter(""); leave == nil {
+			refuse(w, http.StatusServiceUnavailable, "", "This server makes one export of statistics at a time. Try again in a minute.")
+			return
+		}
+		defer leave()
+	}
 	h.Set("Content-Type", kind[0])
 	h.Set("Content-Disposition", `attachment; filename="`+name+"."+ending+`"`)
 	h.Set("Cache-Control", "no-store")

@@ -226,7 +226,7 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-// TestStreamsAtOnce: one address has one stream, all together four. A stream that ends gives its
+// TestStreamsAtOnce: one address has one stream, all together two. A stream that ends gives its
 // place back.
 func TestStreamsAtOnce(t *testing.T) {
 	s := newSource()
@@ -245,10 +245,10 @@ func TestStreamsAtOnce(t *testing.T) {
 		t.Errorf("a second stream of one network: %d %s", w.Code, w.Body)
 	}
 	if w := get(h, "/api/v1/export/orders", "Address", "192.0.2.1:99"); w.Code != 503 || w.Header().Get("Content-Type") != "application/problem+json" {
-		t.Errorf("a fifth stream: %d %s", w.Code, w.Body)
+		t.Errorf("one stream too many: %d %s", w.Code, w.Body)
 	}
 	if w := get(h, august, "Address", "192.0.2.1:99"); w.Code != 200 {
-		t.Errorf("a file while four streams run: %d", w.Code)
+		t.Errorf("a file while all streams run: %d", w.Code)
 	}
 	close(s.block)
 	wg.Wait()
