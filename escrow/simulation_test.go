@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
@@ -231,8 +232,8 @@ func newSim(seed uint64, mirror *DB) *sim {
 	s.store.mirror = mirror
 	s.fragile = mirror == nil && seed%3 == 0
 	time := func() time.Time { return time.Unix(s.clock(), 0) }
-	s.out = newOutbox(effectRunner{node: s.node, addresses: s.node, clock: time, payoutBlocks: DefaultPolicy().PayoutBlocks, payee: simPayee,
-		fund: fund.Fund{Address: "dev@fund", Service: s.fund}}, simPublisher{s}, nil, nil)
+	s.out = newOutbox(effect.Runner{Node: s.node, Addresses: s.node, Clock: time, PayoutBlocks: DefaultPolicy().PayoutBlocks, Payee: simPayee,
+		Fund: fund.Fund{Address: "dev@fund", Service: s.fund}}, simPublisher{s}, nil, nil)
 	s.out.clock = time
 	s.out.defers = func() error {
 		if s.observe(); s.sync.Defers(s.trueTime()) {
@@ -316,9 +317,9 @@ func (s *sim) start() {
 	b := s.book
 	s.sync = health.SyncWatch{}
 	s.observe()
-	s.out.runner.gate = payoutgate.New(simPayouts, simPayoutsOfPayee)
+	s.out.runner.Gate = payoutgate.New(simPayouts, simPayoutsOfPayee)
 	for _, t := range s.store.trades {
-		s.out.runner.gate.Sync(&t, simPayee)
+		s.out.runner.Gate.Sync(&t, simPayee)
 	}
 	s.survey()
 	s.refusals, s.slow, s.dropped = make(map[uint64]int), make(map[uint64]*slowProbe), make(map[uint64]bool)
@@ -472,7 +473,7 @@ func (s *sim) commit() {
 		s.operators = c.Head.Maintenance.On && !c.Head.Maintenance.Automatic
 		s.ticked = at // as Engine.commit does
 		for i := range c.Trades {
-			s.out.runner.gate.Sync(&c.Trades[i], simPayee)
+			s.out.runner.Gate.Sync(&c.Trades[i], simPayee)
 		}
 		s.judge(c)
 	}
@@ -887,7 +888,7 @@ func (s *sim) watch(id trade.OrderID) {
 	if h := t.HoldWatched(); h != (trade.Hash{}) {
 		state, err := s.node.LookupHold(context.Background(), h)
 		if w := (watched{trade: id, hash: h, state: uint8(state.Phase)}); err == nil && (!s.told[w] || s.rng.IntN(8) == 0) {
-			if in, err := sightedInput(context.Background(), s.node, state); err == nil {
+			if in, err := effect.SightedInput(context.Background(), s.node, state); err == nil {
 				s.told[w] = true
 				s.applyInput(id, in)
 			}

@@ -31,24 +31,8 @@ func testTroubles(t *testing.T, n *lndtest.Network, disk string) {
 	}
 	defer revocable.Close()
 	first := true
-	network := flowNet(n)
-	network.Restart = func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
-		defer cancel()
-		return n.Restart(ctx, n.Mostro, true)
-	}
 	trouble := &escrow.Troubles{
-		FlowNet: *network, Kill: n.Mostro.Kill, Revocable: revocable,
-		Start: func(ctx context.Context) error {
-			ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
-			defer cancel()
-			if !n.Mostro.Running() {
-				if err := n.Mostro.Start(ctx); err != nil {
-					return err
-				}
-			}
-			return n.WaitChannels(ctx)
-		},
+		FlowNet: *flowNet(n), Revocable: revocable,
 		Revoke: func(ctx context.Context) error { return n.Mostro.RevokeKey(ctx, key) },
 		Swap: func(ctx context.Context) error {
 			ctx, cancel := context.WithTimeout(ctx, 90*time.Second)

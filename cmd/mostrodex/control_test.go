@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -96,7 +96,7 @@ func TestOperatorVerbs(t *testing.T) {
 	stop()
 
 	// The store appears to be an older copy, so the trade freezes.
-	witness := escrow.RollbackGuard{Path: filepath.Join(dir, "escrow.witness")}
+	witness := rollback.Guard{Path: filepath.Join(dir, "escrow.witness")}
 	commits, known, err := witness.Load()
 	if err != nil || !known {
 		t.Fatal(known, err)

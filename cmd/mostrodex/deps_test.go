@@ -137,7 +137,8 @@ func TestRaceCoversGoroutines(t *testing.T) {
 //	relay/federation -> relay -> relay/eventlog -> relay/eventlog/liveindex relay/eventlog/recordlog
 //	anyone -> internal
 //	reputation -> reputation/score   escrow -> escrow/trade escrow/lnurl   escrow/ledger escrow/price escrow/users escrow/payoutgate escrow/disputes escrow/health escrow/rating escrow/devfee escrow/lightning -> escrow/trade
-//	escrow -> escrow/fund -> escrow/devfee escrow/lnurl
+//	escrow -> escrow/effect -> escrow/fund -> escrow/devfee escrow/lnurl
+//	escrow/effect -> escrow/payoutgate   escrow -> escrow/rollback   escrow -> escrow/nodecard -> escrow/health escrow/lightning
 //	indexer/web -> indexer -> indexer/livebook -> indexer/orders indexer/sorted
 //	indexer -> indexer/names indexer/orders -> indexer/words
 //	indexer/web/downloads -> indexer/partitions -> indexer/export -> indexer/orders indexer/stats
@@ -165,7 +166,10 @@ func TestImportRules(t *testing.T) {
 				case path == "relay/eventlog" && other == "relay" && !strings.HasPrefix(inner, path+"/"), strings.HasPrefix(path, "relay/eventlog/") && other == "relay",
 					path == "reputation/score" && other == "reputation", path == "escrow/trade" && other == "escrow", path == "escrow/lnurl" && other == "escrow",
 					(path == "escrow/ledger" || path == "escrow/price" || path == "escrow/users" || path == "escrow/payoutgate" || path == "escrow/health" || path == "escrow/disputes" || path == "escrow/rating" || path == "escrow/devfee" || path == "escrow/lightning") && other == "escrow" && inner != "escrow/trade",
-					path == "escrow/fund" && inner == "escrow":
+					path == "escrow/fund" && inner == "escrow",
+					path == "escrow/effect" && other == "escrow" && !slices.Contains([]string{"escrow/trade", "escrow/lightning", "escrow/lnurl", "escrow/devfee", "escrow/fund", "escrow/payoutgate"}, inner),
+					path == "escrow/rollback" && other == "escrow",
+					path == "escrow/nodecard" && other == "escrow" && inner != "escrow/health" && inner != "escrow/lightning":
 					t.Errorf("%s imports %s: the import is in the wrong direction", path, inner)
 				case room == "cmd" || room == other || other == "internal":
 				case other == "mostro":
@@ -292,7 +296,7 @@ func parseImports(t *testing.T, file string) (paths []string) {
 }
 
 // pure are the packages whose results depend on their arguments alone.
-var pure = []string{"reputation/score", "escrow/trade", "escrow/ledger", "escrow/rating", "escrow/devfee", "indexer/sorted", "indexer/stats", "indexer/names", "indexer/orders", "indexer/export", "internal/arena"}
+var pure = []string{"reputation/score", "escrow/trade", "escrow/ledger", "escrow/rating", "escrow/devfee", "indexer/sorted", "indexer/stats", "indexer/names", "indexer/orders", "indexer/export", "internal/arena", "internal/plot"}
 
 // pureTables are packages of tables and functions without state, which a pure package may
 // import as well. indexer/words embeds its table of currencies.

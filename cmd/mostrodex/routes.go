@@ -47,13 +47,13 @@ func (s surface) table() (table route.Table, public http.Handler, err error) {
 	}
 	events := atMost(maxExports, compressed(http.HandlerFunc(s.relay.ServeExport)))
 	relayRows := []route.Route{
-		{Method: http.MethodGet, Path: "/api/v1/relays", Handler: http.HandlerFunc(s.upstreams.ServeRelays),
+		{Method: http.MethodGet, Path: "/api/v1/relays", Handler: http.HandlerFunc(s.upstreams.ServeRelays), Answer: federation.RelayList{},
 			Summary: "other relays: state, lag, what came of their events, limits, what was forwarded"},
-		{Method: http.MethodGet, Path: "/api/v1/kinds", Handler: http.HandlerFunc(s.relay.ServeKinds),
+		{Method: http.MethodGet, Path: "/api/v1/kinds", Handler: http.HandlerFunc(s.relay.ServeKinds), Answer: relay.KindList{},
 			Summary: "kinds of the live events: kind, name if it is known here, count"},
-		{Method: http.MethodGet, Path: "/api/v1/export/events", Handler: events,
+		{Method: http.MethodGet, Path: "/api/v1/export/events", Handler: events, Media: "application/x-ndjson",
 			Summary: "NDJSON: kinds authors since until after live; without banned and quarantined keys\nformat=rows|csv|parquet from until month: rows with time and road of receipt"},
-		{Method: http.MethodPost, Path: "/api/v1/import", Handler: http.HandlerFunc(s.relay.ServeImport),
+		{Method: http.MethodPost, Path: "/api/v1/import", Handler: http.HandlerFunc(s.relay.ServeImport), Media: "application/x-ndjson",
 			Summary: "NDJSON; from this machine, or with NIP-98 by an admin"},
 	}
 	if s.stores.index != nil {

@@ -11,7 +11,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/price"
 	"github.com/mostrodex/mostrodex/indexer/partitions"
 	"github.com/mostrodex/mostrodex/internal/room"
@@ -42,7 +42,7 @@ type Main struct {
 	private   net.Listener
 	control   net.Listener        // the operator's socket; nil without an escrow
 	escrow    *escrowRoom         // nil: disabled
-	addresses escrow.Addresses    // nil: of the network; a test's are on loopback
+	addresses effect.Addresses    // nil: of the network; a test's are on loopback
 	scores    *reputation.Service // nil: disabled
 	prices    *price.Feed         // of reputation.prices; nil: none are named
 	exports   *partitions.Store   // nil: disabled

@@ -40,6 +40,7 @@ Scenarios:
   lag         time until a new order is in the book and in the text index
   burst       the same after a burst of the whole load
   reputation  all scores of a million events, and one new event
+  market      statistics, lists with prices, the stream and the rebuild
   all         all scenarios, in this order
 
   corpora     only sign the events of the scenarios, into the cache
@@ -54,6 +55,7 @@ type bench struct {
 
 	mostrodex, stock, canned string // paths of binaries
 	reputationTest           string // test binary of package reputation
+	statsTest                string // test binary of package indexer/stats
 
 	slice   time.Duration // duration of one closed loop
 	tries   int           // maximum number of tries of a disturbed measurement
@@ -79,6 +81,7 @@ var scenarios = []struct {
 	{"lag", (*bench).lag},
 	{"burst", (*bench).burst},
 	{"reputation", (*bench).reputation},
+	{"market", (*bench).market},
 }
 
 func main() {
@@ -109,6 +112,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&b.stock, "stock", "bin/stock", "binary of the stock relay")
 	flag.StringVar(&b.canned, "canned", "bin/canned", "binary of the floor")
 	flag.StringVar(&b.reputationTest, "reputation", "bin/reputation.test", "test binary of package reputation")
+	flag.StringVar(&b.statsTest, "stats", "bin/stats.test", "test binary of package indexer/stats")
 	flag.DurationVar(&b.slice, "slice", 700*time.Millisecond, "duration of one closed loop; each row takes about fourteen")
 	flag.IntVar(&b.tries, "tries", 3, "maximum tries of a measurement that other processes disturb")
 	flag.StringVar(&b.skip, "skip", "", "subjects to leave out, e.g. stock")

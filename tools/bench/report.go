@@ -182,6 +182,14 @@ func goals(all []result, book resultBook) []goal {
 	below("reputation: all scores of 1,000,000 parsed events, 100,000 receipts checked", "< 10 s", 10, "s", "s_all", "reputation", 0, "all anew")
 	below("reputation: memory of that", "< 1 GiB", 1024, "MiB", "mib_peak", "reputation", 0, "all anew")
 	below("reputation: one new event of the node with a tenth of all orders", "< 50 ms", 50, "ms", "ms", "reputation", 0, "largest node, an order", "largest node, a rating")
+	below("statistics: one metric of any window over HTTP, p99", "< 50 ms", 50, "ms", "p99_ms", "market", 1, "one metric, any window")
+	below("statistics: the whole document over HTTP, p50", "< 500 ms", 500, "ms", "p50_ms", "market", 1, "whole document")
+	below("statistics: the whole document by ETag, p99", "< 2 ms", 2, "ms", "p99_ms", "market", 1, "document by ETag")
+	below("statistics: memory an order", "< 150 B", 150, "B", "B_order", "statistics", 0, "build")
+	below("statistics: share of the CPU time of ingest", "< 10 %", 10, "%", "cpu_percent", "statistics", connections, "share of ingest")
+	below("GET /api/v1/orders with price and rank: worst p99, 8 clients", "< 20 ms", 20, "ms", "p99_ms", "market", connections, "GET book with prices", "GET book by cost")
+	below("stream: 100 readers of 200 changes a second, p99", "< 100 ms", 100, "ms", "p99_ms", "market", 100, "stream")
+	below("rebuild of everything from 5,000,000 events", "< 10 min", 10, "min", "minutes_of_5000000", "market", 0, "rebuild")
 	below("reputation: one new event of a usual node", "< 50 ms", 50, "ms", "ms", "reputation", 0, "usual node, an order")
 	return list
 }
@@ -342,6 +350,7 @@ func report(w io.Writer, all []result) error {
 	writeRest(&b, "Search, lag, import, memory", book, "search", "lag", "burst", "import", "memory", "durable")
 	writeRest(&b, "Reputation", book, "reputation")
 	b.WriteString(reputationText)
+	writeRest(&b, "Statistics, market, stream", book, "statistics", "market")
 	writeRest(&b, "Fan-out, idle connections, flood, federation", book, "fanout", "idle", "flood", "reconcile", "fill")
 	b.WriteString(socketText)
 	writeRuns(&b, book)
