@@ -191,9 +191,17 @@ func first(q url.Values) string {
 
 // document returns the row of a description of the files.
 func (d *Downloads) document(name, label, summary, media string, get func(*http.Request) ([]byte, error)) route.Route {
-	return route.Route{Method: http.MethodGet, Path: prefix + name, Name: label, Summary: summary, Media: media, Handler: d.cfg.Compress(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	var answer any // JSON of another standard
+	if strings.HasSuffix(media, "json") {
+		answer = map[string]any{}
+	}
+	return route.Route{Answer: answer, Method: http.MethodGet, Path: prefix + name, Name: label, Summary: summary, Media: media, Handler: d.cfg.Compress(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if len(r.URL.Query()) > 0 {
 			refuse(w, http.StatusBadRequest, first(r.URL.Query()), "unknown parameter; this resource has none")
+			return
+		}
+		if answer != nil && len(d.list()) == 0 { // a package without resources is none
+			refuse(w, http.StatusNotFound, "", "There is no file yet: no month with events is closed. "+prefix[:len(prefix)-1]+" describes the columns.")
 			return
 		}
 		body, err := get(r)

@@ -218,6 +218,12 @@ func TestStreams(t *testing.T) {
 	if w := get(h, "/api/v1/export/stats?from=1970-01-01T00:00:00Z&by=hour"); w.Code != 400 || !strings.Contains(w.Body.String(), `"param":"from"`) {
 		t.Errorf("figures of all hours: %d %s", w.Code, w.Body)
 	}
+	h, _ = handler(t, newSource(), func(c *Config) { c.Store = nil })
+	for path, code := range map[string]int{"datapackage.json": 404, "croissant.json": 404, "SHA256SUMS": 200, "": 200, "history/year=2026/month=08/history.parquet": 404} {
+		if w := get(h, strings.TrimSuffix("/api/v1/export/"+path, "/")); w.Code != code {
+			t.Errorf("%s without files: %d, want %d", path, w.Code, code)
+		}
+	}
 	behind := newSource()
 	h, _ = handler(t, behind, nil)
 	behind.behind = true
