@@ -2,8 +2,8 @@ package escrow_test
 
 import (
 	"context"
-	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -83,29 +83,32 @@ func flowNet(n *lndtest.Network) *escrow.FlowNet {
 	}
 }
 
-// TestRateOnLND compares whole trades with the bare calls of such trades, on the same nodes
-// in the same run.
-func TestRateOnLND(t *testing.T) {
-	if os.Getenv("MOSTRODEX_RATE") == "" {
-		t.Skip("MOSTRODEX_RATE=1 compares the rate of trades with the rate of bare calls")
-	}
-	nodes := lndtest.Start(t)
+// BenchmarkTradesOnLND compares whole trades with the bare calls of such trades, on the same
+// nodes in the same run, one and ten trades at a time. Both take three turns, so that both see
+// the same machine.
+func BenchmarkTradesOnLND(b *testing.B) {
+	nodes := lndtest.Start(b)
 	n := flowNet(nodes)
 	bare := &lncontract.Network{Mostro: wallet{nodes.Mostro.Lightning, nodes.Mostro}, Seller: wallet{nodes.Seller.Lightning, nodes.Seller}, Buyer: wallet{nodes.Buyer.Lightning, nodes.Buyer}}
+	const turns = 3
 	for _, c := range []struct{ trades, parallel int }{{20, 1}, {100, 10}} {
-		var calls, trades float64
-		for range 2 { // alternating, so that both see the same machine
-			b, err := lncontract.RunBare(t.Context(), bare, c.trades, c.parallel)
-			if err != nil {
-				t.Fatal(err)
+		b.Run(strconv.Itoa(c.parallel), func(b *testing.B) {
+			for b.Loop() {
+				var calls, trades time.Duration
+				for range turns {
+					result, err := lncontract.RunBare(b.Context(), bare, c.trades, c.parallel)
+					if err != nil {
+						b.Fatal(err)
+					}
+					calls += result.Elapsed
+					trades += escrow.RunTrades(b, n, c.trades, c.parallel)
+				}
+				all := float64(turns * c.trades)
+				b.ReportMetric(all/calls.Seconds(), "bare/s")
+				b.ReportMetric(all/trades.Seconds(), "trades/s")
+				b.ReportMetric(100*calls.Seconds()/trades.Seconds(), "percent")
 			}
-			calls += b.PerSecond() / 2
-			trades += escrow.RunTrades(t, n, c.trades, c.parallel) / 2
-		}
-		t.Logf("%d at a time: bare calls %.1f per second, trades %.1f: %.0f%%", c.parallel, calls, trades, 100*trades/calls)
-		if trades < 0.9*calls {
-			t.Errorf("%d at a time: the rate of trades is less than nine tenths", c.parallel)
-		}
+		})
 	}
 }
 

@@ -50,6 +50,7 @@ type NodeCard struct {
 
 	asking sync.Mutex
 	asked  time.Time // time of the last answer or failure, by the monotonic clock; guarded by asking
+	began  time.Time // start of the last call that no caller gave up; guarded by asking
 	wallet string    // wallet that holds the invoices of the store's trades; "" if unknown; guarded by asking
 
 	syncing sync.Mutex
@@ -89,19 +90,26 @@ func (c *NodeCard) expect(pubkey string) {
 	c.wallet = pubkey
 }
 
-// ask asks the node once, unless its last answer is younger than fresh.
+// ask asks the node once, unless its last answer is younger than fresh. All callers that wait
+// for the end of one call share the next one, which begins after each of them has asked.
 func (c *NodeCard) ask(ctx context.Context, node lightning.Node, fresh time.Duration, vet func(context.Context, lightning.NodeInfo) error) NodeState {
+	called := time.Now()
 	c.asking.Lock()
 	defer c.asking.Unlock()
 	if fresh > 0 && !c.asked.IsZero() && time.Since(c.asked) < fresh {
 		return c.State()
 	}
+	if c.began.After(called) {
+		return c.State()
+	}
+	began := time.Now()
 	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
 	defer cancel()
 	info, err := node.Info(ctx)
 	answered := err == nil && (c.wallet == "" || info.Pubkey == c.wallet)
 	if err == nil || caller.Err() == nil { // a caller that gave up says nothing about the node
+		c.began = began
 		c.view(func(w *health.SyncWatch, now time.Time) { w.Observe(now, answered, answered && info.Synced) })
 	}
 	if was := c.State().Problem; err == nil && vet != nil && was != NodeUsable && was != NodeUnsynced && was != NodeRefusing {

@@ -2,6 +2,9 @@ package escrow
 
 import (
 	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/mostrodex/mostrodex/escrow/lightning"
@@ -46,5 +49,50 @@ func TestGivenUpQuestion(t *testing.T) {
 	c.ask(ctx, slowInfo{newTestNode()}, 0, nil)
 	if c.defers() != nil {
 		t.Error("payouts wait because a caller gave up")
+	}
+}
+
+// gatedInfo is a node whose first answer waits for a gate.
+type gatedInfo struct {
+	*testNode
+	begun   atomic.Int64 // number of calls that have begun
+	entered chan struct{}
+	gate    chan struct{}
+}
+
+func (n *gatedInfo) Info(ctx context.Context) (lightning.NodeInfo, error) {
+	if n.begun.Add(1) == 1 {
+		close(n.entered)
+		<-n.gate
+	}
+	return n.testNode.Info(ctx)
+}
+
+// Callers that wait for the node share one call, but only a call that has begun after they
+// have asked: the answer to an earlier call may be of another wallet.
+func TestQuestionsShareACall(t *testing.T) {
+	const callers = 50
+	c, node := new(NodeCard), &gatedInfo{testNode: newTestNode(), entered: make(chan struct{}), gate: make(chan struct{})}
+	var calling atomic.Int64
+	var wg sync.WaitGroup
+	wg.Go(func() { c.ask(t.Context(), node, 0, nil) })
+	<-node.entered
+	for range callers {
+		wg.Go(func() {
+			before := node.begun.Load()
+			calling.Add(1)
+			c.ask(t.Context(), node, 0, nil)
+			if node.begun.Load() == before {
+				t.Error("a caller has the answer to a call from before")
+			}
+		})
+	}
+	for calling.Load() < callers {
+		runtime.Gosched()
+	}
+	close(node.gate)
+	wg.Wait()
+	if n := node.begun.Load(); n > 1+callers/2 {
+		t.Errorf("%d callers made %d calls", callers, n)
 	}
 }

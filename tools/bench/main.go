@@ -40,6 +40,9 @@ Scenarios:
   lag         time until a new order is in the book and in the text index
   burst       the same after a burst of the whole load
   reputation  all scores of a million events, and one new event
+  trades      complete trades a second over the sockets of a demo
+  decisions   decisions a second of the escrow's engine
+  lnd         trades on real Lightning nodes beside the bare calls (needs make lnd)
   all         all scenarios, in this order
 
   corpora     only sign the events of the scenarios, into the cache
@@ -54,6 +57,7 @@ type bench struct {
 
 	mostrodex, stock, canned string // paths of binaries
 	reputationTest           string // test binary of package reputation
+	escrowTest               string // test binary of package escrow
 
 	slice   time.Duration // duration of one closed loop
 	tries   int           // maximum number of tries of a disturbed measurement
@@ -79,6 +83,9 @@ var scenarios = []struct {
 	{"lag", (*bench).lag},
 	{"burst", (*bench).burst},
 	{"reputation", (*bench).reputation},
+	{"trades", (*bench).trades},
+	{"decisions", (*bench).decisions},
+	{"lnd", (*bench).lnd},
 }
 
 func main() {
@@ -109,6 +116,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&b.stock, "stock", "bin/stock", "binary of the stock relay")
 	flag.StringVar(&b.canned, "canned", "bin/canned", "binary of the floor")
 	flag.StringVar(&b.reputationTest, "reputation", "bin/reputation.test", "test binary of package reputation")
+	flag.StringVar(&b.escrowTest, "escrow", "bin/escrow.test", "test binary of package escrow")
 	flag.DurationVar(&b.slice, "slice", 700*time.Millisecond, "duration of one closed loop; each row takes about fourteen")
 	flag.IntVar(&b.tries, "tries", 3, "maximum tries of a measurement that other processes disturb")
 	flag.StringVar(&b.skip, "skip", "", "subjects to leave out, e.g. stock")
