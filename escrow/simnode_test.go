@@ -28,6 +28,7 @@ type simNode struct {
 	unlisted bool // if set, payments may not be listed
 	lossy    bool // if set, answers get lost
 	fickle   bool // if set, some payments are refused, and addresses fail
+	hiding   bool // if set, one seller in eight pays more than the amount of its invoice
 	// If refusing is set, the node refuses new holds and payments with an unknown text.
 	// refused counts the consecutive refusals by hash.
 	refusing bool
@@ -369,7 +370,10 @@ func (n *simNode) pay(h trade.Hash) bool {
 	}
 	hold.state.Phase = trade.HoldAccepted
 	hold.state.ExpiryHeight, hold.state.AcceptHeight = n.height+hold.state.ExpiryHeight+3, n.height
-	hold.state.PaidMsat = hold.state.AmountSats*1000 + overpaid(h, hold.state.AmountSats)
+	hold.state.PaidMsat = hold.state.AmountSats * 1000
+	if n.hiding {
+		hold.state.PaidMsat += overpaid(h, hold.state.AmountSats)
+	}
 	n.lockedMsat += hold.state.PaidMsat
 	n.heldMsat += hold.state.PaidMsat
 	return true

@@ -227,7 +227,7 @@ func newSim(seed uint64, mirror *DB) *sim {
 	s.fund, s.feeEvents, s.feeLog = &simFund{n: s.node}, make(map[trade.OrderID]map[string]bool), make(map[trade.OrderID]trade.Hash)
 	s.count.feeProblems = make(map[devfee.Problem]int)
 	s.count.ends, s.count.triggers = make(map[message.TradeStatus]int), make(map[trade.Trigger]int)
-	s.node.fickle = true
+	s.node.fickle, s.node.hiding = true, true
 	s.store.mirror = mirror
 	s.fragile = mirror == nil && seed%3 == 0
 	time := func() time.Time { return time.Unix(s.clock(), 0) }

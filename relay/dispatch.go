@@ -370,28 +370,30 @@ func tagRank(letter byte) int {
 	}
 }
 
+// indexKeys returns a key of one kind for each value.
+func indexKeys(by byte, values []string) []indexKey {
+	keys := make([]indexKey, len(values))
+	for i, v := range values {
+		keys[i] = indexKey{by: by, value: v}
+	}
+	return keys
+}
+
 // chooseKeys returns the index keys of a filter. A filter with an empty list matches no
 // event and has no keys.
 func (f *liveFilter) chooseKeys() []indexKey {
 	if f.Search != "" {
 		return nil // only the search index matches words, and only in stored orders
 	}
-	words := func(by byte, values []string) []indexKey {
-		keys := make([]indexKey, len(values))
-		for i, v := range values {
-			keys[i] = indexKey{by: by, value: v}
-		}
-		return keys
-	}
 	switch {
 	case f.IDs != nil:
-		return words(byID, f.IDs)
+		return indexKeys(byID, f.IDs)
 	case len(f.tags) > 0 && tagRank(f.tags[0].letter) < 500:
-		return words(f.tags[0].letter, f.tags[0].values)
+		return indexKeys(f.tags[0].letter, f.tags[0].values)
 	case f.Authors != nil:
-		return words(byAuthor, f.Authors)
+		return indexKeys(byAuthor, f.Authors)
 	case len(f.tags) > 0:
-		return words(f.tags[0].letter, f.tags[0].values)
+		return indexKeys(f.tags[0].letter, f.tags[0].values)
 	case f.Kinds != nil:
 		var keys []indexKey
 		for _, k := range f.kinds {
@@ -407,7 +409,7 @@ func (f *liveFilter) chooseKeys() []indexKey {
 // because they can never match a new event. The log holds each id once.
 func (f *liveFilter) dropStored(st eventStore) {
 	if len(f.indexKeys) > 0 && f.indexKeys[0].by == byID {
-		f.indexKeys = slices.DeleteFunc(f.indexKeys, func(k indexKey) bool { return st.Served(k.value) })
+		f.indexKeys = indexKeys(byID, st.Unserved(slices.Clone(f.IDs)))
 	}
 }
 

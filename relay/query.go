@@ -164,9 +164,10 @@ type eventStore interface {
 	// deleted and refused for good.
 	Has(ctx context.Context, id string) (bool, error)
 
-	// Served reports whether the event of an id is served and was appended at or
-	// before the present head. No later entry of the log has that id.
-	Served(id string) bool
+	// Unserved deletes from ids, in place, each id whose event is served and was appended at
+	// or before the present head, and returns the rest. No later entry of the log has a
+	// deleted id.
+	Unserved(ids []string) []string
 
 	// LiveItems returns the events that take part in reconciliation (NIP-77): live events
 	// that match f, without mail. It also returns the head as of before the events were

@@ -64,7 +64,7 @@ func TestLogBytes(t *testing.T) {
 			at := append(recordOffsets(raw), len(raw))
 			for i := range len(at) - 1 {
 				id := raw[at[i]+16+2:][:32] // behind the lengths, the checksums, the flags and the origin
-				if st.Served(hex.EncodeToString(id)) {
+				if len(st.Unserved([]string{hex.EncodeToString(id)})) == 0 {
 					live += int64(at[i+1] - at[i])
 				}
 			}

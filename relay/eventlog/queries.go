@@ -3,7 +3,6 @@ package eventlog
 import (
 	"context"
 
-	"github.com/mostrodex/mostrodex/internal/hex32"
 	"github.com/mostrodex/mostrodex/relay/eventlog/liveindex"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -86,12 +85,11 @@ func (q *queries) LiveItems(ctx context.Context, f nostr.Filter) (items []LiveIt
 	return items, head, err
 }
 
-// Served reports whether an event is served and was appended at or before the current
-// head.
-func (q *queries) Served(id string) bool {
+// Unserved deletes from ids, in place, each id whose event is served and was appended at or
+// before the current head, and returns the rest.
+func (q *queries) Unserved(ids []string) []string {
 	head := q.recent.head.Load() // read first: during a commit the live index is ahead of the head
-	seq, _, ok := q.live.SeqOf(hex32.OrZero(id))
-	return ok && seq <= head
+	return q.live.DeleteUpTo(head, ids)
 }
 
 // Moderate sets the keys and the event ids that queries, counts and reconciliations skip.

@@ -13,11 +13,14 @@ import (
 	"bytes"
 	"cmp"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nbd-wtf/go-nostr"
+
+	"github.com/mostrodex/mostrodex/internal/hex32"
 )
 
 // Index is the index of served events. Two goroutines write the index, both under mu: the
@@ -293,6 +296,17 @@ func (l *Index) SeqOf(id [32]byte) (seq uint64, hidden, ok bool) {
 	}
 	e := l.entries.At(n)
 	return e.seq, e.hidden, true
+}
+
+// DeleteUpTo deletes from ids, in place, the ids of entries with a seq of at most head, and
+// returns the rest. The lock is taken once for all ids, because a filter may name hundreds.
+func (l *Index) DeleteUpTo(head uint64, ids []string) []string {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return slices.DeleteFunc(ids, func(id string) bool {
+		n, ok := l.entries.find(hex32.OrZero(id))
+		return ok && l.entries.At(n).seq <= head
+	})
 }
 
 // BodyOf returns the event with an id. ok is false if the event is not live or if its
