@@ -189,7 +189,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer close(e.stopped)
 	group, ctx := errgroup.WithContext(ctx)
 	e.watches = newWatches(e.Node, e.send)
-	e.watches.usable = e.usable
+	e.watches.usable, e.watches.recent = e.usable, e.recentInfo
 	told := make(chan struct{}, 1) // full if an answer of the node is not processed yet
 	group.Go(func() error { e.follow(ctx, told); return nil })
 	// When the loop ends, every other goroutine ends: a watch or a worker that waits for
@@ -329,7 +329,7 @@ func (e *Engine) open() error {
 	e.asked = make(map[trade.OrderID]bool)
 	e.notices, e.stopped, e.surveyed = make(chan notice, maxBatch), make(chan struct{}), make(chan struct{})
 	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Now, payoutBlocks: e.Policy.PayoutBlocks,
-		gate: payoutgate.New(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee), fund: e.Fund}, e.Publisher, e.metrics, e.send)
+		gate: payoutgate.New(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee), fund: e.Fund, recent: e.recentInfo}, e.Publisher, e.metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Now, e.usable, e.Card.refused
 	e.outbox.defers, e.Card.sync.DeferAfter = e.Card.defers, e.DeferAfter
 	if err := e.readStore(); err != nil {
@@ -737,7 +737,7 @@ func (e *Engine) lookUpTrade(ctx context.Context, t trade.Trade) error {
 			if err != nil {
 				return trade.Input{}, err
 			}
-			return sightedInput(ctx, e.Node, state)
+			return sightedInput(ctx, e.Node.Info, state)
 		})
 		if err != nil {
 			return err

@@ -3,13 +3,11 @@ package escrow_test
 import (
 	"context"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
-	"github.com/mostrodex/mostrodex/escrow/lncontract"
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 )
@@ -80,35 +78,6 @@ func flowNet(n *lndtest.Network) *escrow.FlowNet {
 		},
 		Restart: func(ctx context.Context) error { return n.Restart(ctx, n.Mostro, true) },
 		Pause:   func() { time.Sleep(20 * time.Millisecond) },
-	}
-}
-
-// BenchmarkTradesOnLND compares whole trades with the bare calls of such trades, on the same
-// nodes in the same run, one and ten trades at a time. Both take three turns, so that both see
-// the same machine.
-func BenchmarkTradesOnLND(b *testing.B) {
-	nodes := lndtest.Start(b)
-	n := flowNet(nodes)
-	bare := &lncontract.Network{Mostro: wallet{nodes.Mostro.Lightning, nodes.Mostro}, Seller: wallet{nodes.Seller.Lightning, nodes.Seller}, Buyer: wallet{nodes.Buyer.Lightning, nodes.Buyer}}
-	const turns = 3
-	for _, c := range []struct{ trades, parallel int }{{20, 1}, {100, 10}} {
-		b.Run(strconv.Itoa(c.parallel), func(b *testing.B) {
-			for b.Loop() {
-				var calls, trades time.Duration
-				for range turns {
-					result, err := lncontract.RunBare(b.Context(), bare, c.trades, c.parallel)
-					if err != nil {
-						b.Fatal(err)
-					}
-					calls += result.Elapsed
-					trades += escrow.RunTrades(b, n, c.trades, c.parallel)
-				}
-				all := float64(turns * c.trades)
-				b.ReportMetric(all/calls.Seconds(), "bare/s")
-				b.ReportMetric(all/trades.Seconds(), "trades/s")
-				b.ReportMetric(100*calls.Seconds()/trades.Seconds(), "percent")
-			}
-		})
 	}
 }
 

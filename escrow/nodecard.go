@@ -170,6 +170,10 @@ const (
 	// nodeFresh is the largest age of the node's last answer before a call that moves
 	// money, because another wallet may answer by now.
 	nodeFresh = 5 * time.Second
+	// heightFresh is the largest age of the height with which a hold is dated, or a settlement
+	// is found to be in time. Ten trades at a time need four heights a trade, each of which
+	// costs the node as much as ten other calls.
+	heightFresh = 250 * time.Millisecond
 	// refusalLasts is the time for which a refusal stops new orders. While the cause
 	// lasts, the calls are repeated and refused again.
 	refusalLasts = 2 * time.Minute
@@ -221,6 +225,18 @@ func (e *Engine) usable(ctx context.Context, fresh time.Duration) error {
 		return fmt.Errorf("%w: %s", lightning.ErrUnavailable, s.Detail)
 	}
 	return nil // a call of a node that does not answer fails by itself
+}
+
+// recentInfo returns the node's description of itself, at most heightFresh old. If the last
+// answer was no such description, the node is asked directly.
+func (e *Engine) recentInfo(ctx context.Context) (lightning.NodeInfo, error) {
+	switch e.Card.ask(ctx, e.Node, heightFresh, e.Vet).Problem {
+	case NodeUsable, NodeUnsynced, NodeRefusing:
+		if info, ok := e.Card.Info(); ok {
+			return info, nil
+		}
+	}
+	return e.Node.Info(ctx)
 }
 
 // Services calls Lightning addresses and LNURLs over the network.

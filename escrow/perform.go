@@ -27,6 +27,9 @@ type effectRunner struct {
 	node      lightning.Node
 	addresses Addresses
 	clock     func() time.Time // nil: the system clock
+	// recent returns a description of the node that may be some hundred milliseconds old. nil:
+	// the node is asked.
+	recent func(ctx context.Context) (lightning.NodeInfo, error)
 	// payoutBlocks is Policy.PayoutBlocks. A blinded path or a route hint adds its own blocks,
 	// which the rule about the invoice's last hop does not see.
 	payoutBlocks uint32
@@ -41,6 +44,13 @@ func (r effectRunner) now() int64 {
 		return time.Now().Unix()
 	}
 	return r.clock().Unix()
+}
+
+func (r effectRunner) recentInfo(ctx context.Context) (lightning.NodeInfo, error) {
+	if r.recent == nil {
+		return r.node.Info(ctx)
+	}
+	return r.recent(ctx)
 }
 
 // result is the result of an effect: an input for its trade, unless Kind is "".
@@ -153,7 +163,7 @@ func (r effectRunner) createHold(ctx context.Context, e trade.Effect, refusals i
 // sighted returns the state of a hold with the height of the chain, from which Step
 // computes how long the hold is still safe.
 func (r effectRunner) sighted(ctx context.Context, state lightning.HoldState) (result, error) {
-	in, err := sightedInput(ctx, r.node, state)
+	in, err := sightedInput(ctx, r.recentInfo, state)
 	if err != nil {
 		return result{}, err
 	}
@@ -163,19 +173,19 @@ func (r effectRunner) sighted(ctx context.Context, state lightning.HoldState) (r
 // sightedInput adds the height of the chain to an accepted hold. If the node is not
 // synced, its height is old, and sightedInput returns an error so that the hold is
 // reported later.
-func sightedInput(ctx context.Context, node lightning.Node, state lightning.HoldState) (trade.Input, error) {
+func sightedInput(ctx context.Context, ask func(context.Context) (lightning.NodeInfo, error), state lightning.HoldState) (trade.Input, error) {
 	in := holdInput(state.Hash, state)
 	if state.Phase != trade.HoldAccepted {
 		return in, nil
 	}
-	info, err := node.Info(ctx)
+	info, err := ask(ctx)
 	if err != nil {
 		return in, fmt.Errorf("ask for the height of the chain: %w", err)
 	}
 	if !info.Synced {
 		return in, fmt.Errorf("%w: the node is not synced to the chain", lightning.ErrUnavailable)
 	}
-	in.Hold.Height = info.Height
+	in.Hold.Height = max(info.Height, state.AcceptHeight)
 	return in, nil
 }
 
@@ -193,7 +203,7 @@ func (r effectRunner) settle(ctx context.Context, e trade.Effect) (result, error
 		return result{}, fmt.Errorf("settle: %w", err)
 	}
 	if state.Phase == trade.HoldAccepted && state.ExpiryHeight != 0 {
-		info, err := r.node.Info(ctx)
+		info, err := r.recentInfo(ctx)
 		switch {
 		case err != nil:
 			return result{}, fmt.Errorf("settle: %w", err)

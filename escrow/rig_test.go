@@ -239,7 +239,7 @@ func (r *rig) watch(id trade.OrderID) {
 	t := r.book.open[id]
 	if h := t.HoldWatched(); h != (trade.Hash{}) {
 		if state, err := r.node.LookupHold(context.Background(), h); err == nil {
-			if in, err := sightedInput(context.Background(), r.node, state); err == nil {
+			if in, err := sightedInput(context.Background(), r.node.Info, state); err == nil {
 				r.applyInput(id, in)
 			}
 		}
@@ -497,7 +497,7 @@ func (r *rig) copied() {
 			if err != nil {
 				continue
 			}
-			in, err := sightedInput(context.Background(), r.node, state)
+			in, err := sightedInput(context.Background(), r.node.Info, state)
 			if err != nil {
 				r.tb.Fatal(err)
 			}

@@ -2,12 +2,14 @@ package escrow
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/mostrodex/mostrodex/escrow/lightning"
+	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
@@ -94,5 +96,35 @@ func TestQuestionsShareACall(t *testing.T) {
 	wg.Wait()
 	if n := node.begun.Load(); n > 1+callers/2 {
 		t.Errorf("%d callers made %d calls", callers, n)
+	}
+}
+
+// A height may be some hundred milliseconds old. If the node's last answer was no description
+// of a node that can be used, the node is asked directly, because a settlement must not wait
+// until an operator has changed the configuration.
+func TestRecentInfo(t *testing.T) {
+	node := &gatedInfo{testNode: newTestNode(), entered: make(chan struct{}), gate: make(chan struct{})}
+	close(node.gate)
+	e := &Engine{Config: Config{Card: new(NodeCard), Node: node}}
+	for range 10 {
+		info, err := e.recentInfo(t.Context())
+		if err != nil || info.Height == 0 {
+			t.Fatalf("%+v %v", info, err)
+		}
+	}
+	if n := node.begun.Load(); n > 5 {
+		t.Errorf("ten questions made %d calls", n)
+	}
+	unfit := &Engine{Config: Config{Card: new(NodeCard), Node: node, Vet: func(context.Context, lightning.NodeInfo) error { return errors.New("unfit") }}}
+	for range 2 {
+		if info, err := unfit.recentInfo(t.Context()); err != nil || info.Height == 0 || unfit.Card.State().Problem != NodeUnfit {
+			t.Errorf("a node that is not fit: %+v %v", info, err)
+		}
+	}
+	// A hold that was accepted in a block that the description does not know yet is dated by
+	// its own height.
+	in, err := sightedInput(t.Context(), e.recentInfo, lightning.HoldState{Phase: trade.HoldAccepted, AcceptHeight: 4_000_000})
+	if err != nil || in.Hold.Height != 4_000_000 {
+		t.Errorf("height %d, %v", in.Hold.Height, err)
 	}
 }

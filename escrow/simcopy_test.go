@@ -69,7 +69,7 @@ func (s *sim) lookUp() {
 		state, err := s.node.LookupHold(context.Background(), t.Hash)
 		in := trade.Input{}
 		if err == nil {
-			in, err = sightedInput(context.Background(), s.node, state)
+			in, err = sightedInput(context.Background(), s.node.Info, state)
 		}
 		switch {
 		case err == nil:
