@@ -8,7 +8,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
+	"github.com/mostrodex/mostrodex/escrow/nodecard"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -45,11 +47,11 @@ func (n slowInfo) Info(ctx context.Context) (lightning.NodeInfo, error) {
 
 // A caller that gives up says nothing about the node.
 func TestGivenUpQuestion(t *testing.T) {
-	c := new(NodeCard)
+	c := new(nodecard.Card)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	c.ask(ctx, slowInfo{newTestNode()}, 0, nil)
-	if c.defers() != nil {
+	c.Ask(ctx, slowInfo{newTestNode()}, 0, nil)
+	if c.Defers() != nil {
 		t.Error("payouts wait because a caller gave up")
 	}
 }
@@ -74,16 +76,16 @@ func (n *gatedInfo) Info(ctx context.Context) (lightning.NodeInfo, error) {
 // have asked: the answer to an earlier call may be of another wallet.
 func TestQuestionsShareACall(t *testing.T) {
 	const callers = 50
-	c, node := new(NodeCard), &gatedInfo{testNode: newTestNode(), entered: make(chan struct{}), gate: make(chan struct{})}
+	c, node := new(nodecard.Card), &gatedInfo{testNode: newTestNode(), entered: make(chan struct{}), gate: make(chan struct{})}
 	var calling atomic.Int64
 	var wg sync.WaitGroup
-	wg.Go(func() { c.ask(t.Context(), node, 0, nil) })
+	wg.Go(func() { c.Ask(t.Context(), node, 0, nil) })
 	<-node.entered
 	for range callers {
 		wg.Go(func() {
 			before := node.begun.Load()
 			calling.Add(1)
-			c.ask(t.Context(), node, 0, nil)
+			c.Ask(t.Context(), node, 0, nil)
 			if node.begun.Load() == before {
 				t.Error("a caller has the answer to a call from before")
 			}
@@ -105,7 +107,7 @@ func TestQuestionsShareACall(t *testing.T) {
 func TestRecentInfo(t *testing.T) {
 	node := &gatedInfo{testNode: newTestNode(), entered: make(chan struct{}), gate: make(chan struct{})}
 	close(node.gate)
-	e := &Engine{Config: Config{Card: new(NodeCard), Node: node}}
+	e := &Engine{Config: Config{Card: new(nodecard.Card), Node: node}}
 	for range 10 {
 		info, err := e.recentInfo(t.Context())
 		if err != nil || info.Height == 0 {
@@ -115,15 +117,15 @@ func TestRecentInfo(t *testing.T) {
 	if n := node.begun.Load(); n > 5 {
 		t.Errorf("ten questions made %d calls", n)
 	}
-	unfit := &Engine{Config: Config{Card: new(NodeCard), Node: node, Vet: func(context.Context, lightning.NodeInfo) error { return errors.New("unfit") }}}
+	unfit := &Engine{Config: Config{Card: new(nodecard.Card), Node: node, Vet: func(context.Context, lightning.NodeInfo) error { return errors.New("unfit") }}}
 	for range 2 {
-		if info, err := unfit.recentInfo(t.Context()); err != nil || info.Height == 0 || unfit.Card.State().Problem != NodeUnfit {
+		if info, err := unfit.recentInfo(t.Context()); err != nil || info.Height == 0 || unfit.Card.State().Problem != nodecard.Unfit {
 			t.Errorf("a node that is not fit: %+v %v", info, err)
 		}
 	}
 	// A hold that was accepted in a block that the description does not know yet is dated by
 	// its own height.
-	in, err := sightedInput(t.Context(), e.recentInfo, lightning.HoldState{Phase: trade.HoldAccepted, AcceptHeight: 4_000_000})
+	in, err := effect.SightedInput(t.Context(), e.recentInfo, lightning.HoldState{Phase: trade.HoldAccepted, AcceptHeight: 4_000_000})
 	if err != nil || in.Hold.Height != 4_000_000 {
 		t.Errorf("height %d, %v", in.Hold.Height, err)
 	}

@@ -12,10 +12,8 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Figures answers questions about statistics. Events of hidden keys do not count.
-//
-// BUG: an event that the operator hides by its id still counts in sums, as one order among
-// many. Answers that name single events leave it out.
+// Figures answers questions about statistics. Events of hidden keys do not count, and neither do
+// orders, disputes and fees that the operator bans by their ids.
 type Figures struct {
 	market    *market.Store
 	log       Log
@@ -127,7 +125,7 @@ func (f *Figures) Reference(fiat string) (r Reference, ok bool) {
 			k.changed, k.rules, k.second, k.by = c.Changed(), rules, now.Unix(), map[string]Reference{}
 		}
 		if r, ok = k.by[fiat]; !ok {
-			r = f.referenceOf(c.SignedRates(fiat, now.Unix(), maxReferenceAge, hidden...))
+			r = referenceOf(c.SignedRates(fiat, now.Unix(), maxReferenceAge, stats.Query{Exclude: hidden, Distrust: f.Distrust}))
 			k.by[fiat] = r
 		}
 		return nil
@@ -135,13 +133,17 @@ func (f *Figures) Reference(fiat string) (r Reference, ok bool) {
 	return r, err == nil && r.Price > 0
 }
 
-func (f *Figures) referenceOf(signed []stats.SignedRate) Reference {
+// Distrust reports whether the signed rates of a key price no offer, because the key uses the
+// name of another key.
+func (f *Figures) Distrust(pubkey string) bool {
+	_, _, impostor := f.directory.Impostor(pubkey)
+	return impostor
+}
+
+func referenceOf(signed []stats.SignedRate) Reference {
 	var prices []float64
 	oldest := int64(0)
 	for _, s := range signed {
-		if _, _, impostor := f.directory.Impostor(s.Pubkey); impostor || !f.directory.IsInstance(s.Pubkey) {
-			continue
-		}
 		prices = append(prices, s.Price)
 		if oldest == 0 || s.At < oldest {
 			oldest = s.At
@@ -152,5 +154,5 @@ func (f *Figures) referenceOf(signed []stats.SignedRate) Reference {
 		return Reference{}
 	}
 	slices.Sort(prices)
-	return Reference{Price: (prices[(n-1)/2] + prices[n/2]) / 2, Source: SourceNodes, Nodes: n, At: time.Unix(oldest, 0).UTC()}
+	return Reference{Price: prices[(n-1)/2]/2 + prices[n/2]/2, Source: SourceNodes, Nodes: n, At: time.Unix(oldest, 0).UTC()}
 }

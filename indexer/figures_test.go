@@ -290,8 +290,8 @@ func TestMarketOverHTTP(t *testing.T) {
 	if m.Offers != 3 || m.Bid == nil || m.Bid.Level != 3 || m.Ask == nil || m.Ask.Level != 1 || m.Spread == nil || *m.Spread != -2 {
 		t.Errorf("best offers are %+v, %+v, spread %v", m.Bid, m.Ask, m.Spread)
 	}
-	if m.Bid.Order != "/api/v1/orders/"+pubkeyOf(1)+"/buy" || m.Bid.Price != "105060" {
-		t.Errorf("the bid is %+v: the price is the newest rate, 102000, and 3 %%", m.Bid)
+	if m.Bid.Order != "/api/v1/orders/"+pubkeyOf(1)+"/buy" || m.Bid.Price != "104030" {
+		t.Errorf("the bid is %+v: the price is the median of both rates, 101000, and 3 %%", m.Bid)
 	}
 	if m.Rate == nil || m.Rate.Price != "101000" || m.Rate.Nodes != 2 || m.Rate.Age != 100 || m.Rate.Low != "100000" || m.Rate.High != "102000" {
 		t.Errorf("the rate is %+v", m.Rate)
@@ -497,8 +497,18 @@ func TestHiddenKeysDoNotCount(t *testing.T) {
 	sell := answer[marketJSON](t, h, "/api/v1/market/USD").Ask.EventID
 	rules.events[keyOf(t, sell)] = struct{}{}
 	m = answer[marketJSON](t, h, "/api/v1/market/USD")
-	if m.Ask.EventID != "" || len(m.Crossed) != 1 {
+	if m.Offers != 2 || m.Ask.EventID == sell || m.Ask.Level != 2 || len(m.Crossed) != 1 {
 		t.Errorf("a banned event is shown: %+v, %+v", m.Ask, m.Crossed)
+	}
+	if got := created(""); got != 4.0 {
+		t.Errorf("%v orders after the ban of one event, want 4", got)
+	}
+	clear(rules.events)
+	if got := created(""); got != 5.0 {
+		t.Errorf("%v orders after the ban was lifted, want 5", got)
+	}
+	if m = answer[marketJSON](t, h, "/api/v1/market/USD"); m.Offers != 3 || m.Ask.EventID != sell {
+		t.Errorf("the market after the ban was lifted is %+v", m)
 	}
 }
 

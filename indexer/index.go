@@ -95,7 +95,7 @@ func Open(cfg Config) (*Index, error) {
 	if err != nil {
 		return nil, errors.Join(err, x.book.close())
 	}
-	if x.market, err = market.Open(context.Background(), market.Config{Dir: cfg.Dir, Log: cfg.Log, Logger: x.log, Now: cfg.Now}); err != nil {
+	if x.market, err = market.Open(context.Background(), market.Config{Dir: cfg.Dir, Log: cfg.Log, Logger: x.log, Now: cfg.Now, Banned: rules.bannedEvents()}); err != nil {
 		return nil, errors.Join(err, x.search.close(), x.book.close())
 	}
 	x.health = &health{log: x.log, metrics: x.metrics, healed: map[string]time.Time{}}

@@ -38,6 +38,18 @@ func (m *moderator) bans() (version uint64, banned map[[32]byte]struct{}) {
 	return version, banned
 }
 
+// bannedEvents returns a function that returns the ids of the events that are never shown, and
+// the version of the rules. It returns nil if there are no rules.
+func (m *moderator) bannedEvents() func() (uint64, map[[32]byte]struct{}) {
+	if m.rules == nil {
+		return nil
+	}
+	return func() (uint64, map[[32]byte]struct{}) {
+		version, _, _, events := m.rules.Hidden()
+		return version, events
+	}
+}
+
 // keyHidden returns a function that reports whether a key is banned or quarantined.
 func (m *moderator) keyHidden() func(pubkey string) bool {
 	if m.rules == nil {

@@ -229,8 +229,8 @@ func TestBisqMarkets(t *testing.T) {
 		Method    string `json:"payment_method"`
 	}
 	offers := answer[map[string]struct{ Buys, Sells side }](t, h, "/api/v1/markets/offers?market=btc_usd")["btc_usd"]
-	if len(offers.Buys) != 1 || len(offers.Sells) != 2 || offers.Buys[0].Price != "105060.00000000" || offers.Buys[0].Date != (t0-4000)*1000 ||
-		offers.Sells[0].Price != "103020.00000000" || offers.Sells[0].Direction != "SELL" || offers.Buys[0].Method != "cash, PIX" || offers.Buys[0].Min != "0.00009518" {
+	if len(offers.Buys) != 1 || len(offers.Sells) != 2 || offers.Buys[0].Price != "104030.00000000" || offers.Buys[0].Date != (t0-4000)*1000 ||
+		offers.Sells[0].Price != "102010.00000000" || offers.Sells[0].Direction != "SELL" || offers.Buys[0].Method != "cash, PIX" || offers.Buys[0].Min != "0.00009613" {
 		t.Errorf("offers are %+v", offers)
 	}
 	if d := answer[map[string]map[string][]string](t, h, "/api/v1/markets/depth?market=BTC_USD")["btc_usd"]; len(d["buys"]) != 1 || len(d["sells"]) != 2 {
@@ -240,7 +240,7 @@ func TestBisqMarkets(t *testing.T) {
 		t.Errorf("offers to buy are %+v", d)
 	}
 	tick := answer[map[string]map[string]*string](t, h, "/api/v1/markets/ticker")["btc_usd"]
-	for name, want := range map[string]string{"last": "10000000.00000000", "high": "10000000.00000000", "low": "10000000.00000000", "volume_left": "0.00001000", "volume_right": "100.00000000", "buy": "105060.00000000", "sell": "103020.00000000"} {
+	for name, want := range map[string]string{"last": "10000000.00000000", "high": "10000000.00000000", "low": "10000000.00000000", "volume_left": "0.00001000", "volume_right": "100.00000000", "buy": "104030.00000000", "sell": "102010.00000000"} {
 		if tick[name] == nil || *tick[name] != want {
 			t.Errorf("%s is %v, want %s", name, tick[name], want)
 		}

@@ -312,11 +312,17 @@ func (w deadlineWriter) Write(b []byte) (int, error) {
 	return w.Writer.Write(b)
 }
 
-// kindCount is one kind in the answer of GET /api/v1/kinds.
-type kindCount struct {
+// KindList is the answer of GET /api/v1/kinds.
+type KindList struct {
+	Items []KindCount `json:"items" doc:"lowest kind first"`
+	Total int         `json:"total"`
+}
+
+// KindCount is one kind in the answer of GET /api/v1/kinds.
+type KindCount struct {
 	Kind  int    `json:"kind"`
-	Name  string `json:"name,omitempty"` // of kinds that package mostro names
-	Count int    `json:"count"`          // live events
+	Name  string `json:"name,omitempty" doc:"name of a kind that is known here"`
+	Count int    `json:"count" unit:"events" doc:"live events"`
 }
 
 // serveKinds answers GET /api/v1/kinds: the kinds of the live events, ascending. Events
@@ -331,14 +337,11 @@ func serveKinds(store eventStore, w http.ResponseWriter, r *http.Request) {
 		refuseHTTP(w, http.StatusBadRequest, name+": unknown parameter; this list has none")
 		return
 	}
-	items := []kindCount{}
+	items := []KindCount{}
 	for kind, n := range st.LiveKinds() {
-		items = append(items, kindCount{Kind: kind, Name: mostro.KindName(kind), Count: n})
+		items = append(items, KindCount{Kind: kind, Name: mostro.KindName(kind), Count: n})
 	}
-	slices.SortFunc(items, func(a, b kindCount) int { return cmp.Compare(a.Kind, b.Kind) })
+	slices.SortFunc(items, func(a, b KindCount) int { return cmp.Compare(a.Kind, b.Kind) })
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(struct { // a client that is gone needs no answer
-		Items []kindCount `json:"items"`
-		Total int         `json:"total"`
-	}{items, len(items)})
+	json.NewEncoder(w).Encode(KindList{items, len(items)}) // a client that is gone needs no answer
 }

@@ -18,36 +18,36 @@ import (
 
 type scoreView struct {
 	Pubkey string  `json:"pubkey"`
-	Name   *string `json:"name"`
+	Name   *string `json:"name" null:"the node publishes no name"`
 	times
-	Rank         *int         `json:"rank"`   // null if there is no rank; then reason is set, and lo, hi and value are null
-	Reason       *string      `json:"reason"` // "unwitnessed", "watching" or "clock"; null if there is a rank
-	ReasonText   *string      `json:"reason_text"`
-	WatchedDays  int          `json:"watched_days"`
-	WatchDays    int          `json:"watch_days"` // number of witnessed days that a rank needs
-	Lo           *score.Micro `json:"lo"`
-	Hi           *score.Micro `json:"hi"`
-	Value        *score.Micro `json:"value"`
-	Provisional  bool         `json:"provisional"`
-	ClaimedValue *score.Micro `json:"claimed_value"` // value of a provisional node by its claims; never a rank
-	ExposureSats int64        `json:"exposure_sats"`
+	Rank         *int         `json:"rank" null:"there is no rank; reason says why" doc:"0 to 100"`
+	Reason       *string      `json:"reason" null:"there is a rank, or the rating counts in full" doc:"of a score: unwitnessed, watching or clock; of a rating: why it does not count or counts less"`
+	ReasonText   *string      `json:"reason_text" null:"there is a rank" doc:"reason as a sentence"`
+	WatchedDays  int          `json:"watched_days" unit:"days" doc:"days on which events were witnessed"`
+	WatchDays    int          `json:"watch_days" unit:"days" doc:"witnessed days that a rank needs"`
+	Lo           *score.Micro `json:"lo" null:"there is no rank" doc:"lower bound of the value, 0 to 100"`
+	Hi           *score.Micro `json:"hi" null:"there is no rank" doc:"upper bound"`
+	Value        *score.Micro `json:"value" null:"there is no rank" doc:"0 to 100"`
+	Provisional  bool         `json:"provisional" doc:"the value rests on claims, because too little was witnessed"`
+	ClaimedValue *score.Micro `json:"claimed_value" null:"the node is not provisional" doc:"value by claims alone; never a rank"`
+	ExposureSats int64        `json:"exposure_sats" doc:"amount that the evidence can secure"`
 
-	Ratings    int             `json:"ratings"` // ratings that count
-	NEff       score.Micro     `json:"n_eff"`
-	Mu         score.Micro     `json:"mu"`
-	Components []componentView `json:"components"`
-	Gates      []string        `json:"gates"`
-	Flags      []score.Flag    `json:"flags"`
-	Linked     []string        `json:"linked"`
-	Evidence   evidenceView    `json:"evidence"`
+	Ratings    int             `json:"ratings"`
+	NEff       score.Micro     `json:"n_eff" doc:"weight of the ratings that count, in ratings"`
+	Mu         score.Micro     `json:"mu" doc:"mean that the ratings are shrunk to, 0 to 1"`
+	Components []componentView `json:"components" doc:"parts of the value"`
+	Gates      []string        `json:"gates" doc:"limits that hold the value down"`
+	Flags      []score.Flag    `json:"flags" doc:"warnings"`
+	Linked     []string        `json:"linked" doc:"keys that name the same Lightning node"`
+	Evidence   evidenceView    `json:"evidence" doc:"facts behind the score"`
 
-	Algo  string    `json:"algo"`
-	Root  string    `json:"root"`
-	Links linksView `json:"links"`
+	Algo  string    `json:"algo" doc:"version of the method"`
+	Root  string    `json:"root" doc:"hash over the evidence"`
+	Links linksView `json:"links" doc:"paths of more"`
 }
 
 type times struct {
-	AsOf    int64  `json:"as_of"`
+	AsOf    int64  `json:"as_of" unit:"unix seconds" doc:"time of the score"`
 	AsOfRFC string `json:"as_of_rfc3339"`
 }
 
@@ -55,7 +55,7 @@ func timesOf(t time.Time) times { return times{t.Unix(), t.UTC().Format(time.RFC
 
 type componentView struct {
 	score.SubScore
-	Costs *score.Micro `json:"costs"` // points of value that the component costs; null if there is no rank
+	Costs *score.Micro `json:"costs" null:"there is no rank" doc:"points of value that the component costs"`
 }
 
 // evidenceView is score.Evidence with null for unknown times.
@@ -83,24 +83,24 @@ type evidenceView struct {
 	Infos       score.Triple `json:"infos"`
 	OpenSats    score.Triple `json:"open_sats"`
 
-	FirstClaimedAt      *int64  `json:"first_claimed_at"`
+	FirstClaimedAt      *int64  `json:"first_claimed_at" unit:"unix seconds" null:"unknown" doc:"least created_at"`
 	FirstClaimedAtRFC   *string `json:"first_claimed_at_rfc3339"`
-	FirstWitnessedAt    *int64  `json:"first_witnessed_at"`
+	FirstWitnessedAt    *int64  `json:"first_witnessed_at" unit:"unix seconds" null:"nothing was witnessed"`
 	FirstWitnessedAtRFC *string `json:"first_witnessed_at_rfc3339"`
-	LastWitnessedAt     *int64  `json:"last_witnessed_at"`
+	LastWitnessedAt     *int64  `json:"last_witnessed_at" unit:"unix seconds" null:"nothing was witnessed"`
 	LastWitnessedAtRFC  *string `json:"last_witnessed_at_rfc3339"`
-	WitnessedDays       int     `json:"witnessed_days"`
-	TakeSecondsP90      *int64  `json:"take_seconds_p90"` // null if no dispute was taken
+	WitnessedDays       int     `json:"witnessed_days" unit:"days"`
+	TakeSecondsP90      *int64  `json:"take_seconds_p90" unit:"seconds" null:"no dispute was taken" doc:"time until a solver took a dispute, 90th percentile"`
 
-	Equivocations []equivocationView `json:"equivocations"`
+	Equivocations []equivocationView `json:"equivocations" doc:"two versions of one order that were signed for one second"`
 }
 
 type equivocationView struct {
-	Address      string   `json:"address"`
+	Address      string   `json:"address" doc:"address of the order"`
 	CreatedAt    int64    `json:"created_at"`
 	CreatedAtRFC string   `json:"created_at_rfc3339"`
-	EventIDs     []string `json:"event_ids"`
-	Proofs       []string `json:"proofs"` // paths of both signed events
+	EventIDs     []string `json:"event_ids" unit:"64 hex digits"`
+	Proofs       []string `json:"proofs" doc:"paths of both signed events"`
 }
 
 type linksView struct {
@@ -109,7 +109,7 @@ type linksView struct {
 	Page      string  `json:"page"`
 	Badge     string  `json:"badge"`
 	Method    string  `json:"method"`
-	Assertion *string `json:"assertion"` // address of the signed NIP-85 event; null if none is published
+	Assertion *string `json:"assertion" null:"none is published" doc:"address of the signed NIP-85 event"`
 }
 
 func wordsOrNull(s string) *string {
@@ -244,30 +244,30 @@ func (f scoreAPI) get(r *http.Request) (any, error) {
 type ratingsView struct {
 	Items      []ratingView `json:"items"`
 	Total      int          `json:"total"`
-	Counted    int          `json:"counted"`
-	NextCursor *string      `json:"next_cursor"`
+	Counted    int          `json:"counted" doc:"the rating counts; of a list: ratings that count"`
+	NextCursor *string      `json:"next_cursor" null:"this is the last page"`
 }
 
 type ratingView struct {
 	EventID       string      `json:"event_id"`
-	Rater         string      `json:"rater"`
-	OrderID       *string     `json:"order_id"`
-	Rating        score.Micro `json:"rating"` // 0 to 1
-	Stars         float64     `json:"stars"`  // 0 to 5
-	Role          *string     `json:"role"`
-	Text          *string     `json:"text"`
-	Platform      *string     `json:"platform"`
+	Rater         string      `json:"rater" unit:"64 hex digits" doc:"public key of the rater"`
+	OrderID       *string     `json:"order_id" null:"the rating names no order"`
+	Rating        score.Micro `json:"rating" doc:"0 to 1"`
+	Stars         float64     `json:"stars" doc:"0 to 5"`
+	Role          *string     `json:"role" null:"not stated" doc:"role of the rater"`
+	Text          *string     `json:"text" null:"no text"`
+	Platform      *string     `json:"platform" null:"not stated"`
 	CreatedAt     int64       `json:"created_at"` // created_at, as signed
 	CreatedAtRFC  string      `json:"created_at_rfc3339"`
 	ReceivedAt    int64       `json:"received_at"` // time of receipt on this relay
 	ReceivedAtRFC string      `json:"received_at_rfc3339"`
-	ReceivedBy    *string     `json:"received_by"`
-	Receipt       *string     `json:"receipt"` // r0 to r3; null if unproven
-	Counted       bool        `json:"counted"`
-	Reason        *string     `json:"reason"` // why the rating does not count or counts less
-	Weight        score.Micro `json:"weight"`
-	Moves         score.Micro `json:"moves"` // points of value that the rating adds; below 0 if it takes points
-	Event         string      `json:"event"`
+	ReceivedBy    *string     `json:"received_by" null:"unknown" doc:"road on which the event arrived"`
+	Receipt       *string     `json:"receipt" null:"unproven" doc:"r0 to r3, the strength of the proof of a trade"`
+	Counted       bool        `json:"counted" doc:"the rating counts; of a list: ratings that count"`
+	Reason        *string     `json:"reason" null:"there is a rank, or the rating counts in full" doc:"of a score: unwitnessed, watching or clock; of a rating: why it does not count or counts less"`
+	Weight        score.Micro `json:"weight" doc:"weight of the rating, 0 to 1"`
+	Moves         score.Micro `json:"moves" doc:"points of value that the rating adds; below 0 if it takes points"`
+	Event         string      `json:"event" doc:"path of the signed event"`
 }
 
 func ratingViewOf(r *score.RatedBy) ratingView {

@@ -120,49 +120,49 @@ func ParseWish(values url.Values) (w Wish, err error) {
 
 // Choice lists the Mostros that serve a wish, and the excluded Mostros with the reasons.
 type Choice struct {
-	Fiat      string          `json:"fiat"`
-	Amount    *mostro.Decimal `json:"amount"`
-	Side      mostro.Side     `json:"side"`
-	MakerSide mostro.Side     `json:"maker_side"` // side of the fitting orders
-	Method    *string         `json:"method"`
+	Fiat      string          `json:"fiat" doc:"currency"`
+	Amount    *mostro.Decimal `json:"amount" null:"not stated" doc:"wanted amount of fiat"`
+	Side      mostro.Side     `json:"side" doc:"side of the visitor"`
+	MakerSide mostro.Side     `json:"maker_side" doc:"side of the fitting orders"`
+	Method    *string         `json:"method" null:"any method"`
 	Network   string          `json:"network"`
-	Exposure  string          `json:"exposure"`
+	Exposure  string          `json:"exposure" doc:"auto, require or ignore"`
 
-	Price      *Price   `json:"price"`       // null if there is no price
-	AmountSats *int64   `json:"amount_sats"` // null if unknown
-	Notes      []string `json:"notes"`
+	Price      *Price   `json:"price" null:"there is no price"`
+	AmountSats *int64   `json:"amount_sats" null:"unknown, or an offer at the market price" doc:"of an answer: the amount in sats; of an offer: its stated amount"`
+	Notes      []string `json:"notes" doc:"facts about the answer as a whole"`
 
-	Candidates    []Candidate `json:"candidates"` // the best first
+	Candidates    []Candidate `json:"candidates" doc:"the best first"`
 	Total         int         `json:"total"`
-	Excluded      []Candidate `json:"excluded"`
+	Excluded      []Candidate `json:"excluded" doc:"with the reasons against"`
 	ExcludedTotal int         `json:"excluded_total"`
 }
 
 // Candidate is one Mostro that was compared for a wish.
 type Candidate struct {
 	Pubkey       string          `json:"pubkey"`
-	Name         *string         `json:"name"`
-	Rank         *int            `json:"rank"`
-	Lo           *score.Micro    `json:"lo"`
-	Hi           *score.Micro    `json:"hi"`
-	Provisional  bool            `json:"provisional"`
-	Reason       *string         `json:"reason"` // why rank is null: "unwitnessed", "watching" or "clock"
-	WatchedDays  *int            `json:"watched_days"`
-	ClaimedValue *score.Micro    `json:"claimed_value"`
-	ExposureSats *int64          `json:"exposure_sats"` // null if there is no score
-	Secured      *bool           `json:"secured"`       // null if the amount in sats is unknown
-	Fee          *mostro.Decimal `json:"fee"`           // fraction of the amount, for both sides together
-	FeeSats      *int64          `json:"fee_sats"`      // the visitor's half of the fee for this amount
-	MinSats      *int64          `json:"min_order_sats"`
-	MaxSats      *int64          `json:"max_order_sats"`
-	Offers       int             `json:"offers"` // number of fitting offers
-	Best         *offerView      `json:"best_offer"`
-	UsesNameOf   *string         `json:"uses_name_of"` // the key that used the same name earlier
-	Flags        []string        `json:"flags"`
-	Reasons      []string        `json:"reasons"`  // reasons for the candidate; if excluded, reasons against
-	Warnings     []string        `json:"warnings"` // facts to know before a trade
-	Score        string          `json:"score"`    // path of the full score
-	Page         string          `json:"page"`
+	Name         *string         `json:"name" null:"the node publishes no name"`
+	Rank         *int            `json:"rank" null:"there is no rank; reason says why" doc:"0 to 100"`
+	Lo           *score.Micro    `json:"lo" null:"there is no rank" doc:"lower bound, 0 to 100"`
+	Hi           *score.Micro    `json:"hi" null:"there is no rank" doc:"upper bound, 0 to 100"`
+	Provisional  bool            `json:"provisional" doc:"the value rests on claims"`
+	Reason       *string         `json:"reason" null:"there is a rank" doc:"unwitnessed, watching or clock"`
+	WatchedDays  *int            `json:"watched_days" unit:"days" null:"there is no score"`
+	ClaimedValue *score.Micro    `json:"claimed_value" null:"the node is not provisional" doc:"value by claims alone"`
+	ExposureSats *int64          `json:"exposure_sats" null:"there is no score" doc:"amount that the evidence can secure"`
+	Secured      *bool           `json:"secured" null:"the amount in sats is unknown" doc:"the evidence can secure the amount"`
+	Fee          *mostro.Decimal `json:"fee" null:"the node states none" doc:"fraction of the amount, both sides together"`
+	FeeSats      *int64          `json:"fee_sats" null:"unknown" doc:"half of the fee for this amount"`
+	MinSats      *int64          `json:"min_order_sats" null:"the node states none"`
+	MaxSats      *int64          `json:"max_order_sats" null:"the node states none"`
+	Offers       int             `json:"offers" doc:"fitting offers"`
+	Best         *offerView      `json:"best_offer" null:"no offer fits"`
+	UsesNameOf   *string         `json:"uses_name_of" null:"no other key did" doc:"key that used the same name earlier"`
+	Flags        []string        `json:"flags" doc:"names of warnings"`
+	Reasons      []string        `json:"reasons" doc:"reasons for the candidate; if it is excluded, reasons against"`
+	Warnings     []string        `json:"warnings" doc:"facts to know before a trade"`
+	Score        string          `json:"score" doc:"path of the full score"`
+	Page         string          `json:"page" doc:"path of the page"`
 	score        *score.Score    // nil if there is no score
 	sats         int64           // sats of this trade at this Mostro; 0 if unknown
 	firm         bool            // set if sats is stated by the visitor or the offer, or follows from a verified price
@@ -176,16 +176,16 @@ type Candidate struct {
 
 type offerView struct {
 	Pubkey       string          `json:"pubkey"`
-	D            string          `json:"d"`
-	PremiumPct   *mostro.Decimal `json:"premium_pct"`
-	Min          *mostro.Decimal `json:"min"`
-	Max          *mostro.Decimal `json:"max"`
-	AmountSats   *int64          `json:"amount_sats"` // null for an order at market price
-	Methods      []string        `json:"methods"`
-	ExpiresAt    *int64          `json:"expires_at"`
+	D            string          `json:"d" doc:"name of the order"`
+	PremiumPct   *mostro.Decimal `json:"premium_pct" null:"not stated"`
+	Min          *mostro.Decimal `json:"min" null:"not stated" doc:"least fiat amount"`
+	Max          *mostro.Decimal `json:"max" null:"not stated" doc:"greatest fiat amount"`
+	AmountSats   *int64          `json:"amount_sats" null:"unknown, or an offer at the market price" doc:"of an answer: the amount in sats; of an offer: its stated amount"`
+	Methods      []string        `json:"methods" doc:"payment methods"`
+	ExpiresAt    *int64          `json:"expires_at" unit:"unix seconds" null:"no end is stated"`
 	ExpiresAtRFC *string         `json:"expires_at_rfc3339"`
-	Page         string          `json:"page"`
-	TakeLink     *string         `json:"take_link"` // null if the order has no link, or if its author uses the name of another key
+	Page         string          `json:"page" doc:"path of the page"`
+	TakeLink     *string         `json:"take_link" null:"the order has no link, or its author uses the name of another key"`
 }
 
 // facts are the input of choose.

@@ -113,10 +113,22 @@ func (h *Handler) Section(r *http.Request, pubkey string) (template.HTML, error)
 
 // Routes returns the rows of the route table.
 func (h *Handler) Routes() []route.Route {
+	pubkey := route.Param{Name: "pubkey", InPath: true, Doc: "public key, in hex or as npub"}
+	described := func(r route.Route, answer any, params ...route.Param) route.Route {
+		r.Answer, r.Params = answer, params
+		return r
+	}
 	return []route.Route{
-		h.Web.API("/api/v1/instances/{pubkey}/score", "score", "rank, bounds, exposure, components with what each costs, evidence claimed, witnessed and costed, proofs", h.scores().get),
-		h.Web.API("/api/v1/instances/{pubkey}/ratings", "ratings", "every rating: receipt, counted or not and why, weight, how far it moves the value; limit cursor", h.scores().getRatings),
-		h.Web.API("/api/v1/choose", "choose", "fiat side amount sats method network exposure=auto|require|ignore limit; side is what you do: buy takes an order of a seller", h.chooser().get),
+		described(h.Web.API("/api/v1/instances/{pubkey}/score", "score", "rank, bounds, exposure, components with what each costs, evidence claimed, witnessed and costed, proofs", h.scores().get), scoreView{}, pubkey),
+		described(h.Web.API("/api/v1/instances/{pubkey}/ratings", "ratings", "every rating: receipt, counted or not and why, weight, how far it moves the value; limit cursor", h.scores().getRatings), ratingsView{}, pubkey,
+			route.Param{Name: "limit", Type: "integer", Default: "50", Doc: "from 1 to 500"}, route.Param{Name: "cursor", Doc: "next_cursor of the page before"}),
+		described(h.Web.API("/api/v1/choose", "choose", "fiat side amount sats method network exposure=auto|require|ignore limit; side is what you do: buy takes an order of a seller", h.chooser().get), Choice{},
+			route.Param{Name: "fiat", Needed: true, Doc: "currency that you pay or want, such as VES"},
+			route.Param{Name: "side", Needed: true, Enum: []string{"buy", "sell"}, Doc: "what you do: buy takes an order of a maker who sells"},
+			route.Param{Name: "amount", Type: "number", Doc: "amount of fiat"}, route.Param{Name: "sats", Type: "integer", Doc: "amount of sats, if you name no amount of fiat"},
+			route.Param{Name: "method", Doc: "payment method"}, route.Param{Name: "network", Enum: []string{"mainnet", "testnet", "signet", "regtest"}, Default: "mainnet", Doc: "network of bitcoin"},
+			route.Param{Name: "exposure", Enum: []string{exposureAuto, exposureRequire, exposureIgnore}, Default: exposureAuto, Doc: "whether the evidence of a Mostro must be able to secure the amount"},
+			route.Param{Name: "limit", Type: "integer", Doc: "candidates, from 1 to 500"}),
 		h.Web.Page("/choose", "choose_page", "choose", "the same for people (HTML)", h.chooser().page),
 		h.Web.Page("/method", "method", "method", "how ranks come about (HTML)", func(*http.Request) (string, template.HTML, error) { return methodPage(h.Known) }),
 		{Method: http.MethodGet, Path: "/badge/{file}", Summary: `PUBKEY.svg: rank with its interval, "watched 3 of 30 days", "unrated" or "unknown"`, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveBadge(h.Known, w, r) })},

@@ -27,12 +27,12 @@ const (
 
 // Price is the price of one bitcoin.
 type Price struct {
-	BTC      string `json:"btc"` // fiat per bitcoin, in decimals
-	Fiat     string `json:"fiat"`
-	Source   string `json:"source"` // "operator", "mostros" or "unverified"
-	Verified bool   `json:"verified"`
-	Mostros  int    `json:"mostros"` // number of Mostros that signed a price; 0 for the operator's price
-	Rated    bool   `json:"rated"`   // these Mostros have a rank
+	BTC      string `json:"btc" unit:"fiat per bitcoin" doc:"decimal"`
+	Fiat     string `json:"fiat" doc:"currency"`
+	Source   string `json:"source" doc:"operator, mostros or unverified"`
+	Verified bool   `json:"verified" doc:"the price is the operator's, or enough Mostros with a rank agree"`
+	Mostros  int    `json:"mostros" doc:"Mostros that signed a price; 0 for the operator's price"`
+	Rated    bool   `json:"rated" doc:"these Mostros have a rank"`
 	times           // time of the oldest price
 }
 

@@ -41,13 +41,13 @@ func (s surface) table() (table route.Table, public http.Handler, err error) {
 		}
 	}
 	relayRows := []route.Route{
-		{Method: http.MethodGet, Path: "/api/v1/relays", Handler: http.HandlerFunc(s.upstreams.ServeRelays),
+		{Method: http.MethodGet, Path: "/api/v1/relays", Handler: http.HandlerFunc(s.upstreams.ServeRelays), Answer: federation.RelayList{},
 			Summary: "other relays: state, lag, what came of their events, limits, what was forwarded"},
-		{Method: http.MethodGet, Path: "/api/v1/kinds", Handler: http.HandlerFunc(s.relay.ServeKinds),
+		{Method: http.MethodGet, Path: "/api/v1/kinds", Handler: http.HandlerFunc(s.relay.ServeKinds), Answer: relay.KindList{},
 			Summary: "kinds of the live events: kind, name if it is known here, count"},
-		{Method: http.MethodGet, Path: "/api/v1/export/events", Handler: atMost(maxExports, compressed(http.HandlerFunc(s.relay.ServeExport))),
+		{Method: http.MethodGet, Path: "/api/v1/export/events", Handler: atMost(maxExports, compressed(http.HandlerFunc(s.relay.ServeExport))), Media: "application/x-ndjson",
 			Summary: "NDJSON: kinds authors since until after live; without banned and quarantined keys"},
-		{Method: http.MethodPost, Path: "/api/v1/import", Handler: http.HandlerFunc(s.relay.ServeImport),
+		{Method: http.MethodPost, Path: "/api/v1/import", Handler: http.HandlerFunc(s.relay.ServeImport), Media: "application/x-ndjson",
 			Summary: "NDJSON; from this machine, or with NIP-98 by an admin"},
 	}
 	if s.stores.index != nil {
@@ -74,7 +74,7 @@ func (s surface) site() (*web.Site, []route.Route) {
 	if s.relay != nil { // else a verb on a data directory
 		address = s.relay.ClientAddress
 	}
-	site := web.New(web.Config{Index: s.stores.index, Logger: s.logger, Metrics: s.registry, Notes: s.escrow.notes, Address: address, Unready: func() string {
+	site := web.New(web.Config{Index: s.stores.index, Notice: s.notice, Logger: s.logger, Metrics: s.registry, Notes: s.escrow.notes, Address: address, Unready: func() string {
 		if s.scores == nil || s.scores.Ready() {
 			return ""
 		}

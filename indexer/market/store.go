@@ -46,6 +46,9 @@ type Config struct {
 	Log    Log
 	Logger *slog.Logger     // nil: discards
 	Now    func() time.Time // nil: time.Now
+	// Banned returns the ids of the events that do not count. version changes when the set
+	// does, and the set is never modified. nil: every event counts.
+	Banned func() (version uint64, ids map[[32]byte]struct{})
 }
 
 // Store is the statistics of one log. A caller opens a Store, calls Run once, and calls Close
@@ -58,6 +61,7 @@ type Store struct {
 	collector *stats.Collector // replaced by the follower only, under mu
 	position  atomic.Uint64    // all entries up to here were applied
 	ready     atomic.Bool
+	rules     atomic.Pointer[uint64] // version of Config.Banned that the collector follows; nil: none yet
 
 	// The follower owns the fields below.
 	mark    mark
@@ -103,6 +107,7 @@ func (s *Store) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.collector, s.mark, s.saved = stats.New(), mark{}, 0
+	s.rules.Store(nil)
 	s.position.Store(0)
 	s.ready.Store(false)
 }
@@ -171,7 +176,9 @@ func (s *Store) save() error {
 	binary.LittleEndian.PutUint64(head[len(magic):], s.mark.seq)
 	copy(head[len(magic)+8:], s.mark.id[:])
 	binary.LittleEndian.PutUint32(head[headLen-4:], crc32.Checksum(head[:headLen-4], castagnoli))
-	s.buf = s.collector.Encode(append(s.buf[:0], head...)) // the follower is the only writer, so that no lock is needed
+	s.mu.RLock() // ban writes too
+	s.buf = s.collector.Encode(append(s.buf[:0], head...))
+	s.mu.RUnlock()
 	err := replaceFile(s.path, s.buf)
 	if cap(s.buf) > maxKeptBuffer {
 		s.buf = nil
@@ -313,7 +320,48 @@ func (s *Store) View(fn func(*stats.Collector) error) error {
 	if !s.Ready() {
 		return ErrBehind
 	}
+	s.ban()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return fn(s.collector)
+}
+
+// ban applies the present set of Config.Banned. Events that are banned no longer are read from
+// the log again, with those whose facts alone are kept.
+func (s *Store) ban() {
+	if s.cfg.Banned == nil {
+		return
+	}
+	version, ids := s.cfg.Banned()
+	if have := s.rules.Load(); have != nil && *have == version {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if version, ids = s.cfg.Banned(); s.rules.Load() != nil && *s.rules.Load() == version {
+		return // another reader was faster
+	}
+	lifted := s.collector.Ban(ids, func(seq uint64) (id string, ok bool) {
+		s.entry(seq, func(e *mostro.Entry) { id, ok = e.Event.ID, true })
+		return id, ok
+	})
+	for _, seq := range lifted {
+		s.entry(seq, s.collector.Restore)
+	}
+	s.rules.Store(&version)
+}
+
+// entry calls fn with the entry at a position, if the log has it. An event that cannot be read
+// stays as it is until a rebuild.
+func (s *Store) entry(seq uint64, fn func(*mostro.Entry)) {
+	stop := errors.New("stop")
+	err := s.cfg.Log.ReadEvidence(context.Background(), seq-1, func(e mostro.Entry) error {
+		if e.Seq == seq {
+			fn(&e)
+		}
+		return stop
+	})
+	if err != nil && !errors.Is(err, stop) {
+		s.cfg.Logger.Error("an event that is banned, or no longer, cannot be read for the statistics", "position", seq, "error", err)
+	}
 }

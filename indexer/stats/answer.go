@@ -332,9 +332,19 @@ func (c *Collector) BookAt(q Query) (Book, error) {
 	}
 	s, _ := newScan(c, &q, windowBounds(q.From, at), needOpen, "")
 	out := Book{At: at, Clock: q.Clock.String(), Coverage: c.Coverage(at), BeforeCoverage: c.coverage.total.WitnessedFrom == 0 || at < c.coverage.total.WitnessedFrom}
-	rates := map[uint32]*rate{}
+	skip := 0
+	rates, signers := map[uint32]float64{}, newSigners(c, s.excluded, q.Distrust)
+	s.reads(partMoments | partNewest | partEnds)
 	for i := range c.orders.n {
-		chunk, k := c.orders.at(i)
+		if i%rows == 0 {
+			if whole := c.orders.chunks[i/rows]; q.Clock == Signed && whole.offered != 0 && at >= whole.offered {
+				skip = i + rows
+			}
+		}
+		if i < skip {
+			continue
+		}
+		chunk, k := s.view.of(i/rows), i%rows
 		first := int64(chunk.at[q.Clock][firstSeen][k])
 		if first == 0 || first > at || s.endedBefore(chunk, k) || chunk.final(k, at, q.Clock) {
 			continue
@@ -346,8 +356,8 @@ func (c *Collector) BookAt(q Query) (Book, error) {
 		fiat := c.cohorts[v.cohort].fiat
 		r, known := rates[fiat]
 		if !known {
-			if found, ok := c.rates.at(0, fiat, uint32(at), maxBookRateAge, s.excluded); ok {
-				r = &found
+			if r, known = signers.median(fiat, at, maxBookRateAge); !known {
+				r = math.NaN()
 			}
 			rates[fiat] = r
 		}
@@ -391,14 +401,14 @@ func (c *Collector) ImpliedRates(fiat string, q Query, by Every, trim float64) (
 		return nil, badParam("by", "the series has more than %d points", maxRatePoint)
 	}
 	s, _ := newScan(c, &q, bounds, needOpen, "")
-	n := len(bounds) - 1
+	n, skip := len(bounds)-1, 0
 	points, prices, newest := make([]RatePoint, n), make([][]float64, n), make([]uint32, n)
-	signed := make([]rate, n)
+	signed, signers := make([]float64, n), newSigners(c, s.excluded, q.Distrust)
 	for b := range points {
 		p := &points[b]
 		p.From, p.Until, p.Parallel = bounds[b], bounds[b+1], true
-		if r, ok := c.rates.at(0, c.fiats.ids[fiat], uint32(bounds[b+1]-1), maxBookRateAge, s.excluded); ok && c.fiats.ids[fiat] != 0 {
-			signed[b], p.Signed, p.Parallel = r, fiatValue(r.price), false
+		if r, ok := signers.median(c.fiats.ids[fiat], bounds[b+1]-1, maxBookRateAge); ok {
+			signed[b], p.Signed, p.Parallel = r, fiatValue(r), false
 		}
 	}
 	add := func(b int, price float64, t uint32, executed bool) {
@@ -412,8 +422,15 @@ func (c *Collector) ImpliedRates(fiat string, q Query, by Every, trim float64) (
 			points[b].Open++
 		}
 	}
+	s.reads(partSuccess | partSats | partAmount)
 	for i := range c.orders.n {
-		chunk, k := c.orders.at(i)
+		if i%rows == 0 && s.before(c.orders.chunks[i/rows]) {
+			skip = i + rows
+		}
+		if i < skip {
+			continue
+		}
+		chunk, k := s.view.of(i/rows), i%rows
 		if chunk.at[q.Clock][firstSeen][k] == 0 || s.targets[chunk.cohort[k]] == nil {
 			continue
 		}
@@ -422,7 +439,7 @@ func (c *Collector) ImpliedRates(fiat string, q Query, by Every, trim float64) (
 				add(b, chunk.amount[k]/float64(chunk.sats[k])*1e8, t, true)
 			}
 		}
-		s.eachPending(chunk, k, func(v *version, from, end int64) {
+		s.eachPending(i, func(v *version, from, end int64) {
 			end = min(end, from+maxOfferAge)
 			b, _ := slices.BinarySearch(bounds[1:], max(from, bounds[0]))
 			for ; b < n && bounds[b+1] < end; b++ {
@@ -430,7 +447,7 @@ func (c *Collector) ImpliedRates(fiat string, q Query, by Every, trim float64) (
 				case v.sats > 0 && v.min == v.max:
 					add(b, v.max/float64(v.sats)*1e8, uint32(from), false)
 				case v.sats == 0 && !points[b].Parallel:
-					add(b, signed[b].price*(1+v.premium/100), uint32(from), false)
+					add(b, signed[b]*(1+v.premium/100), uint32(from), false)
 				}
 			}
 		})
@@ -460,10 +477,11 @@ func (c *Collector) Survival(q Query) (Survival, error) {
 	}
 	s, _ := newScan(c, &q, windowBounds(q.From, q.Until), 0, "")
 	var taken, censored []uint32
-	for i := 0; i < c.orders.n; i += rows {
-		chunk := c.orders.chunks[i/rows]
+	s.reads(partMoments | partNewest | partEnds)
+	for n := range c.orders.chunks {
+		chunk := s.view.of(n)
 		at := &chunk.at[q.Clock]
-		for k := range min(rows, c.orders.n-i) {
+		for k := range c.orders.size(n) {
 			first := at[firstSeen][k]
 			if s.bucket(first) != 1 || s.targets[chunk.cohort[k]] == nil {
 				continue
@@ -513,14 +531,14 @@ func (c *Collector) Sources(name string, q Query, after uint64, limit int) ([]ui
 	}
 	switch d.family {
 	case famFees:
-		s.eachFee(func(f *fee, _ int, _ []int32, _ int) { add(f.seq) })
+		s.eachFee(func(f *fee, _ int, _ []int32, _ int) { add(f.position()) })
 	case famOpened, famClosed:
 		for i := range c.disputes {
 			d2 := &c.disputes[i]
-			opened, closed, end := d2.times(q.Clock)
-			if !passes(s.authors, d2.author) {
+			if !passes(s.authors, d2.author) || len(d2.versions) == 0 {
 				continue
 			}
+			opened, closed, end := d2.times(q.Clock)
 			if d.family == famOpened && s.bucket(opened) == 1 {
 				add(d2.versions[0].seq)
 			}
@@ -535,21 +553,13 @@ func (c *Collector) Sources(name string, q Query, after uint64, limit int) ([]ui
 	return out[:min(len(out), limit)], nil
 }
 
-// SignedRates returns the newest price of each node in a currency that was signed not after
-// t and at most maxAge seconds before t, the newest first. The prices of the keys in exclude
-// are left out.
-func (c *Collector) SignedRates(fiat string, t, maxAge int64, exclude ...map[[32]byte]struct{}) (out []SignedRate) {
-	s := c.rates[c.fiats.ids[fiat]]
-	if s == nil || c.fiats.ids[fiat] == 0 || t <= 0 || t > maxTime {
-		return nil
-	}
-	excluded, seen := c.excluded(exclude), map[uint32]bool{}
-	for i := s.after(uint32(t), len(s.at)) - 1; i >= 0 && t-int64(s.at[i]) <= maxAge; i-- {
-		if id := s.author[i]; !seen[id] && (excluded == nil || !excluded[id]) {
-			seen[id] = true
-			out = append(out, SignedRate{hexOf(c.authors[id].pubkey), s.price[i], int64(s.at[i])})
-		}
-	}
+// SignedRates returns the newest price of each known signer (a node with an info event that
+// q neither excludes nor distrusts) in a currency that was signed not after t and at most
+// maxAge seconds before t, the newest first. Of q no other field is read.
+func (c *Collector) SignedRates(fiat string, t, maxAge int64, q Query) (out []SignedRate) {
+	newSigners(c, c.excluded(q.Exclude), q.Distrust).each(c.fiats.ids[fiat], t, maxAge, func(id uint32, price float64, at uint32) {
+		out = append(out, SignedRate{hexOf(c.authors[id].pubkey), price, int64(at)})
+	})
 	return out
 }
 
@@ -576,12 +586,13 @@ func (c *Collector) Trades(q Query) ([]Trade, error) {
 	}
 	s, _ := newScan(c, &q, windowBounds(q.From, q.Until), needCompleted, "")
 	var out []Trade
-	for i := 0; i < c.orders.n; i += rows {
-		chunk := c.orders.chunks[i/rows]
-		if sp := chunk.spans[q.Clock][firstSuccess]; sp.first == 0 || int64(sp.last) < q.From || int64(sp.first) >= q.Until {
+	s.reads(partSuccess | partSats | partAmount)
+	for n, whole := range c.orders.chunks {
+		if sp := whole.spans[q.Clock][firstSuccess]; sp.first == 0 || int64(sp.last) < q.From || int64(sp.first) >= q.Until {
 			continue
 		}
-		for k := range min(rows, c.orders.n-i) {
+		chunk, i := s.view.of(n), n*rows
+		for k := range c.orders.size(n) {
 			t := chunk.at[q.Clock][firstSuccess][k]
 			if chunk.status[k] != statusSuccess || chunk.flags[k]&flagFixed == 0 || chunk.sats[k] <= 0 || !(chunk.amount[k] > 0) ||
 				s.bucket(t) != 1 || s.targets[chunk.cohort[k]] == nil {

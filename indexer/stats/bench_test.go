@@ -3,9 +3,10 @@
 package stats
 
 import (
+	"flag"
 	"fmt"
+	"maps"
 	"math/rand"
-	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -77,106 +78,123 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// TestScale measures a market of STATS_ORDERS orders of five versions beside the naive
-// recomputation of a smaller one. Without the variable it is skipped.
-func TestScale(t *testing.T) {
-	orders, err := strconv.Atoi(os.Getenv("STATS_ORDERS"))
-	if err != nil {
-		t.Skip("STATS_ORDERS is not set: 1000000 measures the figures of docs/statistics.md")
-	}
-	before := heap()
-	c, events := New(), 0
-	var apply, parse time.Duration
-	benchMarket(orders, func(e *mostro.Entry) {
-		events++
-		shared := e.Shared()
-		start := time.Now()
-		_, _ = shared.Order() // the index parses each order too
-		middle := time.Now()
-		c.Apply(&shared)
-		parse += middle.Sub(start)
-		apply += time.Since(middle)
-	})
-	t.Logf("%d orders, %d events: Apply %.2f us an event without the parser (parser %.2f us), rebuild of 5,000,000 events %.0f s",
-		orders, events, apply.Seconds()*1e6/float64(events), parse.Seconds()*1e6/float64(events), (apply+parse).Seconds()*5e6/float64(events))
-	t.Logf("memory: %.0f bytes an order", float64(heap()-before)/float64(orders))
-	start := time.Now()
-	state := c.Encode(nil)
-	encoded := time.Since(start)
-	start = time.Now()
-	if _, err := Decode(state); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("state: %.0f bytes an order, Encode %.2f s, Decode %.2f s", float64(len(state))/float64(orders), encoded.Seconds(), time.Since(start).Seconds())
+var benchOrders = flag.Int("bench.orders", 0, "orders of BenchmarkMarket; 1000000 measures the figures of docs/performance.md")
 
+// BenchmarkMarket measures a market of -bench.orders orders of five versions and 100 instances beside
+// a naive recomputation of at most 20,000 of them. Each part runs once.
+func BenchmarkMarket(b *testing.B) {
+	if *benchOrders == 0 {
+		b.Skip("-bench.orders is not set")
+	}
+	var c *Collector
+	b.Run("build", func(b *testing.B) {
+		before := heap()
+		c = New()
+		events := 0
+		var apply, parse time.Duration
+		benchMarket(*benchOrders, func(e *mostro.Entry) {
+			events++
+			shared := e.Shared()
+			start := time.Now()
+			_, _ = shared.Order() // the index parses each order too
+			middle := time.Now()
+			c.Apply(&shared)
+			parse += middle.Sub(start)
+			apply += time.Since(middle)
+		})
+		b.ReportMetric(float64(heap()-before)/float64(*benchOrders), "B_order")
+		b.ReportMetric(apply.Seconds()*1e6/float64(events), "apply_us")
+		b.ReportMetric(parse.Seconds()*1e6/float64(events), "parse_us")
+		b.ReportMetric(float64(events), "events")
+	})
+	b.Run("state", func(b *testing.B) {
+		start := time.Now()
+		state := c.Encode(nil)
+		b.ReportMetric(time.Since(start).Seconds(), "encode_s")
+		start = time.Now()
+		if _, err := Decode(state); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(time.Since(start).Seconds(), "decode_s")
+		b.ReportMetric(float64(len(state))/float64(*benchOrders), "B_order")
+	})
 	all := Query{From: 1_700_000_000, Until: 1_800_000_000}
 	month := Query{From: 1_750_000_000, Until: 1_750_000_000 + 30*86400}
-	var slowest []struct {
-		name string
-		p99  time.Duration
-	}
-	var every, cpus []time.Duration
-	for i := range definitions {
-		name := definitions[i].Name
-		name = replaceLabel(name)
-		var times []time.Duration
-		for j := range 10 {
-			q := []Query{all, month, {From: all.From, Until: all.Until, Clock: Witnessed}, {From: month.From, Until: all.Until, In: "EUR"}}[j%4]
-			start, cpu := time.Now(), cpuTime(t)
-			if _, err := c.Metric(name, q); err != nil {
-				t.Fatal(err)
+	b.Run("one_metric", func(b *testing.B) {
+		var every, cpus []time.Duration
+		slowest := map[time.Duration]string{}
+		for i := range definitions {
+			name := replaceLabel(definitions[i].Name)
+			for j := range 10 {
+				q := []Query{all, month, {From: all.From, Until: all.Until, Clock: Witnessed}, {From: month.From, Until: all.Until, In: "EUR"}}[j%4]
+				start, cpu := time.Now(), cpuTime(b)
+				if _, err := c.Metric(name, q); err != nil {
+					b.Fatal(err)
+				}
+				every, cpus = append(every, time.Since(start)), append(cpus, cpuTime(b)-cpu)
+				slowest[cpus[len(cpus)-1]] = fmt.Sprintf("%s, case %d", name, j%4)
 			}
-			times, cpus = append(times, time.Since(start)), append(cpus, cpuTime(t)-cpu)
 		}
-		slices.Sort(times)
-		every = append(every, times...)
-		slowest = append(slowest, struct {
-			name string
-			p99  time.Duration
-		}{name, times[len(times)-1]})
-	}
-	slices.Sort(every)
-	slices.Sort(cpus)
-	t.Logf("one metric, CPU time with garbage collection: p50 %v, p99 %v, slowest %v", cpus[len(cpus)/2], cpus[len(cpus)*99/100], cpus[len(cpus)-1])
-	slices.SortFunc(slowest, func(a, b struct {
-		name string
-		p99  time.Duration
-	}) int {
-		return int(b.p99 - a.p99)
+		slices.Sort(every)
+		slices.Sort(cpus)
+		for name, p := range map[string]int{"p50_ms": 50, "p99_ms": 99} {
+			b.ReportMetric(every[len(every)*p/100].Seconds()*1e3, name)
+			b.ReportMetric(cpus[len(cpus)*p/100].Seconds()*1e3, "cpu_"+name)
+		}
+		times := slices.Sorted(maps.Keys(slowest))
+		for _, t := range times[max(0, len(times)-10):] {
+			b.Logf("%v of CPU time: %s", t, slowest[t])
+		}
 	})
-	t.Logf("one metric, all metrics and windows: p50 %v, p99 %v, slowest %v", every[len(every)/2], every[len(every)*99/100], slowest[:5])
 	timed := func(name string, fn func() error) {
-		var times []time.Duration
-		cpu := cpuTime(t)
-		for range 5 {
-			start := time.Now()
-			if err := fn(); err != nil {
-				t.Fatal(err)
+		b.Run(name, func(b *testing.B) {
+			var times []time.Duration
+			cpu := cpuTime(b)
+			for range 5 {
+				start := time.Now()
+				if err := fn(); err != nil {
+					b.Fatal(err)
+				}
+				times = append(times, time.Since(start))
 			}
-			times = append(times, time.Since(start))
-		}
-		slices.Sort(times)
-		t.Logf("%s: median %v, slowest %v, CPU time %v", name, times[2], times[4], (cpuTime(t)-cpu)/5)
+			slices.Sort(times)
+			b.ReportMetric(times[2].Seconds()*1e3, "p50_ms")
+			b.ReportMetric((cpuTime(b)-cpu).Seconds()*1e3/5, "cpu_ms")
+		})
 	}
-	timed("document, all time", func() error { _, err := c.Document(all); return err })
-	timed("document, 30 days", func() error { _, err := c.Document(month); return err })
-	timed("series by day, all time", func() error { _, err := c.Series("orders.completion_rate", all, Day); return err })
-	timed("series by hour of the book", func() error { _, err := c.Series("timing.book_size", month, Hour); return err })
-	timed("groups by instance", func() error { _, err := c.Groups("volume.sats", all, ByInstance); return err })
-	timed("book at a time", func() error { _, err := c.BookAt(month); return err })
-	timed("survival, all time", func() error { _, err := c.Survival(all); return err })
-	timed("implied rates by day, 30 days", func() error { _, err := c.ImpliedRates("EUR", month, Day, 0.1); return err })
+	timed("document_of_all_time", func() error { _, err := c.Document(all); return err })
+	timed("document_of_30_days", func() error { _, err := c.Document(month); return err })
+	timed("series_by_day_of_two_years", func() error { _, err := c.Series("orders.completion_rate", all, Day); return err })
+	timed("series_by_hour_of_the_book", func() error { _, err := c.Series("timing.book_size", month, Hour); return err })
+	timed("groups_by_instance", func() error { _, err := c.Groups("volume.sats", all, ByInstance); return err })
+	timed("book_at_a_time", func() error { _, err := c.BookAt(month); return err })
+	timed("book_at_the_end", func() error { _, err := c.BookAt(Query{Until: 1_783_072_000}); return err })
+	timed("survival", func() error { _, err := c.Survival(all); return err })
+	timed("implied_rates_by_day_of_30_days", func() error { _, err := c.ImpliedRates("EUR", month, Day, 0.1); return err })
 	timed("sources", func() error { _, err := c.Sources("orders.completed", all, 0, 100); return err })
 
 	var entries []mostro.Entry
-	benchMarket(min(orders, 20_000), func(e *mostro.Entry) { entries = append(entries, *e) })
-	start = time.Now()
-	newOracle(entries)
-	t.Logf("naive recomputation reads %d events in %v", len(entries), time.Since(start))
+	few := min(*benchOrders, 20_000)
+	benchMarket(few, func(e *mostro.Entry) { entries = append(entries, *e) })
+	b.Run("naive_document", func(b *testing.B) {
+		start := time.Now()
+		newOracle(entries).figures(all)
+		b.ReportMetric(time.Since(start).Seconds()*1e3, "p50_ms")
+		b.ReportMetric(float64(few), "orders")
+	})
+	b.Run("the_same_document", func(b *testing.B) {
+		same := collect(entries)
+		start := time.Now()
+		if _, err := same.Document(all); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(time.Since(start).Seconds()*1e3, "p50_ms")
+		b.ReportMetric(float64(few), "orders")
+	})
 }
 
 // cpuTime returns the CPU time of this process, which a busy machine hardly changes.
-func cpuTime(t *testing.T) time.Duration {
+func cpuTime(t testing.TB) time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		t.Fatal(err)

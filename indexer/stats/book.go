@@ -49,7 +49,9 @@ type Book struct {
 // maxBookRateAge is the greatest age of a signed rate that prices an offer, in seconds.
 const maxBookRateAge = 3600
 
-func newOffer(c *Collector, row int, first int64, v *version, r *rate) Offer {
+// newOffer returns the offer of a version. rate is the price of one bitcoin by which offers are
+// compared, or NaN.
+func newOffer(c *Collector, row int, first int64, v *version, rate float64) Offer {
 	h := &c.cohorts[v.cohort]
 	o := Offer{
 		Pubkey: hexOf(c.authors[h.author].pubkey), Seq: v.seq, Side: mostro.Side(sideOf(h.buy)), Fiat: c.fiats.text[h.fiat],
@@ -67,15 +69,15 @@ func newOffer(c *Collector, row int, first int64, v *version, r *rate) Offer {
 		if v.min == v.max {
 			price = v.max / float64(v.sats) * 1e8
 		}
-	case o.market && r != nil && !math.IsNaN(v.premium):
-		price = r.price * (1 + v.premium/100)
+	case o.market: // NaN if the rate or the premium is
+		price = rate * (1 + v.premium/100)
 	}
 	o.Price = fiatValue(price)
 	switch {
 	case o.market:
 		o.Level = o.Premium
-	case r != nil:
-		o.Level = floatValue((price/r.price - 1) * 100)
+	default: // NaN if the rate is
+		o.Level = floatValue((price/rate - 1) * 100)
 	}
 	return o
 }

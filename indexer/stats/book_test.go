@@ -105,13 +105,7 @@ func TestDepthAndCrossedPairsEqualNaiveRecomputation(t *testing.T) {
 					all = append(all, v)
 				}
 			}
-			rateOf := func(fiat string) float64 {
-				price, _, _, ok := o.rateFor("", fiat, q.Until, 3600)
-				if !ok {
-					return math.NaN()
-				}
-				return price
-			}
+			rateOf := func(fiat string) float64 { return o.reference(fiat, q.Until) }
 			want := map[string]bool{}
 			for _, buy := range all {
 				for _, sell := range all {
@@ -282,8 +276,8 @@ func TestImpliedRateEqualsNaiveRecomputation(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, p := range points {
-				signed, _, _, known := o.rateFor("", fiat, p.Until-1, 3600)
-				if p.Parallel == known {
+				signed := o.reference(fiat, p.Until-1)
+				if p.Parallel != math.IsNaN(signed) {
 					t.Fatalf("%s at %d: parallel is %v", fiat, p.From, p.Parallel)
 				}
 				var prices []float64
@@ -303,9 +297,6 @@ func TestImpliedRateEqualsNaiveRecomputation(t *testing.T) {
 					v, ok := bookAt(versions, p.Until, Signed)
 					if !ok || v.Status != mostro.StatusPending || v.ExpiresAt != 0 && int64(v.ExpiresAt) <= p.Until || p.Until-int64(v.CreatedAt) >= 7*86400 {
 						continue
-					}
-					if !known {
-						signed = math.NaN()
 					}
 					if _, price := naiveLevel(v, signed); price > 0 {
 						prices = append(prices, price)
@@ -337,6 +328,63 @@ func TestImpliedRateEqualsNaiveRecomputation(t *testing.T) {
 	}
 	if compared == 0 || parallel == 0 || parallel == compared {
 		t.Errorf("%d rates were compared, %d parallel", compared, parallel)
+	}
+}
+
+// TestOneLiarCannotMoveTheDepth: of three signers, one signs any price. The rate stays between the
+// prices of the others, and an unknown key or a distrusted one changes nothing.
+func TestOneLiarCannotMoveTheDepth(t *testing.T) {
+	const at = 1_780_000_000
+	level := func(lie float64, q Query) (level, price float64) {
+		m := &market{rng: rand.New(rand.NewSource(1))}
+		var nodes []string
+		for range 4 {
+			nodes = append(nodes, m.hex(64))
+		}
+		for _, node := range nodes[:3] {
+			m.event(node, mostro.KindInfo, at-9000, nostr.Tags{{"d", node}, {"y", "mostro"}, {"z", "info"}}, "")
+		}
+		order := func(node, d string) {
+			m.event(node, mostro.KindOrder, at-8000, nostr.Tags{{"d", d}, {"k", "sell"}, {"f", "USD"}, {"s", "pending"}, {"amt", "100000"}, {"fa", "103"},
+				{"pm", "cash"}, {"premium", "0"}, {"network", "mainnet"}, {"y", "mostro"}, {"z", "order"}}, "")
+		}
+		order(nodes[0], "one")
+		order(nodes[3], "two") // a key without an info event, which signs rates too
+		for i, price := range []float64{100_000, 101_000, lie, 1} {
+			m.event(nodes[i], mostro.KindAppData, at-100+int64(i), nostr.Tags{{"d", "mostro-rates"}}, fmt.Sprintf(`{"BTC":{"USD":%g}}`, price))
+		}
+		for i := range m.entries {
+			m.entries[i].Seq = uint64(i + 1)
+		}
+		c := collect(m.entries)
+		q.Until = at
+		book, err := c.BookAt(q)
+		if err != nil || len(book.Offers) != 2 {
+			t.Fatalf("%v, %d offers", err, len(book.Offers))
+		}
+		for _, s := range c.SignedRates("USD", at, 3600, q) {
+			if s.Pubkey == nodes[3] {
+				t.Error("the rate of a key without an info event counts")
+			}
+		}
+		return book.Offers[0].Level.f, book.Offers[0].Price.f
+	}
+	for _, lie := range []float64{1, 90_000, 100_500, 110_000, 1e9, 1e300} {
+		got, price := level(lie, Query{})
+		low, high := (103.0/101-1)*100, (103.0/100-1)*100
+		if got < low-1e-9 || got > high+1e-9 || math.Abs(price-103_000) > 1e-6 {
+			t.Errorf("with the lie %g the level is %v, want one from %v to %v", lie, got, low, high)
+		}
+		liars := map[string]bool{}
+		m := &market{rng: rand.New(rand.NewSource(1))}
+		for i := range 3 {
+			if key := m.hex(64); i == 2 {
+				liars[key] = true
+			}
+		}
+		if got, _ := level(lie, Query{Distrust: func(key string) bool { return liars[key] }}); math.Abs(got-(103.0/100.5-1)*100) > 1e-9 {
+			t.Errorf("without the liar the level is %v", got)
+		}
 	}
 }
 

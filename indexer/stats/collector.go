@@ -46,19 +46,6 @@ type cohort struct {
 	buy                                      bool
 }
 
-// fee is one record of a paid development fee.
-type fee struct {
-	author, network uint32
-	order           uint64 // hash of the order's d
-	created         uint32
-	received        uint32 // 0 if the event was not witnessed
-	sats            int64
-	seq             uint64
-	id              uint64
-	row             uint32 // row of the order + 1, 0 if the order came later or never
-	canonical       bool   // the earliest record of its order
-}
-
 type orderKey struct {
 	author uint32
 	key    uint64
@@ -104,16 +91,10 @@ func (s disputeState) final() bool { return s >= disputeSettled }
 // author is a key that published an event that counts.
 type author struct {
 	pubkey   [32]byte
-	orders   []uint32 // rows
+	chunks   []uint32 // chunks with orders of the author, ascending
 	policies []policyRun
-	hours    []hour
-	mostro   bool // published an event of a Mostro
-}
-
-// hour holds the first and the last event of one hour, in seconds after its start.
-type hour struct {
-	n           uint32 // hours since 1970
-	first, last uint16
+	active   []span // times without a pause of more than silence, sorted
+	mostro   bool   // published an event of a Mostro
 }
 
 // Collector keeps the facts of all events that count. A Collector is not safe for
@@ -135,25 +116,28 @@ type Collector struct {
 	orders   table
 	blobs    slab
 
-	fees     []fee
-	firstFee map[orderKey]int32 // canonical fee of each order
-	disputes []dispute
+	fees     feeList
+	disputes []dispute // one whose versions are all banned has none
 	byD      map[orderKey]int32
 	rates    signedRates
 
 	coverage coverage
+	banned   map[[32]byte]uint64 // seqs of the events that do not count, by id; 0: not seen yet
+
+	restoring bool // during Restore
 
 	versions []version // buffers of Apply
 	encoded  []byte
 	labelIDs []byte
+	numbers  []uint32
 }
 
 // New returns an empty Collector.
 func New() *Collector {
 	return &Collector{
 		byKey: map[[32]byte]uint32{}, fiats: newNames(), platform: newNames(), networks: newNames(), labels: newNames(), sets: newNames(),
-		cohorts: make([]cohort, 1), byCohort: map[cohort]uint32{}, authors: make([]author, 1),
-		firstFee: map[orderKey]int32{}, byD: map[orderKey]int32{}, rates: signedRates{}, coverage: newCoverage(),
+		cohorts: make([]cohort, 1), byCohort: map[cohort]uint32{}, authors: make([]author, 1), orders: table{quiet: sealAfter},
+		fees: newFeeList(), banned: map[[32]byte]uint64{}, byD: map[orderKey]int32{}, rates: signedRates{}, coverage: newCoverage(),
 	}
 }
 
@@ -183,6 +167,22 @@ func (c *Collector) Apply(e *mostro.Entry) {
 		return
 	}
 	c.applied = e.Seq
+	c.orders.seal(e.Seq)
+	if len(c.banned) > 0 {
+		if id := keyOf(e.Event.ID); c.isBanned(id) {
+			c.banned[id] = e.Seq
+			return
+		}
+	}
+	c.apply(e)
+}
+
+func (c *Collector) isBanned(id [32]byte) bool {
+	_, ok := c.banned[id]
+	return ok
+}
+
+func (c *Collector) apply(e *mostro.Entry) {
 	created := int64(e.Event.CreatedAt)
 	if created <= 0 || created > maxTime || e.ReceivedAt.Unix() <= 0 || e.ReceivedAt.Unix() > maxTime {
 		return
@@ -212,13 +212,19 @@ func hashOf(d string) uint64 {
 	return binary.LittleEndian.Uint64(sum[:8])
 }
 
-// idOf returns the first 6 bytes of an event id.
-func idOf(id string) uint64 {
-	var raw [6]byte
-	if len(id) >= 12 {
-		hex.Decode(raw[:], []byte(id[:12])) //nolint:errcheck // the relay refuses ids that are not hex
+// idBytes is the length of the part of an event id that a Collector keeps.
+const idBytes = 5
+
+// idOf returns the first idBytes bytes of an event id.
+func idOf(id string) (n uint64) {
+	var raw [idBytes]byte
+	if len(id) >= 2*idBytes {
+		hex.Decode(raw[:], []byte(id[:2*idBytes])) //nolint:errcheck // the relay refuses ids that are not hex
 	}
-	return uint64(raw[0])<<40 | uint64(raw[1])<<32 | uint64(raw[2])<<24 | uint64(raw[3])<<16 | uint64(raw[4])<<8 | uint64(raw[5])
+	for _, b := range raw {
+		n = n<<8 | uint64(b)
+	}
+	return n
 }
 
 func (c *Collector) authorOf(pubkey string) uint32 {
@@ -238,14 +244,28 @@ func (c *Collector) count(e *mostro.Entry, id uint32, isMostro bool) {
 	c.changed = e.Seq
 	a := &c.authors[id]
 	a.mostro = a.mostro || isMostro
-	t := uint32(e.Event.CreatedAt)
-	n, second := t/3600, uint16(t%3600)
-	i, found := slices.BinarySearchFunc(a.hours, n, func(h hour, n uint32) int { return int(int64(h.n) - int64(n)) })
-	if !found {
-		a.hours = slices.Insert(a.hours, i, hour{n, second, second})
-		return
+	a.active = insertTime(a.active, uint32(e.Event.CreatedAt))
+}
+
+// insertTime adds a time to sorted spans with pauses of more than silence between them.
+func insertTime(spans []span, t uint32) []span {
+	i := len(spans)
+	for i > 0 && spans[i-1].first > t {
+		i--
 	}
-	a.hours[i].first, a.hours[i].last = min(a.hours[i].first, second), max(a.hours[i].last, second)
+	before, after := i > 0 && int64(t) <= int64(spans[i-1].last)+silence, i < len(spans) && int64(t)+silence >= int64(spans[i].first)
+	switch {
+	case before && after:
+		spans[i-1].last = spans[i].last
+		return slices.Delete(spans, i, i+1)
+	case before:
+		spans[i-1].last = max(spans[i-1].last, t)
+	case after:
+		spans[i].first = t
+	default:
+		return slices.Insert(spans, i, span{t, t})
+	}
+	return spans
 }
 
 func orNaN(d *mostro.Decimal) float64 {
@@ -284,12 +304,36 @@ func (c *Collector) applyOrder(e *mostro.Entry) {
 	key := hashOf(o.D)
 	i := c.orders.find(author, key, c.authorOfCohort)
 	if i < 0 {
-		i = c.orders.add(author, key, v.cohort, c.authorOfCohort)
-		c.authors[author].orders = append(c.authors[author].orders, uint32(i))
+		i = c.addRow(author, key, v.cohort)
+	}
+	if e.Erased && c.restoring { // the time of the deletion is not known any more
+		v.deleted = v.created
 	}
 	versions, added := insertVersion(c.versionsOf(i), v)
 	if added {
 		c.setVersions(i, versions)
+	}
+}
+
+// addRow appends the row of an order.
+func (c *Collector) addRow(author uint32, key uint64, cohort uint32) int {
+	i := c.orders.add(author, key, cohort, c.applied, c.authorOfCohort)
+	a := &c.authors[author]
+	if n := uint32(i / rows); len(a.chunks) == 0 || a.chunks[len(a.chunks)-1] != n {
+		a.chunks = append(a.chunks, n)
+	}
+	if first := c.fees.adopt(orderKey{author, key}, i); first != 0 {
+		c.setFee(i, first)
+	}
+	return i
+}
+
+// setFee sets the canonical fee of the order of row i: its index + 1, or 0.
+func (c *Collector) setFee(i int, first uint32) {
+	chunk, k := c.orders.at(i)
+	o := chunk.change(c.applied)
+	if o.fee[k], o.flags[k] = first, o.flags[k]&^flagPaid; first != 0 {
+		o.flags[k] |= flagPaid
 	}
 }
 
@@ -353,12 +397,13 @@ func (c *Collector) setVersions(i int, versions []version) {
 	c.versions = versions
 	c.encoded = appendVersions(c.encoded[:0], versions)
 	chunk.blob[k] = c.blobs.put(chunk.blob[k], c.encoded)
+	o := chunk.change(c.applied)
 	if len(versions) == 0 {
-		chunk.clear(k)
+		chunk.store(k, &row{sats: -1, cohort: o.cohort[k]})
 		return
 	}
 	r := derive(versions)
-	if _, paid := c.firstFee[orderKey{c.cohorts[r.cohort].author, chunk.key[k]}]; paid {
+	if o.fee[k] != 0 {
 		r.flags |= flagPaid
 	}
 	chunk.store(k, &r)
@@ -397,8 +442,92 @@ func (c *Collector) applyDeletion(e *mostro.Entry) {
 	if len(ids) == 0 {
 		return
 	}
-	for _, i := range c.authors[author].orders {
-		c.deleteVersions(int(i), at, func(v *version) bool { return ids[v.id] })
+	c.numbers = append(c.numbers[:0], c.authors[author].chunks...)
+	for _, n := range c.numbers {
+		for _, i := range c.rowsOf(author, int(n)) {
+			c.deleteVersions(i, at, func(v *version) bool { return ids[v.id] })
+		}
+	}
+}
+
+// rowsOf returns the rows of an author in chunk n.
+func (c *Collector) rowsOf(author uint32, n int) (out []int) {
+	chunk, size := c.orders.chunks[n], c.orders.size(n)
+	cohorts := make([]uint32, size)
+	if chunk.open != nil {
+		copy(cohorts, chunk.open.cohort[:])
+	} else {
+		unpack(&chunk.sealed.cohort, cohorts)
+	}
+	for k, cohort := range cohorts {
+		if chunk.blob[k] != 0 && c.cohorts[cohort].author == author {
+			out = append(out, n*rows+k)
+		}
+	}
+	return out
+}
+
+// Ban sets the ids of the events that do not count: versions of orders, disputes and
+// development fees. Infos and signed rates cannot be banned one by one, and a banned event still
+// counts for the coverage and against the silence of its author. lifted are the seqs of the
+// events that were banned before and are no longer, ascending: the caller passes their entries to
+// Restore. An event that Apply receives later does not count if its id is banned. idAt returns the
+// id of the event at a seq: the Collector knows only a part of it, which another author can copy.
+func (c *Collector) Ban(ids map[[32]byte]struct{}, idAt func(seq uint64) (id string, ok bool)) (lifted []uint64) {
+	for id, seq := range c.banned {
+		if _, ok := ids[id]; !ok {
+			if delete(c.banned, id); seq != 0 {
+				lifted = append(lifted, seq)
+			}
+		}
+	}
+	slices.Sort(lifted)
+	fresh := map[uint64][32]byte{} // by the part of the id that versions hold
+	for id := range ids {
+		if !c.isBanned(id) {
+			c.banned[id] = 0
+			fresh[idOf(hexOf(id))] = id
+		}
+	}
+	if len(fresh) > 0 {
+		c.forget(fresh, idAt)
+	}
+	return lifted
+}
+
+// Restore adds the entry of an event that is banned no longer.
+func (c *Collector) Restore(e *mostro.Entry) {
+	if e.Event != nil && e.Seq <= c.applied && !c.isBanned(keyOf(e.Event.ID)) {
+		c.restoring = true
+		c.apply(e)
+		c.restoring = false
+	}
+}
+
+// forget removes events. It walks over all versions, because nothing finds a version by its id.
+func (c *Collector) forget(ids map[uint64][32]byte, idAt func(uint64) (string, bool)) {
+	doomed := func(id, seq uint64) bool {
+		banned, ok := ids[id]
+		if !ok {
+			return false
+		}
+		if full, known := idAt(seq); !known || keyOf(full) != banned {
+			return false
+		}
+		c.banned[banned] = seq
+		return true
+	}
+	for i := range c.orders.n {
+		versions := c.versionsOf(i)
+		kept := slices.DeleteFunc(versions, func(v version) bool { return doomed(v.id, v.seq) })
+		if len(kept) < len(versions) {
+			c.setVersions(i, kept)
+		}
+	}
+	c.fees.ban(func(f *fee) bool { return doomed(f.eventID(), f.position()) }, c.setFee)
+	for i := range c.disputes {
+		d := &c.disputes[i]
+		d.versions = slices.DeleteFunc(d.versions, func(v disputeVersion) bool { return doomed(v.id, v.seq) })
 	}
 }
 
@@ -443,33 +572,40 @@ func (c *Collector) applyFee(e *mostro.Entry) {
 	}
 	author := c.authorOf(parsed.Pubkey)
 	c.count(e, author, true)
-	f := fee{
+	c.addFee(&feeFacts{
 		author: author, network: c.networks.id(parsed.Network), order: hashOf(parsed.OrderID), created: uint32(parsed.CreatedAt),
-		received: witnessedAt(e), sats: parsed.AmountSats, seq: e.Seq, id: idOf(parsed.EventID), canonical: true,
-	}
-	c.addFee(f)
+		received: witnessedAt(e), sats: min(parsed.AmountSats, maxFeeSats), seq: e.Seq, id: idOf(parsed.EventID),
+	})
 }
 
-func (c *Collector) addFee(f fee) {
-	key := orderKey{f.author, f.order}
-	if i := c.orders.find(f.author, f.order, c.authorOfCohort); i >= 0 {
-		f.row = uint32(i + 1)
-		chunk, k := c.orders.at(i)
-		chunk.flags[k] |= flagPaid
+func (c *Collector) addFee(x *feeFacts) {
+	key, owner, flags := orderKey{x.author, x.order}, uint32(0), uint64(feeCanonical)
+	first := uint32(0) // the present canonical fee + 1
+	row := c.orders.find(x.author, x.order, c.authorOfCohort)
+	if row >= 0 {
+		chunk, k := c.orders.at(row)
+		owner, first = uint32(row), chunk.change(c.applied).fee[k]
+	} else {
+		owner = c.fees.orphanOf(key)
+		first, flags = c.fees.orphans[owner].first, flags|feeOrphan
 	}
-	if i, ok := c.firstFee[key]; ok {
-		held := &c.fees[i]
-		if held.id == f.id {
+	if first != 0 && c.fees.at(int(first-1)).eventID() == x.id {
+		return
+	}
+	i := c.fees.add(x, owner, flags)
+	if first != 0 {
+		held, f := c.fees.at(int(first-1)), c.fees.at(int(i))
+		if !f.before(held) {
+			f.id &^= feeCanonical
 			return
 		}
-		if f.canonical = f.created < held.created || f.created == held.created && f.id < held.id; !f.canonical {
-			c.fees = append(c.fees, f)
-			return
-		}
-		held.canonical = false
+		held.id &^= feeCanonical
 	}
-	c.firstFee[key] = int32(len(c.fees))
-	c.fees = append(c.fees, f)
+	if row >= 0 {
+		c.setFee(row, i+1)
+	} else {
+		c.fees.orphans[owner].first = i + 1
+	}
 }
 
 func (c *Collector) applyDispute(e *mostro.Entry) {

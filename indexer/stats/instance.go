@@ -110,16 +110,17 @@ type PolicyChange struct {
 	Policy Policy `json:"policy"`
 }
 
-// eventIn reports whether the author published an event that counts in [from, until).
-func (a *author) eventIn(from, until int64) bool {
-	i, _ := slices.BinarySearchFunc(a.hours, from/3600, func(h hour, n int64) int { return int(int64(h.n) - n) })
-	for ; i < len(a.hours) && int64(a.hours[i].n)*3600 < until; i++ {
-		start := int64(a.hours[i].n) * 3600
-		if start+int64(a.hours[i].last) >= from && start+int64(a.hours[i].first) < until {
-			return true
-		}
+// silence is the time without any event after which an instance counts as silent.
+const silence = 7 * 86400
+
+// knownAt reports whether the author published an event that counts before t, and silent whether
+// none of these events is younger than silence at t.
+func (a *author) knownAt(t int64) (known, silent bool) {
+	i := len(a.active)
+	for i > 0 && int64(a.active[i-1].first) >= t {
+		i--
 	}
-	return false
+	return i > 0, i > 0 && int64(a.active[i-1].last) < t-silence
 }
 
 // rateSeries holds the prices of one bitcoin in one currency, as nodes signed them, sorted by
@@ -193,15 +194,6 @@ func (s *rateSeries) newest(n int, own, t, maxAge uint32, excluded []bool) (best
 
 // signedRates are the signed prices by currency.
 type signedRates map[uint32]*rateSeries
-
-// at returns the newest rate of a currency at t, of the node own or else of another.
-func (r signedRates) at(own, fiat, t, maxAge uint32, excluded []bool) (rate, bool) {
-	s := r[fiat]
-	if s == nil {
-		return rate{}, false
-	}
-	return s.newest(s.after(t, len(s.at)), own, t, maxAge, excluded)
-}
 
 // SignedRate is the price of one bitcoin that one node signed.
 type SignedRate struct {

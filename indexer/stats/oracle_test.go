@@ -56,8 +56,9 @@ func oracleStatus(s mostro.Status) mostro.Status {
 	return s
 }
 
-// newOracle reads entries in the order of their arrival.
-func newOracle(entries []mostro.Entry) *oracle {
+// newOracle reads entries in the order of their arrival. Of the orders, fees and disputes, those whose
+// ids are banned do not count.
+func newOracle(entries []mostro.Entry, banned ...string) *oracle {
 	o := &oracle{orders: map[string][]oracleVersion{}, disputes: map[string][]oracleDispute{}, infos: map[string][]mostro.Info{}, rates: map[string][]oracleRates{}, events: map[string][]int64{}}
 	seqs, ids := map[uint64]bool{}, map[string]bool{}
 	isMostro, currencies := map[string]bool{}, map[string]bool{"USD": true, "EUR": true}
@@ -79,17 +80,23 @@ func newOracle(entries []mostro.Entry) *oracle {
 			isMostro[author] = isMostro[author] || order.Platform == mostro.PlatformMostro
 			currencies[order.Fiat] = true
 			key := author + order.D
-			o.orders[key] = append(o.orders[key], oracleVersion{order, received, live, 0, e.Seq})
+			if !slices.Contains(banned, e.Event.ID) {
+				o.orders[key] = append(o.orders[key], oracleVersion{order, received, live, 0, e.Seq})
+			}
 		}
 		if fee, err := mostro.ParseDevFee(e.Event); err == nil {
 			seen()
 			isMostro[author] = true
-			o.fees = append(o.fees, oracleFee{fee, received, live, e.Seq})
+			if !slices.Contains(banned, e.Event.ID) {
+				o.fees = append(o.fees, oracleFee{fee, received, live, e.Seq})
+			}
 		}
 		if d, err := mostro.ParseDispute(e.Event); err == nil {
 			seen()
 			isMostro[author] = true
-			o.disputes[author+d.D] = append(o.disputes[author+d.D], oracleDispute{d, received, live, e.Seq})
+			if !slices.Contains(banned, e.Event.ID) {
+				o.disputes[author+d.D] = append(o.disputes[author+d.D], oracleDispute{d, received, live, e.Seq})
+			}
 		}
 		if info, err := mostro.ParseInfo(e.Event); err == nil {
 			seen()
@@ -312,6 +319,27 @@ func (o *oracle) rateFor(author, code string, t, maxAge int64) (price float64, a
 		}
 	}
 	return 0, 0, false, false
+}
+
+// reference returns the median of the newest price of each node with an info event that is at
+// most an hour old at t, or NaN.
+func (o *oracle) reference(code string, t int64) float64 {
+	var prices []float64
+	for node, tables := range o.rates {
+		at, price := int64(-1), math.NaN()
+		for _, table := range tables {
+			if p, ok := table.prices[code]; ok && table.at <= t && t-table.at <= 3600 && (table.at > at || table.at == at && p < price) {
+				at, price = table.at, p
+			}
+		}
+		if at >= 0 && len(o.infos[node]) > 0 {
+			prices = append(prices, price)
+		}
+	}
+	if len(prices) == 0 {
+		return math.NaN()
+	}
+	return middleOf(prices).(float64)
 }
 
 func prevWindow(from, until int64) int64 {

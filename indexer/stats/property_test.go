@@ -12,6 +12,7 @@ import (
 
 func collect(entries []mostro.Entry) *Collector {
 	c := New()
+	c.orders.quiet = 40 // chunks are sealed and opened often
 	for i := range entries {
 		c.Apply(&entries[i])
 	}

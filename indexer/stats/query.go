@@ -69,6 +69,8 @@ type Query struct {
 	In string
 	// Exclude holds the public keys whose events do not count, in any number of sets.
 	Exclude []map[[32]byte]struct{}
+	// Distrust reports whether the signed rates of a key price no offer. nil: of no key.
+	Distrust func(pubkey string) bool
 }
 
 // Bounds of a query. An uint32 holds seconds until the year 2106.

@@ -18,8 +18,8 @@ type RatePoint struct {
 	Executed int   `json:"executed"`
 	Open     int   `json:"open"`
 	Age      Value `json:"age"` // seconds from the newest trade, or newest version of an open order, to the end
-	// Signed is the newest signed rate (kind 30078) at the end of the bucket, at most an hour
-	// old. Parallel is true if there is none: only prices between traders are known.
+	// Signed is the median of the newest rate (kind 30078) of each known signer at the end of
+	// the bucket, at most an hour old. Parallel is true if there is none: only prices between traders are known.
 	Signed   Value `json:"signed"`
 	Parallel bool  `json:"parallel"`
 }

@@ -299,7 +299,7 @@ var definitions = func() []Definition {
 	})
 	share("market.market_price_share", "created whose first version has amt 0 / created", famCreated, 0, func(f *figures) Value { return ratio(f.t.market, f.t.created.n) })
 	share("market.range_share", "created whose first version states a range / created", famCreated, 0, func(f *figures) Value { return ratio(f.t.ranged, f.t.created.n) })
-	share("market.range_width_avg", "mean of (max - min) / max over the ranges", famCreated, 0, func(f *figures) Value { return floatValue(f.t.widths.value() / float64(f.t.ranged)) })
+	share("market.range_width_avg", "mean of (max - min) / max over the ranges", famCreated, needWidths, func(f *figures) Value { return floatValue(f.t.widths.value() / float64(f.t.ranged)) })
 	concentration := func(prefix, of string, dim Dimension, bySats bool) {
 		fam := famCreated
 		if bySats {

@@ -35,6 +35,46 @@ type scan struct {
 	firstBy  []uint32     // first time of each cohort
 	openDiff [][]openStep // by group
 	rateHint int
+	view     view
+	views    views // of the orders of fees, which come in almost any order
+}
+
+// views keeps the columns of the last sealed chunks that were read.
+type views [4]view
+
+func (v *views) of(n int) *columns { return v[n%len(v)].of(n) }
+
+// view reads the columns of chunks. The columns that of returns are valid until its next call.
+type view struct {
+	t     *table
+	want  part
+	cols  *columns // of a sealed chunk
+	codes *[rows]uint64
+	n     int // 1 + the chunk in cols
+}
+
+func (v *view) of(n int) *columns {
+	c := v.t.chunks[n]
+	if c.open != nil {
+		return c.open
+	}
+	if v.n == n+1 {
+		return v.cols
+	}
+	if v.cols == nil {
+		v.cols, v.codes = new(columns), new([rows]uint64)
+	}
+	c.sealed.unpack(v.cols, v.want, v.codes)
+	v.n = n + 1
+	return v.cols
+}
+
+// reads sets the columns that the scan reads.
+func (s *scan) reads(want part) {
+	if s.q.Clock == Witnessed {
+		want |= partWitnessed
+	}
+	s.view = view{t: &s.c.orders, want: want}
 }
 
 // openStep is a change of the open orders from one bucket to the next.
@@ -282,14 +322,28 @@ func (s *scan) reserve() {
 // orderNeeds are the parts that walk over the orders.
 const orderNeeds = needMoments | needOpen | needFirst
 
+// parts returns the columns that needs read.
+func (n needs) parts() (p part) {
+	for need, part := range map[needs]part{
+		needOpen: partMoments | partNewest | partEnds, needCreated: partTaken, needCompleted: partTaken | partSuccess | partSats, needCanceled: partCanceled,
+		needLeft: partTaken | partSuccess, needFiat: partAmount, needWidths: partAmount, needPremiums: partPremium,
+	} {
+		if n&need != 0 {
+			p |= part
+		}
+	}
+	return p
+}
+
 func (s *scan) eachOrder(series bool) {
-	for i := 0; i < s.c.orders.n; i += rows {
-		chunk := s.c.orders.chunks[i/rows]
-		if !s.overlaps(chunk) {
+	s.reads(s.needs.parts())
+	for n, whole := range s.c.orders.chunks {
+		if !s.overlaps(whole) {
 			continue
 		}
+		chunk, i := s.view.of(n), n*rows
 		at := &chunk.at[s.q.Clock]
-		for k := range min(rows, s.c.orders.n-i) {
+		for k := range s.c.orders.size(n) {
 			first := at[firstSeen][k]
 			if first == 0 {
 				continue
@@ -306,7 +360,7 @@ func (s *scan) eachOrder(series bool) {
 					continue
 				}
 				if series {
-					s.addIntervals(g, chunk, k)
+					s.addIntervals(g, chunk, i+k)
 				} else {
 					s.addOpen(g, chunk, i+k)
 				}
@@ -318,7 +372,7 @@ func (s *scan) eachOrder(series bool) {
 // overlaps reports whether a chunk may hold an order that counts. Orders arrive almost in the
 // order of their times, so that a short window needs few chunks.
 func (s *scan) overlaps(c *chunk) bool {
-	if s.needs&(needOpen|needFirst) != 0 {
+	if s.needs&needFirst != 0 || s.needs&needOpen != 0 && (len(s.bounds) > 3 || !s.idle(c)) {
 		return true
 	}
 	from, until := s.bounds[0], s.bounds[len(s.bounds)-1]
@@ -334,7 +388,7 @@ func (s *scan) overlaps(c *chunk) bool {
 // sizeBounds are the greatest amounts of the size buckets of a ticket, in sats.
 var sizeBounds = [...]int64{9_999, 50_000, 200_000, 1_000_000}
 
-func (s *scan) addOrder(g int32, c *chunk, at *[moments][rows]uint32, k int) {
+func (s *scan) addOrder(g int32, c *columns, at *[moments][rows]uint32, k int) {
 	first, taken, success, canceled := at[firstSeen][k], at[firstTaken][k], at[firstSuccess][k], at[firstCanceled][k]
 	flags, state := c.flags[k], c.status[k]
 	if s.needs&needCreated != 0 {
@@ -393,7 +447,7 @@ func earliest(m map[uint32]uint32, id, t uint32) {
 	}
 }
 
-func (s *scan) addCreated(t *tally, b int, c *chunk, k int, taken uint32, state status, flags uint16) {
+func (s *scan) addCreated(t *tally, b int, c *columns, k int, taken uint32, state status, flags uint16) {
 	t.created.add(flags&(1<<firstSeen) != 0)
 	if b == 0 {
 		return
@@ -417,7 +471,9 @@ func (s *scan) addCreated(t *tally, b int, c *chunk, k int, taken uint32, state 
 	}
 	if flags&flagRange != 0 {
 		t.ranged++
-		t.widths.add(c.amount[k])
+		if s.needs&needWidths != 0 {
+			t.widths.add(c.amount[k])
+		}
 	}
 	if s.needs&needPremiums != 0 && !math.IsNaN(c.premium[k]) {
 		side := 1
@@ -431,7 +487,7 @@ func (s *scan) addCreated(t *tally, b int, c *chunk, k int, taken uint32, state 
 	}
 }
 
-func (s *scan) addCompleted(t *tally, b int, c *chunk, k int, success uint32, flags uint16) {
+func (s *scan) addCompleted(t *tally, b int, c *columns, k int, success uint32, flags uint16) {
 	t.completed.add(flags&(1<<firstSuccess) != 0)
 	if b == 0 {
 		return
@@ -530,7 +586,7 @@ func (s *scan) stateAt(i int, t int64) (v version, ok bool) {
 
 func expired(ends uint32, t int64) bool { return ends != 0 && int64(ends) <= t }
 
-func (s *scan) addOpen(g int32, c *chunk, i int) {
+func (s *scan) addOpen(g int32, c *columns, i int) {
 	k, now := i%rows, s.bounds[len(s.bounds)-1]
 	first := int64(c.at[s.q.Clock][firstSeen][k])
 	if first > now || c.final(k, now, s.q.Clock) {
@@ -555,10 +611,11 @@ func (s *scan) addOpen(g int32, c *chunk, i int) {
 }
 
 // addIntervals adds the times during which an order was open to the steps of a series.
-func (s *scan) addIntervals(g int32, c *chunk, k int) {
+func (s *scan) addIntervals(g int32, c *columns, i int) {
+	k := i % rows
 	first := int64(c.at[s.q.Clock][firstSeen][k])
 	live := c.flags[k]&(1<<firstSeen) != 0
-	s.eachInterval(c, k, func(v *version, from, end int64) {
+	s.eachInterval(i, func(v *version, from, end int64) {
 		s.addStep(g, from, v.status, live, first, 1)
 		if end != math.MaxInt64 {
 			s.addStep(g, end, v.status, live, first, -1)
@@ -566,9 +623,10 @@ func (s *scan) addIntervals(g int32, c *chunk, k int) {
 	})
 }
 
-// eachInterval calls fn for each version of row k that was pending or in progress, with the time
+// eachInterval calls fn for each version of row i that was pending or in progress, with the time
 // from which it was in force and the time at which it no longer was, newest first.
-func (s *scan) eachInterval(c *chunk, k int, fn func(v *version, from, end int64)) {
+func (s *scan) eachInterval(i int, fn func(v *version, from, end int64)) {
+	c, k := s.c.orders.at(i)
 	versions, err := decodeVersions(s.buf[:0], s.c.blobs.get(c.blob[k]))
 	if err != nil {
 		return
@@ -684,15 +742,25 @@ func (s *scan) figures(group int32, bucket int) *figures {
 
 // endedBefore reports that the newest version of an order is in force at the end of the
 // window and is no offer, so that its versions need not be decoded.
-func (s *scan) endedBefore(c *chunk, k int) bool {
+func (s *scan) endedBefore(c *columns, k int) bool {
 	at := s.q.Until
 	return s.q.Clock == Signed && int64(c.newest[k]) <= at && (c.status[k] != statusPending || expired(c.ends[k], at))
 }
 
-// eachPending calls fn for each version of row k that was on offer, with the time from
+// before reports that no order of a chunk was on offer or executed in the window.
+func (s *scan) before(c *chunk) bool {
+	return s.q.Clock == Signed && c.offered != 0 && c.offered < s.bounds[0]
+}
+
+// idle reports that no order of a chunk is on offer or in progress at the end of the window.
+func (s *scan) idle(c *chunk) bool {
+	return s.q.Clock == Signed && c.busy != 0 && s.bounds[len(s.bounds)-1] >= c.busy
+}
+
+// eachPending calls fn for each version of row i that was on offer, with the time from
 // which it was and the time at which it no longer was.
-func (s *scan) eachPending(c *chunk, k int, fn func(v *version, from, end int64)) {
-	s.eachInterval(c, k, func(v *version, from, end int64) {
+func (s *scan) eachPending(i int, fn func(v *version, from, end int64)) {
+	s.eachInterval(i, func(v *version, from, end int64) {
 		if v.status == statusPending {
 			fn(v, from, end)
 		}

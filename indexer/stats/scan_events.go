@@ -12,6 +12,10 @@ func (s *scan) feeTime(f *fee) uint32 {
 // groups of the order. Another fee counts in the group of its node, or, without groups, if
 // the filter names no dimension but instance and network.
 func (s *scan) addFees() {
+	s.reads(partSuccess | partSats)
+	for i := range s.views {
+		s.views[i] = s.view
+	}
 	s.eachFee(func(f *fee, row int, targets []int32, bucket int) {
 		for _, g := range targets {
 			s.addFee(s.tally(g, bucket), f, row)
@@ -27,34 +31,33 @@ func (s *scan) eachFee(fn func(f *fee, row int, targets []int32, bucket int)) {
 	for dim, values := range s.q.Filter {
 		joined = joined || dim != ByNetwork && dim != ByInstance && len(values) > 0
 	}
-	for i := range s.c.fees {
-		f := &s.c.fees[i]
+	for i := range s.c.fees.n {
+		f := s.c.fees.at(i)
 		b := s.bucket(s.feeTime(f))
-		if b <= 0 || !passes(s.authors, f.author) {
+		if b <= 0 || f.is(feeBanned) {
 			continue
 		}
-		row := int(f.row) - 1
-		if row < 0 {
-			row = s.c.orders.find(f.author, f.order, s.c.authorOfCohort)
-		}
-		if row >= 0 {
-			if c, k := s.c.orders.at(row); c.blob[k] == 0 {
-				row = -1
-			}
-		}
+		row := s.c.fees.row(f)
 		var targets []int32
-		switch {
-		case row >= 0:
+		if row >= 0 {
 			c, k := s.c.orders.at(row)
-			targets = s.targets[c.cohort[k]]
-		case !joined && passes(networks, f.network):
-			targets = s.groupsOf(f.author)
+			cohort := c.cohort(k)
+			if c.blob[k] != 0 {
+				targets = s.targets[cohort] // nil if the author does not pass
+			} else if row = -1; passes(s.authors, s.c.cohorts[cohort].author) && !joined && passes(networks, s.c.fees.network(i)) {
+				targets = s.groupsOf(s.c.cohorts[cohort].author)
+			}
+		} else if author := s.feeAuthor(f); passes(s.authors, author) && !joined && passes(networks, s.c.fees.network(i)) {
+			targets = s.groupsOf(author)
 		}
 		if targets != nil {
 			fn(f, row, targets, b)
 		}
 	}
 }
+
+// feeAuthor returns the author of a fee.
+func (s *scan) feeAuthor(f *fee) uint32 { return s.c.fees.orderOf(f, &s.c.orders, s.c.cohorts).author }
 
 // groupsOf returns the groups of an event that has no property but its author.
 func (s *scan) groupsOf(author uint32) []int32 {
@@ -68,31 +71,31 @@ func (s *scan) groupsOf(author uint32) []int32 {
 }
 
 func (s *scan) addFee(t *tally, f *fee, row int) {
-	if !f.canonical {
+	if !f.is(feeCanonical) {
 		t.duplicates.add(f.received != 0)
 		return
 	}
 	t.fees.add(f.received != 0)
-	t.feeSats.add(f.sats)
+	t.feeSats.add(f.sats())
 	var sats int64
 	settled := false
 	if row >= 0 {
-		c, k := s.c.orders.at(row)
+		c, k := s.views.of(row/rows), row%rows
 		if success := c.at[s.q.Clock][firstSuccess][k]; success != 0 {
 			t.lateness = append(t.lateness, int64(s.feeTime(f))-int64(success))
 			settled = c.status[k] == statusSuccess && c.sats[k] > 0
 			sats = c.sats[k]
 		}
 	}
-	p := s.c.authors[f.author].policyAt(f.created)
+	p := s.c.authors[s.feeAuthor(f)].policyAt(f.created)
 	if p == nil || p.Fee == nil || *p.Fee <= 0 {
 		return
 	}
 	share := *p.Fee * devFeeShare
-	t.implied.add(float64(f.sats) / share)
+	t.implied.add(float64(f.sats()) / share)
 	t.impliedError.add(1 / share)
 	if settled {
-		t.settled.add(float64(f.sats) / share)
+		t.settled.add(float64(f.sats()) / share)
 		t.settledSats.add(sats)
 	}
 }
@@ -103,7 +106,7 @@ func (s *scan) addDisputes() {
 	now := s.bounds[len(s.bounds)-1]
 	for i := range s.c.disputes {
 		d := &s.c.disputes[i]
-		if !passes(s.authors, d.author) {
+		if !passes(s.authors, d.author) || len(d.versions) == 0 {
 			continue
 		}
 		opened, closed, end := d.times(s.q.Clock)
@@ -161,20 +164,18 @@ func (d *dispute) times(clock Clock) (opened, closed uint32, end *disputeVersion
 	return opened, closed, end
 }
 
-// silence is the time without any event after which an instance counts as silent.
-const silence = 7 * 86400
-
 func (s *scan) addInstances() {
 	now := s.bounds[len(s.bounds)-1]
 	for id := 1; id < len(s.c.authors); id++ {
 		a := &s.c.authors[id]
-		if !passes(s.authors, uint32(id)) || !a.eventIn(0, now) {
+		known, silent := a.knownAt(now)
+		if !known || !passes(s.authors, uint32(id)) {
 			continue
 		}
 		for _, g := range s.groupsOf(uint32(id)) {
 			t := s.tally(g, len(s.bounds)-2)
 			t.knownInstances++
-			if !a.eventIn(now-silence, now) {
+			if silent {
 				t.silent++
 			}
 		}

@@ -30,9 +30,14 @@ func scoreOf(s *scan) *nodeStats {
 	const day = 86400
 	today := (now - 1) / day
 	var days [30]bool
-	for i := 0; i < s.c.orders.n; i += rows {
-		chunk := s.c.orders.chunks[i/rows]
-		for k := range min(rows, s.c.orders.n-i) {
+	want := partNewest | partSats | partPremium
+	if s.q.Clock == Witnessed {
+		want |= partSuccess
+	}
+	s.reads(want)
+	for j := range s.c.orders.chunks {
+		chunk := s.view.of(j)
+		for k := range s.c.orders.size(j) {
 			if chunk.status[k] != statusSuccess || s.targets[chunk.cohort[k]] == nil {
 				continue
 			}
@@ -93,10 +98,10 @@ func scoreOf(s *scan) *nodeStats {
 		}
 		n.longestPause = max(n.longestPause, pause)
 	}
-	for i := range s.c.fees {
-		f := &s.c.fees[i]
+	for i := range s.c.fees.n {
+		f := s.c.fees.at(i)
 		t := int64(s.feeTime(f))
-		if t != 0 && t < now && passes(s.authors, f.author) && (n.firstFee == 0 || t < n.firstFee) {
+		if t != 0 && t < now && (n.firstFee == 0 || t < n.firstFee) && !f.is(feeBanned) && passes(s.authors, s.feeAuthor(f)) {
 			n.firstFee = t
 		}
 	}

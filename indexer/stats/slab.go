@@ -16,15 +16,15 @@ type slabClass struct {
 }
 
 const (
-	slabStep  = 8
-	slabMax   = 1008 // 127 classes; class 127 means long
-	slabSlots = 256  // slots of one block
+	slabStep  = 4
+	slabMax   = 504 // 126 classes; class 127 means long
+	slabSlots = 256 // slots of one block
 	slabLong  = slabMax/slabStep + 1
 	slabIndex = 1<<25 - 1
 )
 
 // get returns the string of a reference. The slot may be longer than the string, so the
-// first two bytes of a slot hold the length. The result must not be changed.
+// first byte of a slot holds the unused bytes at its end. The result must not be changed.
 func (s *slab) get(ref uint32) []byte {
 	if ref == 0 {
 		return nil
@@ -35,13 +35,13 @@ func (s *slab) get(ref uint32) []byte {
 	}
 	size := class * slabStep
 	slot := s.classes[class].blocks[i/slabSlots][i%slabSlots*size:][:size]
-	return slot[2:][:int(slot[0])|int(slot[1])<<8]
+	return slot[1 : size-uint32(slot[0])]
 }
 
 // put stores b in place of the string of ref and returns the new reference.
 func (s *slab) put(ref uint32, b []byte) uint32 {
-	class := uint32(len(b)+2+slabStep-1) / slabStep
-	if len(b)+2 > slabMax {
+	class := uint32(len(b)+1+slabStep-1) / slabStep
+	if len(b)+1 > slabMax {
 		class = slabLong
 	}
 	if ref == 0 || ref>>25 != class {
@@ -58,8 +58,8 @@ func (s *slab) put(ref uint32, b []byte) uint32 {
 	}
 	size := class * slabStep
 	slot := s.classes[class].blocks[i/slabSlots][i%slabSlots*size:][:size]
-	slot[0], slot[1] = byte(len(b)), byte(len(b)>>8)
-	copy(slot[2:], b)
+	slot[0] = byte(int(size) - 1 - len(b))
+	copy(slot[1:], b)
 	return ref
 }
 

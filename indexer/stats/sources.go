@@ -24,8 +24,9 @@ func (s *scan) onlyLabel(pattern, label string) {
 
 // orderSeqs calls add with the seq of the version of each order that a family counts.
 func (s *scan) orderSeqs(f family, add func(uint64)) {
+	s.reads(partMoments)
 	for i := range s.c.orders.n {
-		chunk, k := s.c.orders.at(i)
+		chunk, k := s.view.of(i/rows), i%rows
 		at := &chunk.at[s.q.Clock]
 		if at[firstSeen][k] == 0 || s.targets[chunk.cohort[k]] == nil {
 			continue

@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"hash/crc32"
@@ -13,7 +14,7 @@ import (
 
 // stateMagic begins an encoded state. Its last byte is the version of the format. A reader of
 // another version returns an error, and its owner rebuilds the state from the log.
-const stateMagic = "mdxstat\x01"
+const stateMagic = "mdxstat\x02"
 
 // Encode appends the whole state to dst: the magic, uvarints and varints in a fixed order,
 // and a CRC-32C of all before. Equal states have equal encodings. The owner stores the encoding
@@ -43,33 +44,11 @@ func (c *Collector) Encode(dst []byte) []byte {
 	for i := range c.orders.n {
 		chunk, k := c.orders.at(i)
 		w.fixed(chunk.key[k])
-		w.uint(uint64(chunk.cohort[k]))
+		w.uint(uint64(chunk.cohort(k)))
 		w.text(string(c.blobs.get(chunk.blob[k])))
 	}
-	w.uint(uint64(len(c.fees)))
-	for i := range c.fees {
-		f := &c.fees[i]
-		for _, n := range [...]uint64{uint64(f.author), uint64(f.network), uint64(f.created), uint64(f.received), uint64(f.sats), f.seq, f.id} {
-			w.uint(n)
-		}
-		w.fixed(f.order)
-	}
-	keys := make([]orderKey, len(c.disputes))
-	for key, i := range c.byD {
-		keys[i] = key
-	}
-	w.uint(uint64(len(c.disputes)))
-	for i := range c.disputes {
-		w.uint(uint64(keys[i].author))
-		w.fixed(keys[i].key)
-		w.uint(uint64(len(c.disputes[i].versions)))
-		for _, v := range c.disputes[i].versions {
-			for _, n := range [...]uint64{uint64(v.created), uint64(v.received), uint64(v.opened), v.seq, v.id, uint64(v.state)} {
-				w.uint(n)
-			}
-			w.bool(v.live)
-		}
-	}
+	w.fees(c)
+	w.disputes(c)
 	w.uint(uint64(len(c.rates)))
 	for _, fiat := range slices.Sorted(maps.Keys(c.rates)) {
 		s := c.rates[fiat]
@@ -82,6 +61,11 @@ func (c *Collector) Encode(dst []byte) []byte {
 		}
 	}
 	w.coverage(&c.coverage)
+	w.uint(uint64(len(c.banned)))
+	for _, id := range slices.SortedFunc(maps.Keys(c.banned), func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) }) {
+		w.dst = append(w.dst, id[:]...)
+		w.uint(c.banned[id])
+	}
 	return binary.LittleEndian.AppendUint32(w.dst, crc32.Checksum(w.dst[start:], castagnoli))
 }
 
@@ -92,6 +76,51 @@ func (c *Collector) dictionaries() [5]*names {
 }
 
 type writer struct{ dst []byte }
+
+func (w *writer) fees(c *Collector) {
+	n := 0
+	for i := range c.fees.n {
+		if !c.fees.at(i).is(feeBanned) {
+			n++
+		}
+	}
+	w.uint(uint64(n))
+	for i := range c.fees.n {
+		f := c.fees.at(i)
+		if f.is(feeBanned) {
+			continue
+		}
+		key := c.fees.orderOf(f, &c.orders, c.cohorts)
+		for _, n := range [...]uint64{uint64(key.author), uint64(c.fees.network(i)), uint64(f.created), uint64(f.received), uint64(f.sats()), f.position(), f.eventID()} {
+			w.uint(n)
+		}
+		w.fixed(key.key)
+	}
+}
+
+func (w *writer) disputes(c *Collector) {
+	keys, n := make([]orderKey, len(c.disputes)), 0
+	for key, i := range c.byD {
+		if keys[i] = key; len(c.disputes[i].versions) > 0 {
+			n++
+		}
+	}
+	w.uint(uint64(n))
+	for i := range c.disputes {
+		if len(c.disputes[i].versions) == 0 {
+			continue
+		}
+		w.uint(uint64(keys[i].author))
+		w.fixed(keys[i].key)
+		w.uint(uint64(len(c.disputes[i].versions)))
+		for _, v := range c.disputes[i].versions {
+			for _, n := range [...]uint64{uint64(v.created), uint64(v.received), uint64(v.opened), v.seq, v.id, uint64(v.state)} {
+				w.uint(n)
+			}
+			w.bool(v.live)
+		}
+	}
+}
 
 func (w *writer) uint(n uint64)  { w.dst = binary.AppendUvarint(w.dst, n) }
 func (w *writer) int(n int64)    { w.dst = binary.AppendVarint(w.dst, n) }
@@ -136,11 +165,10 @@ func (w *writer) author(a *author) {
 			w.text(s)
 		}
 	}
-	w.uint(uint64(len(a.hours)))
-	for _, h := range a.hours {
-		w.uint(uint64(h.n))
-		w.uint(uint64(h.first))
-		w.uint(uint64(h.last))
+	w.uint(uint64(len(a.active)))
+	for _, s := range a.active {
+		w.uint(uint64(s.first))
+		w.uint(uint64(s.last))
 	}
 }
 
@@ -259,12 +287,13 @@ func (c *Collector) decode(r *reader) {
 		}
 	}
 	for range r.count(15) {
-		f := fee{author: r.below(len(c.authors)), network: r.below(len(c.networks.text)), created: r.time(), received: r.time(),
-			sats: int64(r.uvarint() & math.MaxInt64), seq: r.uvarint(), id: r.uvarint(), order: r.uint64(), canonical: true}
-		if r.bad {
+		x := feeFacts{author: r.below(len(c.authors)), network: r.below(len(c.networks.text)), created: r.time(), received: r.time(),
+			sats: int64(r.uvarint() & math.MaxInt64), seq: r.uvarint(), id: r.uvarint(), order: r.uint64()}
+		if r.bad || x.sats > maxFeeSats || x.seq>>(32+seqBits) != 0 || x.id>>(8*idBytes) != 0 {
+			r.fail()
 			return
 		}
-		c.addFee(f)
+		c.addFee(&x)
 	}
 	for range r.count(10) {
 		key := orderKey{r.below(len(c.authors)), r.uint64()}
@@ -299,6 +328,17 @@ func (c *Collector) decode(r *reader) {
 		key := mostro.Source{Origin: mostro.Origin(r.below(256)), Relay: r.text()}
 		c.coverage.sources[key] = &SourceCounts{Origin: key.Origin.String(), Relay: key.Relay, Events: r.varint(), First: r.varint(), Last: r.varint()}
 	}
+	for range r.count(33) {
+		id := [32]byte(r.fixed(32))
+		if c.isBanned(id) {
+			r.fail()
+			return
+		}
+		c.banned[id] = r.uvarint()
+	}
+	for n, chunk := range c.orders.chunks {
+		chunk.seal(c.orders.size(n))
+	}
 }
 
 func (c *Collector) decodeAuthor(r *reader, a *author) {
@@ -324,8 +364,12 @@ func (c *Collector) decodeAuthor(r *reader, a *author) {
 		}
 		a.policies = append(a.policies, run)
 	}
-	for range r.count(3) {
-		a.hours = append(a.hours, hour{r.time(), uint16(r.below(3600)), uint16(r.below(3600))})
+	for range r.count(2) {
+		s := span{r.time(), r.time()}
+		if s.last < s.first || len(a.active) > 0 && int64(s.first) <= int64(a.active[len(a.active)-1].last)+silence {
+			r.fail()
+		}
+		a.active = append(a.active, s)
 	}
 }
 
@@ -348,7 +392,5 @@ func (c *Collector) decodeOrder(r *reader) {
 			return
 		}
 	}
-	i := c.orders.add(author, key, cohort, c.authorOfCohort)
-	c.authors[author].orders = append(c.authors[author].orders, uint32(i))
-	c.setVersions(i, versions)
+	c.setVersions(c.addRow(author, key, cohort), versions)
 }

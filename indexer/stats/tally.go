@@ -17,6 +17,7 @@ const (
 	needInstances // silence
 	needNetwork   // the same scan for all instances
 	needScore     // the metrics of section 2.2, only for a whole window
+	needWidths    // widths of ranges
 
 	// The times of an order that a scan looks at.
 	needCreated

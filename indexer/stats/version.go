@@ -31,7 +31,7 @@ type version struct {
 	created  uint32 // created_at
 	received uint32 // time of receipt by this relay, unix seconds
 	seq      uint64
-	id       uint64 // first 6 bytes of the event id
+	id       uint64 // first bytes of the event id
 	deleted  uint32 // time of the author's deletion of the version; 0 none
 	status   status
 	live     bool // received when it was published
@@ -68,6 +68,7 @@ const (
 	diffFiat
 	diffPremium
 	diffEnds
+	diffRange // with diffFiat: the greatest amount is not the least
 )
 
 // blankVersion precedes the first version in the encoding.
@@ -93,7 +94,9 @@ func appendVersions(dst []byte, versions []version) []byte {
 			diff |= diffSats
 		}
 		if !sameFloat(v.min, last.min) || !sameFloat(v.max, last.max) {
-			diff |= diffFiat
+			if diff |= diffFiat; !sameFloat(v.min, v.max) {
+				diff |= diffRange
+			}
 		}
 		if !sameFloat(v.premium, last.premium) {
 			diff |= diffPremium
@@ -108,7 +111,9 @@ func appendVersions(dst []byte, versions []version) []byte {
 		dst = binary.AppendVarint(dst, int64(v.created)-int64(last.created))
 		dst = binary.AppendVarint(dst, int64(v.received)-int64(v.created))
 		dst = binary.AppendVarint(dst, int64(v.seq-last.seq))
-		dst = append(dst, byte(v.id>>40), byte(v.id>>32), byte(v.id>>24), byte(v.id>>16), byte(v.id>>8), byte(v.id))
+		for i := range idBytes {
+			dst = append(dst, byte(v.id>>(8*(idBytes-1-i))))
+		}
 		if v.deleted != 0 {
 			dst = binary.AppendVarint(dst, int64(v.deleted)-int64(v.created))
 		}
@@ -122,8 +127,9 @@ func appendVersions(dst []byte, versions []version) []byte {
 			dst = binary.AppendVarint(dst, v.sats)
 		}
 		if diff&diffFiat != 0 {
-			dst = appendNumber(dst, v.min)
-			dst = appendNumber(dst, v.max)
+			if dst = appendNumber(dst, v.min); diff&diffRange != 0 {
+				dst = appendNumber(dst, v.max)
+			}
 		}
 		if diff&diffPremium != 0 {
 			dst = appendNumber(dst, v.premium)
@@ -243,8 +249,9 @@ func decodeVersions(dst []version, raw []byte) ([]version, error) {
 		v.created = r.seconds(int64(last.created))
 		v.received = r.seconds(int64(v.created))
 		v.seq = last.seq + uint64(r.varint())
-		if b := r.fixed(6); b != nil {
-			v.id = uint64(b[0])<<40 | uint64(b[1])<<32 | uint64(b[2])<<24 | uint64(b[3])<<16 | uint64(b[4])<<8 | uint64(b[5])
+		v.id = 0
+		for _, b := range r.fixed(idBytes) {
+			v.id = v.id<<8 | uint64(b)
 		}
 		if head&headDeleted != 0 {
 			v.deleted = r.seconds(int64(v.created))
@@ -258,7 +265,10 @@ func decodeVersions(dst []version, raw []byte) ([]version, error) {
 				v.sats = r.varint()
 			}
 			if diff&diffFiat != 0 {
-				v.min, v.max = r.number(), r.number()
+				v.min = r.number()
+				if v.max = v.min; diff&diffRange != 0 {
+					v.max = r.number()
+				}
 			}
 			if diff&diffPremium != 0 {
 				v.premium = r.number()

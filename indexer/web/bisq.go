@@ -185,7 +185,7 @@ func (x bisq) asked(r *http.Request, known ...string) (out bisqQuery, err error)
 
 func (x bisq) later(r *http.Request, q *bisqQuery, fn func(c *stats.Collector) (any, error)) (any, error) {
 	return x.figures.later(r, q.q.From, q.q.Until, func(c *stats.Collector, hidden excluded) (any, error) {
-		q.q.Exclude = hidden
+		q.q.Exclude, q.q.Distrust = hidden, x.index.Distrust
 		return fn(c)
 	})
 }

@@ -52,9 +52,9 @@ type bestView struct {
 	Order    *string     `json:"order" null:"hidden by the operator, or deleted" doc:"path of the order"`
 }
 
-// signedView is the newest rates that nodes signed (kind 30078).
+// signedView is the newest rate of each known signer (kind 30078).
 type signedView struct {
-	Price      string `json:"price" unit:"fiat per bitcoin" doc:"median of the newest rate of each node"`
+	Price      string `json:"price" unit:"fiat per bitcoin" doc:"median of the newest rate of each known signer: a node with an info event that does not use the name of another key"`
 	Low        string `json:"low" unit:"fiat per bitcoin"`
 	High       string `json:"high" unit:"fiat per bitcoin"`
 	Nodes      int    `json:"nodes" doc:"nodes that signed one of these rates"`
@@ -151,7 +151,7 @@ func (x *figures) markets(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return x.later(r, 0, q.Until, func(c *stats.Collector, hidden excluded) (any, error) {
-		q.Exclude = hidden
+		q.Exclude, q.Distrust = hidden, x.index.Distrust
 		book, err := c.BookAt(q)
 		if err != nil {
 			return nil, err
@@ -187,7 +187,7 @@ func (x *figures) markets(r *http.Request) (any, error) {
 
 // marketItem returns the row of one currency. All offers of the book are in the currency.
 func (x *figures) marketItem(r *http.Request, c *stats.Collector, book *stats.Book, fiat string, depth *stats.Depth, q *stats.Query) (m marketItem, err error) {
-	m = marketItem{Fiat: fiat, Market: "/api/v1/market/" + url.PathEscape(fiat), Rate: signedOf(c.SignedRates(fiat, q.Until, rateAge, q.Exclude...), q.Until)}
+	m = marketItem{Fiat: fiat, Market: "/api/v1/market/" + url.PathEscape(fiat), Rate: signedOf(c.SignedRates(fiat, q.Until, rateAge, *q), q.Until)}
 	for i := range book.Offers {
 		o := &book.Offers[i]
 		if o.Fiat != fiat {
@@ -223,7 +223,7 @@ func signedOf(all []stats.SignedRate, at int64) *signedView {
 	}
 	slices.Sort(prices)
 	n := len(prices)
-	middle := (prices[(n-1)/2] + prices[n/2]) / 2
+	middle := prices[(n-1)/2]/2 + prices[n/2]/2
 	return &signedView{Price: decimalText(middle), Low: decimalText(prices[0]), High: decimalText(prices[n-1]), Nodes: n,
 		At: all[0].At, AtRFC: rfcUnix(all[0].At), AgeSeconds: at - all[0].At}
 }
@@ -293,7 +293,7 @@ func (x *figures) market(r *http.Request) (any, error) {
 	}
 	q.Filter[stats.ByFiat] = []string{fiat}
 	return x.later(r, 0, q.Until, func(c *stats.Collector, hidden excluded) (any, error) {
-		q.Exclude = hidden
+		q.Exclude, q.Distrust = hidden, x.index.Distrust
 		return x.marketOf(r, c, fiat, step, q)
 	})
 }
@@ -406,7 +406,7 @@ func (x *figures) marketSeries(r *http.Request) (any, error) {
 	q.Filter[stats.ByFiat] = []string{fiat}
 	metric := cmp.Or(strings.TrimSpace(values.Get("metric")), impliedRate)
 	return x.later(r, q.From, q.Until, func(c *stats.Collector, hidden excluded) (any, error) {
-		q.Exclude = hidden
+		q.Exclude, q.Distrust = hidden, x.index.Distrust
 		if metric == impliedRate {
 			points, err := c.ImpliedRates(fiat, q, by, trim)
 			if err != nil {
@@ -456,7 +456,7 @@ func (x *figures) instancesAt(r *http.Request) (any, error) {
 	at := q.Until
 	q.From = 0
 	return x.later(r, 0, at, func(c *stats.Collector, hidden excluded) (any, error) {
-		q.Exclude = hidden
+		q.Exclude, q.Distrust = hidden, x.index.Distrust
 		book, err := c.BookAt(stats.Query{Until: at, Clock: q.Clock, Exclude: hidden, Filter: stats.Filter{stats.ByFiat: {"-"}}})
 		if err != nil {
 			return nil, err

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"path"
 	"reflect"
 	"regexp"
 	"slices"
@@ -53,15 +54,15 @@ func Document(info Info, table route.Table) ([]byte, error) {
 		if r.Summary == "" || !strings.HasPrefix(r.Path, "/api/") || r.Listener == route.Private {
 			continue
 		}
-		path := pathOf(r)
-		if paths[path] == nil {
-			paths[path] = map[string]any{}
+		at := pathOf(r)
+		if paths[at] == nil {
+			paths[at] = map[string]any{}
 		}
-		operation, err := g.operation(r, path)
+		operation, err := g.operation(r, at)
 		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", r.Method, path, err)
+			return nil, fmt.Errorf("%s %s: %w", r.Method, at, err)
 		}
-		paths[path][strings.ToLower(cmp.Or(r.Method, http.MethodGet))] = operation
+		paths[at][strings.ToLower(cmp.Or(r.Method, http.MethodGet))] = operation
 	}
 	g.named["Problem"] = problemSchema
 	head := Schema{"title": info.Title, "version": info.Version, "description": info.Description}
@@ -97,9 +98,9 @@ func pathOf(r *route.Route) string {
 	return wildcard.ReplaceAllString(strings.ReplaceAll(r.Path, "{$}", ""), "{$1}")
 }
 
-func (g *generator) operation(r *route.Route, path string) (Schema, error) {
+func (g *generator) operation(r *route.Route, at string) (Schema, error) {
 	summary, rest, _ := strings.Cut(r.Summary, "\n")
-	op := Schema{"summary": summary, "operationId": operationID(r, path), "tags": []string{tagOf(path)}}
+	op := Schema{"summary": summary, "operationId": operationID(r, at), "tags": []string{tagOf(at)}}
 	if rest != "" {
 		op["description"] = rest
 	}
@@ -107,8 +108,8 @@ func (g *generator) operation(r *route.Route, path string) (Schema, error) {
 	for _, match := range wildcard.FindAllStringSubmatch(r.Path, -1) {
 		name := match[1]
 		p := route.Param{Name: name, Doc: name}
-		if at := slices.IndexFunc(r.Params, func(p route.Param) bool { return p.InPath && p.Name == name }); at >= 0 {
-			p = r.Params[at]
+		if i := slices.IndexFunc(r.Params, func(p route.Param) bool { return p.InPath && p.Name == name }); i >= 0 {
+			p = r.Params[i]
 		}
 		params = append(params, Schema{"name": name, "in": "path", "required": true, "description": p.Doc, "schema": paramSchema(&p)})
 	}
@@ -199,6 +200,9 @@ func (g *generator) schema(t reflect.Type) (Schema, error) {
 		return orNull(s), nil
 	}
 	if t.Implements(jsonMarshaler) || reflect.PointerTo(t).Implements(jsonMarshaler) {
+		if k := t.Kind(); k >= reflect.Int && k <= reflect.Float64 { // such as a number with six decimals
+			return Schema{"type": "number"}, nil
+		}
 		return nil, fmt.Errorf("type %s has JSON of its own, and no schema", t)
 	}
 	if t.Implements(textMarshaler) {
@@ -221,6 +225,9 @@ func (g *generator) schema(t reflect.Type) (Schema, error) {
 		return Schema{"type": "object", "additionalProperties": values}, err
 	case reflect.Struct:
 		name := nameOf(t)
+		if held, ok := g.types[name]; ok && held != t { // of another package
+			name = strings.ToUpper(path.Base(t.PkgPath())[:1]) + path.Base(t.PkgPath())[1:] + name
+		}
 		if held, ok := g.types[name]; ok {
 			if held != t {
 				return nil, fmt.Errorf("types %s and %s have one name", held, t)

@@ -197,42 +197,48 @@ func (h *health) negLimit() int {
 	return min(max(limit/2-1024, 4096), 240<<10)
 }
 
+// RelayList is the answer of GET /api/v1/relays.
+type RelayList struct {
+	Items []RelayHealth `json:"items" doc:"sorted by address"`
+	Total int           `json:"total"`
+}
+
 // RelayHealth is the JSON object of one relay in GET /api/v1/relays.
 type RelayHealth struct {
-	URL           string           `json:"url"`
-	Configured    bool             `json:"configured"` // by the operator; false: found in events
-	State         string           `json:"state"`      // new, connecting, catching up, live, down
-	StateSince    *int64           `json:"state_since"`
-	Reachable     bool             `json:"reachable"`
-	Connects      int              `json:"connects"`
-	Failures      map[string]int   `json:"failures"`
-	LastReason    *string          `json:"last_reason"`
-	LastNotice    *string          `json:"last_notice"`
-	SyncedAt      *int64           `json:"synced_at"`
-	Method        *string          `json:"method"` // negentropy or paging
-	LastLiveAt    *int64           `json:"last_live_at"`
-	LagSeconds    *float64         `json:"lag_seconds"`
-	Events        RelayCounts      `json:"events"`
-	Refused       map[string]int64 `json:"refused"`
-	Forwarded     map[string]int64 `json:"forwarded"`
-	ForwardReason *string          `json:"forward_reason"`
-	Software      *string          `json:"software"`
-	NIPs          []int            `json:"nips"`
-	MaxLimit      *int             `json:"max_limit"`
+	URL           string           `json:"url" doc:"address of the relay"`
+	Configured    bool             `json:"configured" doc:"named by the operator; false: found in events"`
+	State         string           `json:"state" doc:"new, connecting, catching up, live or down"`
+	StateSince    *int64           `json:"state_since" unit:"unix seconds" null:"unknown" doc:"begin of this state"`
+	Reachable     bool             `json:"reachable" doc:"live or catching up"`
+	Connects      int              `json:"connects" doc:"connections since the start of the program"`
+	Failures      map[string]int   `json:"failures" doc:"connections that ended, by class"`
+	LastReason    *string          `json:"last_reason" null:"no connection was closed with a reason"`
+	LastNotice    *string          `json:"last_notice" null:"the relay sent no notice"`
+	SyncedAt      *int64           `json:"synced_at" unit:"unix seconds" null:"none yet" doc:"last complete catching up"`
+	Method        *string          `json:"method" null:"none yet" doc:"negentropy or paging"`
+	LastLiveAt    *int64           `json:"last_live_at" unit:"unix seconds" null:"none yet" doc:"receipt of the last live event"`
+	LagSeconds    *float64         `json:"lag_seconds" unit:"seconds" null:"none yet" doc:"age of the last live event at its receipt"`
+	Events        RelayCounts      `json:"events" doc:"events of the relay since the start of the program"`
+	Refused       map[string]int64 `json:"refused" doc:"refused events, by reason"`
+	Forwarded     map[string]int64 `json:"forwarded" doc:"own events that were sent to the relay, by outcome"`
+	ForwardReason *string          `json:"forward_reason" null:"none was refused" doc:"reason of the last refusal"`
+	Software      *string          `json:"software" null:"the relay does not say"`
+	NIPs          []int            `json:"nips" null:"the relay does not say" doc:"NIPs that the relay supports"`
+	MaxLimit      *int             `json:"max_limit" null:"the relay does not say" doc:"greatest limit of a request"`
 }
 
 // RelayCounts counts the events from a relay since the start of the program.
 type RelayCounts struct {
-	Received   int64 `json:"received"`
-	Kept       int64 `json:"kept"`
-	Held       int64 `json:"held_already"`
+	Received   int64 `json:"received" unit:"events"`
+	Kept       int64 `json:"kept" unit:"events"`
+	Held       int64 `json:"held_already" unit:"events"`
 	Refused    int64 `json:"refused"`
-	OverQuota  int64 `json:"over_quota"`
-	Malformed  int64 `json:"malformed"`
-	Outside    int64 `json:"outside_filter"`
-	Missing    int64 `json:"offered_and_not_given"`
-	Incomplete int64 `json:"incomplete_seconds"`
-	Bytes      int64 `json:"bytes"`
+	OverQuota  int64 `json:"over_quota" unit:"events" doc:"above the rate that the operator allows"`
+	Malformed  int64 `json:"malformed" unit:"events"`
+	Outside    int64 `json:"outside_filter" unit:"events" doc:"not asked for"`
+	Missing    int64 `json:"offered_and_not_given" unit:"events"`
+	Incomplete int64 `json:"incomplete_seconds" unit:"seconds" doc:"seconds with more events than the relay answers at once"`
+	Bytes      int64 `json:"bytes" unit:"bytes"`
 }
 
 func orNull[T comparable](v T) *T {
@@ -295,10 +301,7 @@ func (us *Upstreams) Health() []RelayHealth {
 func (us *Upstreams) ServeRelays(w http.ResponseWriter, _ *http.Request) {
 	items := us.Health()
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(struct { // a client that is gone needs no answer
-		Items []RelayHealth `json:"items"`
-		Total int           `json:"total"`
-	}{items, len(items)})
+	json.NewEncoder(w).Encode(RelayList{items, len(items)}) // a client that is gone needs no answer
 }
 
 // upstreamMetrics are computed from the health of the relays. Relays are summed up, so

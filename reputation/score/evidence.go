@@ -6,9 +6,9 @@ import "time"
 // the node, whenever they arrived. Witnessed covers the events that this relay received in
 // time. Costed covers the events whose fee a development fund confirms.
 type Triple struct {
-	Claimed   int64 `json:"claimed"`
-	Witnessed int64 `json:"witnessed"`
-	Costed    int64 `json:"costed"`
+	Claimed   int64 `json:"claimed" doc:"by all signed events of the node"`
+	Witnessed int64 `json:"witnessed" doc:"by events that this relay received in time"`
+	Costed    int64 `json:"costed" doc:"by events whose fee a development fund confirms"`
 }
 
 // Evidence is the sum of all facts about a node.

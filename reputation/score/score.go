@@ -23,11 +23,11 @@ var SubNames = [subScores]string{"users", "completion", "disputes", "volume", "l
 // the 95 percent bound of a posterior distribution, each from 0 to 1.
 type SubScore struct {
 	Name   string `json:"name"`
-	Weight Micro  `json:"weight"`
-	Mean   Micro  `json:"mean"`
-	Lo     Micro  `json:"lo"`
-	Hi     Micro  `json:"hi"`
-	Why    string `json:"why"` // the numbers behind the sub-score, as a sentence
+	Weight Micro  `json:"weight" doc:"share of the component in the value"`
+	Mean   Micro  `json:"mean" doc:"estimate, 0 to 1"`
+	Lo     Micro  `json:"lo" doc:"lower bound of the estimate"`
+	Hi     Micro  `json:"hi" doc:"upper bound of the estimate"`
+	Why    string `json:"why" doc:"the numbers behind the component, as a sentence"`
 }
 
 // Score is the estimate of how one Mostro behaves, at one moment, with its reasons.
@@ -99,8 +99,8 @@ const (
 
 // Flag is a warning about a node.
 type Flag struct {
-	Name string `json:"name"` // one of the Flag constants
-	Text string `json:"text"` // one sentence with the numbers
+	Name string `json:"name" doc:"such as equivocation, over-issue, omission"`
+	Text string `json:"text" doc:"one sentence with the numbers"`
 }
 
 // Names of flags.

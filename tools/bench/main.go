@@ -43,6 +43,7 @@ Scenarios:
   trades      complete trades a second over the sockets of a demo
   decisions   decisions a second of the escrow's engine
   lnd         trades on real Lightning nodes beside the bare calls (needs make lnd)
+  market      statistics, lists with prices, the stream and the rebuild
   all         all scenarios, in this order
 
   corpora     only sign the events of the scenarios, into the cache
@@ -58,6 +59,7 @@ type bench struct {
 	mostrodex, stock, canned string // paths of binaries
 	reputationTest           string // test binary of package reputation
 	escrowTest               string // test binary of package escrow
+	statsTest                string // test binary of package indexer/stats
 
 	slice   time.Duration // duration of one closed loop
 	tries   int           // maximum number of tries of a disturbed measurement
@@ -86,6 +88,7 @@ var scenarios = []struct {
 	{"trades", (*bench).trades},
 	{"decisions", (*bench).decisions},
 	{"lnd", (*bench).lnd},
+	{"market", (*bench).market},
 }
 
 func main() {
@@ -117,6 +120,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&b.canned, "canned", "bin/canned", "binary of the floor")
 	flag.StringVar(&b.reputationTest, "reputation", "bin/reputation.test", "test binary of package reputation")
 	flag.StringVar(&b.escrowTest, "escrow", "bin/escrow.test", "test binary of package escrow")
+	flag.StringVar(&b.statsTest, "stats", "bin/stats.test", "test binary of package indexer/stats")
 	flag.DurationVar(&b.slice, "slice", 700*time.Millisecond, "duration of one closed loop; each row takes about fourteen")
 	flag.IntVar(&b.tries, "tries", 3, "maximum tries of a measurement that other processes disturb")
 	flag.StringVar(&b.skip, "skip", "", "subjects to leave out, e.g. stock")
