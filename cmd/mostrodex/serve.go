@@ -44,6 +44,7 @@ type Main struct {
 	addresses escrow.Addresses    // nil: of the network; a test's are on loopback
 	scores    *reputation.Service // nil: disabled
 	prices    *price.Feed         // of reputation.prices; nil: none are named
+	documents *publication        // nil: no statistics are published
 	routes    route.Table
 	web       http.Handler // of the public routes
 }
@@ -88,6 +89,9 @@ func (m *Main) Open() (err error) {
 		return err
 	}
 	mail.mostros = m.upstreams
+	if m.documents, err = openDocuments(&m.Config, &m.stores, m.relay, with); err != nil {
+		return err
+	}
 	if m.Config.Escrow.Enabled {
 		if m.escrow, err = openEscrow(&m.Config, m.Demo, m.store, m.relay, m.addresses, with); err != nil {
 			return fmt.Errorf("escrow: %w", err)
@@ -133,6 +137,9 @@ func (m *Main) Run(ctx context.Context) error {
 	g.Go(func() error { return m.upstreams.Run(ctx) })
 	if m.index != nil {
 		g.Go(func() error { return m.index.Run(ctx) })
+		if m.documents != nil {
+			g.Go(func() error { return m.documents.run(ctx) })
+		}
 	}
 	if m.scores != nil {
 		g.Go(func() error { return ended(ctx, m.scores.Run(ctx)) })
