@@ -228,6 +228,7 @@ const (
 	saveEvery   = 15 * time.Minute
 	batchSize   = 256 // entries that are applied under one lock
 	sayEvery    = 10 * time.Second
+	pause       = 50 * time.Millisecond // before new entries are read, so that one read has many
 )
 
 // Run applies the log until ctx ends. The error is nil if ctx ended.
@@ -252,6 +253,11 @@ func (s *Store) Run(ctx context.Context) error {
 				return nil
 			}
 			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
 		}
 	}
 }
