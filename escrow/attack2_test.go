@@ -16,7 +16,9 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -56,7 +58,7 @@ func TestAttackWitnessIsLoweredBeforeTheLookup(t *testing.T) {
 	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	w.toFiatSent(seller, buyer)
 	_ = w.stop()
-	witness := RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")}
+	witness := rollback.Guard{Path: filepath.Join(w.dir, "escrow.witness")}
 	commits, _, err := witness.Load()
 	if err != nil {
 		t.Fatal(err)
@@ -304,7 +306,7 @@ func TestAttackStrangersRefusalsHoldUpATradesMail(t *testing.T) {
 	before := 0
 	var mine uint64
 	done := make(chan struct{})
-	o := newOutbox(effectRunner{node: r.node}, publisherFunc(func(ctx context.Context, evt *nostr.Event) error {
+	o := newOutbox(effect.Runner{Node: r.node}, publisherFunc(func(ctx context.Context, evt *nostr.Event) error {
 		select {
 		case <-time.After(2 * time.Millisecond): // as long as a synced write
 		case <-ctx.Done():
@@ -588,7 +590,7 @@ func TestAttackQuestionInAnUncommittableTurn(t *testing.T) {
 // of free names yields any number of such domains.
 func TestAttackEightTarpitsHoldUpAllAddresses(t *testing.T) {
 	addrs := &honestAmongTarpits{let: make(chan struct{}), honest: make(chan struct{}, 1)}
-	o := newOutbox(effectRunner{addresses: addrs}, nil, nil, func(context.Context, notice) error { return nil })
+	o := newOutbox(effect.Runner{Addresses: addrs}, nil, nil, func(context.Context, notice) error { return nil })
 	now := time.Now()
 	o.clock = func() time.Time { return now }
 	var rows []OutboxRow
@@ -640,7 +642,7 @@ func TestAttackStrangersTakesStandBeforeASettlement(t *testing.T) {
 		n.pay(p.Hash())
 	})
 	settled := make(chan struct{})
-	o := newOutbox(effectRunner{node: node}, nil, nil, func(_ context.Context, n notice) error {
+	o := newOutbox(effect.Runner{Node: node}, nil, nil, func(_ context.Context, n notice) error {
 		if n.input.Kind == trade.InSettled {
 			close(settled)
 		}
@@ -1112,7 +1114,7 @@ func TestAttackCopyOfAWaitingProbe(t *testing.T) {
 // A message waited for the probe of its address when this program replaced an older one. The
 // row of the older program has no start time.
 func TestAttackProbeOfAnOlderProgram(t *testing.T) {
-	o := newOutbox(effectRunner{addresses: newTestNode()}, nil, nil, func(context.Context, notice) error { return nil })
+	o := newOutbox(effect.Runner{Addresses: newTestNode()}, nil, nil, func(context.Context, notice) error { return nil })
 	n, err := o.do(t.Context(), OutboxRow{ID: 1, Effect: trade.Effect{Kind: trade.FxProbe, Text: "a@home"}, Inbound: &InboundMessage{}}, 0)
 	if err != nil || n.reachable == nil || !*n.reachable {
 		t.Error("an address that answers is refused, because the row of an older program has no start time")

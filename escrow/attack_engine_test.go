@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -386,7 +387,7 @@ func TestRefusedEventsHoldNothingUp(t *testing.T) {
 // While the own relay does not answer, only the newest version of an event is queued.
 func TestNewestVersionAlone(t *testing.T) {
 	var events, published []*nostr.Event
-	o := newOutbox(effectRunner{}, publisherFunc(func(_ context.Context, evt *nostr.Event) error {
+	o := newOutbox(effect.Runner{}, publisherFunc(func(_ context.Context, evt *nostr.Event) error {
 		published = append(published, evt)
 		return nil
 	}), nil, func(context.Context, notice) error { return nil })

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -146,7 +147,7 @@ func TestProbesHoldNothingUp(t *testing.T) {
 	}
 	addrs := &slowAddresses{let: make(chan struct{})}
 	settled, honest := make(chan struct{}), make(chan struct{}, 1)
-	o := newOutbox(effectRunner{node: r.node, addresses: addrs}, nil, nil, func(_ context.Context, n notice) error {
+	o := newOutbox(effect.Runner{Node: r.node, Addresses: addrs}, nil, nil, func(_ context.Context, n notice) error {
 		if n.input.Kind == trade.InSettled {
 			close(settled)
 		}
@@ -423,7 +424,7 @@ func TestFrozenMovesNothing(t *testing.T) {
 		p, before := r.trade(id).Payout, r.got(buyer, message.ActionAddInvoice)
 		for range 3 {
 			r.node.resolve(p.Hash, false)
-			r.applyInput(id, paymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
+			r.applyInput(id, effect.PaymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
 			r.commit()
 		}
 		if r.got(buyer, message.ActionAddInvoice) != before || len(moves(r)) != 0 {
@@ -609,7 +610,7 @@ func TestEndedHoldIsNotShown(t *testing.T) {
 	r.must(buyer, message.ActionAddInvoice, &id, r.bolt11(id))
 	for _, n := range r.store.rows {
 		if row := r.store.outbox[n]; row.Effect.Kind == trade.FxCreateHold {
-			_, _ = (effectRunner{node: r.node, addresses: r.node}).do(t.Context(), row.Effect, 0)
+			_, _ = (effect.Runner{Node: r.node, Addresses: r.node}).Do(t.Context(), row.Effect, 0)
 		}
 	}
 	r.node.now += 4000
@@ -741,7 +742,7 @@ func TestSettleLooksAtTheExpiry(t *testing.T) {
 	r.hold[trade.FxSettle] = true
 	r.must(seller, message.ActionRelease, &id, nil)
 	h := r.trade(id).Hash
-	r.node.height = r.node.holds[h].state.ExpiryHeight - lateBlocks
+	r.node.height = r.node.holds[h].state.ExpiryHeight - effect.LateBlocks
 	delete(r.hold, trade.FxSettle)
 	r.settle()
 	if got := r.node.holds[h].state.Phase; got != trade.HoldCanceled || r.node.settledMsat != 0 || len(r.node.pays) != 0 {
@@ -766,17 +767,17 @@ func TestUnknownRefusals(t *testing.T) {
 			row = r.store.outbox[n]
 		}
 	}
-	runner := effectRunner{node: refusingNode{r.node}}
-	for n := range refusalsBelieved {
-		if _, err := runner.do(t.Context(), row.Effect, n); !errors.Is(err, lightning.ErrRefused) {
+	runner := effect.Runner{Node: refusingNode{r.node}}
+	for n := range effect.RefusalsBelieved {
+		if _, err := runner.Do(t.Context(), row.Effect, n); !errors.Is(err, lightning.ErrRefused) {
 			t.Fatalf("refusal %d: %v", n, err)
 		}
 	}
-	res, err := runner.do(t.Context(), row.Effect, refusalsBelieved)
-	if err != nil || res.input.Kind != trade.InPayRefused {
-		t.Fatalf("%v, %v", res.input.Kind, err)
+	res, err := runner.Do(t.Context(), row.Effect, effect.RefusalsBelieved)
+	if err != nil || res.Input.Kind != trade.InPayRefused {
+		t.Fatalf("%v, %v", res.Input.Kind, err)
 	}
-	r.applyInput(id, res.input)
+	r.applyInput(id, res.Input)
 	r.commit()
 	if r.trade(id).Payout.Hash != (trade.Hash{}) {
 		t.Error("the buyer cannot replace the invoice")

@@ -3,6 +3,8 @@ package escrow
 import (
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
@@ -16,7 +18,7 @@ func TestCrashMatrix(t *testing.T) {
 		t.Helper()
 		for _, id := range r.store.rows {
 			if row := r.store.outbox[id]; row.Effect.Kind == kind {
-				if _, err := (effectRunner{node: r.node, addresses: r.node}).do(t.Context(), row.Effect, 0); err != nil {
+				if _, err := (effect.Runner{Node: r.node, Addresses: r.node}).Do(t.Context(), row.Effect, 0); err != nil {
 					t.Fatal(err)
 				}
 				return
@@ -333,7 +335,7 @@ func TestRolledBackStore(t *testing.T) {
 }
 
 func TestWitness(t *testing.T) {
-	g := RollbackGuard{Path: t.TempDir() + "/witness"}
+	g := rollback.Guard{Path: t.TempDir() + "/witness"}
 	if _, known, err := g.Load(); known || err != nil {
 		t.Fatal("the older copy knows a trade that it never saw")
 	}

@@ -187,38 +187,6 @@ func (d *fundBook) retry(id trade.OrderID, at int64) error {
 	return d.apply(id, devfee.Input{At: at, Kind: devfee.InRetry})
 }
 
-// fundEffect performs the effects of a fee. The effects may be repeated without harm.
-func (r effectRunner) fundEffect(ctx context.Context, e trade.Effect, refusals int) (result, error) {
-	if e.Kind == devfee.FxInvoice {
-		in, err := r.fund.Request(ctx, r.outflow.Trade, e, func(ctx context.Context, h trade.Hash) (trade.Result, error) {
-			state, err := r.node.TrackPayment(ctx, h)
-			return trade.Result{Status: state.Status, FeeMsat: state.FeeMsat}, err
-		})
-		return result{fee: in}, err
-	}
-	// The limits of payouts are for buyers. A fee takes none of their room, and the end of its
-	// payment does not free the room of the trade's payout, which may still be in flight.
-	r.gate = nil
-	var res result
-	var err error
-	if e.Kind == devfee.FxPay {
-		res, err = r.pay(ctx, e, refusals)
-	} else {
-		res, err = r.track(ctx, e)
-	}
-	if err != nil {
-		return result{}, err
-	}
-	in := devfee.Input{Kind: devfee.InPayment, Hash: e.Hash, Attempt: e.Attempt, Payment: res.input.Payment}
-	switch res.input.Kind {
-	case trade.InPaySent:
-		in.Kind = devfee.InSent
-	case trade.InPayRefused:
-		in.Kind = devfee.InRefused
-	}
-	return result{fee: &in}, nil
-}
-
 // publishedFees returns the payments of development fees whose events this node has published
 // after a position of the log.
 func publishedFees(ctx context.Context, log Log, pubkey string, after uint64) (map[trade.OrderID]trade.Hash, error) {

@@ -94,6 +94,7 @@ func RunFeeKilled(t *testing.T, n *FlowNet, asked func() int, child func(dir, se
 			}
 			f := &flow{T: t, w: w, n: n, seller: w.user(envelope.TransportV2), buyer: w.user(envelope.TransportV2)}
 			f.before = f.balances()
+			f.open(dir, func(db *DB) { f.foreign = f.audit(db).Node.ForeignPayments })
 			before := asked()
 			p := startChild(t, w, child(dir, hexOf(secret[:]), "", 0))
 			f.wholeTrade()
@@ -152,43 +153,20 @@ func RunFeeKilled(t *testing.T, n *FlowNet, asked func() int, child func(dir, se
 	}
 }
 
-// judgeFee compares the ledger with the payments of the node.
+// judgeFee compares the ledger with the lists of the node.
 func (f *flow) judgeFee(dir string, devFee int64) {
 	f.Helper()
-	db, err := OpenDB(dir)
-	if err != nil {
-		f.Fatal(err)
-	}
-	defer db.Close()
-	if err := db.Check(); err != nil {
-		f.Error(err)
-	}
-	l, err := ledger.Read(db)
-	if err == nil {
-		err = l.Check()
-	}
-	if err != nil {
-		f.Fatal(err)
-	}
-	if b := l.Balances; b[ledger.DevWallet] != devFee*1000 || b[ledger.DevFund] != 0 {
-		f.Errorf("the ledger has %v", b)
-	}
-	secret := trade.NodeSecretOf(f.w.keys)
-	sum, err := ledger.Compare(l, ledger.Lists{
-		Invoices: func(fn func(ledger.Invoice) error) error {
-			return f.n.Mostro.ListHolds(f.Context(), time.Time{}, func(s lightning.HoldState) error { return fn(ledgerInvoice(s, secret)) })
-		},
-		Payments: func(fn func(ledger.Payment) error) error {
-			return l.Payouts(func(h trade.Hash) error {
-				s, err := f.n.Mostro.TrackPayment(f.Context(), h)
-				if err != nil {
-					return err
-				}
-				return fn(ledgerPayment(s))
-			})
-		},
-	}, func(d ledger.Difference) error { f.Errorf("the node and the ledger differ: %+v", d); return nil })
-	if err != nil || sum.Payments != 2 {
-		f.Errorf("%v: %d payments are compared, want the payout and the fee", err, sum.Payments)
-	}
+	f.open(dir, func(db *DB) {
+		if err := db.Check(); err != nil {
+			f.Error(err)
+		}
+		f.agrees(db, f.before[0])
+		report := f.audit(db)
+		if b := report.Balances; b[ledger.DevWallet] != devFee*1000 || b[ledger.DevFund] != 0 {
+			f.Errorf("the ledger has %v", b)
+		}
+		if report.Node.Payments != 2 {
+			f.Errorf("%d payments are compared, want the payout and the fee", report.Node.Payments)
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/ledger"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
@@ -157,16 +158,16 @@ func TestDevelopmentFeeOnceAcrossKills(t *testing.T) {
 						continue
 					}
 					r.claimFees()
-					run := effectRunner{node: r.node, addresses: r.node, payee: simPayee, outflow: keyOf(row), fund: fund.Fund{Address: "dev@fund", Service: r.fund}}
-					res, err := run.do(context.Background(), row.Effect, 0)
+					run := effect.Runner{Node: r.node, Addresses: r.node, Payee: simPayee, Outflow: keyOf(row), Fund: fund.Fund{Address: "dev@fund", Service: r.fund}}
+					res, err := run.Do(context.Background(), row.Effect, 0)
 					if err != nil {
 						t.Fatal(err)
 					}
 					if killed() {
 						continue // the result is lost
 					}
-					res.fee.At = r.node.now
-					if err := r.book.fund.apply(row.Trade, *res.fee); err != nil {
+					res.Fee.At = r.node.now
+					if err := r.book.fund.apply(row.Trade, *res.Fee); err != nil {
 						t.Fatal(err)
 					}
 					r.book.Done(row.ID)

@@ -11,11 +11,14 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
+	"github.com/mostrodex/mostrodex/escrow/nodecard"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/rating"
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -33,7 +36,7 @@ type Config struct {
 	Store         Store
 	Log           Log
 	Node          lightning.Node
-	Addresses     Addresses
+	Addresses     effect.Addresses
 	Publisher     Publisher
 	Opener        Opener
 	Sealer        Sealer
@@ -42,7 +45,7 @@ type Config struct {
 	Attester      rating.Issuer // signs exported reputation; nil: none is exported
 	Prefilter     *Prefilter
 	// Card holds the node's description of itself. Run keeps it up to date.
-	Card *NodeCard
+	Card *nodecard.Card
 	// Vet returns an error if this escrow must not work with the node: wrong network, too
 	// small a margin, or a macaroon without the permissions. The error is shown to the
 	// operator. Vet is called until it returns nil, and again after each outage. If Vet is
@@ -61,7 +64,7 @@ type Config struct {
 	// Fund is the development fund. The zero Fund is owed nothing.
 	Fund fund.Fund
 	// RollbackGuard detects an old copy of the store. If nil, a copy is not detected.
-	RollbackGuard *RollbackGuard
+	RollbackGuard *rollback.Guard
 	// Reconcile makes Open treat the store as an old copy, regardless of the guard file.
 	Reconcile bool
 	// Assistant is the key of an announced assistant, hex, which is a solver with the role
@@ -240,7 +243,7 @@ func (e *Engine) Run(ctx context.Context) error {
 // untilUsable waits until the node can be used. The messages of a time that a copy has
 // lost must not be refused only because the node catches up with the chain.
 func (e *Engine) untilUsable(ctx context.Context) error {
-	for e.Card.State().Problem != NodeUsable {
+	for e.Card.State().Problem != nodecard.Usable {
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
@@ -311,7 +314,7 @@ func Open(cfg Config) (*Engine, error) {
 
 func (e *Engine) open() error {
 	if e.Card == nil {
-		e.Card = new(NodeCard)
+		e.Card = new(nodecard.Card)
 	}
 	if e.Events.Node == nil {
 		e.Events.Node = e.Card.Info
@@ -328,17 +331,18 @@ func (e *Engine) open() error {
 	}
 	e.asked = make(map[trade.OrderID]bool)
 	e.notices, e.stopped, e.surveyed = make(chan notice, maxBatch), make(chan struct{}), make(chan struct{})
-	e.outbox = newOutbox(effectRunner{node: e.Node, addresses: e.Addresses, clock: e.Now, payoutBlocks: e.Policy.PayoutBlocks,
-		gate: payoutgate.New(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee), fund: e.Fund}, e.Publisher, e.metrics, e.send)
-	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Now, e.usable, e.Card.refused
-	e.outbox.defers, e.Card.sync.DeferAfter = e.Card.defers, e.DeferAfter
+	e.outbox = newOutbox(effect.Runner{Node: e.Node, Addresses: e.Addresses, Clock: e.Now, PayoutBlocks: e.Policy.PayoutBlocks,
+		Gate: payoutgate.New(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee), Fund: e.Fund}, e.Publisher, e.metrics, e.send)
+	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Now, e.usable, e.Card.Refused
+	e.outbox.defers = e.Card.Defers
+	e.Card.View(func(w *health.SyncWatch, _ time.Time) { w.DeferAfter = e.DeferAfter })
 	if err := e.readStore(); err != nil {
 		return fmt.Errorf("open the escrow: %w", err)
 	}
 	if err := e.book.checkAssistant(); err != nil {
 		return fmt.Errorf("escrow.assistant: %w", err)
 	}
-	e.Card.expect(e.book.Wallet())
+	e.Card.Expect(e.book.Wallet())
 	if back := e.book.head.At - e.Now().Unix(); back > clockSlack {
 		e.clockBack = back
 	}
@@ -423,8 +427,8 @@ func (e *Engine) await(ctx context.Context, told <-chan struct{}) error {
 			return ctx.Err()
 		}
 		switch e.Card.State().Problem {
-		case NodeUsable, NodeUnsynced, NodeRefusing:
-		case NodeOtherWallet:
+		case nodecard.Usable, nodecard.Unsynced, nodecard.Refusing:
+		case nodecard.OtherWallet:
 			if err := e.rebind(ctx); err != nil {
 				return err
 			}
@@ -469,7 +473,7 @@ func (e *Engine) bind(ctx context.Context, pubkey string) error {
 	if err := e.commit(ctx, false); err != nil {
 		return err
 	}
-	e.Card.expect(pubkey)
+	e.Card.Expect(pubkey)
 	return nil
 }
 
@@ -478,11 +482,20 @@ func (e *Engine) rebind(ctx context.Context) error {
 	state := e.Card.State()
 	needed := false
 	e.book.Trades(func(t *trade.Trade) { needed = needed || t.NeedsWallet() })
-	if state.Problem != NodeOtherWallet || needed {
+	if state.Problem != nodecard.OtherWallet || needed {
 		return nil
 	}
-	e.Logger.Warn("no trade needs the old wallet: the escrow now uses the wallet of the node that answers", "wallet", state.other)
-	return e.bind(ctx, state.other)
+	e.Logger.Warn("no trade needs the old wallet: the escrow now uses the wallet of the node that answers", "wallet", state.Other)
+	return e.bind(ctx, state.Other)
+}
+
+// rolledBack reports whether a store is an older copy of itself. A store with commits but
+// without a guard file may be a copy, and counts as one.
+func rolledBack(head Head, commits uint64, known bool) bool {
+	if !known {
+		return head.Commits > 0
+	}
+	return head.Commits < commits
 }
 
 // newerEvent returns the id of an event that this program published and that is newer than
@@ -621,14 +634,14 @@ func (e *Engine) wake(ctx context.Context) error {
 			e.payouts[o.Hash] = claimedPayout{trade.OutflowKey{Trade: t.ID, N: n}, o.Bolt11}
 		})
 		e.watches.sync(ctx, t)
-		e.outbox.runner.gate.Sync(t, payeeOf)
+		e.outbox.runner.Gate.Sync(t, effect.PayeeOf)
 		if e.Reconcile && (t.Hash != (trade.Hash{}) || len(t.Outflows) > 0) {
 			e.asked[t.ID] = true
 		}
 	})
 	var rows []OutboxRow
 	e.claimed = nil
-	e.outbox.runner.gate.SetClosed(true)
+	e.outbox.runner.Gate.SetClosed(true)
 	e.withheld = make(map[trade.OrderID][]OutboxRow)
 	err = e.Store.Outbox(func(r OutboxRow) error {
 		if r.Inbound != nil && (e.Reconcile || r.Inbound.ProbedAt == 0) {
@@ -737,7 +750,7 @@ func (e *Engine) lookUpTrade(ctx context.Context, t trade.Trade) error {
 			if err != nil {
 				return trade.Input{}, err
 			}
-			return sightedInput(ctx, e.Node, state)
+			return effect.SightedInput(ctx, e.Node, state)
 		})
 		if err != nil {
 			return err
@@ -878,8 +891,8 @@ func (e *Engine) decideBatches(ctx context.Context, batch []notice) error {
 // decideSome decides about the first notices and commits. decideSome returns the number of
 // notices that it processed.
 func (e *Engine) decideSome(ctx context.Context, batch []notice) (n int, err error) {
-	e.book.NodeDown = e.Card.State().Problem != NodeUsable
-	e.Card.view(func(w *health.SyncWatch, now time.Time) { e.book.PayoutsSpared = w.Spares(now) })
+	e.book.NodeDown = e.Card.State().Problem != nodecard.Usable
+	e.Card.View(func(w *health.SyncWatch, now time.Time) { e.book.PayoutsSpared = w.Spares(now) })
 	for n < len(batch) && n < maxBatch && (n == 0 || e.book.Bytes() < batchBytes) {
 		if err := e.take(batch[n]); err != nil {
 			return n, err
@@ -1037,7 +1050,7 @@ func (e *Engine) tick(ctx context.Context) error {
 // change is published at once.
 func (e *Engine) maintain(now time.Time) {
 	var next Maintenance
-	e.Card.view(func(w *health.SyncWatch, monotonic time.Time) {
+	e.Card.View(func(w *health.SyncWatch, monotonic time.Time) {
 		next = e.book.Maintenance().Next(w, e.Policy.MaintenanceAfter, e.Policy.MaintenanceClear, monotonic)
 	})
 	if e.book.SetMaintenance(next, now.Unix()) {
@@ -1053,7 +1066,7 @@ func (e *Engine) stamps(now int64) {
 	newest, stuck := int64(0), 0
 	longest := int64(e.Policy.PayoutBlocks)
 	if longest == 0 {
-		longest = nodePayoutBlocks
+		longest = effect.NodePayoutBlocks
 	}
 	for _, at := range e.book.head.Stamps {
 		newest = max(newest, at)
@@ -1078,7 +1091,7 @@ func (e *Engine) stamps(now int64) {
 // report builds the status that Status returns.
 func (e *Engine) report() {
 	var s Status
-	if state := e.Card.State(); state.Problem != NodeUsable {
+	if state := e.Card.State(); state.Problem != nodecard.Usable {
 		s.Closed = append(s.Closed, state.Detail)
 	}
 	if e.book.Reconciling {
@@ -1096,7 +1109,7 @@ func (e *Engine) report() {
 	if e.stuck > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts are in flight for longer than their time lock allows: see `trade list`, and \"When LND's disk is full\" in docs/lightning.md", e.stuck))
 	}
-	if inFlight, waiting := e.outbox.runner.gate.Numbers(); waiting > 0 {
+	if inFlight, waiting := e.outbox.runner.Gate.Numbers(); waiting > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d payouts wait until some of the %d payouts in flight have ended", waiting, inFlight))
 	}
 	if f := devfee.Sum(e.book.fund.fees); f.Parked > 0 || f.Due > 0 && e.Now().Unix()-f.OldestAt > feeLate {
@@ -1163,7 +1176,7 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 	e.outbox.add(c.Outbox)
 	for i := range c.Trades {
 		e.watches.sync(ctx, &c.Trades[i])
-		e.outbox.runner.gate.Sync(&c.Trades[i], payeeOf)
+		e.outbox.runner.Gate.Sync(&c.Trades[i], effect.PayeeOf)
 	}
 	e.answer()
 	return nil
@@ -1193,9 +1206,9 @@ func (e *Engine) logDispute(t *trade.Trade) {
 // survey counts the payouts that are in flight at the node.
 func (e *Engine) survey(ctx context.Context) {
 	defer close(e.surveyed)
-	err := surveyPayouts(ctx, e.outbox.runner.gate, e.Now(), e.claimed, func(h trade.Hash) (trade.OutflowKey, string, bool) {
+	err := surveyPayouts(ctx, e.outbox.runner.Gate, e.Now(), e.claimed, func(h trade.Hash) (trade.OutflowKey, string, bool) {
 		p, known := e.payouts[h]
-		return p.id, payeeOf(p.bolt11), known
+		return p.id, effect.PayeeOf(p.bolt11), known
 	}, e.Node)
 	if errors.Is(err, lightning.ErrPermission) {
 		e.Logger.Info("the macaroon does not permit to list payments: payments are looked up one by one, and a payment that the store has lost is not found", "permission", "uri:/lnrpc.Lightning/ListPayments")

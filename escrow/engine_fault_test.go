@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -139,7 +140,7 @@ func TestOldCopyIsNoticed(t *testing.T) {
 		}
 		return h.Commits
 	}()
-	witness := RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")}
+	witness := rollback.Guard{Path: filepath.Join(w.dir, "escrow.witness")}
 	if n, known, err := witness.Load(); n != head || !known || err != nil {
 		t.Fatalf("the rollback guard holds %d %v %v after %d commits", n, known, err, head)
 	}

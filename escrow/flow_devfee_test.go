@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -18,15 +17,15 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/fund"
-	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
 	"github.com/mostrodex/mostrodex/escrow/lnurl"
 )
 
 // loopbackFund returns the development fund as a process on this machine reaches it.
 func loopbackFund(string) fund.Service {
-	return escrow.Services{Client: lnurl.Client{AllowForTest: func(a netip.AddrPort) bool { return a.Addr().IsLoopback() }}}
+	return effect.Services{Client: lnurl.Client{AllowForTest: func(a netip.AddrPort) bool { return a.Addr().IsLoopback() }}}
 }
 
 // fundServer serves a Lightning address on loopback whose invoices are made by invoice.
@@ -56,18 +55,13 @@ func fundServer(tb testing.TB, invoice func(ctx context.Context, sats int64) (st
 // testFeeKilled kills our process with signal 9 at each point of the payment of a development
 // fee on real nodes. The fee is paid once and published once.
 func testFeeKilled(t *testing.T, n *lndtest.Network) {
-	config, err := n.Mostro.Config(t.Context(), lnd.Permissions())
-	if err != nil {
-		t.Fatal(err)
-	}
+	child := childOf(t, n)
 	address, asked := fundServer(t, func(ctx context.Context, sats int64) (string, error) {
 		return n.Seller.AddInvoice(ctx, sats, "development fund", time.Hour)
 	})
 	escrow.RunFeeKilled(t, flowNet(n), asked, func(dir, secret, killAt string, ahead int) *exec.Cmd {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestChildOnLND$")
-		cmd.Env = append(os.Environ(), "MOSTRODEX_CHILD="+dir, "MOSTRODEX_SECRET="+secret, "MOSTRODEX_KILL="+killAt,
-			"MOSTRODEX_LND="+config.Address, "MOSTRODEX_CERT="+config.CertFile, "MOSTRODEX_MACAROON="+config.MacaroonFile,
-			"MOSTRODEX_FUND="+address, "MOSTRODEX_AHEAD="+strconv.Itoa(ahead))
+		cmd := child(dir, secret, killAt)
+		cmd.Env = append(cmd.Env, "MOSTRODEX_FUND="+address, "MOSTRODEX_AHEAD="+strconv.Itoa(ahead))
 		return cmd
 	})
 }

@@ -9,3 +9,5 @@ import (
 )
 
 func testKilled(t *testing.T, _ *lndtest.Network) { t.Skip("SKIPPED: signal 9 takes Unix") }
+
+func testKilledInDispute(t *testing.T, n *lndtest.Network) { testKilled(t, n) }

@@ -2,6 +2,7 @@ package escrow_test
 
 import (
 	"context"
+	"flag"
 	"os"
 	"path/filepath"
 	"testing"
@@ -13,6 +14,8 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 )
+
+var lndLong = flag.Bool("lnd.long", false, "kill real nodes at every point of a dispute, and not only at some")
 
 // TestFlowsOnSimulator runs whole trades on the simulator.
 func TestFlowsOnSimulator(t *testing.T) {
@@ -29,7 +32,10 @@ func TestFlowsOnSimulator(t *testing.T) {
 		Balances: func(context.Context) ([3]int64, error) {
 			return [3]int64{mostro.BalanceMsat(), seller.BalanceMsat(), buyer.BalanceMsat()}, nil
 		},
-		Restart: func(context.Context) error { mostro.Down(); world.Advance(time.Second); mostro.Up(); return nil },
+		Kill:  mostro.Down,
+		Start: func(context.Context) error { world.Advance(time.Second); mostro.Up(); return nil },
+		Mine:  func(_ context.Context, blocks int) error { world.Mine(blocks); return nil },
+		Long:  true,
 		Pause: func() {
 			world.Advance(10 * time.Millisecond)
 			time.Sleep(200 * time.Microsecond) // lets other goroutines run
@@ -51,6 +57,7 @@ func TestOnLND(t *testing.T) {
 	n := lndtest.StartIn(t, dir)
 	t.Run("flows", func(t *testing.T) { escrow.RunFlows(t, flowNet(n)) })
 	t.Run("killed", func(t *testing.T) { testKilled(t, n) })
+	t.Run("killed in a dispute", func(t *testing.T) { testKilledInDispute(t, n) })
 	t.Run("development fee once across kill -9", func(t *testing.T) { testFeeKilled(t, n) })
 	t.Run("troubles", func(t *testing.T) {
 		if small {
@@ -78,8 +85,20 @@ func flowNet(n *lndtest.Network) *escrow.FlowNet {
 			}
 			return all, nil
 		},
-		Restart: func(ctx context.Context) error { return n.Restart(ctx, n.Mostro, true) },
-		Pause:   func() { time.Sleep(20 * time.Millisecond) },
+		Kill: n.Mostro.Kill,
+		Start: func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
+			defer cancel()
+			if !n.Mostro.Running() {
+				if err := n.Mostro.Start(ctx); err != nil {
+					return err
+				}
+			}
+			return n.WaitChannels(ctx)
+		},
+		Mine:  n.Mine,
+		Pause: func() { time.Sleep(20 * time.Millisecond) },
+		Long:  *lndLong,
 	}
 }
 

@@ -27,10 +27,22 @@ type FlowNet struct {
 	// Balances returns the sats of mostro, seller and buyer. Held sats belong to none of the
 	// three.
 	Balances func(ctx context.Context) ([3]int64, error)
-	// Restart kills the Mostro's node without a warning and starts the node again.
-	Restart func(ctx context.Context) error
+	// Kill ends the Mostro's node without a warning. Start starts the node again, and returns
+	// when its channels can be used.
+	Kill  func()
+	Start func(ctx context.Context) error
+	// Mine adds blocks to the chain.
+	Mine func(ctx context.Context, blocks int) error
 	// Pause waits for a short time.
 	Pause func()
+	// Long includes the flows that take long on real nodes.
+	Long bool
+}
+
+// Restart kills the Mostro's node and starts the node again.
+func (n *FlowNet) Restart(ctx context.Context) error {
+	n.Kill()
+	return n.Start(ctx)
 }
 
 // flow is one trade on a network.
@@ -41,16 +53,17 @@ type flow struct {
 	seller, buyer *user
 	id            trade.OrderID
 	before        [3]int64
+	sats          int64 // amount of the trade; 0: flowSats
+	foreign       int   // payments of the node at the start of the flow that the ledger does not know
 }
 
-// RunFlows runs whole trades through an engine and a network, and compares the balances at
-// the end of each.
+// RunFlows runs whole trades through an engine and a network. At the end of each, the balances
+// are compared, and the ledger with the lists of the node.
 func RunFlows(t *testing.T, n *FlowNet) {
-	w := newWorldOn(t, n.Mostro)
-	for _, test := range []struct {
-		name string
-		run  func(f *flow)
-	}{
+	node := &mortalNode{Node: n.Mostro, kill: n.Kill}
+	w := newWorldOn(t, node)
+	owned := ownedBy(t, n)
+	for _, test := range append([]flowTest{
 		{"sell order to the payout", func(f *flow) {
 			f.sell()
 			f.take()
@@ -195,15 +208,7 @@ func RunFlows(t *testing.T, n *FlowNet) {
 			if err := f.n.Restart(f.Context()); err != nil {
 				f.Fatal(err)
 			}
-			failures := uint32(0)
-			f.until("the payout has ended", func() bool {
-				if now := f.w.trade(f.id).Payout.Failures; now != failures {
-					failures = now
-					f.w.clock.move(61 * time.Second) // a node that has just started finds no route at first
-				}
-				return f.w.status(f.id) == message.TradeSuccess
-			})
-			f.paid()
+			f.paidAtLast()
 		}},
 		{"the parties agree to cancel in a dispute", func(f *flow) {
 			f.dispute(func() {})
@@ -213,18 +218,71 @@ func RunFlows(t *testing.T, n *FlowNet) {
 			f.ends(message.TradeCooperativelyCanceled)
 			f.unchanged()
 		}},
-	} {
+		{"range order with two children", func(f *flow) { f.rangeOrder(owned) }},
+	}, disputeFlows(n, node)...) {
 		if !t.Run(test.name, func(t *testing.T) {
 			f := &flow{T: t, w: w, n: n, seller: w.user(envelope.TransportV2), buyer: w.user(envelope.TransportV1)}
 			w.tb = t
 			defer func() { w.tb = nil }()
-			f.before = f.balances()
+			f.begins()
 			test.run(f)
+			f.agrees(w.db, owned)
 		}) {
 			w.tb = t
 			t.FailNow()
 		}
 		w.tb = t
+	}
+}
+
+type flowTest struct {
+	name string
+	run  func(f *flow)
+}
+
+// rangeOrder sells a range of 10 to 50 at market price in three parts. The rest of each part is
+// a new order of the same maker under another key.
+func (f *flow) rangeOrder(owned int64) {
+	low, high := int64(10), int64(50)
+	m := f.seller.sell(0, 0)
+	m.Payload.(*message.SmallOrder).MinAmount, m.Payload.(*message.SmallOrder).MaxAmount = &low, &high
+	f.seller.send(m)
+	f.id = *f.seller.wait(message.ActionNewOrder).ID
+	for part, fiat := range []int64{20, 15, 15} {
+		f.sats = fiat * 1_000 // a bitcoin costs 100,000
+		f.buyer = f.w.user(envelope.TransportV2)
+		f.begins()
+		f.buyer.send(message.Message{RequestID: number(2), TradeIndex: f.buyer.tradeIndex(), ID: &f.id, Action: message.ActionTakeSell, Payload: message.Amount(fiat)})
+		f.buyer.wait(message.ActionAddInvoice)
+		f.addInvoice()
+		f.pay()
+		f.fiatSent()
+		child := f.w.user(envelope.TransportV2)
+		child.identity, child.index = f.seller.identity, f.seller.index+1
+		f.seller.send(message.Message{RequestID: number(5), ID: &f.id, Action: message.ActionRelease, Payload: message.NextTrade{Pubkey: child.trade.Pubkey(), Index: uint32(child.index)}})
+		f.seller.wait(message.ActionHoldInvoicePaymentSettled)
+		f.buyer.wait(message.ActionReleased)
+		f.paid()
+		f.agrees(f.w.db, owned)
+		parent := f.id
+		if high -= fiat; high == 0 {
+			f.until("every message is decided", f.w.heard)
+			trades, err := f.w.engine.Trades(f.Context())
+			if err != nil {
+				f.Fatal(err)
+			}
+			for _, t := range trades {
+				if t.Parent == parent {
+					f.Errorf("part %d has a child, with nothing left to sell", part)
+				}
+			}
+			return
+		}
+		f.seller = child
+		f.id = *f.seller.wait(message.ActionNewOrder).ID
+		if t := f.w.trade(f.id); t.Parent != parent || t.Status != message.TradePending || t.MinFiat != low || t.MaxFiat != high || t.AmountSats != 0 {
+			f.Fatalf("the rest of part %d is %+v", part, t)
+		}
 	}
 }
 
@@ -248,28 +306,65 @@ func (f *flow) dispute(between func()) {
 // solve has a new solver take the dispute and decide.
 func (f *flow) solve(verdict message.Action, between func()) {
 	f.Helper()
+	solver := f.solver()
+	between()
+	f.takes(solver)
+	between()
+	f.decides(solver, verdict)
+	between()
+	solver.wait(verdictOf[verdict])
+	between()
+}
+
+// verdictOf is the answer to a verdict.
+var verdictOf = map[message.Action]message.Action{message.ActionAdminSettle: message.ActionAdminSettled, message.ActionAdminCancel: message.ActionAdminCanceled}
+
+// solver returns a new solver.
+func (f *flow) solver() *user {
+	f.Helper()
 	solver := &user{w: f.w, trade: newKeys(f), transport: envelope.TransportV2}
 	if err := f.w.engine.SetSolver(f.Context(), solver.trade.Pubkey(), trade.RoleWrite); err != nil {
 		f.Fatal(err)
 	}
-	between()
+	return solver
+}
+
+// takes has a solver take the dispute.
+func (f *flow) takes(solver *user) {
+	f.Helper()
 	id := f.w.trade(f.id).Dispute.ID
 	solver.send(message.Message{RequestID: number(8), ID: &id, Action: message.ActionAdminTakeDispute})
 	took := solver.wait(message.ActionAdminTookDispute)
 	if ref, ok := took.Payload.(message.DisputeRef); !ok || ref.Info == nil || ref.Info.Preimage != nil || ref.Info.ID != f.id {
 		f.Errorf("the solver receives %+v", took)
 	}
-	between()
+}
+
+// decides has a solver send a verdict.
+func (f *flow) decides(solver *user, verdict message.Action) {
+	f.Helper()
 	solver.send(message.Message{RequestID: number(9), ID: &f.id, Action: verdict})
-	between()
-	solver.wait(map[message.Action]message.Action{message.ActionAdminSettle: message.ActionAdminSettled, message.ActionAdminCancel: message.ActionAdminCanceled}[verdict])
-	between()
 }
 
 const (
 	flowSats = 50_000
 	flowFee  = 150 // per side
 )
+
+// amounts returns the amount of the trade, and the fee of each side.
+func (f *flow) amounts() (sats, fee int64) {
+	if f.sats != 0 {
+		return f.sats, f.sats * flowFee / flowSats
+	}
+	return flowSats, flowFee
+}
+
+// begins notes the state of the nodes at the start of a trade.
+func (f *flow) begins() {
+	f.Helper()
+	f.before = f.balances()
+	f.foreign = f.audit(f.w.db).Node.ForeignPayments
+}
 
 func (f *flow) balances() [3]int64 {
 	f.Helper()
@@ -305,7 +400,8 @@ func (f *flow) take() {
 
 func (f *flow) addInvoice() {
 	f.Helper()
-	bolt11, err := f.n.Invoice(f.Context(), flowSats-flowFee)
+	sats, fee := f.amounts()
+	bolt11, err := f.n.Invoice(f.Context(), sats-fee)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -339,13 +435,14 @@ func (f *flow) unpayable() string {
 // pay has the seller pay, and waits until the sats are held.
 func (f *flow) pay() {
 	f.Helper()
+	sats, fee := f.amounts()
 	for {
 		p, ok := f.seller.wait(message.ActionPayInvoice).Payload.(message.PaymentRequest)
 		if !ok {
 			continue
 		}
 		in, err := lightning.ParseInvoice(p.Invoice)
-		if err != nil || in.AmountMsat != (flowSats+flowFee)*1000 || in.Hash != f.w.trade(f.id).Hash {
+		if err != nil || in.AmountMsat != (sats+fee)*1000 || in.Hash != f.w.trade(f.id).Hash {
 			f.Fatalf("%v, %d msat", err, in.AmountMsat)
 		}
 		if err := f.n.Pay(f.Context(), p.Invoice); err != nil {
@@ -396,7 +493,7 @@ func (f *flow) failures(n uint32) {
 
 func (f *flow) until(what string, done func() bool) {
 	f.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for !done() {
 		if time.Now().After(deadline) {
 			t := f.w.trade(f.id)
@@ -411,7 +508,23 @@ func (f *flow) paid() {
 	f.Helper()
 	f.buyerWait(message.ActionPurchaseCompleted)
 	f.ends(message.TradeSuccess)
-	f.count([3]int64{2 * flowFee * 1000, -(flowSats + flowFee) * 1000, (flowSats - flowFee) * 1000})
+	sats, fee := f.amounts()
+	f.count([3]int64{2 * fee * 1000, -(sats + fee) * 1000, (sats - fee) * 1000})
+}
+
+// paidAtLast is like paid for a node that has just started. It finds no route at first, so
+// the clock is moved to the next attempt.
+func (f *flow) paidAtLast() {
+	f.Helper()
+	failures := uint32(0)
+	f.until("the payout has ended", func() bool {
+		if now := f.w.trade(f.id).Payout.Failures; now != failures {
+			failures = now
+			f.w.clock.move(61 * time.Second)
+		}
+		return f.w.status(f.id) == message.TradeSuccess
+	})
+	f.paid()
 }
 
 // buyerWait advances the time of the network while the buyer waits.
@@ -441,7 +554,7 @@ func (f *flow) unchanged() { f.Helper(); f.count([3]int64{}) }
 func (f *flow) count(difference [3]int64) {
 	f.Helper()
 	var now [3]int64
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		now = f.balances()
 		for i := range now {

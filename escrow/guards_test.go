@@ -9,7 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
+	"github.com/mostrodex/mostrodex/escrow/nodecard"
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -89,7 +92,7 @@ func TestFrozenPaymentFails(t *testing.T) {
 	p := r.trade(id).Payout
 	r.applyInput(id, trade.Input{Kind: trade.InUncommitted})
 	r.node.resolve(p.Hash, false)
-	r.applyInput(id, paymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
+	r.applyInput(id, effect.PaymentInput(p.Hash, p.Attempt, r.node.pays[p.Hash].state))
 	r.commit()
 	r.settle()
 	if got := r.trade(id); r.got(buyer, message.ActionPaymentFailed) != 0 || got.Deadline < r.node.now+24*3600 {
@@ -152,14 +155,14 @@ func (n lateRefusal) Pay(ctx context.Context, p lightning.Payment) error {
 }
 
 func TestUnknownRefusalsOfAHold(t *testing.T) {
-	r := effectRunner{node: refusingHolds{newSimNode(nil, 0)}}
-	for n := range refusalsBelieved {
-		if _, err := r.do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, n); !errors.Is(err, lightning.ErrRefused) {
+	r := effect.Runner{Node: refusingHolds{newSimNode(nil, 0)}}
+	for n := range effect.RefusalsBelieved {
+		if _, err := r.Do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, n); !errors.Is(err, lightning.ErrRefused) {
 			t.Fatalf("refusal %d: %v", n, err)
 		}
 	}
-	if res, err := r.do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, refusalsBelieved); err != nil || res.input.Kind != trade.InHoldRefused {
-		t.Fatal(res.input.Kind, err)
+	if res, err := r.Do(t.Context(), trade.Effect{Kind: trade.FxCreateHold}, effect.RefusalsBelieved); err != nil || res.Input.Kind != trade.InHoldRefused {
+		t.Fatal(res.Input.Kind, err)
 	}
 }
 
@@ -171,9 +174,9 @@ func TestRefusedPaymentIsLookedUp(t *testing.T) {
 	r.must(seller, message.ActionRelease, &id, nil)
 	for _, n := range r.store.rows {
 		if row := r.store.outbox[n]; row.Effect.Kind == trade.FxPay {
-			res, err := effectRunner{node: lateRefusal{r.node}}.do(t.Context(), row.Effect, refusalsBelieved)
-			if err != nil || res.input.Kind != trade.InPaySent {
-				t.Errorf("a payment in flight is reported as %s, %v", res.input.Kind, err)
+			res, err := effect.Runner{Node: lateRefusal{r.node}}.Do(t.Context(), row.Effect, effect.RefusalsBelieved)
+			if err != nil || res.Input.Kind != trade.InPaySent {
+				t.Errorf("a payment in flight is reported as %s, %v", res.Input.Kind, err)
 			}
 		}
 	}
@@ -184,7 +187,7 @@ func TestRefusedPaymentIsLookedUp(t *testing.T) {
 // The outbox counts consecutive refusals, and another error resets the count.
 func TestOutboxCountsRefusals(t *testing.T) {
 	node := &faultyNode{simNode: newSimNode(nil, 0), err: lightning.ErrRefused}
-	o := newOutbox(effectRunner{node: node}, nil, nil, nil)
+	o := newOutbox(effect.Runner{Node: node}, nil, nil, nil)
 	q := &laneQueue{key: laneKey{lane: laneNode}, rows: []OutboxRow{{Effect: trade.Effect{Kind: trade.FxCreateHold}}}}
 	for n := 1; n <= 3; n++ {
 		if o.serve(t.Context(), q); q.refusals != n {
@@ -255,7 +258,7 @@ func (s *slowMints) Mint(context.Context, string, int64) (string, error) {
 func TestMintsHaveTheirShare(t *testing.T) {
 	addrs := &slowMints{let: make(chan struct{})}
 	told := make(chan struct{}, 20)
-	o := newOutbox(effectRunner{node: newSimNode(nil, 0), addresses: addrs}, nil, nil, func(context.Context, notice) error { told <- struct{}{}; return nil })
+	o := newOutbox(effect.Runner{Node: newSimNode(nil, 0), Addresses: addrs}, nil, nil, func(context.Context, notice) error { told <- struct{}{}; return nil })
 	var rows []OutboxRow
 	for i := range 20 {
 		rows = append(rows, OutboxRow{ID: uint64(i + 1), Trade: trade.OrderID{byte(i + 1)}, Effect: trade.Effect{Kind: trade.FxMint, Text: fmt.Sprintf("a@host%d.tarpit.example", i)}})
@@ -298,7 +301,7 @@ func engineOn(t *testing.T, r *rig, reconcile bool) *Engine {
 	cfg := Config{
 		Policy: r.policy, Store: r.store, Log: emptyLog{}, Node: r.node, Addresses: r.node, Sealer: quietSealer{}, Signer: quietSealer{},
 		Prefilter: new(Prefilter), Secret: trade.NodeSecret{1}, Decode: simDecode, Quote: r.book.Quote, Reconcile: reconcile,
-		RollbackGuard: &RollbackGuard{Path: filepath.Join(t.TempDir(), "witness")}, Now: func() time.Time { return time.Unix(r.node.now, 0) },
+		RollbackGuard: &rollback.Guard{Path: filepath.Join(t.TempDir(), "witness")}, Now: func() time.Time { return time.Unix(r.node.now, 0) },
 	}
 	if !reconcile {
 		head, _ := r.store.Head()
@@ -367,7 +370,9 @@ func TestCopyTellsTheNodeNothing(t *testing.T) {
 func TestTurnIsBounded(t *testing.T) {
 	r := newRig(t)
 	e := engineOn(t, r, false)
-	e.Card.state.Store(&NodeState{Problem: NodeUsable})
+	if state := e.Card.Ask(t.Context(), r.node, 0, nil); state.Problem != nodecard.Usable {
+		t.Fatal(state)
+	}
 	var batch []notice
 	for i := range 200 {
 		p := r.someone()
@@ -424,7 +429,7 @@ func (a *askedAddresses) Probe(context.Context, string) error { a.n++; return ni
 
 func TestStaleProbeIsNotAsked(t *testing.T) {
 	addrs := new(askedAddresses)
-	o := newOutbox(effectRunner{addresses: addrs}, nil, nil, nil)
+	o := newOutbox(effect.Runner{Addresses: addrs}, nil, nil, nil)
 	row := OutboxRow{ID: 1, Effect: trade.Effect{Kind: trade.FxProbe, Text: "a@b.example"}, Inbound: &InboundMessage{ProbedAt: time.Now().Unix() - probeSeconds - 2}}
 	n, err := o.do(t.Context(), row, 0)
 	if err != nil || addrs.n != 0 || n.reachable == nil || *n.reachable {

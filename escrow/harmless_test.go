@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -76,7 +77,7 @@ func TestMetricsHoldNoSecret(t *testing.T) {
 	m.message(r.say(seller, message.ActionRelease, &id, nil))
 	m.failed(trade.FxPay, lightning.ErrUnavailable)
 	m.dropped(&message.WireError{Rule: message.RuleStale, Detail: seller.Key})
-	m.survey(r.book, newOutbox(effectRunner{}, nil, m, nil), 0)
+	m.survey(r.book, newOutbox(effect.Runner{}, nil, m, nil), 0)
 	m.committed(&r.book.batch.commit, map[trade.Trigger]int{trade.OnSettled: 1}, 0, 0.1)
 	families, err := reg.Gather()
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -27,7 +28,7 @@ import (
 // KillPoints are the points at which a process is killed as if by a power cut. Each point is
 // in a call of the node, before the call is made or after the call took effect, with no
 // record written.
-var KillPoints = []string{"hold invoice made", "before the settlement", "settled", "before the payout", "payout under way"}
+var KillPoints = []string{"hold invoice made", beforeSettle, afterSettle, beforePay, afterPay}
 
 // killNode kills its own process at one of KillPoints.
 type killNode struct {
@@ -49,16 +50,23 @@ func (k killNode) CreateHold(ctx context.Context, in lightning.HoldRequest) (str
 }
 
 func (k killNode) Settle(ctx context.Context, p trade.Preimage) error {
-	k.die(KillPoints[1])
+	k.die(beforeSettle)
 	err := k.Node.Settle(ctx, p)
-	k.die(KillPoints[2])
+	k.die(afterSettle)
+	return err
+}
+
+func (k killNode) Cancel(ctx context.Context, h trade.Hash) error {
+	k.die(beforeCancel)
+	err := k.Node.Cancel(ctx, h)
+	k.die(afterCancel)
 	return err
 }
 
 func (k killNode) Pay(ctx context.Context, p lightning.Payment) error {
-	k.die(KillPoints[3])
+	k.die(beforePay)
 	err := k.Node.Pay(ctx, p)
-	k.die(KillPoints[4])
+	k.die(afterPay)
 	return err
 }
 
@@ -128,14 +136,14 @@ func ChildMain(node lightning.Node, dir, secret, killAt string, service func(add
 		panic(err)
 	}
 	policy := DefaultPolicy()
-	policy.Terms.Fee = 6_000_000
+	policy.Terms.Fee, policy.Terms.PaymentRetrySecs = 6_000_000, 5 // a node that has just started may find no route
 	sealer := KeysSealer{Keys: keys, MailDays: 30}
 	transports := []envelope.Transport{envelope.TransportV2, envelope.TransportV1}
 	cfg := Config{
 		Policy: policy, Store: db, Log: log, Node: killNode{node, killAt}, Addresses: noAddresses{}, Publisher: log,
 		Opener: KeysOpener{keys}, Sealer: sealer, Signer: sealer, Prefilter: &Prefilter{Transports: transports},
 		Quote: func(string, int64) trade.Quote { return trade.Quote{} }, Events: EventBuilder{Pubkey: keys.Pubkey(), Transports: transports},
-		RollbackGuard: &RollbackGuard{Path: dir + ".witness"}, Secret: trade.NodeSecretOf(keys),
+		RollbackGuard: &rollback.Guard{Path: dir + ".witness"}, Secret: trade.NodeSecretOf(keys),
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), Tick: 20 * time.Millisecond,
 	}
 	feeChild(&cfg, service, killNode{node, killAt})
@@ -150,57 +158,111 @@ func ChildMain(node lightning.Node, dir, secret, killAt string, service func(add
 // RunKilled runs one trade for each of KillPoints. child returns the command of a child
 // process for a directory, a key and a point.
 func RunKilled(t *testing.T, n *FlowNet, child func(dir, secret, killAt string) *exec.Cmd) {
-	keys := newKeys(t)
-	secret := keys.Secret()
-	dir := t.TempDir() + "/escrow"
-	w := &world{
-		log: newMemLog(), keys: keys, clock: &testClock{}, output: &lockedBuffer{},
-		read: make(map[string]int), seen: make(map[string][]message.Message), secrets: newSecrets(),
-	}
-	w.secrets.addKeys("the node", keys)
+	k := newKilled(t, n, child)
 	for _, point := range KillPoints {
 		t.Run(point, func(t *testing.T) {
-			w.tb = t
-			w.clock.now = time.Now()
-			f := &flow{T: t, w: w, n: n, seller: w.user(envelope.TransportV2), buyer: w.user(envelope.TransportV1)}
-			f.before = f.balances()
-			p := startChild(t, w, child(dir, hexOf(secret[:]), point))
-			died := make(chan struct{})
-			go func() { p.wait(); close(died) }()
-			reborn := make(chan *childProcess, 1)
-			go func() {
-				<-died
-				reborn <- startChild(t, w, child(dir, hexOf(secret[:]), ""))
-			}()
+			f := k.flow(t)
+			p := k.start(f, point)
+			reborn := k.reborn(f, p, func() {})
 			f.wholeTrade()
 			f.count([3]int64{2 * flowFee * 1000, -(flowSats + flowFee) * 1000, (flowSats - flowFee) * 1000})
-			second := <-reborn
-			if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
-				t.Errorf("the child was not killed: %v", p.cmd.ProcessState)
-			}
-			second.end()
-			db, err := OpenDB(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer db.Close()
-			if err := db.Check(); err != nil {
-				t.Error(err)
-			}
-			tr, err := db.Trade(f.id)
-			if err != nil || tr.Status != message.TradeSuccess {
-				t.Errorf("%v, %s", err, tr.Status)
-			}
-			if err := w.secrets.addStore(db); err != nil {
-				t.Error(err)
-			}
-			w.secrets.check(t, "what the killed and the reborn process logged", w.output.String())
+			(<-reborn).end()
+			k.judge(f, p, message.TradeSuccess)
 		})
 	}
 }
 
+// killed is an escrow in processes that are killed, one after the other.
+type killed struct {
+	w     *world
+	n     *FlowNet
+	dir   string
+	child func(dir, secret, killAt string) *exec.Cmd
+	owned int64 // balance of the node at the start
+}
+
+func newKilled(t *testing.T, n *FlowNet, child func(dir, secret, killAt string) *exec.Cmd) *killed {
+	k := &killed{n: n, dir: t.TempDir() + "/escrow", child: child, owned: ownedBy(t, n)}
+	k.w = &world{
+		tb: t, log: newMemLog(), keys: newKeys(t), clock: &testClock{}, output: &lockedBuffer{},
+		read: make(map[string]int), seen: make(map[string][]message.Message), secrets: newSecrets(),
+	}
+	k.w.secrets.addKeys("the node", k.w.keys)
+	return k
+}
+
+// flow begins a trade.
+func (k *killed) flow(t *testing.T) *flow {
+	k.w.tb = t
+	k.w.clock.now = time.Now()
+	f := &flow{T: t, w: k.w, n: k.n, seller: k.w.user(envelope.TransportV2), buyer: k.w.user(envelope.TransportV1)}
+	f.before = f.balances()
+	f.open(k.dir, func(db *DB) { f.foreign = f.audit(db).Node.ForeignPayments })
+	return f
+}
+
+// start starts a process that dies at a point; "": it does not die by itself.
+func (k *killed) start(f *flow, point string) *childProcess {
+	secret := k.w.keys.Secret()
+	return startChild(f.T, k.w, k.child(k.dir, hexOf(secret[:]), point))
+}
+
+// reborn starts another process after p has died. between is called before.
+func (k *killed) reborn(f *flow, p *childProcess, between func()) <-chan *childProcess {
+	next := make(chan *childProcess, 1)
+	go func() {
+		p.wait()
+		between()
+		next <- k.start(f, "")
+	}()
+	return next
+}
+
+// open opens a store that no process has open.
+func (f *flow) open(dir string, fn func(*DB)) {
+	f.Helper()
+	db, err := OpenDB(dir)
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer db.Close()
+	fn(db)
+}
+
+// judge checks that p was killed, and that the store has the trade as it should be and agrees
+// with the node.
+func (k *killed) judge(f *flow, p *childProcess, want message.TradeStatus) (t trade.Trade) {
+	f.Helper()
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
+		f.Errorf("the child was not killed: %v", p.cmd.ProcessState)
+	}
+	f.open(k.dir, func(db *DB) {
+		if err := db.Check(); err != nil {
+			f.Error(err)
+		}
+		var err error
+		if t, err = db.Trade(f.id); err != nil || t.Status != want {
+			f.Errorf("%v, %s", err, t.Status)
+		}
+		f.agrees(db, k.owned)
+		if err := k.w.secrets.addStore(db); err != nil {
+			f.Error(err)
+		}
+	})
+	k.w.secrets.check(f, "what the killed and the reborn process logged", k.w.output.String())
+	return t
+}
+
 // wholeTrade acts for both parties, which see only their messages.
 func (f *flow) wholeTrade() {
+	f.toFiatSent()
+	f.seller.send(message.Message{RequestID: number(5), ID: &f.id, Action: message.ActionRelease})
+	f.seller.wait(message.ActionHoldInvoicePaymentSettled)
+	f.buyer.wait(message.ActionPurchaseCompleted)
+}
+
+// toFiatSent is the part of wholeTrade before the release.
+func (f *flow) toFiatSent() {
 	f.sell()
 	f.take()
 	f.addInvoice()
@@ -219,9 +281,6 @@ func (f *flow) wholeTrade() {
 	f.buyer.send(message.Message{RequestID: number(4), ID: &f.id, Action: message.ActionFiatSent})
 	f.seller.wait(message.ActionFiatSentOk)
 	f.w.clock.now = time.Now()
-	f.seller.send(message.Message{RequestID: number(5), ID: &f.id, Action: message.ActionRelease})
-	f.seller.wait(message.ActionHoldInvoicePaymentSettled)
-	f.buyer.wait(message.ActionPurchaseCompleted)
 }
 
 // childProcess is an escrow in a child process. The log belongs to the test.

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/nodecard"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/prometheus/client_golang/prometheus"
@@ -203,14 +204,14 @@ func (m *metrics) setAside() {
 	}
 }
 
-func (m *metrics) nodeState(problem NodeProblem) {
+func (m *metrics) nodeState(problem nodecard.Problem) {
 	if m == nil {
 		return
 	}
-	for _, p := range nodeProblems {
+	for _, p := range nodecard.Problems {
 		m.node.WithLabelValues(string(p)).Set(0)
 	}
-	if problem != NodeUsable {
+	if problem != nodecard.Usable {
 		m.node.WithLabelValues(string(problem)).Set(1)
 	}
 }

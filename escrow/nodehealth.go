@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/health"
+	"github.com/mostrodex/mostrodex/escrow/nodecard"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -39,11 +40,11 @@ func (n *nodeHealth) facts(e *Engine, at int64) (health.Facts, error) {
 		others, connected := e.Relays()
 		f.Configured, f.Connected = f.Configured+others, f.Connected+connected
 	}
-	e.Card.view(func(w *health.SyncWatch, now time.Time) { f.LND = w.Check(now, e.Policy.MaintenanceAfter) })
+	e.Card.View(func(w *health.SyncWatch, now time.Time) { f.LND = w.Check(now, e.Policy.MaintenanceAfter) })
 	switch e.Card.State().Problem {
-	case NodeUnfit:
+	case nodecard.Unfit:
 		f.LND = mostro.CheckFail
-	case NodeRefusing:
+	case nodecard.Refusing:
 		if f.LND == mostro.CheckOK {
 			f.LND = mostro.CheckWarn
 		}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/nodecard"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -105,7 +106,7 @@ func TestHealthIsPublished(t *testing.T) {
 // which failures count.
 func TestHealthOfPayouts(t *testing.T) {
 	r := newRig(t)
-	e := &Engine{Config: Config{Policy: r.policy, Store: r.store, Card: new(NodeCard)}, book: r.book}
+	e := &Engine{Config: Config{Policy: r.policy, Store: r.store, Card: new(nodecard.Card)}, book: r.book}
 	r.book.attempts = &e.health.attempts
 	facts := func() (oldest int64) {
 		t.Helper()

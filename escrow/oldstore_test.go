@@ -13,6 +13,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -117,7 +118,7 @@ func TestWriteOldStore(t *testing.T) {
 
 // witness sets the rollback guard of a world to a number of commits.
 func (w *world) witness(commits uint64) error {
-	return RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")}.Store(commits)
+	return rollback.Guard{Path: filepath.Join(w.dir, "escrow.witness")}.Store(commits)
 }
 
 type oldWriter struct {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -103,7 +104,7 @@ const (
 // and lane in order. The outbox writes nothing to the store: the result of an effect goes
 // to the engine, which removes the row in the commit that records the result.
 type outbox struct {
-	runner    effectRunner
+	runner    effect.Runner
 	publisher Publisher
 	report    func(ctx context.Context, n notice) error // blocks while the engine is busy
 	metrics   *metrics
@@ -156,7 +157,7 @@ type readyList struct {
 	wake  chan struct{} // capacity 1; if full, a wake-up is already pending
 }
 
-func newOutbox(r effectRunner, p Publisher, m *metrics, report func(context.Context, notice) error) *outbox {
+func newOutbox(r effect.Runner, p Publisher, m *metrics, report func(context.Context, notice) error) *outbox {
 	o := &outbox{
 		runner: r, publisher: p, metrics: m, report: report, logger: room.Logger(nil), clock: time.Now,
 		lanes: make(map[laneKey]*laneQueue), queued: make(map[laneOf]int),
@@ -418,7 +419,7 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 	}
 	if row.Inbound != nil && row.Inbound.ProbedAt != 0 && o.clock().Unix() > row.Inbound.ProbedAt+probeSeconds {
 		// The sender no longer waits for the result.
-		return row.answered(n, result{}), nil
+		return row.answered(n, effect.Result{}), nil
 	}
 	if k := row.Effect.Kind; (k == trade.FxPay || k == trade.FxMint || k == devfee.FxPay || k == devfee.FxInvoice) && o.defers != nil {
 		// An invoice of an address would expire while its payout waits.
@@ -444,9 +445,9 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 		}
 	}
 	runner := o.runner
-	runner.outflow = keyOf(row)
-	res, err := runner.do(ctx, row.Effect, refusals)
-	if err == nil && (res.input.Payment.Status == trade.PaymentUnknown || res.fee != nil && res.fee.Payment.Status == trade.PaymentUnknown) && o.usable != nil {
+	runner.Outflow = keyOf(row)
+	res, err := runner.Do(ctx, row.Effect, refusals)
+	if err == nil && (res.Input.Payment.Status == trade.PaymentUnknown || res.Fee != nil && res.Fee.Payment.Status == trade.PaymentUnknown) && o.usable != nil {
 		err = o.usable(ctx, 0) // another wallet does not know our payments
 	}
 	if k := row.Effect.Kind; errors.Is(err, lightning.ErrRefused) && o.refused != nil && (k == trade.FxCreateHold || k == trade.FxSettle || k == trade.FxCancel) {
@@ -455,18 +456,18 @@ func (o *outbox) do(ctx context.Context, row OutboxRow, refusals int) (notice, e
 	if err != nil {
 		return n, err
 	}
-	n.input, n.fee = res.input, res.fee
+	n.input, n.fee = res.Input, res.Fee
 	return row.answered(n, res), nil
 }
 
 // answered adds the message that waits in a row to its notice, with what it waited for.
-func (r OutboxRow) answered(n notice, res result) notice {
+func (r OutboxRow) answered(n notice, res effect.Result) notice {
 	switch {
 	case r.Inbound == nil:
 	case r.Effect.Kind == trade.FxLook:
-		n.message, n.hash, n.looked = r.Inbound, r.Effect.Hash, &res.phase
+		n.message, n.hash, n.looked = r.Inbound, r.Effect.Hash, &res.Phase
 	default:
-		n.message, n.address, n.reachable = r.Inbound, r.Effect.Text, &res.reachable
+		n.message, n.address, n.reachable = r.Inbound, r.Effect.Text, &res.Reachable
 	}
 	return n
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -30,7 +31,7 @@ func TestPast01RestartKeepsWatchingWaitingHolds(t *testing.T) { // #853
 	state := lightning.HoldState{Phase: trade.HoldAccepted}
 	for range 3 { // the node reports the hold again at every start
 		r.start()
-		r.applyInput(id, holdInput(before.Hash, state))
+		r.applyInput(id, effect.HoldInput(before.Hash, state))
 		r.settle()
 	}
 	if after := r.trade(id); after.Steps != before.Steps || r.got(buyer, message.ActionHoldInvoicePaymentAccepted) != 1 {

@@ -401,7 +401,7 @@ func TestEngineSurveysPayouts(t *testing.T) {
 	w.start()
 	w.eventually("payouts that wait, or another payment", func() bool { return waits() || sent() > 1 })
 	close(node.slow)
-	w.eventually("payouts that wait behind the first", func() bool { inFlight, _ := w.engine.outbox.runner.gate.Numbers(); return inFlight == 1 && waits() })
+	w.eventually("payouts that wait behind the first", func() bool { inFlight, _ := w.engine.outbox.runner.Gate.Numbers(); return inFlight == 1 && waits() })
 	if n := sent(); n != 1 {
 		t.Errorf("%d payments were sent", n)
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -452,7 +453,7 @@ func TestReceiptsOverRestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (&RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")}).Store(head.Commits + 100); err != nil {
+	if err := (&rollback.Guard{Path: filepath.Join(w.dir, "escrow.witness")}).Store(head.Commits + 100); err != nil {
 		t.Fatal(err)
 	}
 	w.startOn(db, db)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/rating"
@@ -203,31 +204,31 @@ func (r *rig) perform(row OutboxRow) bool {
 	case trade.FxPublishDispute:
 		r.disputes = append(r.disputes, message.DisputeStatus(row.Event.Content))
 	default:
-		res, err := effectRunner{node: r.node, addresses: r.node, gate: r.gate, payee: simPayee, outflow: keyOf(row), fund: fund.Fund{Address: "dev@fund", Service: r.fund}}.do(context.Background(), row.Effect, 0)
+		res, err := effect.Runner{Node: r.node, Addresses: r.node, Gate: r.gate, Payee: simPayee, Outflow: keyOf(row), Fund: fund.Fund{Address: "dev@fund", Service: r.fund}}.Do(context.Background(), row.Effect, 0)
 		if err != nil {
 			return false
 		}
 		if row.Effect.Kind == trade.FxLook {
-			if _, err := r.book.Looked(row.ID, *row.Inbound, row.Effect.Hash, res.phase, r.node.now); err != nil {
+			if _, err := r.book.Looked(row.ID, *row.Inbound, row.Effect.Hash, res.Phase, r.node.now); err != nil {
 				r.tb.Fatal(err)
 			}
 			r.commit()
 			return true
 		}
 		if row.Inbound != nil {
-			if _, err := r.book.Probed(row.ID, *row.Inbound, row.Effect.Text, res.reachable, r.node.now); err != nil {
+			if _, err := r.book.Probed(row.ID, *row.Inbound, row.Effect.Text, res.Reachable, r.node.now); err != nil {
 				r.tb.Fatal(err)
 			}
 			r.commit()
 			return true
 		}
-		if res.fee != nil {
-			res.fee.At = r.node.now
-			if err := r.book.fund.apply(row.Trade, *res.fee); err != nil {
+		if res.Fee != nil {
+			res.Fee.At = r.node.now
+			if err := r.book.fund.apply(row.Trade, *res.Fee); err != nil {
 				r.tb.Fatal(err)
 			}
 		} else {
-			r.applyInput(row.Trade, res.input)
+			r.applyInput(row.Trade, res.Input)
 		}
 	}
 	r.book.Done(row.ID)
@@ -239,7 +240,7 @@ func (r *rig) watch(id trade.OrderID) {
 	t := r.book.open[id]
 	if h := t.HoldWatched(); h != (trade.Hash{}) {
 		if state, err := r.node.LookupHold(context.Background(), h); err == nil {
-			if in, err := sightedInput(context.Background(), r.node, state); err == nil {
+			if in, err := effect.SightedInput(context.Background(), r.node, state); err == nil {
 				r.applyInput(id, in)
 			}
 		}
@@ -497,7 +498,7 @@ func (r *rig) copied() {
 			if err != nil {
 				continue
 			}
-			in, err := sightedInput(context.Background(), r.node, state)
+			in, err := effect.SightedInput(context.Background(), r.node, state)
 			if err != nil {
 				r.tb.Fatal(err)
 			}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/mostrodex/mostrodex/escrow/lightning"
+	"github.com/mostrodex/mostrodex/escrow/nodecard"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
@@ -40,11 +41,11 @@ func (n slowInfo) Info(ctx context.Context) (lightning.NodeInfo, error) {
 
 // A caller that gives up says nothing about the node.
 func TestGivenUpQuestion(t *testing.T) {
-	c := new(NodeCard)
+	c := new(nodecard.Card)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	c.ask(ctx, slowInfo{newTestNode()}, 0, nil)
-	if c.defers() != nil {
+	c.Ask(ctx, slowInfo{newTestNode()}, 0, nil)
+	if c.Defers() != nil {
 		t.Error("payouts wait because a caller gave up")
 	}
 }

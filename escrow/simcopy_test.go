@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -42,6 +43,7 @@ func (s *sim) putBack() {
 		}
 	}
 	clear(s.abandoned)
+	clear(s.past)
 	clear(s.votes)
 	clear(s.answered)
 	clear(s.ratedAt)
@@ -69,7 +71,7 @@ func (s *sim) lookUp() {
 		state, err := s.node.LookupHold(context.Background(), t.Hash)
 		in := trade.Input{}
 		if err == nil {
-			in, err = sightedInput(context.Background(), s.node, state)
+			in, err = effect.SightedInput(context.Background(), s.node, state)
 		}
 		switch {
 		case err == nil:

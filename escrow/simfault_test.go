@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -145,7 +146,7 @@ func (s *sim) judgePublished(row OutboxRow, err error) {
 // judgeRefused checks that a refusal with an unknown text is treated as final only after the
 // node has repeated the refusal often enough.
 func (s *sim) judgeRefused(in trade.Input) {
-	if n := s.node.refused[in.Hash]; n > 0 && n <= refusalsBelieved {
+	if n := s.node.refused[in.Hash]; n > 0 && n <= effect.RefusalsBelieved {
 		s.fail("%s after the node has refused %d times in unknown words", in.Kind, n)
 	}
 }

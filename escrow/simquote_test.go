@@ -148,7 +148,7 @@ func (s *sim) survey() {
 	for _, id := range s.store.rows {
 		r := s.store.outbox[id]
 		if p := s.node.pays[r.Effect.Hash]; r.Effect.Kind == trade.FxPay && p != nil && p.state.Status == trade.PaymentInFlight {
-			s.out.runner.gate.Found(keyOf(r), r.Effect.Hash, simPayee(r.Effect.Text))
+			s.out.runner.Gate.Found(keyOf(r), r.Effect.Hash, simPayee(r.Effect.Text))
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
@@ -145,6 +146,7 @@ type sim struct {
 	index   map[string]int64 // by identity
 	order   []trade.OrderID  // every committed trade
 	truth   map[trade.OrderID]*simTruth
+	past    map[trade.OrderID]simPast // of the present store's journals
 	owner   map[trade.Hash]trade.OrderID
 	calm    bool // if set, there are no more faults and all trades end
 	outage  int64
@@ -216,7 +218,7 @@ func newSim(seed uint64, mirror *DB) *sim {
 	now := int64(1_790_000_000)
 	s := &sim{
 		seed: seed, rng: rng, node: newSimNode(rng, now), store: newSimStore(), price: 50_000, index: make(map[string]int64),
-		truth: make(map[trade.OrderID]*simTruth), owner: make(map[trade.Hash]trade.OrderID),
+		truth: make(map[trade.OrderID]*simTruth), past: make(map[trade.OrderID]simPast), owner: make(map[trade.Hash]trade.OrderID),
 		generation: 1, sighted: make(map[trade.Hash]int), known: make(map[string]simDerived), nonces: make(map[string]trade.Hash), abandoned: make(map[trade.OrderID]bool),
 		mayFreeze: make(map[trade.OrderID]bool), undeliver: make(map[uint64]bool), undelivered: make(map[trade.OrderID]bool), stale: make(map[uint64]bool), probed: make(map[uint64]int64),
 		votes: make(map[simVote]bool), given: make(map[simVote]uint64), answered: make(map[uint64]bool), ratedAt: make(map[string]int64),
@@ -231,8 +233,8 @@ func newSim(seed uint64, mirror *DB) *sim {
 	s.store.mirror = mirror
 	s.fragile = mirror == nil && seed%3 == 0
 	time := func() time.Time { return time.Unix(s.clock(), 0) }
-	s.out = newOutbox(effectRunner{node: s.node, addresses: s.node, clock: time, payoutBlocks: DefaultPolicy().PayoutBlocks, payee: simPayee,
-		fund: fund.Fund{Address: "dev@fund", Service: s.fund}}, simPublisher{s}, nil, nil)
+	s.out = newOutbox(effect.Runner{Node: s.node, Addresses: s.node, Clock: time, PayoutBlocks: DefaultPolicy().PayoutBlocks, Payee: simPayee,
+		Fund: fund.Fund{Address: "dev@fund", Service: s.fund}}, simPublisher{s}, nil, nil)
 	s.out.clock = time
 	s.out.defers = func() error {
 		if s.observe(); s.sync.Defers(s.trueTime()) {
@@ -316,9 +318,9 @@ func (s *sim) start() {
 	b := s.book
 	s.sync = health.SyncWatch{}
 	s.observe()
-	s.out.runner.gate = payoutgate.New(simPayouts, simPayoutsOfPayee)
+	s.out.runner.Gate = payoutgate.New(simPayouts, simPayoutsOfPayee)
 	for _, t := range s.store.trades {
-		s.out.runner.gate.Sync(&t, simPayee)
+		s.out.runner.Gate.Sync(&t, simPayee)
 	}
 	s.survey()
 	s.refusals, s.slow, s.dropped = make(map[uint64]int), make(map[uint64]*slowProbe), make(map[uint64]bool)
@@ -472,7 +474,7 @@ func (s *sim) commit() {
 		s.operators = c.Head.Maintenance.On && !c.Head.Maintenance.Automatic
 		s.ticked = at // as Engine.commit does
 		for i := range c.Trades {
-			s.out.runner.gate.Sync(&c.Trades[i], simPayee)
+			s.out.runner.Gate.Sync(&c.Trades[i], simPayee)
 		}
 		s.judge(c)
 	}
@@ -645,13 +647,25 @@ func (s *sim) judgeRow(row JournalRow) {
 	}
 }
 
-// journalTrade returns the trade as it was before a row.
+// journalTrade returns the trade as it was before a row. The trade is kept, so that the next
+// row of its journal does not replay the rows before.
 func (s *sim) journalTrade(row JournalRow) trade.Trade {
-	var t trade.Trade
-	for _, in := range s.store.journal[row.Trade][:row.N-1] {
-		t, _, _ = trade.Step(t, in)
+	was := s.past[row.Trade]
+	if was.rows >= row.N {
+		was = simPast{}
 	}
-	return t
+	for _, in := range s.store.journal[row.Trade][was.rows : row.N-1] {
+		was.trade, _, _ = trade.Step(was.trade, in)
+	}
+	was.rows = row.N - 1
+	s.past[row.Trade] = was
+	return was.trade
+}
+
+// simPast is a trade after the first rows of its journal.
+type simPast struct {
+	rows  uint32
+	trade trade.Trade
 }
 
 func (s *sim) judgeCreate(in lightning.HoldRequest) {
@@ -887,7 +901,7 @@ func (s *sim) watch(id trade.OrderID) {
 	if h := t.HoldWatched(); h != (trade.Hash{}) {
 		state, err := s.node.LookupHold(context.Background(), h)
 		if w := (watched{trade: id, hash: h, state: uint8(state.Phase)}); err == nil && (!s.told[w] || s.rng.IntN(8) == 0) {
-			if in, err := sightedInput(context.Background(), s.node, state); err == nil {
+			if in, err := effect.SightedInput(context.Background(), s.node, state); err == nil {
 				s.told[w] = true
 				s.applyInput(id, in)
 			}

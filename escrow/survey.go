@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/payoutgate"
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -59,7 +60,7 @@ func surveyRows(ctx context.Context, g *payoutgate.Gate, rows []OutboxRow, node 
 			state, err := node.TrackPayment(ctx, r.Effect.Hash)
 			if err == nil {
 				if state.Status == trade.PaymentInFlight {
-					g.Found(keyOf(r), r.Effect.Hash, payeeOf(r.Effect.Text))
+					g.Found(keyOf(r), r.Effect.Hash, effect.PayeeOf(r.Effect.Text))
 				}
 				break
 			}
@@ -70,13 +71,4 @@ func surveyRows(ctx context.Context, g *payoutgate.Gate, rows []OutboxRow, node 
 			}
 		}
 	}
-}
-
-// payeeOf returns the public key of the node that an invoice pays, or "".
-func payeeOf(bolt11 string) string {
-	in, err := lightning.ParseInvoice(bolt11)
-	if err != nil {
-		return ""
-	}
-	return in.Payee
 }

@@ -25,7 +25,7 @@ func TestPayoutsWaitForTheNode(t *testing.T) {
 	seller, buyer := w.user(envelope.TransportV2), w.user(envelope.TransportV2)
 	id := w.toFiatSent(seller, buyer)
 	node.unsynced.Store(true)
-	w.eventually("a deferral", func() bool { return w.engine.Card.defers() != nil })
+	w.eventually("a deferral", func() bool { return w.engine.Card.Defers() != nil })
 	seller.send(message.Message{RequestID: number(5), ID: &id, Action: message.ActionRelease})
 	w.until(id, message.TradeSettledHoldInvoice)
 	w.eventually("an attempt that is put off", func() bool { return w.mintFailures(id) > 1 })
@@ -38,7 +38,7 @@ func TestPayoutsWaitForTheNode(t *testing.T) {
 		}
 	})
 	w.restart() // at the start the payouts wait at once
-	w.eventually("the node's first answer", func() bool { return w.engine.Card.defers() != nil })
+	w.eventually("the node's first answer", func() bool { return w.engine.Card.Defers() != nil })
 	node.unsynced.Store(false)
 	w.eventually("a payout in flight", func() bool { return w.trade(id).Payout.Sent })
 	w.node.with(func(n *simNode) { n.resolve(n.inFlight()[0], false) })
@@ -121,7 +121,7 @@ func TestMaintenanceOfAnUnsyncedNode(t *testing.T) {
 	}
 	w.eventually("an operator's maintenance", maintained(true))
 	w.eventually("a node that is synced for long enough", func() (long bool) {
-		w.engine.Card.view(func(s *health.SyncWatch, now time.Time) { long = s.SyncedFor(now) > 2*w.policy.MaintenanceClear })
+		w.engine.Card.View(func(s *health.SyncWatch, now time.Time) { long = s.SyncedFor(now) > 2*w.policy.MaintenanceClear })
 		return long
 	})
 	w.quiet()

@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -248,7 +250,7 @@ type world struct {
 	log   *memLog
 	node  *testNode // nil if ln is another node
 	ln    lightning.Node
-	addrs Addresses
+	addrs effect.Addresses
 	// publisher and vet are those of the engine. If nil, the log is the publisher, and there
 	// is no vet.
 	publisher  Publisher
@@ -391,7 +393,7 @@ func (w *world) startOn(db *DB, store Store) {
 		Decode:        w.decode,
 		Quote:         func(string, int64) trade.Quote { return trade.Quote{Price: 100_000} },
 		Events:        EventBuilder{Pubkey: w.keys.Pubkey(), Name: "test", Relays: []string{"wss://relay.example"}, Transports: transports},
-		RollbackGuard: &RollbackGuard{Path: filepath.Join(w.dir, "escrow.witness")},
+		RollbackGuard: &rollback.Guard{Path: filepath.Join(w.dir, "escrow.witness")},
 		Now:           w.clock.Now, Secret: trade.NodeSecretOf(w.keys), Logger: slog.New(slog.NewTextHandler(w.output, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Metrics: w.registry, Tick: 5 * time.Millisecond, NodeEvery: 200 * time.Millisecond, DeferAfter: w.deferAfter, HealthEvery: w.healthEvery,
 	}
@@ -491,7 +493,7 @@ func (u *user) send(m message.Message) {
 // wait returns the first unread message to the user with the action.
 func (u *user) wait(action message.Action) message.Message {
 	u.w.tb.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute) // a busy machine, or a node that was killed
 	key := u.trade.Pubkey()
 	for {
 		ctx, cancel := context.WithDeadline(context.Background(), deadline)
@@ -508,22 +510,29 @@ func (u *user) wait(action message.Action) message.Message {
 		if err != nil {
 			u.w.tb.Fatalf("no %s arrived; the messages are %v", action, actions(u.w.seen[key]))
 		}
-		_ = u.w.log.Read(context.Background(), uint64(from), func(e mostro.Entry) error {
-			u.w.read[key] = int(e.Seq)
-			if e.Event.Tags.FindWithValue("p", key) == nil || e.Event.PubKey == key {
-				return nil
-			}
-			env, err := envelope.Open(e.Event, u.trade)
-			if err != nil {
-				u.w.tb.Fatalf("the answer cannot be read: %v", err)
-			}
-			if env.Transport != u.transport {
-				u.w.tb.Fatalf("the answer uses transport %s, the request %s", env.Transport, u.transport)
-			}
-			u.w.seen[key] = append(u.w.seen[key], env.Message)
-			return nil
-		})
+		u.read()
 	}
+}
+
+// read reads the messages to the user that are new in the log.
+func (u *user) read() {
+	u.w.tb.Helper()
+	key := u.trade.Pubkey()
+	_ = u.w.log.Read(context.Background(), uint64(u.w.read[key]), func(e mostro.Entry) error {
+		u.w.read[key] = int(e.Seq)
+		if e.Event.Tags.FindWithValue("p", key) == nil || e.Event.PubKey == key {
+			return nil
+		}
+		env, err := envelope.Open(e.Event, u.trade)
+		if err != nil {
+			u.w.tb.Fatalf("the answer cannot be read: %v", err)
+		}
+		if env.Transport != u.transport {
+			u.w.tb.Fatalf("the answer uses transport %s, the request %s", env.Transport, u.transport)
+		}
+		u.w.seen[key] = append(u.w.seen[key], env.Message)
+		return nil
+	})
 }
 
 func actions(ms []message.Message) []message.Action {
@@ -559,7 +568,7 @@ func (w *world) status(id trade.OrderID) message.TradeStatus {
 
 func (w *world) trade(id trade.OrderID) trade.Trade {
 	w.tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	t, err := w.engine.Trade(ctx, id)
 	if err != nil {
@@ -571,9 +580,9 @@ func (w *world) trade(id trade.OrderID) trade.Trade {
 // eventually waits until a condition holds.
 func (w *world) eventually(what string, holds func() bool) {
 	w.tb.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			w.tb.Fatalf("not within 30 s: %s; log: %s", what, w.output)
+			w.tb.Fatalf("not within a minute: %s; log: %s", what, w.output)
 		}
 	}
 }
@@ -609,7 +618,7 @@ func (w *world) failures(id trade.OrderID) int {
 // until waits until a trade has a status.
 func (w *world) until(id trade.OrderID, want message.TradeStatus) trade.Trade {
 	w.tb.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		t := w.trade(id)
 		if t.Status == want {

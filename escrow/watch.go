@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 )
@@ -88,7 +89,7 @@ func (w *watches) hold(ctx context.Context, id trade.OutflowKey, h trade.Hash, _
 		if state.Phase == trade.HoldOpen {
 			return nil
 		}
-		in, err := sightedInput(ctx, w.node, state)
+		in, err := effect.SightedInput(ctx, w.node, state)
 		if err != nil {
 			return err // the watch starts again, with a lookup first
 		}
@@ -119,7 +120,7 @@ func (w *watches) payout(ctx context.Context, id trade.OutflowKey, h trade.Hash,
 
 // paymentNotice returns the state of a payment as a notice for its trade.
 func paymentNotice(k trade.OutflowKey, h trade.Hash, attempt uint32, state lightning.PaymentState) notice {
-	in := paymentInput(h, attempt, state)
+	in := effect.PaymentInput(h, attempt, state)
 	in.Outflow = k.N
 	return notice{trade: k.Trade, input: in}
 }

@@ -118,6 +118,10 @@ func (w *work) entry(e *mostro.Entry) error {
 		if relays, err := mostro.ParseRelayList(e.Event); err == nil {
 			return w.authors.apply(e, func(a *authorRecord) { a.setRelays(relays, e) })
 		}
+	case mostro.ClassHealth:
+		if health, err := mostro.ParseHealth(e.Event); err == nil {
+			return w.authors.apply(e, func(a *authorRecord) { a.setHealth(health) })
+		}
 	case mostro.ClassDispute:
 		if dispute, err := mostro.ParseDispute(e.Event); err == nil {
 			return w.authors.dispute(e, dispute)

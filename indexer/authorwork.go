@@ -23,7 +23,7 @@ type authorWork struct {
 	names    map[string][]*names.Use // changed names by public key
 }
 
-// apply applies an info, profile or relay list to the record of its author. If the
+// apply applies an info, profile, relay list or health to the record of its author. If the
 // author deleted the event earlier, apply does nothing.
 func (w *authorWork) apply(e *mostro.Entry, set func(*authorRecord)) error {
 	if gone, err := has(w.batch.txn, idKey(keyNoID, e.Event.ID, e.Event.PubKey)); err != nil || gone {
@@ -61,7 +61,7 @@ func (w *authorWork) record(pubkey string) (*authorRecord, error) {
 	return r, err
 }
 
-// deleteEvent removes an info, profile or relay list by id.
+// deleteEvent removes an info, profile, relay list or health by id.
 //
 // BUG: a dispute that is deleted only by id stays. Mostros delete no disputes.
 func (w *authorWork) deleteEvent(id, pubkey string) error {
@@ -73,7 +73,7 @@ func (w *authorWork) deleteEvent(id, pubkey string) error {
 	return nil
 }
 
-// deleteAddress removes an info, profile, relay list or dispute by address, if the
+// deleteAddress removes an info, profile, relay list, health or dispute by address, if the
 // author of the deletion is the author of the address.
 func (w *authorWork) deleteAddress(address string, evt *nostr.Event) error {
 	parts := strings.SplitN(address, ":", 3)
@@ -89,8 +89,8 @@ func (w *authorWork) deleteAddress(address string, evt *nostr.Event) error {
 		}
 		w.disputes = append(w.disputes, disputeChange{*held, -1})
 		return w.batch.delete(key)
-	case "38385", "0", "10002":
-		kind := map[string]int{"38385": mostro.KindInfo, "0": mostro.KindProfile, "10002": mostro.KindRelayList}[parts[0]]
+	case "38385", "0", "10002", "38389":
+		kind := map[string]int{"38385": mostro.KindInfo, "0": mostro.KindProfile, "10002": mostro.KindRelayList, "38389": mostro.KindHealth}[parts[0]]
 		key := authorTombstone(evt.PubKey, kind)
 		if held, err := get(w.batch.txn, key); err == nil && readTime(held) >= int64(evt.CreatedAt) {
 			return nil

@@ -94,6 +94,15 @@ func boundProfile(p *mostro.Profile) {
 	}
 }
 
+// boundHealth keeps what the directory shows.
+func boundHealth(h *mostro.Health) {
+	checks := slices.Clone(h.Checks[:min(len(h.Checks), maxListed)])
+	for i := range checks {
+		checks[i].Name = words.Cut(checks[i].Name, maxNameBytes)
+	}
+	*h = mostro.Health{EventID: h.EventID, Pubkey: h.Pubkey, CreatedAt: h.CreatedAt, Status: h.Status, Checks: checks, Expiration: h.Expiration}
+}
+
 func boundRelays(l *mostro.RelayList) {
 	relays := slices.DeleteFunc(slices.Clone(l.Relays), func(r mostro.RelayUse) bool { return len(r.URL) > maxLinkBytes })
 	l.Relays = relays[:min(len(relays), maxListed)]

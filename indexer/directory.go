@@ -12,14 +12,15 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-// Instance is a Mostro: its own events and the sums of its orders. Info, Profile and
-// Relays are shared and must not be changed. Each Instance has its own maps.
+// Instance is a Mostro: its own events and the sums of its orders. Info, Profile, Relays and
+// Health are shared and must not be changed. Each Instance has its own maps.
 type Instance struct {
 	Pubkey     string
 	Name       string // "" if it states none
 	Info       *mostro.Info
 	Profile    *mostro.Profile       // nil: none
 	Relays     *mostro.RelayList     // nil: none
+	Health     *mostro.Health        // the newest, perhaps expired; nil: none
 	Orders     map[mostro.Status]int // by status of the newest version
 	Fiats      map[string]int
 	Disputes   map[mostro.DisputeState]int

@@ -18,8 +18,8 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// authorRecord holds the newest info, profile and relay list of an author, in the form in
-// which the book stores them. Only an author with an Info is an instance of Mostro.
+// authorRecord holds the newest info, profile, relay list and health of an author, in the form
+// in which the book stores them. Only an author with an Info is an instance of Mostro.
 //
 // BUG: only the newest event of each kind is held. If a deletion names the newest event
 // by id, the event before it is shown again only after a rebuild.
@@ -31,6 +31,7 @@ type authorRecord struct {
 	ProfileAt time.Time         `json:"profile_at,omitzero"`
 	Relays    *mostro.RelayList `json:"relays,omitempty"`
 	RelaysAt  time.Time         `json:"relays_at,omitzero"`
+	Health    *mostro.Health    `json:"health,omitempty"`
 }
 
 // supersedes reports whether an event replaces the held one, by the rule of replaceable
@@ -63,6 +64,13 @@ func (a *authorRecord) setRelays(l mostro.RelayList, e *mostro.Entry) {
 	}
 }
 
+func (a *authorRecord) setHealth(h mostro.Health) {
+	boundHealth(&h)
+	if a.Health == nil || supersedes(h.CreatedAt, h.EventID, a.Health.CreatedAt, a.Health.EventID) {
+		a.Health = &h
+	}
+}
+
 // forget removes the events for which doomed returns true, and reports whether any was
 // removed.
 func (a *authorRecord) forget(doomed func(id string, kind int, created nostr.Timestamp) bool) bool {
@@ -75,6 +83,9 @@ func (a *authorRecord) forget(doomed func(id string, kind int, created nostr.Tim
 	}
 	if a.Relays != nil && doomed(a.Relays.EventID, mostro.KindRelayList, a.Relays.CreatedAt) {
 		a.Relays, a.RelaysAt = nil, time.Time{}
+	}
+	if a.Health != nil && doomed(a.Health.EventID, mostro.KindHealth, a.Health.CreatedAt) {
+		a.Health = nil
 	}
 	return was != *a
 }
@@ -382,7 +393,7 @@ func (a *author) instance(pubkey string, note Note) *Instance {
 	if a.Info == nil {
 		return nil
 	}
-	return &Instance{Pubkey: pubkey, Name: a.name(), Info: a.Info, Profile: a.Profile, Relays: a.Relays,
+	return &Instance{Pubkey: pubkey, Name: a.name(), Info: a.Info, Profile: a.Profile, Relays: a.Relays, Health: a.Health,
 		Orders: maps.Clone(a.orders), Fiats: maps.Clone(a.fiats), Disputes: maps.Clone(a.disputes),
 		Trades: a.orders[mostro.StatusSuccess], VolumeSats: a.volume, FirstSeen: a.first, LastSeen: a.last, Note: note}
 }

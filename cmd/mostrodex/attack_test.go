@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lnurl"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -206,11 +206,11 @@ func TestAttackTarpit(t *testing.T) {
 	}()
 	cfg := defaultConfig()
 	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
-	m, err := demoMain(cfg, 1)
+	m, err := demoMain(cfg, 1, 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.addresses = escrow.Services{Client: lnurl.Client{AllowForTest: func(netip.AddrPort) bool { return true }}}
+	m.addresses = effect.Services{Client: lnurl.Client{AllowForTest: func(netip.AddrPort) bool { return true }}}
 	defer startMainUntil(t, m)()
 	address := "a@" + tarpit.Addr().String()
 	var events []*nostr.Event

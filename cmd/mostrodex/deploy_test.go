@@ -285,11 +285,11 @@ func TestRunbookNamesMetrics(t *testing.T) {
 			t.Errorf("the program has no metric %s", name[0][1:])
 		}
 	}
-	source, err := os.ReadFile("../../escrow/nodecard.go")
+	source, err := os.ReadFile("../../escrow/nodecard/nodecard.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	problems := regexp.MustCompile(`NodeProblem += "(\w+)"`).FindAllSubmatch(source, -1)
+	problems := regexp.MustCompile(`Problem += "(\w+)"`).FindAllSubmatch(source, -1)
 	for _, problem := range problems {
 		if !strings.Contains(string(raw), "`"+string(problem[1])+"`") {
 			t.Errorf("the runbook does not have the reason %s", problem[1])

@@ -17,6 +17,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/audit"
 	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/disputes"
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
@@ -24,6 +25,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 	"github.com/mostrodex/mostrodex/escrow/price"
 	"github.com/mostrodex/mostrodex/escrow/rating"
+	"github.com/mostrodex/mostrodex/escrow/rollback"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -48,6 +50,7 @@ type escrowRoom struct {
 	keys    *envelope.Keys
 	inbox   *disputes.Inbox
 	counter *tradeCounter // counts the trades that the inbox shows
+	now     func() time.Time
 }
 
 // rememberedPeers is the number of trade keys whose shared secret is cached, so that later
@@ -223,7 +226,7 @@ func (c *EscrowConfig) transports() (list []envelope.Transport, err error) {
 
 // openEscrow opens the daemon's store and its Lightning node, which is simulated if demo is
 // set. If addresses is nil, payout addresses of the network are resolved.
-func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, addresses escrow.Addresses, with ambient) (room *escrowRoom, err error) {
+func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, addresses effect.Addresses, with ambient) (room *escrowRoom, err error) {
 	cfg := &c.Escrow
 	policy, err := cfg.policy()
 	if err != nil {
@@ -272,7 +275,7 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, add
 	if c.Relay.URL != "" {
 		events.Relays = []string{c.Relay.URL}
 	}
-	room = &escrowRoom{relays: c.Relay.URL != "", pubkey: keys.Pubkey(), keys: keys}
+	room = &escrowRoom{relays: c.Relay.URL != "", pubkey: keys.Pubkey(), keys: keys, now: with.now}
 	opened := room // a return of nil does not change opened
 	defer func() {
 		if err != nil {
@@ -280,11 +283,11 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, add
 		}
 	}()
 	ec := escrow.Config{
-		Policy: policy, Log: log, Publisher: escrowPublisher{server}, Addresses: escrow.Services{},
+		Policy: policy, Log: log, Publisher: escrowPublisher{server}, Addresses: effect.Services{},
 		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer, ReceiptSigner: sealer, Attester: attester,
 		Prefilter: &escrow.Prefilter{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
-		Events:    events, RollbackGuard: &escrow.RollbackGuard{Path: witness, Old: filepath.Join(c.Data, "escrow.witness")},
-		Fund:      fund.Fund{Address: devfee.Address, Network: string(lightning.Mainnet), Service: escrow.Services{}, Node: keys.Npub()},
+		Events:    events, RollbackGuard: &rollback.Guard{Path: witness, Old: filepath.Join(c.Data, "escrow.witness")},
+		Fund:      fund.Fund{Address: devfee.Address, Network: string(lightning.Mainnet), Service: effect.Services{}, Node: keys.Npub()},
 		Assistant: assistant, HealthEvery: time.Duration(cfg.HealthSeconds) * time.Second, Secret: trade.NodeSecretOf(keys), Logger: with.logger, Metrics: with.registry, Now: with.now,
 	}
 	if addresses != nil {
@@ -400,7 +403,7 @@ func (r *escrowRoom) run(ctx context.Context, g *errgroup.Group, addr string) {
 		r.engine.Events.Relays = []string{"ws://" + addr}
 	}
 	if r.world != nil {
-		g.Go(func() error { return r.world.Run(ctx) })
+		g.Go(func() error { return r.world.Run(ctx, r.now) })
 	}
 	if r.prices != nil {
 		g.Go(func() error { return r.prices.Run(ctx) })

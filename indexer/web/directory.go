@@ -90,7 +90,7 @@ func (x *views) directory(ctx context.Context, values url.Values) (*instanceList
 	}
 	views, publishers := []*instanceView{}, []publisherView{}
 	for _, i := range instances {
-		v := viewOf(i)
+		v := viewOf(i, x.index.Now())
 		x.stand(v)
 		views = append(views, v)
 	}
@@ -167,7 +167,7 @@ func (x *views) instance(ctx context.Context, pubkey string, spam bool) (*instan
 	if err != nil {
 		return nil, err
 	}
-	v := viewOf(i)
+	v := viewOf(i, x.index.Now())
 	x.stand(v)
 	return v, nil
 }

@@ -375,6 +375,7 @@ type instanceView struct {
 	LightningAlias    *string        `json:"lightning_alias"`
 	LightningNetworks []string       `json:"lightning_networks" null:"not stated"`
 	Maintenance       *bool          `json:"maintenance"`
+	Health            *healthView    `json:"health" doc:"the newest kind 38389; null: none"`
 	Relays            []string       `json:"relays" null:"not stated"`
 	Orders            map[string]int `json:"orders" doc:"by status of the newest version"`
 	Fiats             map[string]int `json:"fiats"`
@@ -401,6 +402,34 @@ type bondView struct {
 	ApplyTo  *string `json:"apply_to"`
 }
 
+type healthView struct {
+	Status    string            `json:"status" doc:"ok, degraded, down or unknown; down if the event has expired"`
+	Checks    map[string]string `json:"checks" doc:"ok, warn, fail or unknown, by name; empty if the event has expired"`
+	At        *int64            `json:"at" doc:"created_at of the event"`
+	AtRFC     *string           `json:"at_rfc3339"`
+	ExpiresAt *int64            `json:"expires_at"`
+	ExpiryRFC *string           `json:"expires_at_rfc3339"`
+}
+
+// viewOfHealth returns the health of a Mostro at a time. A Mostro publishes its health every few
+// minutes at most, so one whose newest event has expired is down.
+func viewOfHealth(h *mostro.Health, now time.Time) *healthView {
+	if h == nil {
+		return nil
+	}
+	v := &healthView{Status: cmp.Or(string(h.Status), "unknown"), Checks: map[string]string{}}
+	v.At, v.AtRFC = unixAndRFC(h.CreatedAt)
+	v.ExpiresAt, v.ExpiryRFC = unixAndRFC(h.Expiration)
+	if h.Expiration != 0 && int64(h.Expiration) <= now.Unix() {
+		v.Status = string(mostro.HealthDown)
+		return v
+	}
+	for _, c := range h.Checks {
+		v.Checks[c.Name] = string(c.State)
+	}
+	return v
+}
+
 // publisherView is an author of orders without an info event. A publisher belongs to the
 // platform that its orders state.
 type publisherView struct {
@@ -417,7 +446,7 @@ type instanceList struct {
 	Publishers []publisherView `json:"publishers" doc:"at most 500, those with most orders"`
 }
 
-func viewOf(in *indexer.Instance) *instanceView {
+func viewOf(in *indexer.Instance, now time.Time) *instanceView {
 	i := in.Info
 	v := &instanceView{
 		Pubkey: in.Pubkey, Name: textOrNull(in.Name), Version: textOrNull(i.Version), Fee: decimalOrNull(i.Fee),
@@ -438,6 +467,7 @@ func viewOf(in *indexer.Instance) *instanceView {
 	if b := i.Bond; b != nil {
 		v.Bond = &bondView{b.Enabled, decimalOrNull(b.AmountPct), b.BaseSats, textOrNull(b.ApplyTo)}
 	}
+	v.Health = viewOfHealth(in.Health, now)
 	if n := i.LND; n != nil {
 		v.LightningAlias, v.LightningNetworks = textOrNull(n.Alias), n.Networks
 	}

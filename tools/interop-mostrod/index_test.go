@@ -1,6 +1,7 @@
 package interopmostrod
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"testing"
@@ -54,6 +55,10 @@ type instance struct {
 	Disputes    map[string]int // by state
 	Trades      int
 	VolumeSats  int64 `json:"volume_sats"`
+	Health      *struct {
+		Status string
+		Checks map[string]string
+	}
 }
 
 // indexed checks that our index shows what mostrod published, that our parsers read every
@@ -119,6 +124,10 @@ func (w *world) indexed(t *testing.T) {
 	if at.Trades != 3 || at.VolumeSats != 2*tradeSats+40_000 {
 		t.Errorf("our index has %d trades of mostrod with %d sats", at.Trades, at.VolumeSats)
 	}
+	if h := at.Health; h == nil || h.Status != "ok" || len(h.Checks) != 4 || h.Checks[mostro.CheckPayouts] != "ok" {
+		t.Errorf("our index has the health %+v of mostrod", h)
+	}
+	w.fee(t)
 	// A refusal of any event or request would be counted here.
 	if n := w.metric("mostrodex_relay_refusals_total", ""); n != 0 {
 		t.Errorf("our relay refused %v events and requests", n)
@@ -137,4 +146,46 @@ func (w *world) shown(t *testing.T, o mostro.Order) {
 	if code := w.get(w.api+"api/v1/orders/"+o.Pubkey+"/"+o.D, &out); code != 200 || out.Status != string(o.Status) {
 		t.Errorf("our API shows order %s as %q (%d), the event says %s", o.D, out.Status, code, o.Status)
 	}
+}
+
+// fee checks that a development fee of mostrod reaches our index. mostrod pays the fee on mainnet
+// only, so the event is made here, with mostrod's key and the tags that mostrod writes in
+// util.rs (publish_dev_fee_audit_event), and published as mostrod publishes it.
+func (w *world) fee(t *testing.T) {
+	var order *nostr.Event
+	for _, evt := range w.events(nostr.Filter{Kinds: []int{mostro.KindOrder}, Authors: []string{w.theirs.keys.Pubkey()}}) {
+		if evt.Tags.FindWithValue("s", "success") != nil && evt.Tags.FindWithValue("amt", fmt.Sprint(tradeSats)) != nil {
+			order = evt
+		}
+	}
+	if order == nil {
+		t.Fatal("no order of mostrod has ended in success")
+	}
+	const sats = 18 // 0.30 of 60
+	evt := nostr.Event{Kind: mostro.KindDevFee, CreatedAt: nostr.Now(), Tags: nostr.Tags{
+		{"order-id", order.Tags.GetD()}, {"amount", fmt.Sprint(sats)}, {"hash", strings.Repeat("5e", 32)}, {"destination", "dev@pay.mostro.foundation"},
+		{"network", "mainnet"}, {"y", "mostro", instanceName}, {"z", "dev-fee-payment"}, {"expiration", fmt.Sprint(int64(nostr.Now()) + 365*86_400)},
+	}}
+	secret := w.theirs.keys.Secret()
+	if err := evt.Sign(hex.EncodeToString(secret[:])); err != nil {
+		t.Fatal(err)
+	}
+	relay, err := nostr.RelayConnect(t.Context(), w.relay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer relay.Close()
+	if err := relay.Publish(t.Context(), evt); err != nil {
+		t.Fatalf("our relay refuses the event: %v", err)
+	}
+	w.eventually("the development fee in our index", func() bool {
+		var out struct {
+			Metrics []struct {
+				Name  string
+				Value *float64
+			}
+		}
+		w.get(w.api+"api/v1/stats?metric=dev_fees.sats&instance="+w.theirs.keys.Pubkey(), &out)
+		return len(out.Metrics) == 1 && out.Metrics[0].Value != nil && *out.Metrics[0].Value == sats
+	})
 }

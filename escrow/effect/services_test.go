@@ -1,4 +1,4 @@
-package escrow_test
+package effect_test
 
 import (
 	"errors"
@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/btcsuite/btcd/btcec/v2"
-	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnurl"
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -18,14 +18,14 @@ import (
 
 // loopbackService serves a Lightning address on loopback. first and second are the bodies of
 // the service's answers.
-func loopbackService(tb testing.TB, first, second *[]byte) (s escrow.Services, url, address string) {
+func loopbackService(tb testing.TB, first, second *[]byte) (s effect.Services, url, address string) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/lnurlp/alice", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(*first) })
 	mux.HandleFunc("GET /cb", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(*second) })
 	server := httptest.NewServer(mux)
 	tb.Cleanup(server.Close)
 	at := netip.MustParseAddrPort(server.Listener.Addr().String())
-	s = escrow.Services{Client: lnurl.Client{AllowForTest: func(a netip.AddrPort) bool { return a == at }}}
+	s = effect.Services{Client: lnurl.Client{AllowForTest: func(a netip.AddrPort) bool { return a == at }}}
 	return s, server.URL, "alice@" + at.String()
 }
 

@@ -1,4 +1,6 @@
-package escrow
+// Package rollback recognises a store that was replaced with an older copy of itself, by a
+// number of commits in a file outside of the store. It knows nothing of what the store holds.
+package rollback
 
 import (
 	"encoding/binary"
@@ -10,10 +12,10 @@ import (
 	"path/filepath"
 )
 
-// RollbackGuard stores the number of commits of the store in a file outside of the store,
+// Guard stores the number of commits of the store in a file outside of the store,
 // the guard file. If the store is replaced with an older copy, the guard file reveals
 // this. The file may lag by the commits of one second, because a copy is older than that.
-type RollbackGuard struct {
+type Guard struct {
 	// Path is the guard file. It must not be part of the store or of the store's
 	// backups.
 	Path string
@@ -24,7 +26,7 @@ type RollbackGuard struct {
 
 // Load returns the stored number of commits. known is false if there is no file, or no
 // legible one.
-func (g RollbackGuard) Load() (commits uint64, known bool, err error) {
+func (g Guard) Load() (commits uint64, known bool, err error) {
 	b, err := os.ReadFile(g.Path)
 	if errors.Is(err, fs.ErrNotExist) && g.Old != "" {
 		b, err = os.ReadFile(g.Old)
@@ -42,7 +44,7 @@ func (g RollbackGuard) Load() (commits uint64, known bool, err error) {
 }
 
 // Store writes a number of commits durably and atomically.
-func (g RollbackGuard) Store(commits uint64) error {
+func (g Guard) Store(commits uint64) error {
 	b := binary.BigEndian.AppendUint64(nil, commits)
 	b = binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 	f, err := os.CreateTemp(filepath.Dir(g.Path), ".witness-*")
@@ -65,13 +67,4 @@ func (g RollbackGuard) Store(commits uint64) error {
 		}
 	}
 	return nil
-}
-
-// rolledBack reports whether a store is an older copy of itself. A store with commits but
-// without a guard file may be a copy, and counts as one.
-func rolledBack(head Head, commits uint64, known bool) bool {
-	if !known {
-		return head.Commits > 0
-	}
-	return head.Commits < commits
 }

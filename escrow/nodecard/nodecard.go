@@ -1,0 +1,158 @@
+package nodecard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mostrodex/mostrodex/escrow/health"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
+)
+
+// Problem is the reason why a Lightning node cannot be used. The set is closed, for
+// metrics.
+type Problem string
+
+const (
+	Usable      Problem = ""
+	Unasked     Problem = "unasked"      // no answer since the start
+	Unavailable Problem = "unavailable"  // the node does not answer
+	Permission  Problem = "permission"   // the macaroon no longer suffices
+	Unsynced    Problem = "unsynced"     // the node is not synced with the chain
+	Refusing    Problem = "refusing"     // the node refuses calls about holds with an unknown text, as with a full disk
+	OtherWallet Problem = "other_wallet" // another node answers at the address
+	Unfit       Problem = "unfit"        // Engine.Vet returned an error
+)
+
+// Problems lists the problems.
+var Problems = []Problem{Unasked, Unavailable, Permission, Unsynced, Refusing, OtherWallet, Unfit}
+
+// State reports whether the Lightning node can be used.
+type State struct {
+	Problem Problem
+	Detail  string // text for the operator; without secrets
+	Other   string // OtherWallet: pubkey of the wallet that answers
+}
+
+// Card holds the Lightning node's last description of itself, and whether the node can
+// be used. A Card is safe for concurrent use.
+type Card struct {
+	info    atomic.Pointer[lightning.NodeInfo]
+	state   atomic.Pointer[State]
+	refusal atomic.Pointer[refusal]
+
+	asking sync.Mutex
+	asked  time.Time // time of the last answer or failure, by the monotonic clock; guarded by asking
+	wallet string    // wallet that holds the invoices of the store's trades; "" if unknown; guarded by asking
+
+	syncing sync.Mutex
+	sync    health.SyncWatch // by the monotonic clock; guarded by syncing
+}
+
+// refusal is a call about a hold that the node refused with an unknown text.
+type refusal struct {
+	at   time.Time // by the monotonic clock
+	text string
+}
+
+// Refused records a refusal with an unknown text. This program made the request, so the
+// node is the cause.
+func (c *Card) Refused(err error) { c.refusal.Store(&refusal{time.Now(), err.Error()}) }
+
+// Info returns the node's last description. ok is false before the first one.
+func (c *Card) Info() (info lightning.NodeInfo, ok bool) {
+	if p := c.info.Load(); p != nil {
+		return *p, true
+	}
+	return lightning.NodeInfo{}, false
+}
+
+// State returns the result of the last check of the node.
+func (c *Card) State() State {
+	if p := c.state.Load(); p != nil {
+		return *p
+	}
+	return State{Problem: Unasked, Detail: "the Lightning node has not answered yet"}
+}
+
+// Expect sets the wallet that the node must have.
+func (c *Card) Expect(pubkey string) {
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	c.wallet = pubkey
+}
+
+// Ask asks the node once, unless its last answer is younger than fresh.
+func (c *Card) Ask(ctx context.Context, node lightning.Node, fresh time.Duration, vet func(context.Context, lightning.NodeInfo) error) State {
+	c.asking.Lock()
+	defer c.asking.Unlock()
+	if fresh > 0 && !c.asked.IsZero() && time.Since(c.asked) < fresh {
+		return c.State()
+	}
+	caller := ctx
+	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
+	defer cancel()
+	info, err := node.Info(ctx)
+	answered := err == nil && (c.wallet == "" || info.Pubkey == c.wallet)
+	if err == nil || caller.Err() == nil { // a caller that gave up says nothing about the node
+		c.View(func(w *health.SyncWatch, now time.Time) { w.Observe(now, answered, answered && info.Synced) })
+	}
+	if was := c.State().Problem; err == nil && vet != nil && was != Usable && was != Unsynced && was != Refusing {
+		if vetErr := vet(ctx, info); errors.Is(vetErr, lightning.ErrUnavailable) || errors.Is(vetErr, lightning.ErrPermission) {
+			err = vetErr
+		} else if vetErr != nil {
+			return c.put(State{Problem: Unfit, Detail: vetErr.Error()})
+		}
+	}
+	switch {
+	case errors.Is(err, lightning.ErrPermission):
+		return c.put(State{Problem: Permission, Detail: fmt.Sprintf("the Lightning node refuses the macaroon: %v; bake another one and name it in escrow.lnd.macaroon", err)})
+	case err != nil:
+		return c.put(State{Problem: Unavailable, Detail: fmt.Sprintf("the Lightning node does not answer: %v", err)})
+	case c.wallet != "" && info.Pubkey != c.wallet:
+		return c.put(State{Problem: OtherWallet, Other: info.Pubkey,
+			Detail: fmt.Sprintf("the Lightning node is %s, and the open trades' invoices are of %s: put that wallet back", info.Pubkey, c.wallet)})
+	}
+	c.info.Store(&info)
+	if !info.Synced {
+		return c.put(State{Problem: Unsynced, Detail: "the Lightning node has not caught up with the chain"})
+	}
+	if r := c.refusal.Load(); r != nil && time.Since(r.at) < refusalLasts {
+		return c.put(State{Problem: Refusing, Detail: fmt.Sprintf("the Lightning node refuses calls: %s; look at its log and its disk", r.text)})
+	}
+	return c.put(State{})
+}
+
+// View calls fn with what is known about the node's state of sync.
+func (c *Card) View(fn func(w *health.SyncWatch, now time.Time)) {
+	c.syncing.Lock()
+	defer c.syncing.Unlock()
+	fn(&c.sync, time.Now())
+}
+
+// Defers returns an error if payouts wait until the node is synced.
+func (c *Card) Defers() (err error) {
+	c.View(func(w *health.SyncWatch, now time.Time) {
+		if w.Defers(now) {
+			err = fmt.Errorf("%w: payouts wait until the Lightning node is synced with the chain", lightning.ErrUnavailable)
+		}
+	})
+	return err
+}
+
+// put requires asking.
+func (c *Card) put(s State) State {
+	c.asked = time.Now()
+	c.state.Store(&s)
+	return s
+}
+
+const (
+	nodeTimeout = 20 * time.Second
+	// refusalLasts is the time for which a refusal stops new orders. While the cause
+	// lasts, the calls are repeated and refused again.
+	refusalLasts = 2 * time.Minute
+)
