@@ -338,13 +338,14 @@ func (s *Store) ban() {
 	if s.cfg.Banned == nil {
 		return
 	}
-	version, ids := s.cfg.Banned()
+	version, _ := s.cfg.Banned()
 	if have := s.rules.Load(); have != nil && *have == version {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if version, ids = s.cfg.Banned(); s.rules.Load() != nil && *s.rules.Load() == version {
+	version, ids := s.cfg.Banned()
+	if have := s.rules.Load(); have != nil && *have == version {
 		return // another reader was faster
 	}
 	lifted := s.collector.Ban(ids, func(seq uint64) (id string, ok bool) {
