@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay"
@@ -72,7 +73,18 @@ func (c *RelayConfig) admitted() []int {
 
 // IndexerConfig is section [indexer].
 type IndexerConfig struct {
-	Enabled bool `toml:"enabled"`
+	Enabled bool   `toml:"enabled"`
+	Publish string `toml:"publish"` // interval between publications of statistics (kind 30666), e.g. "1h"; "": none
+	Key     string `toml:"key"`     // file of the key that signs them; "": DATA/keys/statistics, created at the first start
+}
+
+// every returns the interval of Publish, which is not "".
+func (c *IndexerConfig) every() (time.Duration, error) {
+	every, err := time.ParseDuration(c.Publish)
+	if err != nil || every < 10*time.Minute {
+		return 0, fmt.Errorf("indexer.publish: %q is not a duration of at least ten minutes, such as \"1h\"", c.Publish)
+	}
+	return every, nil
 }
 
 // ExportConfig is section [export].
@@ -317,6 +329,11 @@ func (c *Config) validate() error {
 	}
 	if _, _, err := net.SplitHostPort(c.Relay.Listen); err != nil {
 		return fmt.Errorf("relay.listen: %q is not host:port", c.Relay.Listen)
+	}
+	if c.Indexer.Publish != "" {
+		if _, err := c.Indexer.every(); err != nil {
+			return err
+		}
 	}
 	if c.Relay.Private != "" {
 		if _, _, err := net.SplitHostPort(c.Relay.Private); err != nil {
