@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -365,6 +368,46 @@ func TestRestarts(t *testing.T) {
 	}
 	if got := s.List(alice.Pubkey()); len(got) != 1 || got[0].ID != a.ID || got[0].Hook != HookActive || got[0].Secret != a.Secret {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestCrashAtAnyTime copies the store while the service works, which is what a kill leaves, and
+// goes on with the copy: each order is told once.
+func TestCrashAtAnyTime(t *testing.T) {
+	w := newWorld(t)
+	s, _ := w.run()
+	alice := newKeys(t)
+	if _, err := s.Save(alice.Pubkey(), "", Request{Filter: "fiat:VES"}); err != nil {
+		t.Fatal(err)
+	}
+	const n = 25
+	var copies []*world
+	for i := range n {
+		w.order(fmt.Sprintf("o%02d", i), "VES", "sell", "pending")
+		if i%5 != 4 {
+			continue
+		}
+		testkit.Eventually(t, "some progress", func() bool { return len(w.texts(alice)) >= i/2 })
+		w.mu.Lock() // nothing is published during the copy; commits go on
+		c := &world{tb: t, dir: t.TempDir(), clock: w.clock, keys: w.keys, moved: make(chan struct{}), seen: maps.Clone(w.seen), sent: slices.Clone(w.sent), answer: echo, entries: slices.Clone(w.entries)}
+		if err := os.CopyFS(c.dir, os.DirFS(w.dir)); err != nil {
+			t.Error(err)
+		}
+		w.mu.Unlock()
+		copies = append(copies, c)
+	}
+	w.caughtUp(s)
+	for i, c := range append(copies, w) {
+		if c != w {
+			s, stop := c.run()
+			c.caughtUp(s)
+			stop()
+		}
+		for j := range min(5*i+5, n) {
+			if got := c.about(alice, fmt.Sprintf("Order o%02d", j)); got != 1 {
+				t.Errorf("copy %d: order %d was told %d times", i, j, got)
+			}
+		}
 	}
 }
 
