@@ -43,6 +43,7 @@ func (s *sim) putBack() {
 		}
 	}
 	clear(s.abandoned)
+	clear(s.past)
 	clear(s.votes)
 	clear(s.answered)
 	clear(s.ratedAt)

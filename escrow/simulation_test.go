@@ -146,6 +146,7 @@ type sim struct {
 	index   map[string]int64 // by identity
 	order   []trade.OrderID  // every committed trade
 	truth   map[trade.OrderID]*simTruth
+	past    map[trade.OrderID]simPast // of the present store's journals
 	owner   map[trade.Hash]trade.OrderID
 	calm    bool // if set, there are no more faults and all trades end
 	outage  int64
@@ -217,7 +218,7 @@ func newSim(seed uint64, mirror *DB) *sim {
 	now := int64(1_790_000_000)
 	s := &sim{
 		seed: seed, rng: rng, node: newSimNode(rng, now), store: newSimStore(), price: 50_000, index: make(map[string]int64),
-		truth: make(map[trade.OrderID]*simTruth), owner: make(map[trade.Hash]trade.OrderID),
+		truth: make(map[trade.OrderID]*simTruth), past: make(map[trade.OrderID]simPast), owner: make(map[trade.Hash]trade.OrderID),
 		generation: 1, sighted: make(map[trade.Hash]int), known: make(map[string]simDerived), nonces: make(map[string]trade.Hash), abandoned: make(map[trade.OrderID]bool),
 		mayFreeze: make(map[trade.OrderID]bool), undeliver: make(map[uint64]bool), undelivered: make(map[trade.OrderID]bool), stale: make(map[uint64]bool), probed: make(map[uint64]int64),
 		votes: make(map[simVote]bool), given: make(map[simVote]uint64), answered: make(map[uint64]bool), ratedAt: make(map[string]int64),
@@ -646,13 +647,25 @@ func (s *sim) judgeRow(row JournalRow) {
 	}
 }
 
-// journalTrade returns the trade as it was before a row.
+// journalTrade returns the trade as it was before a row. The trade is kept, so that the next
+// row of its journal does not replay the rows before.
 func (s *sim) journalTrade(row JournalRow) trade.Trade {
-	var t trade.Trade
-	for _, in := range s.store.journal[row.Trade][:row.N-1] {
-		t, _, _ = trade.Step(t, in)
+	was := s.past[row.Trade]
+	if was.rows >= row.N {
+		was = simPast{}
 	}
-	return t
+	for _, in := range s.store.journal[row.Trade][was.rows : row.N-1] {
+		was.trade, _, _ = trade.Step(was.trade, in)
+	}
+	was.rows = row.N - 1
+	s.past[row.Trade] = was
+	return was.trade
+}
+
+// simPast is a trade after the first rows of its journal.
+type simPast struct {
+	rows  uint32
+	trade trade.Trade
 }
 
 func (s *sim) judgeCreate(in lightning.HoldRequest) {

@@ -159,11 +159,28 @@ func RunTroubles(t *testing.T, n *Troubles) {
 	}
 	t.Log("the node's disk is full")
 	f = began()
-	other := &flow{T: t, w: w, n: &n.FlowNet, seller: w.user(envelope.TransportV2), buyer: w.user(envelope.TransportV2)}
-	other.sell()
+	another := func() *flow {
+		other := &flow{T: t, w: w, n: &n.FlowNet, seller: w.user(envelope.TransportV2), buyer: w.user(envelope.TransportV2)}
+		other.sell()
+		return other
+	}
+	other := another()
 	free := n.Fill()
-	other.take()
-	other.addInvoice()
+	// LND may free some pages again, so that it makes a few more invoices before it refuses.
+	for refuses, orders := false, 1; !refuses; {
+		other.take()
+		other.addInvoice()
+		other.until("the hold invoice is made or refused", func() bool {
+			refuses = w.engine.Card.State().Problem == nodecard.Refusing
+			return refuses || w.trade(other.id).HoldInvoice != ""
+		})
+		if !refuses {
+			if orders++; orders > 100 {
+				t.Fatalf("LND has made %d hold invoices on a full disk", orders)
+			}
+			other = another()
+		}
+	}
 	closed(nodecard.Refusing, "look at its log and its disk")
 	refused()
 	releases(f)
