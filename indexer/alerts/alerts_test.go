@@ -402,7 +402,10 @@ func TestCrashAtAnyTime(t *testing.T) {
 			}
 		}
 	}
-	const n = 12
+	n := 8
+	if testing.Short() {
+		n = 3
+	}
 	for i := range n {
 		w.order(fmt.Sprintf("o%02d", i), "VES", "sell", "pending")
 		w.mu.Lock()
