@@ -376,7 +376,7 @@ func (b *bench) escrow(ctx context.Context, pattern, times, name, figure string)
 		if err != nil {
 			return nil, err
 		}
-		cmd := exec.CommandContext(ctx, binary, "-test.run", "^$", "-test.bench", pattern, "-test.benchtime", times, "-test.timeout", "1h")
+		cmd := exec.CommandContext(ctx, binary, "-test.v", "-test.run", "^$", "-test.bench", pattern, "-test.benchtime", times, "-test.timeout", "1h")
 		cmd.Dir = "../../escrow"
 		out, err := cmd.CombinedOutput()
 		if err != nil {
