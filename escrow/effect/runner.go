@@ -26,7 +26,7 @@ type Addresses interface {
 type Runner struct {
 	Node      lightning.Node
 	Addresses Addresses
-	Clock     func() time.Time // nil: the system clock
+	Now       func() time.Time // nil: the system clock
 	// Recent returns a description of the node that may be some hundred milliseconds old. nil:
 	// the node is asked.
 	Recent func(ctx context.Context) (lightning.NodeInfo, error)
@@ -40,10 +40,10 @@ type Runner struct {
 }
 
 func (r Runner) now() int64 {
-	if r.Clock == nil {
+	if r.Now == nil {
 		return time.Now().Unix()
 	}
-	return r.Clock().Unix()
+	return r.Now().Unix()
 }
 
 func (r Runner) recentInfo(ctx context.Context) (lightning.NodeInfo, error) {
