@@ -84,7 +84,7 @@ func (s *sender) send(ctx context.Context, relay *relayClient, m message.Message
 			return err
 		}
 		if no, ok := env.Message.Payload.(message.CantDo); ok && (env.Message.RequestID == nil || *env.Message.RequestID == id) { // in 2023 an answer named no request
-			return fmt.Errorf("the Mostro refuses: %s", harmless(string(no.Reason)))
+			return fmt.Errorf("the Mostro refuses: %s", inertText(string(no.Reason)))
 		}
 		if !answered { // further messages of the same step follow at once
 			answered = true
@@ -121,12 +121,12 @@ func printMail(w io.Writer, env envelope.Envelope, asJSON bool) error {
 		}
 	}
 	line := fmt.Sprintf("%s  %s  %-34s  %s  %s", env.CreatedAt.Time().UTC().Format("01-02 15:04:05"), env.Identity[:8], m.Action, order, payload)
-	_, err := fmt.Fprintln(w, strings.TrimRight(harmless(line), " "))
+	_, err := fmt.Fprintln(w, strings.TrimRight(inertText(line), " "))
 	return err
 }
 
-// harmless replaces characters that are invisible or control a terminal.
-func harmless(s string) string {
+// inertText replaces characters that are invisible or control a terminal.
+func inertText(s string) string {
 	return strings.Map(func(c rune) rune {
 		if unicode.IsControl(c) || unicode.Is(unicode.Cf, c) || unicode.Is(unicode.Zl, c) || unicode.Is(unicode.Zp, c) {
 			return '\ufffd'
