@@ -84,10 +84,9 @@ func fileModes(c *Config) (list []finding) {
 				fmt.Sprintf("chmod %04o %s", info.Mode().Perm()&^f.mask, f.path)})
 		}
 	}
-	for _, dir := range []string{c.Data, filepath.Join(c.Data, "escrow")} {
-		if info, err := os.Stat(dir); err == nil && runtime.GOOS != "windows" && c.Escrow.Enabled && info.Mode()&0o007 != 0 && dir != c.Data {
-			list = append(list, finding{isWarn, "file modes", fmt.Sprintf("other users can read the trades in %s (mode %04o)", dir, info.Mode().Perm()), "chmod 0700 " + dir})
-		}
+	dir := filepath.Join(c.Data, "escrow")
+	if info, err := os.Stat(dir); err == nil && runtime.GOOS != "windows" && c.Escrow.Enabled && info.Mode()&0o007 != 0 {
+		list = append(list, finding{isWarn, "file modes", fmt.Sprintf("other users can read the trades in %s (mode %04o)", dir, info.Mode().Perm()), "chmod 0700 " + dir})
 	}
 	if len(list) == 0 && c.Escrow.Enabled {
 		list = append(list, finding{isFine, "file modes", "only this user can read the keys", ""})

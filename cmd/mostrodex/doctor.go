@@ -17,11 +17,9 @@ import (
 	"sync"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
-	"github.com/mostrodex/mostrodex/internal/clip"
 	"github.com/mostrodex/mostrodex/internal/diskspace"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
@@ -32,6 +30,8 @@ import (
 const (
 	// doctorTimeout is the limit of one question of doctor.
 	doctorTimeout = 10 * time.Second
+	// maxFinding bounds a printed line, in characters. An error may contain words of a relay.
+	maxFinding = 1200
 	// maxRelayInfo bounds the description of a relay (NIP-11), in bytes.
 	maxRelayInfo = 64 << 10
 	// clockWarn and clockFail are differences between the clock and the clocks of relays. A
@@ -91,23 +91,12 @@ func failures(list []finding) (n int) {
 func printFindings(w io.Writer, list []finding) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, f := range list {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", f.State, f.Check, plain(f.Text))
+		fmt.Fprintf(t, "%s\t%s\t%s\n", f.State, f.Check, clip(f.Text, maxFinding))
 		if f.Do != "" {
-			fmt.Fprintf(t, "\t\t→ %s\n", plain(f.Do))
+			fmt.Fprintf(t, "\t\t→ %s\n", clip(f.Do, maxFinding))
 		}
 	}
 	return t.Flush()
-}
-
-// plain replaces the characters of a text that would control a terminal, because an error may
-// contain words of a relay.
-func plain(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.In(r, unicode.Cf) {
-			return '\ufffd'
-		}
-		return r
-	}, text)
 }
 
 // doctor asks the machine, the Lightning node and the relays.
@@ -385,7 +374,7 @@ func (d *doctor) relay(ctx context.Context, key, address string) (list []finding
 	case <-sub.Events:
 	case <-sub.EndOfStoredEvents:
 	case reason := <-sub.ClosedReason:
-		add(isWarn, fmt.Sprintf("refuses a request for orders: %q", clip.Text(reason, 200)), "")
+		add(isWarn, fmt.Sprintf("refuses a request for orders: %q", clip(reason, 200)), "")
 		return list, skew
 	case <-ctx.Done():
 		add(isFail, "does not answer a request for orders", "")

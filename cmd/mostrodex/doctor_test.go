@@ -117,6 +117,7 @@ func TestAdvice(t *testing.T) {
 		{func(c *Config) { c.Escrow.Transports = []string{"v1"} }, "transports", "v2 is off"},
 		{func(c *Config) { _ = os.Chmod(c.Escrow.Key, 0o644) }, "file modes", "escrow.key: other users can read"},
 		{func(c *Config) { _ = os.Chmod(c.Escrow.LND.Macaroon, 0o644) }, "file modes", "escrow.lnd.macaroon: other users"},
+		{func(c *Config) { _ = os.MkdirAll(filepath.Join(c.Data, "escrow"), 0o755) }, "file modes", "other users can read the trades"},
 		{func(c *Config) { _ = os.Remove(c.Escrow.Key) }, "file modes", "no such file"},
 	} {
 		cfg := soundConfig(t)

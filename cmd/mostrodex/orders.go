@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 	"text/tabwriter"
 	"time"
 
@@ -214,7 +215,7 @@ func newInstancesCmd() *cobra.Command {
 // clip shortens s to n characters, for tables only.
 func clip(s string, n int) string {
 	r := []rune(strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f { // text of other users must not control the terminal
+		if unicode.IsControl(c) { // text of other users must not control the terminal
 			return ' '
 		}
 		return c
