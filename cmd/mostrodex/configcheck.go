@@ -45,7 +45,7 @@ func nearestKey(unknown string) string {
 			best, least = key, distance
 		}
 	}
-	if least > max(2, len(last(unknown))/3) {
+	if least > max(2, (len(last(unknown))+2)/3) {
 		return ""
 	}
 	return best

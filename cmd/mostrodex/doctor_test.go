@@ -19,7 +19,7 @@ func TestNearestKey(t *testing.T) {
 	for unknown, want := range map[string]string{
 		"relay.lissten": "relay.listen", "relay.ulr": "relay.url", "escrow.macaroon": "escrow.lnd.macaroon", "escrow.lnd.macaron": "escrow.lnd.macaroon",
 		"relay.pow": "escrow.pow", "escrow.currency": "escrow.currencies", "Data": "data", "upstream.ulr": "upstream.url", "escrow.lnd.adress": "escrow.lnd.address",
-		"relay.quite_something_else": "", "x": "", strings.Repeat("relay.listen", 1000): "",
+		"relay.quite_something_else": "", "x": "", strings.Repeat("relay.listen.x", 1000): "",
 	} {
 		if got := nearestKey(unknown); got != want {
 			t.Errorf("%.40s: %q, want %q", unknown, got, want)
