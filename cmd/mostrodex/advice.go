@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -51,6 +52,15 @@ func advice(c *Config) (list []finding) {
 		}
 	}
 	return list
+}
+
+// warn logs the findings that are not fine.
+func warn(log *slog.Logger, list []finding) {
+	for _, f := range list {
+		if f.State != isFine {
+			log.Warn(f.Text, "check", f.Check, "do", f.Do)
+		}
+	}
 }
 
 // secretFile is a file that other users of the machine must not read.

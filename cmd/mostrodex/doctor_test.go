@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -131,6 +132,25 @@ func TestAdvice(t *testing.T) {
 				t.Errorf("%s: %q also warns of %s: %s", c.check, c.want, f.Check, f.Text)
 			}
 		}
+	}
+}
+
+// TestServeWarns checks that serve logs what config check prints.
+func TestServeWarns(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "mostrodex.toml")
+	text := fmt.Sprintf("data = %q\n[relay]\nlisten = \"127.0.0.1:0\"\nurl = \"ws://localhost:1\"\ntrusted_proxies = [\"127.0.0.1\"]\n[[upstream]]\nurl = \"none\"\n", filepath.Join(dir, "data"))
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var out, errs syncBuffer
+	done := make(chan int, 1)
+	go func() { done <- run(ctx, []string{"serve", "-c", file}, strings.NewReader(""), &out, &errs) }()
+	eventually(t, "the warning", func() bool { return strings.Contains(errs.String(), "its own machine") })
+	cancel()
+	if code := <-done; code != exitOK || strings.Count(errs.String(), "level=WARN") != 1 {
+		t.Errorf("%d: %s", code, errs.String())
 	}
 }
 

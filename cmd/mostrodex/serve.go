@@ -285,11 +285,7 @@ func (m *Main) serve(ctx context.Context, stderr io.Writer) error {
 		m.Logger.Info("this is a Mostro", "pubkey", m.escrow.engine.Events.Pubkey, "simulated", m.Demo != nil)
 	}
 	if m.Demo == nil {
-		for _, f := range advice(&m.Config) {
-			if f.State != isFine {
-				m.Logger.Warn(f.Text, "check", f.Check, "do", f.Do)
-			}
-		}
+		warn(m.Logger, advice(&m.Config))
 	}
 	err := m.Run(ctx)
 	if closeErr := m.Close(); err == nil {
