@@ -3,6 +3,7 @@ package partitions
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/csv"
 	"encoding/hex"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/indexer/export"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/stats"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
@@ -478,12 +480,16 @@ func TestHiddenEventsLeave(t *testing.T) {
 // files, complete, and no others, and writes the month again.
 func TestCrash(t *testing.T) {
 	w := newWorld(t)
-	w.fill(7, 200)
+	w.fill(7, 80)
+	stride := 1
+	if testing.Short() {
+		stride = 4
+	}
 	dir := t.TempDir()
 	w.pass(w.open(dir))
 	errCrash := errors.New("crash")
 	var steps []string
-	for n := 0; ; n++ {
+	for n := 0; ; n += stride {
 		at := w.now
 		s := w.open(dir)
 		before := s.Files()
@@ -513,7 +519,7 @@ func TestCrash(t *testing.T) {
 		w.pass(s)
 		w.holds(t, s)
 	}
-	if len(steps) < 10 {
+	if len(steps) < 20/stride {
 		t.Errorf("crashes at %q alone", steps)
 	}
 	// a file that is cut or gone is written again
@@ -586,4 +592,49 @@ func TestHostileEvents(t *testing.T) {
 			t.Errorf("%s has %d rows", set, n)
 		}
 	}
+}
+
+// meddling is a source in which something happens before and after the versions are read.
+type meddling struct {
+	Source
+	before, after func()
+}
+
+func (m meddling) Versions(ctx context.Context, upTo uint64, fn func(*orders.Version) error) error {
+	m.before()
+	defer m.after()
+	return m.Source.Versions(ctx, upTo, fn)
+}
+
+// TestDeletedWhileWritten: events that their author deletes while a month is written, before and
+// after its versions are read, leave the files later.
+func TestDeletedWhileWritten(t *testing.T) {
+	w := newWorld(t)
+	w.fill(12, 200)
+	remove := func(from int) func() {
+		return func() {
+			for _, e := range w.log.entries[from : from+20] {
+				w.add(nostr.Event{PubKey: e.Event.PubKey, Kind: mostro.KindDeletion, CreatedAt: nostr.Timestamp(w.now.Unix()), Tags: nostr.Tags{{"e", e.Event.ID}}}, w.now)
+			}
+		}
+	}
+	source := meddling{w.index.Archive(), remove(0), remove(100)}
+	s, err := Open(Config{Dir: t.TempDir(), Source: source, Now: func() time.Time { return w.now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	position, _ := source.Covered()
+	if _, err := s.follow(t.Context(), position); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []export.Month{"2026-07", "2026-08"} {
+		if err := s.build(t.Context(), m, position); err != nil {
+			t.Fatal(err)
+		}
+		source.before, source.after = func() {}, func() {}
+		s.cfg.Source = source
+	}
+	w.now = w.now.Add(2 * time.Hour)
+	w.pass(s)
+	w.holds(t, s)
 }
