@@ -26,6 +26,7 @@ type surface struct {
 	prices    *price.Feed         // of reputation.prices; nil: none are named
 	escrow    *escrowRoom         // nil: no escrow
 	exports   *partitions.Store   // nil: no files of closed months
+	alerts    *alertRoom          // nil: no alerts
 }
 
 // exportRow is the place of /api/v1/export/events in the relay's rows.
@@ -96,6 +97,10 @@ func (s surface) site() (*web.Site, []route.Route) {
 		s.stores.index.UsePrices(ownPrices{feed})
 	}
 	rows := site.Routes()
+	if s.alerts != nil {
+		s.alerts.site = site
+		rows = append(rows, web.Alerts(site, s.alerts.service, s.relay.ProvenKey)...)
+	}
 	if s.scores == nil {
 		return site, rows
 	}
