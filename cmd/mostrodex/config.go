@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay"
@@ -72,7 +73,18 @@ func (c *RelayConfig) admitted() []int {
 
 // IndexerConfig is section [indexer].
 type IndexerConfig struct {
-	Enabled bool `toml:"enabled"`
+	Enabled bool   `toml:"enabled"`
+	Publish string `toml:"publish"` // interval between publications of statistics (kind 30666), e.g. "1h"; "": none
+	Key     string `toml:"key"`     // file of the key that signs them; "": DATA/keys/statistics, created at the first start
+}
+
+// every returns the interval of Publish, which is not "".
+func (c *IndexerConfig) every() (time.Duration, error) {
+	every, err := time.ParseDuration(c.Publish)
+	if err != nil || every < 10*time.Minute {
+		return 0, fmt.Errorf("indexer.publish: %q is not a duration of at least ten minutes, such as \"1h\"", c.Publish)
+	}
+	return every, nil
 }
 
 // ExportConfig is section [export].
@@ -168,8 +180,8 @@ func defaultConfig() Config {
 		Relay: RelayConfig{Listen: "127.0.0.1:7777", Name: "mostrodex", BodyCacheMiB: 256, ImportLocal: true,
 			Federation: FederationConfig{Discover: defaultDiscover}},
 		Indexer:    IndexerConfig{Enabled: true},
-		Export:     ExportConfig{Partitions: true},
 		Alerts:     AlertsConfig{Webhooks: true, PerKey: 10, InAll: 10_000, PerHour: 30, PerMinute: 600, Days: 30},
+		Export:     ExportConfig{Partitions: true},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
 		Escrow: EscrowConfig{Transports: []string{"v2"}, ElToqueToken: "ELTOQUE_TOKEN", Fee: "0.006", DevFee: "0.30", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
 			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, Overdue: "cancel", HealthSeconds: 60, Reputation: UserReputationConfig{ImportLifetimeSeconds: 604800, ExportLifetimeSeconds: 604800}, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxHolds: 400, MaxPayouts: 100, MaxPayoutsOf: 10, UnsyncedSeconds: 600, SyncedSeconds: 300}},
@@ -317,6 +329,11 @@ func (c *Config) validate() error {
 	}
 	if _, _, err := net.SplitHostPort(c.Relay.Listen); err != nil {
 		return fmt.Errorf("relay.listen: %q is not host:port", c.Relay.Listen)
+	}
+	if c.Indexer.Publish != "" {
+		if _, err := c.Indexer.every(); err != nil {
+			return err
+		}
 	}
 	if c.Relay.Private != "" {
 		if _, _, err := net.SplitHostPort(c.Relay.Private); err != nil {

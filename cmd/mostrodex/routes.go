@@ -25,8 +25,8 @@ type surface struct {
 	scores    *reputation.Service // nil: no scores
 	prices    *price.Feed         // of reputation.prices; nil: none are named
 	escrow    *escrowRoom         // nil: no escrow
-	exports   *partitions.Store   // nil: no files of closed months
 	alerts    *alertRoom          // nil: no alerts
+	exports   *partitions.Store   // nil: no files of closed months
 }
 
 // exportRow is the place of /api/v1/export/events in the relay's rows.

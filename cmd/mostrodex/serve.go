@@ -48,6 +48,7 @@ type Main struct {
 	alerts    *alertRoom          // nil: disabled
 	prices    *price.Feed         // of reputation.prices; nil: none are named
 	exports   *partitions.Store   // nil: disabled
+	documents *publication        // nil: no statistics are published
 	routes    route.Table
 	web       http.Handler // of the public routes
 }
@@ -104,6 +105,9 @@ func (m *Main) Open() (err error) {
 		return err
 	}
 	mail.mostros = m.upstreams
+	if m.documents, err = openDocuments(&m.Config, &m.stores, m.relay, with); err != nil {
+		return err
+	}
 	if m.Config.Escrow.Enabled {
 		if m.escrow, err = openEscrow(&m.Config, m.Demo, m.store, m.relay, m.addresses, with); err != nil {
 			return fmt.Errorf("escrow: %w", err)
@@ -115,13 +119,13 @@ func (m *Main) Open() (err error) {
 			return err
 		}
 	}
-	if m.exports, err = openExports(&m.Config, &m.stores, with); err != nil {
-		return fmt.Errorf("exports: %w", err)
-	}
 	if alertKey != nil {
 		if m.alerts, err = openAlerts(&m.Config, alertKey, &m.stores, m.relay, m.scores != nil, with); err != nil {
 			return err
 		}
+	}
+	if m.exports, err = openExports(&m.Config, &m.stores, with); err != nil {
+		return fmt.Errorf("exports: %w", err)
 	}
 	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, exports: m.exports, ambient: with}.table()
 	if err != nil {
@@ -180,6 +184,9 @@ func (m *Main) Run(ctx context.Context) error {
 func (m *Main) runReaders(ctx context.Context, g *errgroup.Group) {
 	if m.index != nil {
 		g.Go(func() error { return m.index.Run(ctx) })
+		if m.documents != nil {
+			g.Go(func() error { return m.documents.run(ctx) })
+		}
 	}
 	if m.exports != nil {
 		g.Go(func() error { return m.exports.Run(ctx) })

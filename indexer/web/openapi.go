@@ -34,6 +34,7 @@ func APIInfo() openapi.Info {
 					"tags": openapi.Schema{"type": "array", "items": openapi.Schema{"type": "array", "items": openapi.Schema{"type": "string"}}}, "content": openapi.Schema{"type": "string"}, "sig": openapi.Schema{"type": "string"}}},
 		},
 		Also: []any{instanceList{}, instancesAt{}},
+		Docs: glossary, Sources: sources,
 	}
 }
 
