@@ -23,6 +23,7 @@ var DefaultKinds = []int{
 	3,     // contacts
 	1985,  // labels (NIP-32)
 	10040, // trusted providers (NIP-85)
+	10050, // relays for private messages (NIP-17)
 	13194, // wallet service info (NIP-47)
 	30382, // assertions about users (NIP-85)
 	30384, // assertions about addresses (NIP-85)

@@ -29,20 +29,22 @@ interop-core-prepare:
 interop-core: interop-core-prepare
 	MOSTRODEX_INTEROP_CORE="$(INTEROP_CORE)/release/interop-core" $(GO) test -tags "$(TAGS)" -count=1 -run 'InteropCore' ./mostro/envelope ./mostro/attestation
 
-# The relay clients of nostr-tools and NDK with this project's relay.
+# The relay clients of nostr-tools and NDK with this project's relay. nostr-tools sets alerts, and
+# the client of @modelcontextprotocol/sdk calls `mostrodex mcp`.
 INTEROP_CLIENTS = $(INTEROP_CACHE)/interop-clients
 .PHONY: interop-clients interop-clients-prepare
 
 interop-clients-prepare:
 	@if command -v npm >/dev/null && command -v node >/dev/null; then \
-		mkdir -p "$(INTEROP_CLIENTS)" && cp tools/interop-clients/package.json tools/interop-clients/package-lock.json tools/interop-clients/clients.mjs "$(INTEROP_CLIENTS)/" && \
+		mkdir -p "$(INTEROP_CLIENTS)" && cp tools/interop-clients/package.json tools/interop-clients/package-lock.json tools/interop-clients/*.mjs "$(INTEROP_CLIENTS)/" && \
 		if cmp -s tools/interop-clients/package-lock.json "$(INTEROP_CLIENTS)/installed.json"; then :; else \
 			cd "$(INTEROP_CLIENTS)" && npm ci --no-audit --no-fund --loglevel=error && cp package-lock.json installed.json; fi; \
 	else echo "SKIP interop-clients: node and npm are not installed"; fi
 
 interop-clients: interop-clients-prepare
 	@if [ -d "$(INTEROP_CLIENTS)/node_modules" ]; then \
-		MOSTRODEX_INTEROP_CLIENTS="$(INTEROP_CLIENTS)" $(GO) test -tags "$(TAGS)" -race -count=1 -run 'RequestsOfRealClients|Overtaking' ./relay -overtaking.rounds 10000; fi
+		MOSTRODEX_INTEROP_CLIENTS="$(INTEROP_CLIENTS)" $(GO) test -tags "$(TAGS)" -race -count=1 -run 'RequestsOfRealClients|Overtaking' ./relay -overtaking.rounds 10000 && \
+		MOSTRODEX_INTEROP_CLIENTS="$(INTEROP_CLIENTS)" $(GO) test -tags "$(TAGS)" -count=1 -run 'InteropClients' ./cmd/mostrodex; fi
 
 # mostro-cli, the reference command line client, unmodified, with `mostrodex demo`. The
 # first build takes some minutes. Later builds use the cache.

@@ -30,6 +30,7 @@ type Config struct {
 	Escrow   EscrowConfig     `toml:"escrow"`
 
 	Reputation ReputationConfig `toml:"reputation"`
+	Alerts     AlertsConfig     `toml:"alerts"`
 }
 
 // RelayConfig is section [relay].
@@ -173,6 +174,7 @@ func defaultConfig() Config {
 		Relay: RelayConfig{Listen: "127.0.0.1:7777", Name: "mostrodex", BodyCacheMiB: 256, ImportLocal: true,
 			Federation: FederationConfig{Discover: defaultDiscover}},
 		Indexer:    IndexerConfig{Enabled: true},
+		Alerts:     AlertsConfig{Webhooks: true, PerKey: 10, InAll: 10_000, PerHour: 30, PerMinute: 600, Days: 30},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
 		Escrow: EscrowConfig{Transports: []string{"v2"}, ElToqueToken: "ELTOQUE_TOKEN", Fee: "0.006", DevFee: "0.30", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
 			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, Overdue: "cancel", HealthSeconds: 60, Reputation: UserReputationConfig{ImportLifetimeSeconds: 604800, ExportLifetimeSeconds: 604800}, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxHolds: 400, MaxPayouts: 100, MaxPayoutsOf: 10, UnsyncedSeconds: 600, SyncedSeconds: 300}},
@@ -360,6 +362,9 @@ func (c *Config) validate() error {
 	}
 	if err := c.Reputation.validate(); err != nil {
 		return fmt.Errorf("reputation.%w", err)
+	}
+	if err := c.Alerts.validate(c.Indexer.Enabled); err != nil {
+		return fmt.Errorf("alerts.%w", err)
 	}
 	_, err := c.proxies()
 	return err

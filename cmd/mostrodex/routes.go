@@ -24,6 +24,7 @@ type surface struct {
 	scores    *reputation.Service // nil: no scores
 	prices    *price.Feed         // of reputation.prices; nil: none are named
 	escrow    *escrowRoom         // nil: no escrow
+	alerts    *alertRoom          // nil: no alerts
 }
 
 // table puts the route table together and makes the handler of its public rows. The relay,
@@ -84,6 +85,10 @@ func (s surface) site() (*web.Site, []route.Route) {
 		s.stores.index.UsePrices(ownPrices{feed})
 	}
 	rows := site.Routes()
+	if s.alerts != nil {
+		s.alerts.site = site
+		rows = append(rows, web.Alerts(site, s.alerts.service, s.relay.ProvenKey)...)
+	}
 	if s.scores == nil {
 		return site, rows
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/price"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/relay"
 	"github.com/mostrodex/mostrodex/relay/federation"
 	"github.com/mostrodex/mostrodex/reputation"
@@ -43,6 +44,7 @@ type Main struct {
 	escrow    *escrowRoom         // nil: disabled
 	addresses effect.Addresses    // nil: of the network; a test's are on loopback
 	scores    *reputation.Service // nil: disabled
+	alerts    *alertRoom          // nil: disabled
 	prices    *price.Feed         // of reputation.prices; nil: none are named
 	documents *publication        // nil: no statistics are published
 	routes    route.Table
@@ -78,6 +80,13 @@ func (m *Main) Open() (err error) {
 		return err
 	}
 	cfg.Fallback = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.web.ServeHTTP(w, r) })
+	var alertKey *envelope.Keys // of the relay: it takes commands for alerts
+	if m.Config.Alerts.Enabled {
+		if alertKey, err = alertKeys(m.Config.Data); err != nil {
+			return err
+		}
+		cfg.Self, mail.alerts = alertKey.Pubkey(), alertKey.Pubkey()
+	}
 	if m.relay, err = relay.New(cfg); err != nil {
 		return err
 	}
@@ -108,7 +117,12 @@ func (m *Main) Open() (err error) {
 			return err
 		}
 	}
-	m.routes, m.web, err = surface{stores: &m.stores, url: m.Config.Relay.URL, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, ambient: with}.table()
+	if alertKey != nil {
+		if m.alerts, err = openAlerts(&m.Config, alertKey, &m.stores, m.relay, m.scores != nil, with); err != nil {
+			return err
+		}
+	}
+	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, ambient: with}.table()
 	if err != nil {
 		return err
 	}
@@ -182,6 +196,9 @@ func (m *Main) answer(ctx context.Context, g *errgroup.Group) {
 	if m.escrow != nil {
 		m.escrow.run(ctx, g, m.Addr())
 	}
+	if m.alerts != nil {
+		g.Go(func() error { return ended(ctx, m.alerts.service.Run(ctx)) })
+	}
 	serveHTTP(ctx, g, m.public, &http.Server{Handler: m.Demo.marked(rated(relay.NewHTTPRates(m.relay), m.relay)), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
 	if m.private != nil {
 		serveHTTP(ctx, g, m.private, &http.Server{Handler: m.Demo.marked(relay.GuardPrivate(route.Mux{}.Private(m.routes), m.Config.Relay.PrivateHosts...)), ReadHeaderTimeout: 10 * time.Second})
@@ -230,6 +247,9 @@ func (m *Main) Close() error {
 	var readers []io.Closer
 	if m.escrow != nil {
 		readers = append(readers, m.escrow)
+	}
+	if m.alerts != nil {
+		readers = append(readers, m.alerts.service)
 	}
 	if m.scores != nil {
 		readers = append(readers, m.scores)

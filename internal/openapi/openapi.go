@@ -129,6 +129,13 @@ func (g *generator) operation(r *route.Route, at string) (Schema, error) {
 	if len(params) > 0 {
 		op["parameters"] = params
 	}
+	if r.Body != nil {
+		s, err := g.schema(reflect.TypeOf(r.Body))
+		if err != nil {
+			return nil, err
+		}
+		op["requestBody"] = Schema{"required": true, "content": Schema{"application/json": Schema{"schema": s}}}
+	}
 	media := Schema{}
 	if r.Answer != nil {
 		s, err := g.schema(reflect.TypeOf(r.Answer))
