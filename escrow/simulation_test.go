@@ -901,7 +901,7 @@ func (s *sim) watch(id trade.OrderID) {
 	if h := t.HoldWatched(); h != (trade.Hash{}) {
 		state, err := s.node.LookupHold(context.Background(), h)
 		if w := (watched{trade: id, hash: h, state: uint8(state.Phase)}); err == nil && (!s.told[w] || s.rng.IntN(8) == 0) {
-			if in, err := effect.SightedInput(context.Background(), s.node, state); err == nil {
+			if in, err := effect.SightedInput(context.Background(), s.node.Info, state); err == nil {
 				s.told[w] = true
 				s.applyInput(id, in)
 			}

@@ -27,6 +27,7 @@ type Config struct {
 	Relay    RelayConfig      `toml:"relay"`
 	Upstream []UpstreamConfig `toml:"upstream"` // relays to follow; empty: the default relays
 	Indexer  IndexerConfig    `toml:"indexer"`
+	Export   ExportConfig     `toml:"export"`
 	Escrow   EscrowConfig     `toml:"escrow"`
 
 	Reputation ReputationConfig `toml:"reputation"`
@@ -84,6 +85,11 @@ func (c *IndexerConfig) every() (time.Duration, error) {
 		return 0, fmt.Errorf("indexer.publish: %q is not a duration of at least ten minutes, such as \"1h\"", c.Publish)
 	}
 	return every, nil
+}
+
+// ExportConfig is section [export].
+type ExportConfig struct {
+	Partitions bool `toml:"partitions"` // if true, the Parquet files of closed months are kept in the data directory
 }
 
 // EscrowConfig is section [escrow], which sets up the operator's own Mostro.
@@ -175,6 +181,7 @@ func defaultConfig() Config {
 			Federation: FederationConfig{Discover: defaultDiscover}},
 		Indexer:    IndexerConfig{Enabled: true},
 		Alerts:     AlertsConfig{Webhooks: true, PerKey: 10, InAll: 10_000, PerHour: 30, PerMinute: 600, Days: 30},
+		Export:     ExportConfig{Partitions: true},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
 		Escrow: EscrowConfig{Transports: []string{"v2"}, ElToqueToken: "ELTOQUE_TOKEN", Fee: "0.006", DevFee: "0.30", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
 			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, Overdue: "cancel", HealthSeconds: 60, Reputation: UserReputationConfig{ImportLifetimeSeconds: 604800, ExportLifetimeSeconds: 604800}, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxHolds: 400, MaxPayouts: 100, MaxPayoutsOf: 10, UnsyncedSeconds: 600, SyncedSeconds: 300}},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/price"
+	"github.com/mostrodex/mostrodex/indexer/partitions"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -46,6 +47,7 @@ type Main struct {
 	scores    *reputation.Service // nil: disabled
 	alerts    *alertRoom          // nil: disabled
 	prices    *price.Feed         // of reputation.prices; nil: none are named
+	exports   *partitions.Store   // nil: disabled
 	documents *publication        // nil: no statistics are published
 	routes    route.Table
 	web       http.Handler // of the public routes
@@ -122,7 +124,10 @@ func (m *Main) Open() (err error) {
 			return err
 		}
 	}
-	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, ambient: with}.table()
+	if m.exports, err = openExports(&m.Config, &m.stores, with); err != nil {
+		return fmt.Errorf("exports: %w", err)
+	}
+	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, exports: m.exports, ambient: with}.table()
 	if err != nil {
 		return err
 	}
@@ -182,6 +187,9 @@ func (m *Main) runReaders(ctx context.Context, g *errgroup.Group) {
 		if m.documents != nil {
 			g.Go(func() error { return m.documents.run(ctx) })
 		}
+	}
+	if m.exports != nil {
+		g.Go(func() error { return m.exports.Run(ctx) })
 	}
 	if m.scores != nil {
 		g.Go(func() error { return ended(ctx, m.scores.Run(ctx)) })
