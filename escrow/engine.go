@@ -85,6 +85,10 @@ type Config struct {
 	// HealthEvery is the interval at which the node publishes its health (kind 38389), from
 	// health.MinInterval to health.MaxInterval. 0: no health is published.
 	HealthEvery time.Duration
+	// Watchdog is the only reader of the details of the health, hex; "": the event has no details.
+	// EncryptTo encrypts a text for a public key (NIP-44). It is required with a Watchdog.
+	Watchdog  string
+	EncryptTo func(pubkey, text string) (string, error)
 	// Relays returns the number of other relays that receive the node's events, and how many of
 	// them are connected. Relays does not block. If nil, there are none.
 	Relays func() (configured, connected int)

@@ -131,6 +131,9 @@ type EscrowConfig struct {
 	// HealthSeconds is the interval at which this Mostro publishes its health (kind 38389), from
 	// 30 to 3600 seconds; 0: never.
 	HealthSeconds int64 `toml:"health_seconds"`
+	// Watchdog is the key (npub or hex) of a program that watches this Mostro. The details of the
+	// health are encrypted to it. If empty, the health has no details.
+	Watchdog string `toml:"watchdog"`
 
 	Reputation UserReputationConfig `toml:"reputation"`
 

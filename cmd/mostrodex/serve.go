@@ -11,7 +11,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow/effect"
+	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/price"
 	"github.com/mostrodex/mostrodex/indexer/partitions"
 	"github.com/mostrodex/mostrodex/internal/room"
@@ -41,14 +41,14 @@ type Main struct {
 	registry  *prometheus.Registry
 	public    net.Listener
 	private   net.Listener
-	control   net.Listener        // the operator's socket; nil without an escrow
-	escrow    *escrowRoom         // nil: disabled
-	addresses effect.Addresses    // nil: of the network; a test's are on loopback
-	scores    *reputation.Service // nil: disabled
-	alerts    *alertRoom          // nil: disabled
-	prices    *price.Feed         // of reputation.prices; nil: none are named
-	exports   *partitions.Store   // nil: disabled
-	documents *publication        // nil: no statistics are published
+	control   net.Listener         // the operator's socket; nil without an escrow
+	escrow    *escrowRoom          // nil: disabled
+	tune      func(*escrow.Config) // changes the escrow of a test; nil: nothing is changed
+	scores    *reputation.Service  // nil: disabled
+	alerts    *alertRoom           // nil: disabled
+	prices    *price.Feed          // of reputation.prices; nil: none are named
+	exports   *partitions.Store    // nil: disabled
+	documents *publication         // nil: no statistics are published
 	routes    route.Table
 	web       http.Handler // of the public routes
 }
@@ -109,12 +109,12 @@ func (m *Main) Open() (err error) {
 		return err
 	}
 	if m.Config.Escrow.Enabled {
-		if m.escrow, err = openEscrow(&m.Config, m.Demo, m.store, m.relay, m.addresses, with); err != nil {
+		if m.escrow, err = openEscrow(&m.Config, m.Demo, m.store, m.relay, m.tune, with); err != nil {
 			return fmt.Errorf("escrow: %w", err)
 		}
 		mail.escrow = m.escrow.pubkey
 		m.escrow.engine.Relays = relaysOf(&m.Config, m.upstreams)
-		m.escrow.openInbox(m.store, m.Config.Escrow.Name, with)
+		m.escrow.openInbox(m.store, m.relay, m.Config.Escrow.Name, with)
 		if m.control, err = listenControl(m.Config.Data); err != nil {
 			return err
 		}
