@@ -242,9 +242,12 @@ func (c *EscrowConfig) transports() (list []envelope.Transport, err error) {
 	return list, nil
 }
 
+// tuning changes the configuration of the escrow of a test.
+type tuning func(*escrow.Config)
+
 // openEscrow opens the daemon's store and its Lightning node, which is simulated if demo is
 // set. If tune is not nil, it changes the configuration of the escrow before it is opened.
-func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, tune func(*escrow.Config), with ambient) (room *escrowRoom, err error) {
+func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, tune tuning, with ambient) (room *escrowRoom, err error) {
 	cfg := &c.Escrow
 	policy, err := cfg.policy()
 	if err != nil {

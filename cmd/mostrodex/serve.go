@@ -11,7 +11,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/price"
 	"github.com/mostrodex/mostrodex/indexer/partitions"
 	"github.com/mostrodex/mostrodex/internal/room"
@@ -41,14 +40,14 @@ type Main struct {
 	registry  *prometheus.Registry
 	public    net.Listener
 	private   net.Listener
-	control   net.Listener         // the operator's socket; nil without an escrow
-	escrow    *escrowRoom          // nil: disabled
-	tune      func(*escrow.Config) // changes the escrow of a test; nil: nothing is changed
-	scores    *reputation.Service  // nil: disabled
-	alerts    *alertRoom           // nil: disabled
-	prices    *price.Feed          // of reputation.prices; nil: none are named
-	exports   *partitions.Store    // nil: disabled
-	documents *publication         // nil: no statistics are published
+	control   net.Listener        // the operator's socket; nil without an escrow
+	escrow    *escrowRoom         // nil: disabled
+	tune      tuning              // of a test; nil: nothing is changed
+	scores    *reputation.Service // nil: disabled
+	alerts    *alertRoom          // nil: disabled
+	prices    *price.Feed         // of reputation.prices; nil: none are named
+	exports   *partitions.Store   // nil: disabled
+	documents *publication        // nil: no statistics are published
 	routes    route.Table
 	web       http.Handler // of the public routes
 }
