@@ -226,6 +226,8 @@ func decodeConfig(b []byte, cfg *Config) error {
 			key := strings.Join(e.Key(), ".")
 			if key == "escrow.i_know_disputes_are_unsolved" { // a key until November 2026
 				key += " (delete the line: solvers, the operator or a rule end every dispute now)"
+			} else if meant := nearestKey(key); meant != "" {
+				key += " (is " + meant + " meant?)"
 			}
 			keys = append(keys, fmt.Sprintf("line %d: %s", row, key))
 		}

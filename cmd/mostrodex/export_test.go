@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,6 +121,20 @@ func TestExports(t *testing.T) {
 	for _, args := range [][]string{{"nothing"}, {"trades", "--format", "xml"}, {"trades", "--month", "x"}, {"trades", "--kinds", "1"}, {"--month", "2026-01"}, {"orders", "--by", "day"}, {"orders", "history"}} {
 		if _, errs, code := runProgram(t, "", append([]string{"export", "--data", dir}, args...)...); code != exitUsage || errs == "" {
 			t.Errorf("export %v: exit %d: %s", args, code, errs)
+		}
+	}
+}
+
+// TestCostOfExports: what reads the whole history costs as much, also if a path or a query claims
+// to be a file, and a range of a file costs little.
+func TestCostOfExports(t *testing.T) {
+	for target, want := range map[string]int{
+		"/api/v1/export/orders": costWalk, "/api/v1/export/events?format=csv": costWalk, "/api/v1/export/history?x=/year=2026": costWalk, "/api/v1/export/history?x=.json": costWalk,
+		"/api/v1/export": costPage, "/api/v1/export/datapackage.json": costPage, "/api/v1/export/SHA256SUMS": costPage,
+		"/api/v1/export/orders/year=2026/month=01/orders.parquet": costLight, "/api/v1/instances/" + strings.Repeat("0a", 32) + "/bundle": costWalk,
+	} {
+		if got := costOf(httptest.NewRequest(http.MethodGet, target, nil)); got != want {
+			t.Errorf("%s costs %d, want %d", target, got, want)
 		}
 	}
 }

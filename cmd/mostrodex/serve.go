@@ -318,6 +318,9 @@ func (m *Main) serve(ctx context.Context, stderr io.Writer) error {
 	if m.escrow != nil {
 		m.Logger.Info("this is a Mostro", "pubkey", m.escrow.engine.Events.Pubkey, "simulated", m.Demo != nil)
 	}
+	if m.Demo == nil {
+		warn(m.Logger, advice(&m.Config))
+	}
 	err := m.Run(ctx)
 	if closeErr := m.Close(); err == nil {
 		err = closeErr

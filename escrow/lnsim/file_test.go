@@ -310,6 +310,11 @@ func TestFileHasEveryChange(t *testing.T) {
 		}
 		before, old = now, len(text)
 	}
+	// A file of an older version is a snapshot without a newline.
+	whole := must[[]byte](t)(w.Snapshot())
+	if got := reopened(whole); got != canonical(t, whole) {
+		t.Errorf("the older file has\n%s", got)
+	}
 	if cut < 20 {
 		t.Errorf("only %d of the last writes were cut", cut)
 	}

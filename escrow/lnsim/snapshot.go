@@ -111,27 +111,27 @@ func numbers(w *World) (snapshot, error) {
 }
 
 // apply makes the snapshot of a world that of the world after a change.
-func (s *snapshot) apply(change snapshot) {
-	events := slices.DeleteFunc(s.Events, func(e *event) bool { return slices.Contains(change.Removed, e.Seq) })
+func (in *snapshot) apply(change snapshot) {
+	events := slices.DeleteFunc(in.Events, func(e *event) bool { return slices.Contains(change.Removed, e.Seq) })
 	change.Events = append(events, change.Events...)
 	change.Removed = nil
 	if change.Plans == nil {
-		change.Plans = s.Plans
+		change.Plans = in.Plans
 	}
 	if change.Fees == nil {
-		change.Fees = s.Fees
+		change.Fees = in.Fees
 	}
 	if change.Locks == nil {
-		change.Locks = s.Locks
+		change.Locks = in.Locks
 	}
 	for i := range change.Nodes {
 		n := &change.Nodes[i]
 		// Nodes are never removed, and new nodes come last.
-		if i < len(s.Nodes) {
-			n.Holds, n.Payments = merged(s.Nodes[i].Holds, n.Holds), merged(s.Nodes[i].Payments, n.Payments)
+		if i < len(in.Nodes) {
+			n.Holds, n.Payments = merged(in.Nodes[i].Holds, n.Holds), merged(in.Nodes[i].Payments, n.Payments)
 		}
 	}
-	*s = change
+	*in = change
 }
 
 // merged returns the old entries with a change.

@@ -3,6 +3,7 @@ package partitions
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/indexer/export"
 	"github.com/mostrodex/mostrodex/indexer/orders"
+	"github.com/mostrodex/mostrodex/indexer/stats"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -46,12 +48,8 @@ func processorTime(tb testing.TB) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkRows writes a million versions of orders, as they lie in the book, in each format. It
-// prints rows per second and the greatest memory of the process. The versions are made anew from
-// their packed form, as the book does.
-func BenchmarkRows(b *testing.B) {
-	const rows = 1_000_000
-	var packed [][]byte
+// packedVersions returns a thousand versions of orders as they lie in the book.
+func packedVersions() (packed [][]byte) {
 	for i := range 1000 {
 		sats, days := int64(i*1000), int64(i)
 		amount, mean := mostro.DecimalOf(int64(i+1)), 4.5
@@ -61,6 +59,15 @@ func BenchmarkRows(b *testing.B) {
 				Network: "mainnet", Layers: []string{"lightning"}, MakerRating: &mostro.MakerRating{Mean: &mean, Max: 5, Reviews: &days, Days: &days}, ExpiresAt: 1_790_086_400, Expiration: 1_790_086_400, Link: "mostro:" + fmt.Sprintf("%036x", i) + "?relays=wss://relay.example"}}
 		packed = append(packed, v.Pack(nil))
 	}
+	return packed
+}
+
+// BenchmarkRows writes a million versions of orders, as they lie in the book, in each format. It
+// prints rows per second and the greatest memory of the process. The versions are made anew from
+// their packed form, as the book does.
+func BenchmarkRows(b *testing.B) {
+	const rows = 1_000_000
+	packed := packedVersions()
 	set, _ := export.SetOf("history")
 	for _, format := range []string{"ndjson", "csv", "parquet"} {
 		b.Run(format, func(b *testing.B) {
@@ -107,4 +114,77 @@ func BenchmarkRows(b *testing.B) {
 			b.ReportMetric(peak(b), "peak-MB")
 		})
 	}
+}
+
+// synthetic is a source with versions of orders in one month, and the same number of entries.
+type synthetic struct {
+	packed [][]byte
+	n      int
+}
+
+func (s *synthetic) Now() time.Time                                 { return time.UnixMilli(1_792_000_000_000) }
+func (s *synthetic) Covered() (uint64, bool)                        { return uint64(s.n), true }
+func (s *synthetic) Head() uint64                                   { return uint64(s.n) }
+func (s *synthetic) Hidden(context.Context) (*orders.Hidden, error) { return nil, nil }
+
+func (s *synthetic) Stats(fn func(*stats.Collector, []map[[32]byte]struct{}) error) error {
+	return fn(stats.New(), nil)
+}
+
+func (s *synthetic) Entries(_ context.Context, after, upTo uint64, fn func(*mostro.Entry) error) error {
+	content := strings.Repeat("x", 300)
+	for i := after; i < upTo; i++ {
+		evt := &nostr.Event{ID: fmt.Sprintf("%064x", i*7919), PubKey: fmt.Sprintf("%064x", i%100), Kind: mostro.KindOrder, CreatedAt: 1_790_000_000, Sig: fmt.Sprintf("%0128x", i), Content: content,
+			Tags: nostr.Tags{{"d", strconv.FormatUint(i/5, 10)}, {"k", "sell"}, {"f", "VES"}, {"s", "pending"}, {"amt", "0"}, {"fa", "100"}, {"pm", "Pago Móvil", "Transferencia bancaria"}, {"premium", "2"}}}
+		if err := fn(&mostro.Entry{Seq: i + 1, Event: evt, ReceivedAt: time.UnixMilli(1_790_000_000_000), Source: mostro.Source{Origin: mostro.OriginClient}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *synthetic) Versions(_ context.Context, upTo uint64, fn func(*orders.Version) error) error {
+	for i := range int(upTo) {
+		v, err := orders.UnpackVersion(s.packed[i%len(s.packed)])
+		if err != nil {
+			return err
+		}
+		v.Seq, v.ReceivedAt, v.Order.D, v.Order.EventID, v.Order.Pubkey = uint64(i+1), time.UnixMilli(1_790_000_000_000), strconv.Itoa(i/5), fmt.Sprintf("%064x", i*7919), fmt.Sprintf("%064x", i/5%100)
+		if v.Order.Status = mostro.StatusPending; i%5 == 4 {
+			v.Order.Status = mostro.StatusSuccess
+		}
+		if err := fn(v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// BenchmarkMonth writes all files of a month of 500,000 versions. It prints events per second and
+// the greatest memory of the process.
+func BenchmarkMonth(b *testing.B) {
+	source := &synthetic{packedVersions(), 500_000}
+	for b.Loop() {
+		runtime.GC()
+		if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+			b.Skip(err)
+		}
+		s, err := Open(Config{Dir: b.TempDir(), Source: source, Now: source.Now})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Pass(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		size := int64(0)
+		for _, f := range s.Files() {
+			size += f.Bytes
+		}
+		if size == 0 {
+			b.Fatal("no file")
+		}
+		b.ReportMetric(float64(size)/1e6, "MB")
+	}
+	b.ReportMetric(float64(source.n*b.N)/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric(peak(b), "peak-MB")
 }

@@ -84,10 +84,7 @@ func Write(ctx context.Context, src Source, q Query, out export.Writer, progress
 		return ErrBehind
 	}
 	p := &pass{src: src, window: q.Window, cut: cut, by: q.By, out: map[string]export.Writer{q.Set.Name: out}, progress: progress}
-	if err := p.run(ctx); err != nil {
-		return err
-	}
-	return out.Close()
+	return p.run(ctx)
 }
 
 // pass writes the rows of a window to the writers of some data sets.
@@ -111,6 +108,9 @@ type pass struct {
 
 const progressRows = 1000
 
+// run writes the rows and closes the writers. After an error the writers stay open, so that no
+// part of the rows gets the end of a whole. The writers of a data set are closed as soon as
+// its rows are written, because a writer of Parquet holds a group of rows.
 func (p *pass) run(ctx context.Context) (err error) {
 	if p.hidden, err = p.src.Hidden(ctx); err != nil {
 		return err
@@ -127,9 +127,15 @@ func (p *pass) run(ctx context.Context) (err error) {
 		if err := p.entries(ctx); err != nil {
 			return err
 		}
+		if err := p.end("events", "instances"); err != nil {
+			return err
+		}
 	}
 	if p.out["orders"] != nil || p.out["history"] != nil || p.out["trades"] != nil {
 		if err := p.orders(ctx); err != nil {
+			return err
+		}
+		if err := p.end("orders", "history", "trades"); err != nil {
 			return err
 		}
 	}
@@ -137,11 +143,24 @@ func (p *pass) run(ctx context.Context) (err error) {
 		if err := p.stats(ctx); err != nil {
 			return err
 		}
+		if err := p.end("stats"); err != nil {
+			return err
+		}
 	}
 	if p.progress != nil {
 		p.progress(p.rows)
 	}
 	return nil
+}
+
+// end closes the writers of some data sets.
+func (p *pass) end(sets ...string) (err error) {
+	for _, set := range sets {
+		if out := p.out[set]; out != nil {
+			err = errors.Join(err, out.Close())
+		}
+	}
+	return err
 }
 
 // write writes a row of a data set.

@@ -569,7 +569,12 @@ func (a all) Write(row any) error {
 	return nil
 }
 
-func (a all) Close() error { return nil } // each file is closed by build
+func (a all) Close() (err error) {
+	for _, p := range a {
+		err = errors.Join(err, p.Close())
+	}
+	return err
+}
 
 // measured hashes and counts bytes, and ends if the disk is nearly full.
 type measured struct {
@@ -660,7 +665,7 @@ func (s *Store) build(ctx context.Context, month export.Month, position uint64) 
 	}
 	b := &built{Through: min(span.Last, position), MadeAt: began.UTC().Truncate(time.Second), Left: slices.Sorted(maps.Keys(left))}
 	for _, one := range spools {
-		if err := errors.Join(one.Close(), one.f.Sync(), one.f.Close()); err != nil {
+		if err := errors.Join(one.f.Sync(), one.f.Close()); err != nil {
 			return err
 		}
 		if err := s.step("written " + one.set.Name + "." + string(one.format)); err != nil {

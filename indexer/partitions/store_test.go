@@ -3,6 +3,7 @@ package partitions
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/csv"
 	"encoding/hex"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/indexer/export"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/stats"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
@@ -308,21 +310,31 @@ func unzipped(t testing.TB, s *Store, set string, m export.Month) []byte {
 	return raw
 }
 
+// holdsMonth checks that the files of a month hold the naive rows.
+func (w *world) holdsMonth(t *testing.T, s *Store, m export.Month) {
+	t.Helper()
+	want := w.naive(m.Window())
+	for _, set := range rowSets {
+		if _, _, err := s.File(set, m, export.Parquet); len(want[set]) == 0 && errors.Is(err, ErrNoFile) {
+			continue
+		}
+		same(t, set+" of "+string(m), linesOf(t, set, read(t, s, set, m)), want[set])
+		if got, stream := unzipped(t, s, set, m), w.write(set, "csv", m.Window()); !bytes.Equal(got, stream) {
+			t.Errorf("%s of %s: the file of CSV has %d bytes, the stream %d", set, m, len(got), len(stream))
+		}
+	}
+}
+
+func filesOf(files []export.File, m export.Month) string {
+	return fmt.Sprint(slices.DeleteFunc(slices.Clone(files), func(f export.File) bool { return f.Month != m }))
+}
+
 // holds checks that every file of the closed months holds the naive rows, and that the directory
 // has no other file.
 func (w *world) holds(t *testing.T, s *Store) {
 	t.Helper()
 	for _, m := range []export.Month{"2026-07", "2026-08"} {
-		want := w.naive(m.Window())
-		for _, set := range rowSets {
-			if _, _, err := s.File(set, m, export.Parquet); len(want[set]) == 0 && errors.Is(err, ErrNoFile) {
-				continue
-			}
-			same(t, set+" of "+string(m), linesOf(t, set, read(t, s, set, m)), want[set])
-			if got, stream := unzipped(t, s, set, m), w.write(set, "csv", m.Window()); !bytes.Equal(got, stream) {
-				t.Errorf("%s of %s: the file of CSV has %d bytes, the stream %d", set, m, len(got), len(stream))
-			}
-		}
+		w.holdsMonth(t, s, m)
 	}
 	known := map[string]bool{"manifest.json": true}
 	for _, b := range s.m.Built {
@@ -478,16 +490,25 @@ func TestHiddenEventsLeave(t *testing.T) {
 // files, complete, and no others, and writes the month again.
 func TestCrash(t *testing.T) {
 	w := newWorld(t)
-	w.fill(7, 200)
+	w.fill(7, 150)
+	stride := 1
+	if testing.Short() {
+		stride = 4
+	}
 	dir := t.TempDir()
 	w.pass(w.open(dir))
 	errCrash := errors.New("crash")
 	var steps []string
-	for n := 0; ; n++ {
+	for n := 0; n < 30; n += stride {
 		at := w.now
 		s := w.open(dir)
 		before := s.Files()
-		victim := w.log.entries[n+1].Event
+		var victim *nostr.Event // an event of a file
+		for _, e := range w.log.entries {
+			if !w.log.erased[e.Seq] && mostro.Classify(e.Event) == mostro.ClassOrder && export.MonthOf(e.ReceivedAt) == "2026-07" {
+				victim = e.Event
+			}
+		}
 		w.add(nostr.Event{PubKey: victim.PubKey, Kind: mostro.KindDeletion, CreatedAt: nostr.Timestamp(w.now.Unix()), Tags: nostr.Tags{{"e", victim.ID}, {"n", fmt.Sprint(n)}}}, w.now)
 		w.now = at.Add(2 * time.Hour)
 		count, crashed := 0, ""
@@ -504,16 +525,26 @@ func TestCrash(t *testing.T) {
 		}
 		steps = append(steps, crashed)
 		s = w.open(dir)
-		if after := s.Files(); fmt.Sprint(after) != fmt.Sprint(before) {
-			t.Errorf("after a crash at %q the files are %v, want %v", crashed, after, before)
+		// Each month has its former files or, if it was written before the crash, the new ones.
+		for _, m := range []export.Month{"2026-07", "2026-08"} {
+			if got, was := filesOf(s.Files(), m), filesOf(before, m); got != was {
+				if len(s.m.Built[m].Files) == 0 {
+					t.Errorf("after a crash at %q %s has no files", crashed, m)
+				}
+				w.holdsMonth(t, s, m)
+			}
 		}
 		for _, f := range s.Files() {
-			read(t, s, f.Set, f.Month)
+			if f.Format == export.Parquet {
+				read(t, s, f.Set, f.Month)
+			} else {
+				unzipped(t, s, f.Set, f.Month)
+			}
 		}
 		w.pass(s)
 		w.holds(t, s)
 	}
-	if len(steps) < 10 {
+	if len(steps) < 20/stride {
 		t.Errorf("crashes at %q alone", steps)
 	}
 	// a file that is cut or gone is written again
@@ -586,4 +617,49 @@ func TestHostileEvents(t *testing.T) {
 			t.Errorf("%s has %d rows", set, n)
 		}
 	}
+}
+
+// meddling is a source in which something happens before and after the versions are read.
+type meddling struct {
+	Source
+	before, after func()
+}
+
+func (m meddling) Versions(ctx context.Context, upTo uint64, fn func(*orders.Version) error) error {
+	m.before()
+	defer m.after()
+	return m.Source.Versions(ctx, upTo, fn)
+}
+
+// TestDeletedWhileWritten: events that their author deletes while a month is written, before and
+// after its versions are read, leave the files later.
+func TestDeletedWhileWritten(t *testing.T) {
+	w := newWorld(t)
+	w.fill(12, 200)
+	remove := func(from int) func() {
+		return func() {
+			for _, e := range w.log.entries[from : from+20] {
+				w.add(nostr.Event{PubKey: e.Event.PubKey, Kind: mostro.KindDeletion, CreatedAt: nostr.Timestamp(w.now.Unix()), Tags: nostr.Tags{{"e", e.Event.ID}}}, w.now)
+			}
+		}
+	}
+	source := meddling{w.index.Archive(), remove(0), remove(100)}
+	s, err := Open(Config{Dir: t.TempDir(), Source: source, Now: func() time.Time { return w.now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	position, _ := source.Covered()
+	if _, err := s.follow(t.Context(), position); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []export.Month{"2026-07", "2026-08"} {
+		if err := s.build(t.Context(), m, position); err != nil {
+			t.Fatal(err)
+		}
+		source.before, source.after = func() {}, func() {}
+		s.cfg.Source = source
+	}
+	w.now = w.now.Add(2 * time.Hour)
+	w.pass(s)
+	w.holds(t, s)
 }

@@ -36,12 +36,14 @@ var traders = []int{1, 4, 16}
 // trades measures whole trades per second over the sockets of a demo. Each trade has two
 // new trade keys with a subscription each. A trader keeps the connections of his two
 // sides. A trade is over when the buyer has the message about the payout.
+//
+// The demo plays no market, whose Mostros would publish beside its own.
 func (b *bench) trades(ctx context.Context) error {
 	dir, err := os.MkdirTemp(b.work, "trades")
 	if err != nil {
 		return err
 	}
-	srv, err := start(ctx, time.Minute, "mostrodex", nil, b.mostrodex, "demo", "--listen", "127.0.0.1:0", "--private", "127.0.0.1:0", "--data", dir)
+	srv, err := start(ctx, time.Minute, "mostrodex", nil, b.mostrodex, "demo", "--days", "0", "--listen", "127.0.0.1:0", "--private", "127.0.0.1:0", "--data", dir)
 	if err != nil {
 		return err
 	}
@@ -376,7 +378,7 @@ func (b *bench) escrow(ctx context.Context, pattern, times, name, figure string)
 		if err != nil {
 			return nil, err
 		}
-		cmd := exec.CommandContext(ctx, binary, "-test.run", "^$", "-test.bench", pattern, "-test.benchtime", times, "-test.timeout", "1h")
+		cmd := exec.CommandContext(ctx, binary, "-test.v", "-test.run", "^$", "-test.bench", pattern, "-test.benchtime", times, "-test.timeout", "1h")
 		cmd.Dir = "../../escrow"
 		out, err := cmd.CombinedOutput()
 		if err != nil {
