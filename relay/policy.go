@@ -27,7 +27,7 @@ var DefaultKinds = []int{
 	13194, // wallet service info (NIP-47)
 	30382, // assertions about users (NIP-85)
 	30384, // assertions about addresses (NIP-85)
-	30666, // peers' announcements of an exchange
+	30666, // statistics of a market (bestiario)
 	38000, // recommendations (NIP-87)
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -226,5 +227,60 @@ func TestAlertsAreOff(t *testing.T) {
 	}
 	if _, _, info := getBody(t, "http://"+m.Addr(), "Accept", "application/nostr+json"); bytes.Contains([]byte(info), []byte(`"self"`)) {
 		t.Errorf("%s", info)
+	}
+}
+
+// TestAlertsSurviveKill kills the program while it delivers. Each order is told once.
+func TestAlertsSurviveKill(t *testing.T) {
+	t.Setenv("MOSTRODEX_ALERTS_ENABLED", "true")
+	dir, alice := t.TempDir(), mustKeys(t)
+	told := func(url string) map[string]int {
+		orders := map[string]int{}
+		c := testkit.Dial(t, "ws://"+url, nil)
+		c.Send("REQ", "all", map[string]any{"kinds": []int{mostro.KindGiftWrap}, "#p": []string{alice.Pubkey()}, "limit": 1000})
+		for {
+			got := c.Next()
+			if got[0] == "EOSE" {
+				return orders
+			}
+			evt := &nostr.Event{}
+			if err := json.Unmarshal([]byte(got[2]), evt); err != nil {
+				t.Fatal(err)
+			}
+			d, err := envelope.OpenDirect(evt, alice)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, d, ok := strings.Cut(d.Text, `Order: "`); ok {
+				orders[d]++
+			}
+		}
+	}
+	const cycles, each = 4, 8
+	for i := range cycles {
+		child, url := startChild(t, dir)
+		if i == 0 {
+			if code, answer, _ := signedRequest(t, alice, "POST", "http://"+url+"/api/v1/alerts", `{"filter":"fiat:VES"}`, ""); code != 200 {
+				t.Fatalf("%d %s", code, answer)
+			}
+		}
+		c := testkit.Dial(t, "ws://"+url, nil)
+		for j := range each {
+			orderIn(t, c, fmt.Sprintf("o-%d-%d", i, j), "VES")
+		}
+		if i%2 == 0 { // in the middle of the deliveries; else before them
+			testkit.Eventually(t, "some deliveries", func() bool { return len(told(url)) >= each*i+each/2 })
+		}
+		if err := child.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		child.Wait() //nolint:errcheck // it was killed
+	}
+	_, url := startChild(t, dir)
+	testkit.Eventually(t, "all deliveries", func() bool { return len(told(url)) == cycles*each })
+	for order, n := range told(url) {
+		if n != 1 {
+			t.Errorf("order %s was told %d times", order, n)
+		}
 	}
 }

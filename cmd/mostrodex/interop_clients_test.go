@@ -3,8 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -55,10 +55,7 @@ func TestInteropClientsMCP(t *testing.T) {
 		_, _, body := getBody(t, "http://"+m.Addr()+"/api/v1/orders")
 		return strings.Contains(body, `"total":1`)
 	})
-	program := filepath.Join(t.TempDir(), "mostrodex")
-	if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	t.Setenv(childVar, "1")
 	type called struct {
 		Error bool
 		Text  string
@@ -72,7 +69,7 @@ func TestInteropClientsMCP(t *testing.T) {
 		}
 		Search, Wrong, Choose, Market called
 	}
-	out := node(t, "mcp.mjs", program, "mcp", "--url", "http://"+m.Addr())
+	out := node(t, "mcp.mjs", os.Args[0], "mcp", "--url", "http://"+m.Addr())
 	if err := json.Unmarshal(out, &got); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -11,8 +11,9 @@ import (
 	"os"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow/effect"
+	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/price"
+	"github.com/mostrodex/mostrodex/indexer/partitions"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -40,12 +41,14 @@ type Main struct {
 	registry  *prometheus.Registry
 	public    net.Listener
 	private   net.Listener
-	control   net.Listener        // the operator's socket; nil without an escrow
-	escrow    *escrowRoom         // nil: disabled
-	addresses effect.Addresses    // nil: of the network; a test's are on loopback
-	scores    *reputation.Service // nil: disabled
-	alerts    *alertRoom          // nil: disabled
-	prices    *price.Feed         // of reputation.prices; nil: none are named
+	control   net.Listener         // the operator's socket; nil without an escrow
+	escrow    *escrowRoom          // nil: disabled
+	tune      func(*escrow.Config) // changes the escrow of a test; nil: nothing is changed
+	scores    *reputation.Service  // nil: disabled
+	alerts    *alertRoom           // nil: disabled
+	prices    *price.Feed          // of reputation.prices; nil: none are named
+	exports   *partitions.Store    // nil: disabled
+	documents *publication         // nil: no statistics are published
 	routes    route.Table
 	web       http.Handler // of the public routes
 }
@@ -102,13 +105,16 @@ func (m *Main) Open() (err error) {
 		return err
 	}
 	mail.mostros = m.upstreams
+	if m.documents, err = openDocuments(&m.Config, &m.stores, m.relay, with); err != nil {
+		return err
+	}
 	if m.Config.Escrow.Enabled {
-		if m.escrow, err = openEscrow(&m.Config, m.Demo, m.store, m.relay, m.addresses, with); err != nil {
+		if m.escrow, err = openEscrow(&m.Config, m.Demo, m.store, m.relay, m.tune, with); err != nil {
 			return fmt.Errorf("escrow: %w", err)
 		}
 		mail.escrow = m.escrow.pubkey
 		m.escrow.engine.Relays = relaysOf(&m.Config, m.upstreams)
-		m.escrow.openInbox(m.store, m.Config.Escrow.Name, with)
+		m.escrow.openInbox(m.store, m.relay, m.Config.Escrow.Name, with)
 		if m.control, err = listenControl(m.Config.Data); err != nil {
 			return err
 		}
@@ -118,7 +124,10 @@ func (m *Main) Open() (err error) {
 			return err
 		}
 	}
-	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, ambient: with}.table()
+	if m.exports, err = openExports(&m.Config, &m.stores, with); err != nil {
+		return fmt.Errorf("exports: %w", err)
+	}
+	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, exports: m.exports, ambient: with}.table()
 	if err != nil {
 		return err
 	}
@@ -175,6 +184,12 @@ func (m *Main) Run(ctx context.Context) error {
 func (m *Main) runReaders(ctx context.Context, g *errgroup.Group) {
 	if m.index != nil {
 		g.Go(func() error { return m.index.Run(ctx) })
+		if m.documents != nil {
+			g.Go(func() error { return m.documents.run(ctx) })
+		}
+	}
+	if m.exports != nil {
+		g.Go(func() error { return m.exports.Run(ctx) })
 	}
 	if m.scores != nil {
 		g.Go(func() error { return ended(ctx, m.scores.Run(ctx)) })

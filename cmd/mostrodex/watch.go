@@ -33,6 +33,7 @@ type watching struct {
 	out, errs io.Writer
 	told      map[string]struct{}
 	shown     int
+	reached   bool // the server has answered once
 }
 
 func newWatchCmd() *cobra.Command {
@@ -137,7 +138,7 @@ func (w *watching) fromServer(ctx context.Context, q url.Values) error {
 			return nil
 		case errors.As(err, &usage):
 			return err
-		case last == "": // the server was never reached
+		case !w.reached:
 			return err
 		}
 		if time.Since(began) > longestPause {
@@ -171,12 +172,13 @@ func (w *watching) stream(ctx context.Context, q url.Values, last *string) error
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		if resp.StatusCode == http.StatusGone { // away for too long
-			*last = "0"
-			return errors.New("the server has more changes than it sends again; orders in between are left out")
+		if *last != "" && (resp.StatusCode == http.StatusGone || resp.StatusCode == http.StatusBadRequest) { // away for too long, or another log
+			*last = ""
+			return errors.New("the server cannot go on where the stream broke off; orders in between are left out")
 		}
 		return answerError(resp)
 	}
+	w.reached = true
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(make([]byte, 0, 64<<10), maxWatchLine)
 	var event, data, id string

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -115,6 +116,10 @@ func TestWatchComesBack(t *testing.T) {
 		ids = append(ids, r.Header.Get("Last-Event-ID"))
 		n := len(ids)
 		mu.Unlock()
+		if r.Header.Get("Last-Event-ID") == "11" {
+			w.WriteHeader(http.StatusGone)
+			return
+		}
 		if r.URL.Query().Get("q") == "wrong" {
 			w.WriteHeader(http.StatusBadRequest)
 			io.WriteString(w, `{"title":"Parameter not understood","detail":"q: words"}`)
@@ -122,16 +127,19 @@ func TestWatchComesBack(t *testing.T) {
 		}
 		io.WriteString(w, ": the book\nretry: 3000\nid: 7\n\nevent: order\nid: 8\ndata: {\"pubkey\":\"p\",\"d\":\"same\"}\n\nevent: gone\nid: 9\ndata: {}\n\n")
 		if n > 1 {
-			io.WriteString(w, "event: order\nid: 10\ndata: {\"pubkey\":\"p\",\"d\":\"new\"}\n\n")
+			io.WriteString(w, "event: order\nid: 11\ndata: {\"pubkey\":\"p\",\"d\":\"new\"}\n\n")
+		}
+		if n > 3 {
+			io.WriteString(w, "event: order\nid: 12\ndata: {\"pubkey\":\"p\",\"d\":\"newer\"}\n\n")
 		}
 	}))
 	defer server.Close()
-	out, errs, code := watch(t, "--url", server.URL, "--json", "--count", "2")
-	if c := code(); c != 0 || strings.Count(out.String(), "same") != 1 || strings.Count(out.String(), "new") != 1 {
+	out, errs, code := watch(t, "--url", server.URL, "--json", "--count", "3")
+	if c := code(); c != 0 || strings.Count(out.String(), "same") != 1 || strings.Count(out.String(), "new") != 2 {
 		t.Errorf("%d %q %s", c, out, errs)
 	}
 	mu.Lock()
-	if len(ids) != 2 || ids[0] != "" || ids[1] != "9" {
+	if !slices.Equal(ids, []string{"", "9", "11", ""}) {
 		t.Errorf("Last-Event-ID %q", ids)
 	}
 	mu.Unlock()

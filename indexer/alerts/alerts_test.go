@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -366,6 +369,66 @@ func TestRestarts(t *testing.T) {
 	if got := s.List(alice.Pubkey()); len(got) != 1 || got[0].ID != a.ID || got[0].Hook != HookActive || got[0].Secret != a.Secret {
 		t.Errorf("%+v", got)
 	}
+}
+
+// crashed returns a world whose store is a copy of the present one, which is what a kill leaves.
+// mu is held, so nothing is published during the copy; commits go on.
+func (w *world) crashed() *world {
+	c := &world{tb: w.tb, dir: w.tb.TempDir(), clock: w.clock, keys: w.keys, moved: make(chan struct{}), seen: maps.Clone(w.seen), sent: slices.Clone(w.sent), answer: echo, entries: slices.Clone(w.entries)}
+	if err := os.CopyFS(c.dir, os.DirFS(w.dir)); err != nil {
+		w.tb.Error(err)
+	}
+	return c
+}
+
+// TestCrashAtAnyTime copies the store while the service works, also directly before and after
+// the publication of a message, and goes on with the copy: each order is told once.
+func TestCrashAtAnyTime(t *testing.T) {
+	w := newWorld(t)
+	s, _ := w.run()
+	alice := newKeys(t)
+	if _, err := s.Save(alice.Pubkey(), "", Request{Filter: "fiat:VES"}); err != nil {
+		t.Fatal(err)
+	}
+	check := func(c *world, what string) {
+		t.Helper()
+		s, stop := c.run()
+		c.caughtUp(s)
+		stop()
+		os.RemoveAll(c.dir)
+		for i := range c.entries {
+			if got := c.about(alice, fmt.Sprintf("Order o%02d", i)); got != 1 {
+				t.Errorf("%s: order %d of %d was told %d times", what, i, len(c.entries), got)
+			}
+		}
+	}
+	n := 8
+	if testing.Short() {
+		n = 3
+	}
+	for i := range n {
+		w.order(fmt.Sprintf("o%02d", i), "VES", "sell", "pending")
+		w.mu.Lock()
+		c := w.crashed()
+		w.mu.Unlock()
+		check(c, "while it works")
+	}
+	w.caughtUp(s)
+	var before, after *world
+	w.mu.Lock()
+	w.publish = func(evt *nostr.Event) error {
+		if before == nil {
+			before = w.crashed()
+			w.seen[evt.ID], w.sent = true, append(w.sent, evt)
+			after = w.crashed()
+		}
+		return nil
+	}
+	w.mu.Unlock()
+	w.order(fmt.Sprintf("o%02d", n), "VES", "sell", "pending")
+	w.caughtUp(s)
+	check(before, "before a publication")
+	check(after, "after a publication")
 }
 
 // TestRateOfAnAlert lets an alert match everything: it is silent after its rate, says so, and

@@ -140,7 +140,9 @@ func Open(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("load alerts: %w", err), st.close())
 	}
-	s.place(h)
+	if err := s.place(h); err != nil {
+		return nil, errors.Join(err, st.close())
+	}
 	s.met.gauges(cfg.Metrics, s)
 	return s, nil
 }
@@ -156,14 +158,15 @@ func (s *Service) restore(a Alert) error {
 	return nil
 }
 
-// place sets the positions of the log. A new store begins at the end of the log. If the log is
+// place sets the positions of the log. A new store begins at the end of the log, and commits
+// this position, so that a crash before the first delivery does not move it. If the log is
 // shorter than the positions, it was put back from an older copy: the service goes on at its
 // end, and orders that were delivered keep their marks.
-func (s *Service) place(h *head) {
+func (s *Service) place(h *head) error {
 	end := s.cfg.Log.Head()
 	if h == nil {
 		s.head = head{end, end}
-		return
+		return s.store.commit(&change{head: &s.head})
 	}
 	s.head = *h
 	if s.head.Book > end || s.head.Mail > end {
@@ -173,6 +176,7 @@ func (s *Service) place(h *head) {
 	for _, a := range s.byID {
 		a.From = min(a.From, end)
 	}
+	return nil
 }
 
 // Close closes the store.
