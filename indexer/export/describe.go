@@ -24,8 +24,8 @@ type File struct {
 	Month  Month     `json:"month" doc:"month of receipt in UTC, such as 2026-09"`
 	Format Format    `json:"format" doc:"parquet or csv.gz"`
 	Path   string    `json:"path" doc:"path of the file below /api/v1/export/"`
-	Rows   int64     `json:"rows"`
-	Bytes  int64     `json:"bytes" unit:"bytes"`
+	Rows   int64     `json:"rows" doc:"rows of the file"`
+	Bytes  int64     `json:"bytes" unit:"bytes" doc:"size of the file"`
 	SHA256 string    `json:"sha256" doc:"hash of the file; the ETag is made of it"`
 	MadeAt time.Time `json:"made_at" unit:"RFC 3339" doc:"time at which the file was written; a file is written again if an event left it"`
 }

@@ -126,7 +126,7 @@ func (d *Downloads) base(r *http.Request) string {
 type exportIndex struct {
 	Licence      string       `json:"licence" doc:"licence of the compilation"`
 	LicenceID    string       `json:"licence_id" doc:"SPDX identifier"`
-	LicenceURL   string       `json:"licence_url"`
+	LicenceURL   string       `json:"licence_url" doc:"text of the licence"`
 	WitnessedAt  *int64       `json:"witnessed_from" unit:"unix seconds" null:"none was witnessed" doc:"receipt of the first event that this relay witnessed"`
 	CurrentMonth export.Month `json:"current_month" doc:"this month has no file: it is only streamed"`
 	Sets         []exportSet  `json:"sets" doc:"data sets"`
@@ -134,19 +134,19 @@ type exportIndex struct {
 }
 
 type exportSet struct {
-	Name    string         `json:"name"`
+	Name    string         `json:"name" doc:"name of the data set"`
 	Doc     string         `json:"doc" doc:"one row for each of these"`
 	Key     []string       `json:"key" doc:"columns that identify a row of one file"`
 	Stream  string         `json:"stream" doc:"path of the stream"`
-	Columns []exportColumn `json:"columns"`
+	Columns []exportColumn `json:"columns" doc:"columns of a row"`
 }
 
 type exportColumn struct {
-	Name string `json:"name"`
+	Name string `json:"name" doc:"name of the column"`
 	Type string `json:"type" doc:"string, integer, number, boolean, datetime or array"`
-	Unit string `json:"unit,omitempty"`
+	Unit string `json:"unit,omitempty" doc:"unit of the column"`
 	Null string `json:"null,omitempty" doc:"when the column is null; absent: never"`
-	Doc  string `json:"doc"`
+	Doc  string `json:"doc" doc:"meaning of the column"`
 }
 
 type exportFile struct {
