@@ -331,7 +331,7 @@ func (e *Engine) open() error {
 	}
 	e.asked = make(map[trade.OrderID]bool)
 	e.notices, e.stopped, e.surveyed = make(chan notice, maxBatch), make(chan struct{}), make(chan struct{})
-	e.outbox = newOutbox(effect.Runner{Node: e.Node, Addresses: e.Addresses, Clock: e.Now, PayoutBlocks: e.Policy.PayoutBlocks,
+	e.outbox = newOutbox(effect.Runner{Node: e.Node, Addresses: e.Addresses, Now: e.Now, PayoutBlocks: e.Policy.PayoutBlocks,
 		Gate: payoutgate.New(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee), Fund: e.Fund}, e.Publisher, e.metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Now, e.usable, e.Card.Refused
 	e.outbox.defers = e.Card.Defers

@@ -233,7 +233,7 @@ func newSim(seed uint64, mirror *DB) *sim {
 	s.store.mirror = mirror
 	s.fragile = mirror == nil && seed%3 == 0
 	time := func() time.Time { return time.Unix(s.clock(), 0) }
-	s.out = newOutbox(effect.Runner{Node: s.node, Addresses: s.node, Clock: time, PayoutBlocks: DefaultPolicy().PayoutBlocks, Payee: simPayee,
+	s.out = newOutbox(effect.Runner{Node: s.node, Addresses: s.node, Now: time, PayoutBlocks: DefaultPolicy().PayoutBlocks, Payee: simPayee,
 		Fund: fund.Fund{Address: "dev@fund", Service: s.fund}}, simPublisher{s}, nil, nil)
 	s.out.clock = time
 	s.out.defers = func() error {

@@ -26,7 +26,7 @@ type Addresses interface {
 type Runner struct {
 	Node      lightning.Node
 	Addresses Addresses
-	Clock     func() time.Time // nil: the system clock
+	Now       func() time.Time // nil: the system clock
 	// payoutBlocks is Policy.PayoutBlocks. A blinded path or a route hint adds its own blocks,
 	// which the rule about the invoice's last hop does not see.
 	PayoutBlocks uint32
@@ -37,10 +37,10 @@ type Runner struct {
 }
 
 func (r Runner) now() int64 {
-	if r.Clock == nil {
+	if r.Now == nil {
 		return time.Now().Unix()
 	}
-	return r.Clock().Unix()
+	return r.Now().Unix()
 }
 
 // Result is the result of an effect: an input for its trade, unless Kind is "".
