@@ -304,9 +304,11 @@ func (d *dispatcher) dispatch(evt *nostr.Event, body []byte, seq uint64, due *fl
 }
 
 // liveFilter is a filter that is prepared for matching many events. Its lists have no
-// repetitions. A list of more than manyWords values is sorted.
+// repetitions, and a list of more than manyWords values is sorted. If anyIDs is set, this
+// does not hold for IDs.
 type liveFilter struct {
 	nostr.Filter
+	anyIDs    bool
 	kinds     []int // sorted
 	tags      []liveTag
 	indexKeys []indexKey
@@ -319,7 +321,26 @@ type liveTag struct {
 }
 
 func newLiveFilter(f nostr.Filter) *liveFilter {
-	f.IDs, f.Authors = distinctWords(f.IDs), distinctWords(f.Authors)
+	f.IDs = distinctWords(f.IDs)
+	lf := withoutKeys(f)
+	lf.indexKeys = lf.chooseKeys()
+	return lf
+}
+
+// newRequestFilter is newLiveFilter for a request, without index keys: chooseNewKeys adds
+// them. The ids are sorted only for a search, which compares events with the whole filter.
+// A request for 20 ids takes a tenth less time without the sorting.
+func newRequestFilter(f nostr.Filter) *liveFilter {
+	if f.Search != "" {
+		f.IDs = distinctWords(f.IDs)
+	}
+	lf := withoutKeys(f)
+	lf.anyIDs = f.Search == ""
+	return lf
+}
+
+func withoutKeys(f nostr.Filter) *liveFilter {
+	f.Authors = distinctWords(f.Authors)
 	lf := &liveFilter{Filter: f}
 	if f.Kinds != nil {
 		lf.kinds = slices.Compact(slices.Sorted(slices.Values(f.Kinds)))
@@ -338,7 +359,6 @@ func newLiveFilter(f nostr.Filter) *liveFilter {
 	}
 	// Sorted by rank, so that equal filters get equal index keys.
 	slices.SortFunc(lf.tags, func(a, b liveTag) int { return tagRank(a.letter) - tagRank(b.letter) })
-	lf.indexKeys = lf.chooseKeys()
 	return lf
 }
 
@@ -405,12 +425,22 @@ func (f *liveFilter) chooseKeys() []indexKey {
 	}
 }
 
-// dropStored removes ids that are already stored from the index keys of a filter by ids,
-// because they can never match a new event. The log holds each id once.
-func (f *liveFilter) dropStored(st eventStore) {
-	if len(f.indexKeys) > 0 && f.indexKeys[0].by == byID {
-		f.indexKeys = indexKeys(byID, st.Unserved(slices.Clone(f.IDs)))
+// chooseNewKeys sets the index keys of the filter of a request. Ids that are already stored
+// are left out, because they can never match a new event. The log holds each id once.
+func (f *liveFilter) chooseNewKeys(st eventStore) {
+	if f.IDs == nil || f.Search != "" {
+		f.indexKeys = f.chooseKeys()
+		return
 	}
+	f.indexKeys = indexKeys(byID, distinctWords(st.Unserved(slices.Clone(f.IDs))))
+}
+
+// hasID reports whether the ids of the filter contain id.
+func (f *liveFilter) hasID(id string) bool {
+	if f.anyIDs {
+		return slices.Contains(f.IDs, id)
+	}
+	return hasWord(f.IDs, id)
 }
 
 // matches returns the same result as nostr.Filter.Matches.
@@ -429,7 +459,7 @@ func (f *liveFilter) matchesExcept(evt *nostr.Event, tags *eventTags, by byte) b
 		f.Since != nil && evt.CreatedAt < *f.Since ||
 		f.Until != nil && evt.CreatedAt > *f.Until ||
 		f.Authors != nil && by != byAuthor && !hasWord(f.Authors, evt.PubKey) ||
-		f.IDs != nil && by != byID && !hasWord(f.IDs, evt.ID) {
+		f.IDs != nil && by != byID && !f.hasID(evt.ID) {
 		return false
 	}
 	for i := range f.tags {

@@ -297,7 +297,7 @@ func (c *conn) handleReq() {
 	sub := &subscription{w: &c.w, id: id, prefix: eventPrefix(id), bytes: len(c.text.Text), holding: true}
 	sub.filters = make([]*liveFilter, len(filters))
 	for i, f := range filters {
-		sub.filters[i] = newLiveFilter(f)
+		sub.filters[i] = newRequestFilter(f)
 		conditions, values := sub.filters[i].cost()
 		sub.conditions, sub.values = sub.conditions+conditions, sub.values+values
 	}
@@ -311,7 +311,7 @@ func (c *conn) handleReq() {
 	}
 	c.openBytes, c.openConditions, c.openValues = c.openBytes+sub.bytes, c.openConditions+sub.conditions, c.openValues+sub.values
 	for _, f := range sub.filters {
-		f.dropStored(s.cfg.Store)
+		f.chooseNewKeys(s.cfg.Store)
 	}
 	upTo := s.dispatch.register(sub)
 	c.subs[id] = sub

@@ -206,7 +206,7 @@ func TestAttackTarpit(t *testing.T) {
 	}()
 	cfg := defaultConfig()
 	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
-	m, err := demoMain(cfg, 1)
+	m, err := demoMain(cfg, 1, 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

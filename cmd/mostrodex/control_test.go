@@ -23,7 +23,7 @@ func runDemo(t *testing.T, dir string, log *slog.Logger) (m *Main, stop func()) 
 	t.Helper()
 	cfg := defaultConfig()
 	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private = dir, "127.0.0.1:0", "127.0.0.1:0"
-	m, err := demoMain(cfg, 1)
+	m, err := demoMain(cfg, 1, 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestMarginBelowTheNodes(t *testing.T) {
 	for blocks, ok := range map[uint32]bool{24: true, 21: true, 20: false, 18: false} {
 		cfg := defaultConfig()
 		cfg.Data, cfg.Relay.Listen, cfg.Escrow.MarginBlocks = t.TempDir(), "127.0.0.1:0", blocks
-		m, err := demoMain(cfg, 1)
+		m, err := demoMain(cfg, 1, 0, 1)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -224,7 +224,7 @@ func TestAssistantOfTheConfig(t *testing.T) {
 	with := func(dir string, key func(*Main) string) *Main {
 		cfg := defaultConfig()
 		cfg.Data, cfg.Relay.Listen, cfg.Relay.Private = dir, "127.0.0.1:0", "127.0.0.1:0"
-		m, err := demoMain(cfg, 1)
+		m, err := demoMain(cfg, 1, 0, 1)
 		if err != nil {
 			t.Fatal(err)
 		}

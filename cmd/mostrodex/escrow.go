@@ -50,6 +50,7 @@ type escrowRoom struct {
 	keys    *envelope.Keys
 	inbox   *disputes.Inbox
 	counter *tradeCounter // counts the trades that the inbox shows
+	now     func() time.Time
 }
 
 // rememberedPeers is the number of trade keys whose shared secret is cached, so that later
@@ -274,7 +275,7 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, add
 	if c.Relay.URL != "" {
 		events.Relays = []string{c.Relay.URL}
 	}
-	room = &escrowRoom{relays: c.Relay.URL != "", pubkey: keys.Pubkey(), keys: keys}
+	room = &escrowRoom{relays: c.Relay.URL != "", pubkey: keys.Pubkey(), keys: keys, now: with.now}
 	opened := room // a return of nil does not change opened
 	defer func() {
 		if err != nil {
@@ -402,7 +403,7 @@ func (r *escrowRoom) run(ctx context.Context, g *errgroup.Group, addr string) {
 		r.engine.Events.Relays = []string{"ws://" + addr}
 	}
 	if r.world != nil {
-		g.Go(func() error { return r.world.Run(ctx) })
+		g.Go(func() error { return r.world.Run(ctx, r.now) })
 	}
 	if r.prices != nil {
 		g.Go(func() error { return r.prices.Run(ctx) })

@@ -180,7 +180,7 @@ func TestInboxNeedsAPrivateListener(t *testing.T) {
 	dir := t.TempDir()
 	cfg := defaultConfig()
 	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private = dir, "127.0.0.1:0", ""
-	m, err := demoMain(cfg, 1)
+	m, err := demoMain(cfg, 1, 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

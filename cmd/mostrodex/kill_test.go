@@ -125,7 +125,7 @@ func afterKill(t *testing.T, dir string, acked map[string]bool) {
 	cfg.Data = dir
 	s := new(stores)
 	defer s.close()
-	if err := s.open(&cfg, ambient{room.Logger(nil), prometheus.NewRegistry(), time.Now}, false, nil); err != nil {
+	if err := s.open(&cfg, ambient{logger: room.Logger(nil), registry: prometheus.NewRegistry(), now: time.Now}, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	ctx := context.Background()

@@ -54,7 +54,7 @@ func (u *demoUser) mail(action message.Action) *nostr.Event {
 func TestDemoReceipts(t *testing.T) {
 	cfg := defaultConfig()
 	cfg.Data, cfg.Relay.Listen, cfg.Relay.Private = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
-	m, err := demoMain(cfg, 1)
+	m, err := demoMain(cfg, 1, 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

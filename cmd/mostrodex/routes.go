@@ -74,7 +74,7 @@ func (s surface) site() (*web.Site, []route.Route) {
 	if s.relay != nil { // else a verb on a data directory
 		address = s.relay.ClientAddress
 	}
-	site := web.New(web.Config{Index: s.stores.index, Logger: s.logger, Metrics: s.registry, Notes: s.escrow.notes, Address: address, Unready: func() string {
+	site := web.New(web.Config{Index: s.stores.index, Notice: s.notice, Logger: s.logger, Metrics: s.registry, Notes: s.escrow.notes, Address: address, Unready: func() string {
 		if s.scores == nil || s.scores.Ready() {
 			return ""
 		}

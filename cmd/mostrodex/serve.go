@@ -57,11 +57,16 @@ func (m *Main) Open() (err error) {
 		}
 	}()
 	m.Logger, m.Now = room.Logger(m.Logger), room.Clock(m.Now)
+	if m.Demo == nil {
+		if err := refuseSimulated(m.Config.Data); err != nil {
+			return err
+		}
+	}
 	defer easeOpening()()
 	m.serving = make(chan struct{})
 	m.registry = prometheus.NewRegistry()
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	with := ambient{m.Logger, m.registry, m.Now}
+	with := ambient{logger: m.Logger, registry: m.registry, now: m.Now, notice: m.Demo.notice()}
 
 	if err := m.stores.open(&m.Config, with, false, m.serving); err != nil {
 		return err
@@ -131,6 +136,29 @@ func (m *Main) Run(ctx context.Context) error {
 	g.Go(func() error { return runThreads(ctx, m.store.Head) })
 	g.Go(func() error { return m.relay.Run(ctx) })
 	g.Go(func() error { return m.upstreams.Run(ctx) })
+	g.Go(func() error {
+		select {
+		case <-m.store.Dead():
+			return m.store.Err()
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	if m.Demo != nil && m.Demo.Market != nil {
+		g.Go(func() error { return ended(ctx, m.playMarket(ctx, g)) })
+	} else {
+		m.runReaders(ctx, g)
+		m.answer(ctx, g)
+	}
+	err := g.Wait()
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// runReaders starts the readers of the log, except the escrow.
+func (m *Main) runReaders(ctx context.Context, g *errgroup.Group) {
 	if m.index != nil {
 		g.Go(func() error { return m.index.Run(ctx) })
 	}
@@ -140,30 +168,21 @@ func (m *Main) Run(ctx context.Context) error {
 			g.Go(func() error { return ended(ctx, m.prices.Run(ctx)) })
 		}
 	}
+}
+
+// answer starts the escrow and the servers.
+func (m *Main) answer(ctx context.Context, g *errgroup.Group) {
 	if m.escrow != nil {
 		m.escrow.run(ctx, g, m.Addr())
 	}
-	g.Go(func() error {
-		select {
-		case <-m.store.Dead():
-			return m.store.Err()
-		case <-ctx.Done():
-			return nil
-		}
-	})
-	serveHTTP(ctx, g, m.public, &http.Server{Handler: rated(relay.NewHTTPRates(m.relay), m.relay), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
+	serveHTTP(ctx, g, m.public, &http.Server{Handler: m.Demo.marked(rated(relay.NewHTTPRates(m.relay), m.relay)), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
 	if m.private != nil {
-		serveHTTP(ctx, g, m.private, &http.Server{Handler: relay.GuardPrivate(route.Mux{}.Private(m.routes), m.Config.Relay.PrivateHosts...), ReadHeaderTimeout: 10 * time.Second})
+		serveHTTP(ctx, g, m.private, &http.Server{Handler: m.Demo.marked(relay.GuardPrivate(route.Mux{}.Private(m.routes), m.Config.Relay.PrivateHosts...)), ReadHeaderTimeout: 10 * time.Second})
 	}
 	if m.control != nil {
 		serveHTTP(ctx, g, m.control, &http.Server{Handler: controlServer{m.escrow.engine, m.escrow.db, m.escrow.auditor, m.escrow.inviter(m.PrivateAddr())}.handler(), ReadHeaderTimeout: 10 * time.Second})
 	}
 	close(m.serving)
-	err := g.Wait()
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
 
 // serveHTTP runs a server until ctx ends. Requests in progress get three seconds to end.

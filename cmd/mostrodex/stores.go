@@ -20,6 +20,7 @@ type ambient struct {
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	now      func() time.Time
+	notice   string // on every page; "": none
 }
 
 // stores are the log of a data directory and its index. The verbs on the data directory of

@@ -60,7 +60,7 @@ func (t *target) withStores(ctx context.Context, stderr io.Writer, index bool, f
 	cfg := defaultConfig()
 	cfg.Data, cfg.Indexer.Enabled = t.data, index
 	s := new(stores)
-	with := ambient{slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), prometheus.NewRegistry(), time.Now}
+	with := ambient{logger: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})), registry: prometheus.NewRegistry(), now: time.Now}
 	defer func() {
 		if e := s.close(); err == nil {
 			err = e

@@ -70,6 +70,7 @@ type Config struct {
 	Escrow Escrow
 	Keys   *envelope.Keys // the node's keys, which decrypt what parties write to the node
 	Name   string         // of the Mostro; "" for none
+	Notice string         // shown at the top of every page; "" for none
 
 	Logger *slog.Logger     // nil: log lines are discarded
 	Now    func() time.Time // nil: time.Now
@@ -186,6 +187,7 @@ func (x *Inbox) headers(w http.ResponseWriter) {
 // frame is the data that every page has.
 type frame struct {
 	Title, Mostro, Style string
+	Notice               string // "": none
 	Who, Role            string // the visitor; "" without a session
 	Logout               string // token of the form that ends the session
 	Now                  webpage.Moment
@@ -196,7 +198,7 @@ type frame struct {
 // render answers with a page.
 func (x *Inbox) render(w http.ResponseWriter, status int, name string, f frame) {
 	now := x.cfg.Now()
-	f.Mostro, f.Style = x.cfg.Name, webpage.StylePath()
+	f.Mostro, f.Style, f.Notice = x.cfg.Name, webpage.StylePath(), x.cfg.Notice
 	f.Now = webpage.Moment{RFC: now.UTC().Format(time.RFC3339), Text: now.UTC().Format("2 January 2006, 15:04:05") + " UTC"}
 	var body bytes.Buffer
 	if err := x.templates.ExecuteTemplate(&body, name, f); err != nil {

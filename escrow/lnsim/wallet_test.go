@@ -20,7 +20,7 @@ func TestWallet(t *testing.T) {
 	w.AddNode("wallet", 500_000)
 	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan error)
-	go func() { ran <- w.Run(ctx) }()
+	go func() { ran <- w.Run(ctx, time.Now) }()
 	defer func() { cancel(); <-ran }()
 	server := httptest.NewServer(w.Wallet("wallet"))
 	defer server.Close()

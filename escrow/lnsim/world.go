@@ -263,17 +263,16 @@ func (w *World) Mine(blocks int) {
 	}
 }
 
-// Run keeps the world's clock at real time until ctx ends, for demos. Config.Now must
-// have been near the present. Run returns nil.
-func (w *World) Run(ctx context.Context) error {
+// Run keeps the world's clock at the clock now until ctx ends, for demos. Run returns nil.
+func (w *World) Run(ctx context.Context, now func() time.Time) error {
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case t := <-ticker.C:
-			w.AdvanceTo(t)
+		case <-ticker.C:
+			w.AdvanceTo(now())
 		}
 	}
 }

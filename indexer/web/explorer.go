@@ -36,8 +36,9 @@ func newPages() *pageSet {
 // explorer answers with the HTML pages.
 type explorer struct {
 	*views
-	pages *pageSet
-	log   *slog.Logger
+	pages  *pageSet
+	notice string // at the top of every page; "": none
+	log    *slog.Logger
 }
 
 // routes returns the rows of the explorer.
@@ -56,8 +57,9 @@ type frame struct {
 	Title, Page, Style string
 	Now                webpage.Moment
 	Ready              bool
-	Rated              bool // the site has reputations
-	Script             bool // the page has scripts, which connect to the relay
+	Notice             string // for every page; "": none
+	Rated              bool   // the site has reputations
+	Script             bool   // the page has scripts, which connect to the relay
 	Problem            *problem
 }
 
@@ -96,7 +98,7 @@ func (x *explorer) servePage(route string, get func(*http.Request) (string, any,
 	fr := f.frameOf()
 	now := x.index.Now()
 	fr.Style, fr.Now, fr.Ready = webpage.StylePath(), webpage.Moment{RFC: rfc(now), Text: now.UTC().Format("2 January 2006, 15:04:05") + " UTC"}, x.index.Ready()
-	fr.Rated = x.summaries != nil
+	fr.Rated, fr.Notice = x.summaries != nil, x.notice
 	if fr.Script {
 		h.Set("Content-Security-Policy", scriptPolicy(r))
 	}

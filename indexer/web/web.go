@@ -23,6 +23,8 @@ import (
 // Config is the configuration of a Site. Only Index is required.
 type Config struct {
 	Index *indexer.Index
+	// Notice is shown at the top of every page. "": no notice.
+	Notice string
 
 	// Unready returns the reason, as a line of text, if the rest of the program is not
 	// ready, and "" if it is ready. GET /readyz calls Unready when the index is ready.
@@ -53,7 +55,7 @@ type Site struct {
 // New returns a site.
 func New(cfg Config) *Site {
 	log, v := room.Logger(cfg.Logger).With("room", "indexer"), &views{index: cfg.Index}
-	return &Site{cfg: cfg, log: log, views: v, api: &api{v}, figures: &figures{v, newAnswers()}, stream: newStream(v, cfg.Address), explorer: &explorer{views: v, pages: newPages(), log: log},
+	return &Site{cfg: cfg, log: log, views: v, api: &api{v}, figures: &figures{v, newAnswers()}, stream: newStream(v, cfg.Address), explorer: &explorer{views: v, notice: cfg.Notice, pages: newPages(), log: log},
 		requests: promauto.With(cfg.Metrics).NewCounterVec(prometheus.CounterOpts{Namespace: "mostrodex", Subsystem: "indexer", Name: "http_requests_total", Help: "HTTP requests by route and status."}, []string{"route", "code"})}
 }
 

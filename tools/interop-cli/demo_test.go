@@ -44,7 +44,7 @@ func startDemo(t *testing.T, bin string) *demo {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(bin, "demo", "--listen", "127.0.0.1:0", "--private", "127.0.0.1:0", "--data", data)
+	cmd := exec.Command(bin, "demo", "--days", "0", "--listen", "127.0.0.1:0", "--private", "127.0.0.1:0", "--data", data)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
