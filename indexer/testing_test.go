@@ -15,17 +15,20 @@ func contextWith(t *testing.T) (context.Context, context.CancelFunc) {
 	return ctx, cancel
 }
 
-// fastest returns the smallest processor time of five runs of f in this thread. The ratio of
-// two such times shows how the cost grows, also on a busy machine, where a run waits for a
-// processor.
+// fastest returns the smallest processor time of f in this thread, of three measurements of
+// at least 10 ms each. The ratio of two such times shows how the cost grows, also on a busy
+// machine, where f waits for a processor, and where the clock of a thread is coarse.
 func fastest(f func()) time.Duration {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	best := time.Duration(1<<63 - 1)
-	for range 5 {
-		start := threadTime()
-		f()
-		best = min(best, threadTime()-start)
+	for range 3 {
+		start, rounds := threadTime(), time.Duration(0)
+		for threadTime()-start < 10*time.Millisecond {
+			f()
+			rounds++
+		}
+		best = min(best, (threadTime()-start)/rounds)
 	}
 	return best
 }
