@@ -1,14 +1,11 @@
 package indexer
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
 	"github.com/mostrodex/mostrodex/indexer/market"
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/stats"
@@ -108,68 +105,4 @@ type place struct {
 	after []byte // key of the older version before the position; nil: none of the order
 	past  bool   // behind all versions of the order
 	done  bool   // at the end of the book
-}
-
-// versionsFrom returns the next versions behind a place, at most n, and the place behind them.
-func (b *book) versionsFrom(at place, n int) (out []*orders.Version, next place, err error) {
-	next = at
-	err = b.view(func(txn *badger.Txn) error {
-		heads := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{keyHead}, PrefetchValues: true, PrefetchSize: 100})
-		defer heads.Close()
-		older := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{keyOlder}, PrefetchValues: true, PrefetchSize: 100})
-		defer older.Close()
-		from := headKey(at.order)
-		if at.past {
-			from = append(from, 0)
-		}
-		heads.Seek(from)
-		older.Seek(append([]byte{keyOlder}, from[1:]...))
-		if at.after != nil && !at.past {
-			older.Seek(at.after)
-			if older.Valid() && bytes.Equal(older.Item().Key(), at.after) {
-				older.Next()
-			}
-		}
-		add := func(it *badger.Item, unpack func([]byte) (*orders.Version, error)) error {
-			return it.Value(func(raw []byte) error {
-				v, err := unpack(raw)
-				out = append(out, v)
-				return err
-			})
-		}
-		for ; heads.Valid(); heads.Next() {
-			k := orders.Key(heads.Item().Key()[1:])
-			for ; older.Valid(); older.Next() {
-				key := older.Item().Key()
-				c := bytes.Compare(key[1:17], k[:])
-				if c > 0 {
-					break
-				}
-				if c < 0 {
-					continue // of an order without a head; there is none
-				}
-				if err := add(older.Item(), orders.UnpackVersion); err != nil {
-					return err
-				}
-				if next = (place{order: k, after: slices.Clone(key)}); len(out) >= n {
-					return nil
-				}
-			}
-			if err := add(heads.Item(), func(raw []byte) (*orders.Version, error) {
-				r, err := orders.UnpackRecord(raw)
-				if err != nil {
-					return nil, err
-				}
-				return &r.Version, nil
-			}); err != nil {
-				return err
-			}
-			if next = (place{order: k, past: true}); len(out) >= n {
-				return nil
-			}
-		}
-		next.done = true
-		return nil
-	})
-	return out, next, err
 }

@@ -505,3 +505,22 @@ func (c *Client) listPage(ctx context.Context, in *wire.ListInvoiceRequest) (*wi
 		return out, err
 	}
 }
+
+// Channels asks the node for its open channels. The permission is optional: Channels returns
+// lightning.ErrPermission without it.
+func (c *Client) Channels(ctx context.Context) (sum Channels, err error) {
+	var list wire.ListChannelsResponse
+	if err := c.call(ctx, wire.ListChannels, &wire.ListChannelsRequest{}, &list); err != nil {
+		return sum, fmt.Errorf("list channels: %w", err)
+	}
+	for _, ch := range list.GetChannels() {
+		sum.Channels++
+		if !ch.GetActive() {
+			continue
+		}
+		sum.Active++
+		sum.InboundSats += max(0, ch.GetRemoteBalance()-int64(ch.GetRemoteConstraints().GetChanReserveSat()))
+		sum.OutboundSats += max(0, ch.GetLocalBalance()-int64(ch.GetLocalConstraints().GetChanReserveSat()))
+	}
+	return sum, nil
+}

@@ -90,22 +90,6 @@ type entry struct {
 	hash trade.Hash
 }
 
-// touch notes that a hold or a payment was added, changed or removed.
-func (n *Node) touch(h trade.Hash, payment bool) {
-	u := &n.w.unsaved
-	m := &u.holds
-	if payment {
-		m = &u.payments
-	}
-	if n.w.path == "" {
-		return
-	}
-	if *m == nil {
-		*m = map[entry]struct{}{}
-	}
-	(*m)[entry{n.name, h}] = struct{}{}
-}
-
 // touchEvent notes that an event was added or removed. The event is copied, because an
 // event that is removed and added again has another Seq.
 func (w *World) touchEvent(e *event, added bool) {

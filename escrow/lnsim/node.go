@@ -558,3 +558,19 @@ func (n *Node) paymentState(h trade.Hash) lightning.PaymentState {
 	}
 	return out
 }
+
+// touch notes that a hold or a payment was added, changed or removed.
+func (n *Node) touch(h trade.Hash, payment bool) {
+	u := &n.w.unsaved
+	m := &u.holds
+	if payment {
+		m = &u.payments
+	}
+	if n.w.path == "" {
+		return
+	}
+	if *m == nil {
+		*m = map[entry]struct{}{}
+	}
+	(*m)[entry{n.name, h}] = struct{}{}
+}
