@@ -32,7 +32,7 @@ test-long: sim kill-long attack attack-escrow reputation-arm64
 	@$(MAKE) --no-print-directory fuzz
 
 # Whole programs with real Lightning nodes, real clients and the reference implementation.
-e2e: lnd interop-npm interop-clients interop-core interop-cli federation
+e2e: lnd interop-npm interop-clients interop-core interop-cli interop-data federation
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 20m -run OnLND ./escrow -lnd.long
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 20m -run OnLND ./escrow/lnd
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 20m ./cmd/mostrodex
@@ -69,7 +69,7 @@ kill-long:
 # Every fuzz target of every package, for FUZZTIME each; a short slice of it in
 # make test.
 FUZZTIME ?= 10m
-FUZZPKGS = ./mostro ./mostro/message ./mostro/envelope ./mostro/attestation ./mostro/receipt ./internal/jsonscan ./internal/plot ./relay ./relay/eventlog/recordlog ./relay/negentropy ./indexer ./indexer/orders ./indexer/stats ./indexer/words ./escrow/effect ./escrow/lightning ./escrow/lnurl
+FUZZPKGS = ./mostro ./mostro/message ./mostro/envelope ./mostro/attestation ./mostro/receipt ./internal/jsonscan ./internal/plot ./relay ./relay/eventlog/recordlog ./relay/negentropy ./indexer ./indexer/alerts ./indexer/orders ./indexer/stats ./indexer/words ./escrow/effect ./escrow/lightning ./escrow/lnurl ./indexer/export
 fuzz:
 	@TAGS="$(TAGS)" GO="$(GO)" FUZZTIME=$(FUZZTIME) FUZZPROCS=2 tools/fuzz.sh $(FUZZPKGS)
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -86,7 +87,7 @@ func (d *fundBook) apply(id trade.OrderID, in devfee.Input) error {
 		return nil
 	}
 	if paid {
-		return d.pay(t, next, in)
+		return d.pay(t, next, in, "")
 	}
 	if next.Hash != f.Hash {
 		d.book.claim(next.Hash, devFeeClaim)
@@ -105,9 +106,9 @@ func (d *fundBook) apply(id trade.OrderID, in devfee.Input) error {
 }
 
 // pay records in the trade that its fee is paid, and publishes the event about it, once. The
-// record, the event and the end of the fee are one commit.
-func (d *fundBook) pay(t trade.Trade, f devfee.Fee, in devfee.Input) error {
-	err := d.book.step(t, trade.Input{At: in.At, Kind: trade.InDevFeePaid, Hash: f.Hash, Payment: in.Payment})
+// record, the event and the end of the fee are one commit. reason is that of an operator, or "".
+func (d *fundBook) pay(t trade.Trade, f devfee.Fee, in devfee.Input, reason string) error {
+	err := d.book.step(t, trade.Input{At: in.At, Kind: trade.InDevFeePaid, Hash: f.Hash, Payment: in.Payment, Reason: reason})
 	if err != nil && !errors.Is(err, trade.ErrNothing) {
 		return err
 	}
@@ -185,6 +186,50 @@ func (d *fundBook) retry(id trade.OrderID, at int64) error {
 		return nil
 	}
 	return d.apply(id, devfee.Input{At: at, Kind: devfee.InRetry})
+}
+
+// settle records that the fund has received a fee that is parked, or that was settled before its
+// fee was kept, as an operator decides. paid is the node's state of the payment of a hash; for a
+// payment that the node does not know, the hash is zero. settle returns trade.ErrNothing if the
+// trade owes no fee or an attempt is in progress, and ErrFeePayment if the payment of the hash
+// did not pay this fee, or has another owner.
+func (d *fundBook) settle(id trade.OrderID, h trade.Hash, paid lightning.PaymentState, reason string, at int64) error {
+	if reason == "" || len(reason) > maxReason {
+		return ErrReason
+	}
+	t, err := d.book.trade(id)
+	if err != nil {
+		return err
+	}
+	f, ok := d.fees[id]
+	if !t.OwesDevFee() || ok && f.Phase != devfee.PhaseParked {
+		return trade.ErrNothing
+	}
+	if h == (trade.Hash{}) {
+		if err := d.book.step(t, trade.Input{At: at, Kind: trade.InDevFeePaid, Reason: reason}); err != nil {
+			return err
+		}
+		if ok {
+			f.Phase = ""
+			d.put(f)
+		}
+		return nil
+	}
+	dest := trade.Destination{Parsed: true, Hash: h}
+	if err := d.book.claimed(&dest, trade.OrderID{}); err != nil {
+		return err
+	}
+	if paid.Status != trade.PaymentSucceeded || paid.AmountMsat != t.DevFeeSats*1000 || dest.Taken && h != f.Hash {
+		return ErrFeePayment
+	}
+	if !ok {
+		f = devfee.New(id, t.DevFeeSats, at)
+	}
+	if h != f.Hash {
+		d.book.claim(h, devFeeClaim) // no other fee and no buyer is paid by this hash
+		f.Hash, f.Verify = h, ""
+	}
+	return d.pay(t, f, devfee.Input{At: at, Payment: trade.Result{Status: paid.Status, FeeMsat: paid.FeeMsat}}, reason)
 }
 
 // publishedFees returns the payments of development fees whose events this node has published

@@ -121,6 +121,23 @@ func TestDevelopmentFee(t *testing.T) {
 	}
 }
 
+// Nothing is asked and nothing is paid while a store that may be an older copy is compared.
+func TestNoFeeWhileReconciling(t *testing.T) {
+	r := newRig(t)
+	id := r.toOwed()
+	r.book.Reconciling = true
+	r.node.now += 600
+	if err := r.book.fund.begin(r.node.now); err != nil {
+		t.Fatal(err)
+	}
+	if f := r.book.fund.fees[id]; f.Phase != devfee.PhaseOwed || f.Attempt != 0 {
+		t.Errorf("an attempt begins: %+v", f)
+	}
+	r.book.Reconciling = false
+	r.payFees()
+	r.feePaid(id)
+}
+
 // The program is killed at every point of the payment: before and after each effect, and before
 // and after each commit.
 func TestDevelopmentFeeOnceAcrossKills(t *testing.T) {
@@ -399,6 +416,61 @@ func TestCopiedStorePaysNoFee(t *testing.T) {
 				t.Errorf("the published payment is not recorded, or published again: %+v, %d events", r.store.fees, len(r.fees)-events)
 			}
 		})
+	}
+}
+
+// A copy was taken between the claim of an invoice and its payment. In the time that the copy does
+// not know, the node refused that payment, and the fee was paid to another invoice. The row of the
+// first payment is in the copy, and must not be performed.
+func TestCopyPaysNoRefusedInvoice(t *testing.T) {
+	r := newRig(t)
+	id := r.toOwed()
+	r.hold[devfee.FxPay] = true
+	r.pass(61)
+	copied := r.store.clone()
+	f := r.store.fees[id]
+	rows := 0
+	for n, row := range r.store.outbox {
+		if row.Effect.Kind == devfee.FxPay {
+			r.book.Done(n)
+			rows++
+		}
+	}
+	if f.Phase != devfee.PhaseClaimed || rows != 1 {
+		t.Fatalf("%+v, %d rows", f, rows)
+	}
+	if err := r.book.fund.apply(id, devfee.Input{At: r.node.now, Kind: devfee.InRefused, Attempt: f.Attempt, Hash: f.Hash}); err != nil {
+		t.Fatal(err)
+	}
+	r.commit()
+	clear(r.hold)
+	r.payFees()
+	r.feePaid(id)
+	sats := r.node.feesPaid()
+	r.store = copied
+	r.copied()
+	r.settle() // at once, before the invoice expires
+	for range 10 {
+		r.claimFees()
+		for _, h := range r.node.inFlight() {
+			r.node.resolve(h, true)
+		}
+		r.pass(600)
+	}
+	if r.node.feesPaid() != sats || r.store.fees[id].Phase != devfee.PhaseParked {
+		t.Errorf("%d msat were paid, then %d: %+v", sats, r.node.feesPaid(), r.store.fees[id])
+	}
+}
+
+// A frozen trade begins nothing that moves money, so its fee waits until an operator has looked.
+func TestFrozenTradePaysNoFee(t *testing.T) {
+	r := newRig(t)
+	id, _, _ := r.toSettled()
+	r.applyInput(id, trade.Input{Kind: trade.InUncommitted})
+	r.commit()
+	r.pass(7200)
+	if f := r.store.fees[id]; !r.trade(id).Frozen || f.Phase != devfee.PhaseOwed || f.Attempt != 0 || r.fund.asked != 0 {
+		t.Errorf("%+v, asked %d times", f, r.fund.asked)
 	}
 }
 

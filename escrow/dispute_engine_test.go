@@ -209,6 +209,12 @@ func TestNoVerdictBeforeTheComparison(t *testing.T) {
 	if err := w.engine.Close(t.Context(), id, trade.OutcomeRefunded, "x"); !errors.Is(err, ErrUncompared) {
 		t.Errorf("close: %v", err)
 	}
+	if err := w.engine.Resolve(t.Context(), id, Resolution{Hash: trade.Hash{1}, Msat: 1000, Outcome: trade.OutcomeKept, Reason: "x"}); !errors.Is(err, ErrUncompared) {
+		t.Errorf("an amount in suspense: %v", err)
+	}
+	if err := w.engine.SettleDevFee(t.Context(), id, trade.Hash{}, "x"); !errors.Is(err, ErrUncompared) {
+		t.Errorf("a development fee: %v", err)
+	}
 	w.node.with(func(n *simNode) { n.down = false })
 	w.eventually("the verdict", func() bool {
 		err := w.engine.Decide(t.Context(), id, message.ActionAdminCancel, "x")

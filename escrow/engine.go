@@ -85,6 +85,10 @@ type Config struct {
 	// HealthEvery is the interval at which the node publishes its health (kind 38389), from
 	// health.MinInterval to health.MaxInterval. 0: no health is published.
 	HealthEvery time.Duration
+	// Watchdog is the only reader of the details of the health, hex; "": the event has no details.
+	// EncryptTo encrypts a text for a public key (NIP-44). It is required with a Watchdog.
+	Watchdog  string
+	EncryptTo func(pubkey, text string) (string, error)
 	// Relays returns the number of other relays that receive the node's events, and how many of
 	// them are connected. Relays does not block. If nil, there are none.
 	Relays func() (configured, connected int)
@@ -192,7 +196,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer close(e.stopped)
 	group, ctx := errgroup.WithContext(ctx)
 	e.watches = newWatches(e.Node, e.send)
-	e.watches.usable = e.usable
+	e.watches.usable, e.watches.recent = e.usable, e.recentInfo
 	told := make(chan struct{}, 1) // full if an answer of the node is not processed yet
 	group.Go(func() error { e.follow(ctx, told); return nil })
 	// When the loop ends, every other goroutine ends: a watch or a worker that waits for
@@ -332,7 +336,7 @@ func (e *Engine) open() error {
 	e.asked = make(map[trade.OrderID]bool)
 	e.notices, e.stopped, e.surveyed = make(chan notice, maxBatch), make(chan struct{}), make(chan struct{})
 	e.outbox = newOutbox(effect.Runner{Node: e.Node, Addresses: e.Addresses, Now: e.Now, PayoutBlocks: e.Policy.PayoutBlocks,
-		Gate: payoutgate.New(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee), Fund: e.Fund}, e.Publisher, e.metrics, e.send)
+		Gate: payoutgate.New(e.Policy.MaxPayouts, e.Policy.MaxPayoutsOfPayee), Fund: e.Fund, Recent: e.recentInfo}, e.Publisher, e.metrics, e.send)
 	e.outbox.logger, e.outbox.clock, e.outbox.usable, e.outbox.refused = e.Logger, e.Now, e.usable, e.Card.Refused
 	e.outbox.defers = e.Card.Defers
 	e.Card.View(func(w *health.SyncWatch, _ time.Time) { w.DeferAfter = e.DeferAfter })
@@ -750,7 +754,7 @@ func (e *Engine) lookUpTrade(ctx context.Context, t trade.Trade) error {
 			if err != nil {
 				return trade.Input{}, err
 			}
-			return effect.SightedInput(ctx, e.Node, state)
+			return effect.SightedInput(ctx, e.Node.Info, state)
 		})
 		if err != nil {
 			return err

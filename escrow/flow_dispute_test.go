@@ -127,15 +127,55 @@ func (f *flow) nodeDies(node *mortalNode, point string, verdict message.Action) 
 	for _, u := range []*user{f.seller, f.buyer, solver} {
 		u.wait(verdictOf[verdict])
 	}
-	if verdict == message.ActionAdminSettle {
-		f.paidAtLast()
-	} else {
+	switch {
+	case verdict == message.ActionAdminCancel:
 		f.ends(message.TradeCanceledByAdmin)
 		f.unchanged()
+	case point != afterPay || f.ended(f.retried()):
+		f.paidAtLast()
+	default:
+		f.unpaid()
 	}
 	if v := f.w.trade(f.id).Dispute.Verdict; v.By != solver.trade.Pubkey() || v.Action != verdict || v.Overdue {
 		f.Errorf("the verdict is %+v", v)
 	}
+}
+
+// ended waits until a payout has ended. ended returns false if the node keeps the payout in
+// flight although no channel holds any part of it. LND does that now and then if it is killed in
+// the moment in which it accepts a payment (lnd issue 5152). Nobody can know then that the
+// payment will not be made, so the escrow waits.
+func (f *flow) ended(done func() bool) bool {
+	f.Helper()
+	began := time.Now()
+	for !done() {
+		if time.Since(began) > 20*time.Second {
+			f.balances() // returns when no channel holds a payment
+			inFlight := 0
+			if err := f.n.Mostro.ListPayments(f.Context(), time.Time{}, func(s lightning.PaymentState) error {
+				if s.Status == trade.PaymentInFlight {
+					inFlight++
+				}
+				return nil
+			}); err != nil {
+				f.Fatal(err)
+			}
+			if inFlight == 0 {
+				f.until("the payout has ended", done)
+				return true
+			}
+			f.Logf("the node keeps %d payouts in flight: no channel holds them, and the escrow waits", inFlight)
+			return false
+		}
+		f.n.Pause()
+	}
+	return true
+}
+
+// unpaid checks the balances of a settled trade whose payout the node keeps in flight.
+func (f *flow) unpaid() {
+	f.Helper()
+	f.count([3]int64{(flowSats + flowFee) * 1000, -(flowSats + flowFee) * 1000, 0})
 }
 
 // left mines until the hold has so many blocks left above the margin, and moves the clock to

@@ -49,12 +49,12 @@ func (f *flow) audit(db *DB) *ledger.Report {
 // agrees waits until the ledger equals the node's lists of invoices and payments. Nothing may
 // differ, not even for a moment that passes. The node has made no payment that the ledger does
 // not know, and its balance is initial plus what the ledger calls its own and what it owes to
-// the development fund.
+// the development fund and to buyers.
 func (f *flow) agrees(db *DB, initial int64) {
 	f.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; f.n.Pause() {
 		report := f.audit(db)
-		now, held := f.balances()[0], report.OwnedMsat+report.Balances[ledger.DevFund]
+		now, held := f.balances()[0], report.OwnedMsat+report.Balances[ledger.DevFund]+report.Balances[ledger.Claim]
 		if report.OK() && len(report.Differences) == 0 && report.Node.PaymentsCompared && report.Node.ForeignPayments == f.foreign && held == now-initial {
 			return
 		}

@@ -3,14 +3,12 @@ package escrow_test
 import (
 	"context"
 	"flag"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
-	"github.com/mostrodex/mostrodex/escrow/lncontract"
 	"github.com/mostrodex/mostrodex/escrow/lndtest"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
 )
@@ -99,32 +97,6 @@ func flowNet(n *lndtest.Network) *escrow.FlowNet {
 		Mine:  n.Mine,
 		Pause: func() { time.Sleep(20 * time.Millisecond) },
 		Long:  *lndLong,
-	}
-}
-
-// TestRateOnLND compares whole trades with the bare calls of such trades, on the same nodes
-// in the same run.
-func TestRateOnLND(t *testing.T) {
-	if os.Getenv("MOSTRODEX_RATE") == "" {
-		t.Skip("MOSTRODEX_RATE=1 compares the rate of trades with the rate of bare calls")
-	}
-	nodes := lndtest.Start(t)
-	n := flowNet(nodes)
-	bare := &lncontract.Network{Mostro: wallet{nodes.Mostro.Lightning, nodes.Mostro}, Seller: wallet{nodes.Seller.Lightning, nodes.Seller}, Buyer: wallet{nodes.Buyer.Lightning, nodes.Buyer}}
-	for _, c := range []struct{ trades, parallel int }{{20, 1}, {100, 10}} {
-		var calls, trades float64
-		for range 2 { // alternating, so that both see the same machine
-			b, err := lncontract.RunBare(t.Context(), bare, c.trades, c.parallel)
-			if err != nil {
-				t.Fatal(err)
-			}
-			calls += b.PerSecond() / 2
-			trades += escrow.RunTrades(t, n, c.trades, c.parallel) / 2
-		}
-		t.Logf("%d at a time: bare calls %.1f per second, trades %.1f: %.0f%%", c.parallel, calls, trades, 100*trades/calls)
-		if trades < 0.9*calls {
-			t.Errorf("%d at a time: the rate of trades is less than nine tenths", c.parallel)
-		}
 	}
 }
 

@@ -516,15 +516,21 @@ func (f *flow) paid() {
 // the clock is moved to the next attempt.
 func (f *flow) paidAtLast() {
 	f.Helper()
+	f.until("the payout has ended", f.retried())
+	f.paid()
+}
+
+// retried returns a function that reports whether the payout has ended, and that moves the clock
+// to the next attempt after a failure.
+func (f *flow) retried() func() bool {
 	failures := uint32(0)
-	f.until("the payout has ended", func() bool {
+	return func() bool {
 		if now := f.w.trade(f.id).Payout.Failures; now != failures {
 			failures = now
 			f.w.clock.move(61 * time.Second)
 		}
 		return f.w.status(f.id) == message.TradeSuccess
-	})
-	f.paid()
+	}
 }
 
 // buyerWait advances the time of the network while the buyer waits.

@@ -76,8 +76,13 @@ func (k *killed) dispute(f *flow, point string, verdict message.Action, between 
 	want, state := message.TradeCanceledByAdmin, mostro.DisputeStateSellerRefunded
 	if verdict == message.ActionAdminSettle {
 		want, state = message.TradeSuccess, mostro.DisputeStateSettled
-		f.buyer.wait(message.ActionPurchaseCompleted)
-		f.count([3]int64{2 * flowFee * 1000, -(flowSats + flowFee) * 1000, (flowSats - flowFee) * 1000})
+		if point == afterPay && !f.ended(func() bool { return f.buyer.unread(message.ActionPurchaseCompleted) > 0 }) {
+			want = message.TradeSettledHoldInvoice
+			f.unpaid()
+		} else {
+			f.buyer.wait(message.ActionPurchaseCompleted)
+			f.count([3]int64{2 * flowFee * 1000, -(flowSats + flowFee) * 1000, (flowSats - flowFee) * 1000})
+		}
 	} else {
 		f.unchanged()
 	}

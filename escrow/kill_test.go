@@ -204,7 +204,14 @@ func (k *killed) flow(t *testing.T) *flow {
 // start starts a process that dies at a point; "": it does not die by itself.
 func (k *killed) start(f *flow, point string) *childProcess {
 	secret := k.w.keys.Secret()
-	return startChild(f.T, k.w, k.child(k.dir, hexOf(secret[:]), point))
+	p := startChild(f.T, k.w, k.child(k.dir, hexOf(secret[:]), point))
+	f.Cleanup(func() {
+		p.end()
+		if said := k.w.output.String(); f.Failed() && p.cmd.ProcessState != nil {
+			f.Logf("the last lines of the processes:\n%s", said[max(0, len(said)-3000):])
+		}
+	})
+	return p
 }
 
 // reborn starts another process after p has died. between is called before.

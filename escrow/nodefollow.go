@@ -69,6 +69,15 @@ func (e *Engine) usable(ctx context.Context, fresh time.Duration) error {
 	return nil // a call of a node that does not answer fails by itself
 }
 
+// heightFresh is the largest age of the height with which a hold is dated, or a settlement is
+// found to be in time. An answer with a height costs the node as much as ten other calls.
+const heightFresh = 250 * time.Millisecond
+
+// recentInfo returns a description of the node that is at most heightFresh old.
+func (e *Engine) recentInfo(ctx context.Context) (lightning.NodeInfo, error) {
+	return e.Card.Recent(ctx, e.Node, heightFresh, e.Vet)
+}
+
 // decode parses a payout destination for the node of a card.
 func decode(text string, card *nodecard.Card) trade.Destination {
 	if lnurl.Valid(text) {

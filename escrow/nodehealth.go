@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow/devfee"
 	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/nodecard"
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -30,6 +31,7 @@ type nodeHealth struct {
 	publisher health.Publisher
 	attempts  health.Attempts
 	unpaid    map[trade.OrderID]int64 // settled trades whose buyer is not paid, with the time of the settlement
+	awaiting  int64                   // settled trades that wait for an invoice of the buyer
 }
 
 // facts returns what the health of the node is computed from.
@@ -54,8 +56,13 @@ func (n *nodeHealth) facts(e *Engine, at int64) (health.Facts, error) {
 	}
 	unpaid := make(map[trade.OrderID]int64)
 	var err error
+	n.awaiting = 0
 	e.book.Trades(func(t *trade.Trade) {
-		if t.Status != message.TradeSettledHoldInvoice || t.AwaitsInvoice(at) {
+		switch {
+		case t.Status != message.TradeSettledHoldInvoice:
+			return
+		case t.AwaitsInvoice(at):
+			n.awaiting++
 			return
 		}
 		since, known := n.unpaid[t.ID]
@@ -108,7 +115,58 @@ func (n *nodeHealth) publish(e *Engine, now time.Time) error {
 	h.Pubkey, h.Name, h.Version, h.Seq = e.Events.Pubkey, e.Events.Name, e.Events.Version, &seq
 	h.CreatedAt = nostr.Timestamp(e.book.stamp(mostro.KindHealth, at))
 	health.Expire(&h)
+	if e.Watchdog != "" {
+		text, err := n.detail(e, facts).JSON()
+		if err == nil {
+			h.Content, err = e.EncryptTo(e.Watchdog, string(text))
+		}
+		if err != nil {
+			return fmt.Errorf("the health for the watchdog: %w", err)
+		}
+		h.Watchdog = e.Watchdog
+	}
 	evt := h.Event()
 	e.book.QueueEvent(&evt, at)
 	return nil
+}
+
+// detail returns the part of the health that only the watchdog reads. A value that this node does
+// not measure is nil: the macaroon does not permit to list channels and peers, and no reason of a
+// failed payout is kept.
+func (n *nodeHealth) detail(e *Engine, f health.Facts) mostro.HealthDetail {
+	whole := func(v int64) *int64 { return &v }
+	unpaid := int64(len(n.unpaid))
+	d := mostro.HealthDetail{
+		GeneratedAt: f.At,
+		LND:         &mostro.LNDDetail{Reachable: f.Node != nil},
+		Payouts: &mostro.PayoutDetail{
+			WindowSeconds: health.Window, Succeeded: int64(f.Payouts.Paid), Failed: int64(f.Payouts.Failed), FailedOrders: int64(f.Payouts.FailedTrades),
+			SettledUnpaidOrders: &unpaid, StaleSettledUnpaidOrders: whole(0), // each unpaid trade is paid some day
+			AwaitingInvoiceOrders: &n.awaiting,
+		},
+		Relays:      mostro.RelayDetail{Configured: int64(f.Configured), Connected: int64(f.Connected)},
+		Maintenance: mostro.MaintenanceDetail{Enabled: f.Maintenance},
+	}
+	if f.Node != nil {
+		d.LND.Synced, d.LND.BlockHeight = &f.Node.Synced, &f.Node.BlockHeight
+		e.Card.View(func(w *health.SyncWatch, now time.Time) {
+			if s := w.UnsyncedFor(now); s > 0 {
+				d.LND.UnsyncedSince = whole(f.At - int64(s/time.Second))
+			}
+		})
+	}
+	if f.Payouts.PaidAt > 0 {
+		d.Payouts.LastSuccessAt = &f.Payouts.PaidAt
+	}
+	if unpaid > 0 {
+		d.Payouts.OldestSettledUnpaidSeconds = &f.Payouts.Oldest
+	}
+	if e.Fund.Address != "" {
+		due := devfee.Sum(e.book.fund.fees)
+		d.DevFee = &mostro.DevFeeDetail{Pending: whole(int64(due.Due)), Failed: int64(e.book.head.DevFees.TriesAt(f.At))}
+	}
+	if m := e.book.Maintenance(); m.On && m.Reason != "" {
+		d.Maintenance.Reason = &m.Reason
+	}
+	return d
 }

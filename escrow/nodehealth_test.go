@@ -184,3 +184,48 @@ func TestHealthEventIsOurs(t *testing.T) {
 		t.Errorf("%s %v", class, nostr.Tags(evt.Tags))
 	}
 }
+
+// TestHealthForTheWatchdog decrypts the part of the health that only the watchdog reads.
+func TestHealthForTheWatchdog(t *testing.T) {
+	w := newWorld(t)
+	_ = w.stop()
+	dog := secretKey(t, 77)
+	w.healthEvery, w.watchdog = time.Minute, dog.Pubkey()
+	w.start()
+	if err := w.engine.Maintain(t.Context(), true, "a new disk"); err != nil {
+		t.Fatal(err)
+	}
+	var newest mostro.Health
+	w.eventually("the health in maintenance", func() bool {
+		w.clock.move(time.Second)
+		list := w.healths()
+		if len(list) > 0 {
+			newest = list[len(list)-1]
+		}
+		return newest.Maintenance != nil && *newest.Maintenance
+	})
+	if newest.Watchdog != dog.Pubkey() || newest.Content == "" || strings.Contains(newest.Content, "disk") {
+		t.Fatalf("%+v", newest)
+	}
+	key, err := dog.Conversation(newest.Pubkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := key.Decrypt(newest.Content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := mostro.ParseHealthDetail([]byte(plain))
+	if err != nil || d.LND == nil || !d.LND.Reachable || d.LND.Peers != nil || *d.LND.BlockHeight != newest.LND.BlockHeight || !*d.LND.Synced || d.LND.UnsyncedSince != nil ||
+		d.Payouts == nil || d.Payouts.WindowSeconds != 3600 || *d.Payouts.SettledUnpaidOrders != 0 || d.Payouts.OldestSettledUnpaidSeconds != nil || d.Payouts.LastSuccessAt != nil ||
+		d.DevFee != nil || d.Relays.Configured != 1 || d.Relays.Connected != 1 || !d.Maintenance.Enabled || *d.Maintenance.Reason != "a new disk" || d.GeneratedAt > int64(newest.CreatedAt) {
+		t.Errorf("%v: %s", err, plain)
+	}
+	stranger, err := secretKey(t, 78).Conversation(newest.Pubkey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stranger.Decrypt(newest.Content); err == nil {
+		t.Error("a stranger reads the details")
+	}
+}

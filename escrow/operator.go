@@ -160,6 +160,71 @@ func (e *Engine) RetryDevFee(ctx context.Context, id trade.OrderID) error {
 	})
 }
 
+// Errors about facts that an operator names and the Lightning node does not confirm.
+var (
+	ErrFeePayment  = errors.New("the Lightning node has no successful payment of exactly this fee under the hash, or the hash belongs to another payment of this Mostro: see 'lncli listpayments'")
+	ErrNotOverpaid = errors.New("the Lightning node says of no settled hold of this trade that more was paid than the ledger has: see 'mostrodex ledger check'")
+)
+
+// SettleDevFee records that the fund has received a fee that is parked, as an operator decides:
+// by a payment of this node, or if h is zero by another wallet. Its errors are ErrReason,
+// ErrFeePayment, ErrUncompared, mostro.ErrNotFound, trade.ErrNothing if the trade owes no parked
+// fee, and those of the node.
+func (e *Engine) SettleDevFee(ctx context.Context, id trade.OrderID, h trade.Hash, reason string) error {
+	var paid lightning.PaymentState
+	if h != (trade.Hash{}) {
+		var err error
+		if paid, err = e.Node.TrackPayment(ctx, h); err != nil && !errors.Is(err, lightning.ErrNotFound) {
+			return fmt.Errorf("look up the payment of a development fee: %w", err)
+		}
+	}
+	return e.Ask(ctx, func(b *TradeBook, at int64) error {
+		if !e.awake || b.Reconciling {
+			return ErrUncompared
+		}
+		err := b.fund.settle(id, h, paid, reason, at)
+		if errors.Is(err, ErrNoRow) {
+			return mostro.ErrNotFound
+		}
+		return err
+	})
+}
+
+// Overpaid records the amount that was paid for the settled hold of a trade, if it is more than
+// the journal says: journals from before December 2026 have no amounts. Its errors are ErrReason,
+// ErrNotOverpaid, ErrUncompared, mostro.ErrNotFound, and those of the node.
+func (e *Engine) Overpaid(ctx context.Context, id trade.OrderID, reason string) error {
+	if reason == "" || len(reason) > maxReason {
+		return ErrReason
+	}
+	t, err := e.Trade(ctx, id)
+	if err != nil {
+		return err
+	}
+	hold, err := e.Node.LookupHold(ctx, t.Hash)
+	if errors.Is(err, lightning.ErrNotFound) {
+		return ErrNotOverpaid
+	}
+	if err != nil {
+		return fmt.Errorf("look up a settled hold: %w", err)
+	}
+	in := trade.Input{Kind: trade.InOverpaid, Hash: t.Hash, Hold: trade.Hold{Phase: hold.Phase, PaidMsat: hold.PaidMsat}, Reason: reason}
+	return e.Ask(ctx, func(b *TradeBook, at int64) error {
+		if !e.awake || b.Reconciling {
+			return ErrUncompared
+		}
+		now, err := b.trade(id)
+		if err != nil {
+			return err
+		}
+		in.At = at
+		if err = b.step(now, in); errors.Is(err, trade.ErrNothing) {
+			return ErrNotOverpaid
+		}
+		return err
+	})
+}
+
 // Trade returns the current state of a trade, open or over, or mostro.ErrNotFound.
 func (e *Engine) Trade(ctx context.Context, id trade.OrderID) (t trade.Trade, err error) {
 	err = e.Ask(ctx, func(b *TradeBook, _ int64) error {

@@ -66,9 +66,18 @@ const (
 	rateFee  = 3
 )
 
-// RunTrades runs the given number of whole trades through an engine, parallel at a time, and
-// returns the trades per second. The clients' keys and invoices are made in advance.
-func RunTrades(tb testing.TB, n *FlowNet, trades, parallel int) float64 {
+// Rate is an engine on a network, for whole trades in large numbers.
+type Rate struct {
+	tb      testing.TB
+	n       *FlowNet
+	engine  *Engine
+	post    *postman
+	parties []trade.Party // of trades that have not begun
+}
+
+// StartRate starts an engine for at most the given number of trades, and returns once the
+// engine has compared its store with the node. The clients' keys are made in advance.
+func StartRate(tb testing.TB, n *FlowNet, trades int) *Rate {
 	keys := newKeys(tb).Remembering(10_000)
 	db, err := OpenDB(tb.TempDir())
 	if err != nil {
@@ -88,35 +97,45 @@ func RunTrades(tb testing.TB, n *FlowNet, trades, parallel int) float64 {
 	ctx, cancel := context.WithCancel(tb.Context())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
-	defer func() {
+	tb.Cleanup(func() {
 		cancel()
 		<-done
 		if err := db.Check(); err != nil {
 			tb.Error(err)
 		}
 		_ = db.Close()
-	}()
+	})
+	r := &Rate{tb: tb, n: n, engine: e, post: post}
+	for range 2 * trades {
+		key := newKeys(tb).Pubkey()
+		r.parties = append(r.parties, trade.Party{Key: key, Identity: key, Transport: envelope.TransportV2})
+	}
+	<-e.Surveyed()
+	return r
+}
+
+// Run runs whole trades, parallel at a time, and returns the time that they took. The payout
+// invoices are made in advance.
+func (r *Rate) Run(trades, parallel int) time.Duration {
 	invoices := make([]string, trades)
-	parties := make([]trade.Party, 2*trades)
-	for i := range trades {
-		if invoices[i], err = n.Invoice(ctx, rateSats-rateFee); err != nil {
-			tb.Fatal(err)
-		}
-		for j := range 2 {
-			key := newKeys(tb).Pubkey()
-			parties[2*i+j] = trade.Party{Key: key, Identity: key, Transport: envelope.TransportV2}
+	for i := range invoices {
+		var err error
+		if invoices[i], err = r.n.Invoice(r.tb.Context(), rateSats-rateFee); err != nil {
+			r.tb.Fatal(err)
 		}
 	}
 	var work errgroup.Group
 	work.SetLimit(parallel)
 	began := time.Now()
-	for i := range trades {
-		work.Go(func() error { return runTrade(ctx, e, post, n, parties[2*i], parties[2*i+1], invoices[i]) })
+	for _, bolt11 := range invoices {
+		seller, buyer := r.parties[0], r.parties[1]
+		r.parties = r.parties[2:]
+		work.Go(func() error { return runTrade(r.tb.Context(), r.engine, r.post, r.n, seller, buyer, bolt11) })
 	}
 	if err := work.Wait(); err != nil {
-		tb.Fatal(err)
+		r.tb.Fatal(err)
 	}
-	return float64(trades) / time.Since(began).Seconds()
+	return time.Since(began)
 }
 
 func runTrade(ctx context.Context, e *Engine, post *postman, n *FlowNet, seller, buyer trade.Party, bolt11 string) error {

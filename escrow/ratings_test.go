@@ -3,6 +3,7 @@ package escrow
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -195,6 +196,9 @@ func TestRatingInACopy(t *testing.T) {
 			if lost != 2 || len(r.published38384()) != 0 || r.got(buyer, message.ActionRateReceived) != 0 {
 				t.Fatal("a vote counts although its trade has no end")
 			}
+			if got := r.say(buyer, message.ActionRateUser, &id, message.RatingUser(5)); got != "dropped" || r.waitingVotes() != 2 {
+				t.Errorf("a second vote while the first waits: %q, %d wait", got, r.waitingVotes())
+			}
 			r.start() // the votes wait in the store
 			outcome := trade.OutcomePaid
 			if ends == "refunded" {
@@ -205,6 +209,9 @@ func TestRatingInACopy(t *testing.T) {
 			}
 			r.commit()
 			r.settle()
+			if n := r.waitingVotes(); n != 0 {
+				t.Errorf("%d votes wait for a trade that is over", n)
+			}
 			if ends == "refunded" {
 				if r.got(buyer, message.ActionCantDo) == 0 || r.got(seller, message.ActionCantDo) == 0 {
 					t.Error("a vote vanished without an answer")
@@ -218,6 +225,67 @@ func TestRatingInACopy(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 		})
+	}
+}
+
+// waitingVotes returns the number of votes that wait for the end of their trade.
+func (r *rig) waitingVotes() (n int) {
+	r.tb.Helper()
+	if err := rating.Waiting(r.store, func(rating.Vote) error { n++; return nil }); err != nil {
+		r.tb.Fatal(err)
+	}
+	return n
+}
+
+// A commit with a waiting vote, or with its end, that the store refuses neither loses nor doubles
+// the vote: the program reads its memory again from the store, as Engine.decideSome does.
+func TestRefusedCommitOfAWaitingVote(t *testing.T) {
+	r := newRig(t)
+	id, seller, buyer := r.toActive()
+	r.must(buyer, message.ActionFiatSent, &id, nil)
+	r.must(seller, message.ActionRelease, &id, nil)
+	r.copied()
+	if !r.trade(id).Frozen {
+		t.Fatal("the trade is not frozen")
+	}
+	refuse := func(decide func()) {
+		t.Helper()
+		decide()
+		r.store.refuse = true
+		if err := r.store.Commit(r.book.Take()); !errors.Is(err, ErrUncommittable) {
+			t.Fatalf("the commit is not refused: %v", err)
+		}
+		r.start() // the book is read anew
+	}
+	vote := r.message(buyer, message.ActionRateUser, &id, message.RatingUser(4))
+	refuse(func() {
+		if got, err := r.book.Receive(vote, r.node.now); got != "" || err != nil {
+			t.Fatalf("the vote: %q, %v", got, err)
+		}
+	})
+	if n := r.waitingVotes(); n != 0 {
+		t.Fatalf("%d votes wait after a refused commit", n)
+	}
+	if got := r.receive(vote); got != "" || r.waitingVotes() != 1 {
+		t.Fatalf("the vote again: %q, %d wait", got, r.waitingVotes())
+	}
+	closes := func() {
+		if err := r.book.Close(id, trade.OutcomePaid, "looked", true, r.node.now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refuse(closes)
+	if r.waitingVotes() != 1 || len(r.published38384()) != 0 {
+		t.Errorf("%d votes wait, %d are published", r.waitingVotes(), len(r.published38384()))
+	}
+	closes()
+	r.commit()
+	r.settle()
+	if r.waitingVotes() != 0 || len(r.published38384()) != 1 || r.got(buyer, message.ActionRateReceived) != 1 {
+		t.Errorf("%d votes wait, %d are published", r.waitingVotes(), len(r.published38384()))
+	}
+	if got := r.info(r.next(seller)); got.Rating != 2 || got.Reviews != 1 {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -430,6 +498,34 @@ func TestImportReputation(t *testing.T) {
 	r.must(p, message.ActionImportReputation, nil, attest(second, p.Identity, "alice", r.node.now+3600))
 }
 
+// A stolen key may have signed more imports than one commit holds.
+func TestRevocationInParts(t *testing.T) {
+	r := newRig(t)
+	issuer := secretKey(t, 1)
+	r.policy.Ratings = rating.Policy{Import: true, Issuers: []rating.TrustedIssuer{{Name: "bot", Keys: []string{issuer.Pubkey()}}}}
+	r.start()
+	const many = rating.RevokeMost + 3
+	for i := range many {
+		p := r.someone()
+		evt, err := attestation.Attestation{Issuer: issuer.Pubkey(), Destination: p.Identity, Subject: fmt.Sprint(i), Figures: attestation.Figures{Reviews: 5, Hundredths: 300, Since: 1_700_006_400},
+			CreatedAt: nostr.Timestamp(r.node.now - 60), Expiration: nostr.Timestamp(r.node.now + 3600)}.Event()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.must(p, message.ActionImportReputation, nil, message.ReputationAttestation(document(t, issuer, evt)))
+	}
+	for _, want := range []int{200, 3, 0} {
+		n, more, effects, err := r.book.ratings.Revoke(issuer.Pubkey(), 0, "stolen", r.node.now)
+		if err == nil {
+			err = r.book.affect(effects, r.node.now)
+		}
+		if n != want || more != (want == 200) || err != nil {
+			t.Fatal(n, more, err)
+		}
+		r.commit()
+	}
+}
+
 func TestImportsAreLimited(t *testing.T) {
 	r := newRig(t)
 	r.policy.Ratings = rating.Policy{Import: true}
@@ -467,7 +563,7 @@ func TestExportReputation(t *testing.T) {
 	for i := range 10 {
 		buyer := r.someone()
 		id := r.toSuccess(seller, buyer)
-		if i >= 5 {
+		if i >= 4 { // nine trades have five votes
 			r.must(buyer, message.ActionRateUser, &id, message.RatingUser(4))
 		}
 		seller = r.next(seller)
@@ -479,7 +575,7 @@ func TestExportReputation(t *testing.T) {
 	m := r.last(seller, message.ActionReputationExported)
 	policy := attestation.Policy{Issuers: map[string]string{own.Pubkey(): "us"}}
 	a, err := policy.Accept(string(m.Payload.(message.ReputationAttestation)), bound.Pubkey(), nostr.Timestamp(r.node.now).Time())
-	if err != nil || a.Reviews != 5 || a.Hundredths != 400 || a.Since != 1789948800 || a.Subject != seller.Identity {
+	if err != nil || a.Reviews != 6 || a.Hundredths != 400 || a.Since != 1789948800 || a.Subject != seller.Identity {
 		t.Fatalf("%+v %v", a, err)
 	}
 	r.start()

@@ -240,7 +240,7 @@ func (r *rig) watch(id trade.OrderID) {
 	t := r.book.open[id]
 	if h := t.HoldWatched(); h != (trade.Hash{}) {
 		if state, err := r.node.LookupHold(context.Background(), h); err == nil {
-			if in, err := effect.SightedInput(context.Background(), r.node, state); err == nil {
+			if in, err := effect.SightedInput(context.Background(), r.node.Info, state); err == nil {
 				r.applyInput(id, in)
 			}
 		}
@@ -498,7 +498,7 @@ func (r *rig) copied() {
 			if err != nil {
 				continue
 			}
-			in, err := effect.SightedInput(context.Background(), r.node, state)
+			in, err := effect.SightedInput(context.Background(), r.node.Info, state)
 			if err != nil {
 				r.tb.Fatal(err)
 			}

@@ -2,6 +2,7 @@ package escrow
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"runtime"
@@ -49,6 +50,19 @@ func (s KeysSealer) Sign(evt *nostr.Event) error {
 		return fmt.Errorf("sign kind %d: %w", evt.Kind, err)
 	}
 	return nil
+}
+
+// EncryptTo encrypts a text for a public key (NIP-44).
+func (s KeysSealer) EncryptTo(pubkey, text string) (string, error) {
+	key, err := s.Keys.Conversation(pubkey)
+	if err != nil {
+		return "", fmt.Errorf("encrypt: %w", err)
+	}
+	sealed, err := key.Encrypt([]byte(text), rand.Reader)
+	if err != nil {
+		return "", fmt.Errorf("encrypt: %w", err)
+	}
+	return sealed, nil
 }
 
 // seal seals and signs the events of a commit, on all processors. The plaintext is removed

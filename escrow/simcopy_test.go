@@ -71,7 +71,7 @@ func (s *sim) lookUp() {
 		state, err := s.node.LookupHold(context.Background(), t.Hash)
 		in := trade.Input{}
 		if err == nil {
-			in, err = effect.SightedInput(context.Background(), s.node, state)
+			in, err = effect.SightedInput(context.Background(), s.node.Info, state)
 		}
 		switch {
 		case err == nil:

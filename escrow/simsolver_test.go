@@ -92,6 +92,12 @@ func (s *sim) operate() {
 		return
 	}
 	t := *s.book.open[open[s.rng.IntN(len(open))]]
+	for range 8 {
+		if t.Status == message.TradeDispute || s.rng.IntN(4) == 0 {
+			break
+		}
+		t = *s.book.open[open[s.rng.IntN(len(open))]]
+	}
 	if t.EscrowGone && !t.Frozen && s.rng.IntN(3) == 0 {
 		s.close(t, trade.OutcomeRefunded)
 		return
@@ -100,10 +106,37 @@ func (s *sim) operate() {
 		return
 	}
 	action := []message.Action{message.ActionAdminTakeDispute, message.ActionAdminSettle, message.ActionAdminCancel}[s.rng.IntN(3)]
-	err := s.book.Decide(t.ID, action, "by the operator", s.clock())
-	var refusal message.CantDo
-	if err != nil && !errors.As(err, &refusal) && !errors.As(err, new(trade.Answered)) {
-		s.fail("operator: %v", err)
+	// The page of the inbox decides under the role of the key that has logged in. Several persons
+	// decide at once, also one who is a party, and one whose role is gone since.
+	by := []string{simNodeKey, simNodeKey, simAssistant, t.Buyer.Identity, simKey(1<<51 + 7)}
+	for n := range 5 {
+		by = append(by, simSolverKey(n))
+	}
+	if holder := t.Dispute.Solver.Identity; holder != "" {
+		by = append(by, holder, holder, holder)
+	}
+	for range 1 + s.rng.IntN(3) {
+		key, reason := by[s.rng.IntN(len(by))], "by the inbox"
+		if s.rng.IntN(20) == 0 {
+			reason = ""
+		}
+		rows := len(s.book.batch.commit.Journal)
+		err := s.book.DecideAs(key, t.ID, action, reason, s.clock())
+		var refusal message.CantDo
+		switch {
+		case errors.Is(err, ErrReason) && (reason != "" || action == message.ActionAdminTakeDispute), err == nil && reason == "" && action != message.ActionAdminTakeDispute:
+			s.fail("%s with the reason %q: %v", action, reason, err)
+		case err != nil && !errors.Is(err, ErrReason) && !errors.Is(err, mostro.ErrNotFound) && !errors.As(err, &refusal) && !errors.As(err, new(trade.Answered)):
+			s.fail("the inbox: %v", err)
+		case err == nil && key != simNodeKey && action != message.ActionAdminTakeDispute && len(s.book.batch.commit.Journal) > rows:
+			s.count.inInbox++
+		}
+		if s.rng.IntN(2) == 0 {
+			s.commit()
+		}
+		if s.err != nil || s.stopped || s.reconciling {
+			return
+		}
 	}
 	s.commit()
 }

@@ -106,10 +106,10 @@ func (s *sim) settleElsewhere(row OutboxRow) {
 	s.node.resolve(h, true)
 }
 
-// suspended reports whether an amount in suspense has no owner yet.
+// suspended reports whether an amount in suspense has no owner yet, or its refund is not over.
 func (s *sim) suspended() bool {
 	for _, t := range s.store.trades {
-		if slices.ContainsFunc(t.Suspended, func(u trade.Suspended) bool { return u.Outcome == "" }) {
+		if slices.ContainsFunc(t.Suspended, func(u trade.Suspended) bool { return u.Outcome == "" || t.Refund(u.Hash) != 0 }) {
 			return true
 		}
 	}
@@ -122,7 +122,7 @@ func (s *sim) judgeSuspense(id trade.OrderID) {
 	t := s.store.trades[id]
 	for _, u := range t.Suspended {
 		if u.Outcome == "" || t.Refund(u.Hash) != 0 {
-			s.fail("the amount of hold %s of trade %s is in suspense at the end: %+v", u.Hash, id, u)
+			s.fail("the amount of hold %s of trade %s is in suspense at the end: %+v; %s, frozen %v, %+v", u.Hash, id, u, t.Status, t.Frozen, t.Outflows)
 		}
 		if hold := s.node.holds[u.Hash]; hold == nil || hold.state.Phase != trade.HoldSettled || hold.state.PaidMsat != u.PaidMsat {
 			s.fail("trade %s has %d msat in suspense under hold %s, and the node does not", id, u.PaidMsat, u.Hash)

@@ -187,6 +187,9 @@ type sim struct {
 	given       map[simVote]uint64     // votes that ever counted, with their request
 	answered    map[uint64]bool        // requests that were refused
 	ratedAt     map[string]int64       // date of the last published rating, by identity
+	ports       bool                   // if set, reputation is imported and exported
+	documents   []*simDocument         // attestations that users have
+	rebinds     []string               // consents to another binding
 	fund        *simFund
 	feeEvents   map[trade.OrderID]map[string]bool // published events about development fees
 	feeLog      map[trade.OrderID]trade.Hash      // their payment hashes
@@ -232,6 +235,7 @@ func newSim(seed uint64, mirror *DB) *sim {
 	s.node.fickle, s.node.hiding = true, true
 	s.store.mirror = mirror
 	s.fragile = mirror == nil && seed%3 == 0
+	s.ports = mirror == nil && seed%5 == 3
 	time := func() time.Time { return time.Unix(s.clock(), 0) }
 	s.out = newOutbox(effect.Runner{Node: s.node, Addresses: s.node, Now: time, PayoutBlocks: DefaultPolicy().PayoutBlocks, Payee: simPayee,
 		Fund: fund.Fund{Address: "dev@fund", Service: s.fund}}, simPublisher{s}, nil, nil)
@@ -247,6 +251,9 @@ func newSim(seed uint64, mirror *DB) *sim {
 }
 
 func (s *sim) run() {
+	if s.ports {
+		s.earlier()
+	}
 	s.start()
 	for made := 0; s.err == nil && (made < tradesPerSeed || len(s.unfinished()) > 0) && s.count.calls < 200_000; {
 		if made < tradesPerSeed && len(s.unfinished()) < 8 && s.rng.IntN(3) == 0 {
@@ -296,6 +303,12 @@ func (s *sim) read() {
 	}
 	b.NodeKey, b.Assistant = simNodeKey, simAssistant
 	b.ratings.Node = simNodeKey
+	if s.ports {
+		b.ratings.Policy, b.ratings.Issuer = simRatings, simAttester
+		if err := b.ratings.Trust(s.clock()); err != nil {
+			s.fail("trust: %v", err)
+		}
+	}
 	b.Secret, b.Decode, b.Quote = trade.NodeSecret{1}, simDecode, s.quote
 	b.OrderEvent = func(t trade.Trade, maker *mostro.MakerRating) *nostr.Event {
 		return &nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Timestamp(t.StampedAt), Content: string(t.Bucket)}
@@ -525,6 +538,7 @@ func (s *sim) judge(c *Commit) {
 		truth.stamp = int64(row.Event.CreatedAt)
 	}
 	s.judgeVotes(c)
+	s.judgePorts(c)
 	for _, t := range c.Trades {
 		s.truth[t.ID].frozen = t.Frozen
 		if !t.Frozen {
@@ -901,7 +915,7 @@ func (s *sim) watch(id trade.OrderID) {
 	if h := t.HoldWatched(); h != (trade.Hash{}) {
 		state, err := s.node.LookupHold(context.Background(), h)
 		if w := (watched{trade: id, hash: h, state: uint8(state.Phase)}); err == nil && (!s.told[w] || s.rng.IntN(8) == 0) {
-			if in, err := effect.SightedInput(context.Background(), s.node, state); err == nil {
+			if in, err := effect.SightedInput(context.Background(), s.node.Info, state); err == nil {
 				s.told[w] = true
 				s.applyInput(id, in)
 			}

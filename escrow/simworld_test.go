@@ -19,6 +19,8 @@ func (s *sim) happen() {
 	}
 	open := s.unfinished()
 	switch n := s.rng.IntN(1000); {
+	case s.ports && n < 40:
+		s.port()
 	case n < 470 && !(s.quarrel && n < 60):
 		s.perform()
 	case n < 480:
@@ -90,6 +92,9 @@ func (s *sim) happen() {
 			s.observe()
 		}
 	} else {
+		if s.sick != 0 {
+			s.observe() // the program has seen the node synced before its next trouble
+		}
 		s.sick = 0
 	}
 }
@@ -535,6 +540,7 @@ type simCount struct {
 	feeProblems                                                                                           map[devfee.Problem]int
 	trades, steps, refused, crashes, calls, flooded, downtimes                                            int
 	timeouts, looked, lateCancels, maintained, spared, automatic                                          int
+	imported, exported, rebound, revoked, inInbox                                                         int
 	waits, rated, ratedAgain, ratedEarly, votesWaited, resolved, refunds                                  int
 	stale, clockBack, uncommitted, rollbacks, twice, lost, abandoned, full, undelivered, afterUndelivered int
 	ends                                                                                                  map[message.TradeStatus]int
@@ -570,6 +576,8 @@ func (c *simCount) add(o simCount) {
 	c.rated += o.rated
 	c.ratedAgain += o.ratedAgain
 	c.ratedEarly += o.ratedEarly
+	c.inInbox += o.inInbox
+	c.imported, c.exported, c.rebound, c.revoked = c.imported+o.imported, c.exported+o.exported, c.rebound+o.rebound, c.revoked+o.revoked
 	c.votesWaited += o.votesWaited
 	c.resolved += o.resolved
 	c.refunds += o.refunds

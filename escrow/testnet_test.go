@@ -262,6 +262,7 @@ type world struct {
 	deferAfter time.Duration // Engine.DeferAfter
 	// healthEvery is Engine.HealthEvery.
 	healthEvery time.Duration
+	watchdog    string        // Engine.Watchdog
 	output      *lockedBuffer // every log line at every level
 
 	secrets  *secrets // texts that no output may contain
@@ -395,7 +396,7 @@ func (w *world) startOn(db *DB, store Store) {
 		Events:        EventBuilder{Pubkey: w.keys.Pubkey(), Name: "test", Relays: []string{"wss://relay.example"}, Transports: transports},
 		RollbackGuard: &rollback.Guard{Path: filepath.Join(w.dir, "escrow.witness")},
 		Now:           w.clock.Now, Secret: trade.NodeSecretOf(w.keys), Logger: slog.New(slog.NewTextHandler(w.output, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Metrics: w.registry, Tick: 5 * time.Millisecond, NodeEvery: 200 * time.Millisecond, DeferAfter: w.deferAfter, HealthEvery: w.healthEvery,
+		Metrics: w.registry, Tick: 5 * time.Millisecond, NodeEvery: 200 * time.Millisecond, DeferAfter: w.deferAfter, HealthEvery: w.healthEvery, Watchdog: w.watchdog, EncryptTo: KeysSealer{Keys: w.keys}.EncryptTo,
 	}
 	if w.givesReceipts {
 		cfg.ReceiptSigner = sealer

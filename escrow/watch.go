@@ -20,6 +20,7 @@ type watches struct {
 	// usable returns the reason why the node's answers must not be believed, because
 	// another wallet may answer. If usable is nil, the answers are always believed.
 	usable func(ctx context.Context, fresh time.Duration) error
+	recent func(ctx context.Context) (lightning.NodeInfo, error) // description of the node
 
 	holds   map[trade.OutflowKey]watch // N is 0
 	payouts map[trade.OutflowKey]watch
@@ -33,7 +34,11 @@ type watch struct {
 }
 
 func newWatches(node lightning.Node, report func(context.Context, notice) error) *watches {
-	return &watches{node: node, report: report, holds: make(map[trade.OutflowKey]watch), payouts: make(map[trade.OutflowKey]watch)}
+	w := &watches{node: node, report: report, holds: make(map[trade.OutflowKey]watch), payouts: make(map[trade.OutflowKey]watch)}
+	if node != nil {
+		w.recent = node.Info
+	}
+	return w
 }
 
 // sync starts and ends watches as a trade requires.
@@ -89,7 +94,7 @@ func (w *watches) hold(ctx context.Context, id trade.OutflowKey, h trade.Hash, _
 		if state.Phase == trade.HoldOpen {
 			return nil
 		}
-		in, err := effect.SightedInput(ctx, w.node, state)
+		in, err := effect.SightedInput(ctx, w.recent, state)
 		if err != nil {
 			return err // the watch starts again, with a lookup first
 		}

@@ -676,6 +676,19 @@ func TestMinRank(t *testing.T) {
 			t.Errorf("%s: %d orders, want %d", query, list.Total, want)
 		}
 	}
+	rows := answer[struct {
+		Items []struct {
+			Instance struct {
+				Pubkey string
+				Rank   *int
+			}
+		}
+	}](t, h, "/api/v1/orders")
+	for _, i := range rows.Items {
+		if i.Instance.Rank == nil || *i.Instance.Rank != ranks[i.Instance.Pubkey] {
+			t.Errorf("the row of %s has the rank %v", i.Instance.Pubkey, i.Instance.Rank)
+		}
+	}
 	first := answer[listJSON](t, h, "/api/v1/orders?min_rank=40&limit=1")
 	ranks[pubkeyOf(3)] = 99 // the set of instances changes between the pages
 	o.log.add(infoEvent(3, t0-10, "Three"), o.clock.now(), mostro.OriginLive, false)

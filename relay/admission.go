@@ -26,6 +26,7 @@ type Admission struct {
 	ip     netip.Addr
 	local  bool
 	authd  map[string]bool
+	here   bool                // the event is not forwarded to other relays
 	was    *eventlog.Witnessed // the event's record in a backup; nil: the event arrives now
 
 	seen bool // set by the first hook that khatru calls
@@ -169,7 +170,7 @@ func (d *admitter) refuseProtected(a *Admission) string {
 // no event.
 func (d *admitter) enqueue(a *Admission) (refusal string) {
 	arrival := eventlog.Arrival{Event: a.evt, JSON: a.json, ReceivedAt: d.cfg.Now(), Source: a.source,
-		Forward: d.cfg.Forwarding && a.source.Origin == mostro.OriginSelf,
+		Forward: d.cfg.Forwarding && a.source.Origin == mostro.OriginSelf && !a.here,
 		Quota:   d.rules.current().quotas(a.source.Origin)}
 	if a.was != nil {
 		a.was.Restore(&arrival)
@@ -258,9 +259,10 @@ func (d *admitter) refuseMail(evt *nostr.Event, origin mostro.Origin) string {
 
 // publish admits an event of this program. If publish returns nil, the event is in the
 // log, or was in the log before and has been deleted or has expired. An error that wraps
-// ErrRefused is final; any other error may be retried.
-func (d *admitter) publish(ctx context.Context, evt *nostr.Event) error {
-	a := &Admission{Context: ctx, evt: evt, source: mostro.Source{Origin: mostro.OriginSelf}}
+// ErrRefused is final; any other error may be retried. If here is set, the event is not
+// forwarded to other relays.
+func (d *admitter) publish(ctx context.Context, evt *nostr.Event, here bool) error {
+	a := &Admission{Context: ctx, evt: evt, here: here, source: mostro.Source{Origin: mostro.OriginSelf}}
 	if d.check(a) {
 		d.submit(a)
 	}

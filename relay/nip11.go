@@ -19,6 +19,7 @@ type infoDoc struct {
 	Description   string     `json:"description,omitempty"`
 	Icon          string     `json:"icon,omitempty"`
 	PubKey        string     `json:"pubkey,omitempty"`
+	Self          string     `json:"self,omitempty"`
 	Contact       string     `json:"contact,omitempty"`
 	SupportedNIPs []int      `json:"supported_nips"`
 	Software      string     `json:"software"`
@@ -68,7 +69,7 @@ func infoDocument(cfg *Config) ([]byte, error) {
 	}
 	never, mailSeconds := int64(0), int64(eventlog.MailLifetime/time.Second)
 	doc := infoDoc{
-		Name: cfg.Name, Description: cfg.Description, Icon: cfg.Icon, PubKey: cfg.PubKey, Contact: cfg.Contact,
+		Name: cfg.Name, Description: cfg.Description, Icon: cfg.Icon, PubKey: cfg.PubKey, Self: cfg.Self, Contact: cfg.Contact,
 		SupportedNIPs: nips, Software: softwareURL, Version: cfg.Version,
 		Limitation: infoLimit{
 			MaxMessageLength: cfg.MaxMessageBytes, MaxSubscriptions: cfg.MaxSubscriptions, MaxFilters: cfg.MaxFilters,

@@ -23,10 +23,11 @@ var DefaultKinds = []int{
 	3,     // contacts
 	1985,  // labels (NIP-32)
 	10040, // trusted providers (NIP-85)
+	10050, // relays for private messages (NIP-17)
 	13194, // wallet service info (NIP-47)
 	30382, // assertions about users (NIP-85)
 	30384, // assertions about addresses (NIP-85)
-	30666, // peers' announcements of an exchange
+	30666, // statistics of a market (bestiario)
 	38000, // recommendations (NIP-87)
 }
 

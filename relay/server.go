@@ -42,6 +42,7 @@ type Config struct {
 
 	Name, Description, Contact string
 	PubKey                     string // of the operator, hex
+	Self                       string // key that answers private messages to the relay, hex; "": none
 	Version                    string // of this program
 	Icon                       string
 	URL                        string // public wss:// address; "": proofs of keys are valid only for the listener's own address
@@ -140,7 +141,8 @@ type Server struct {
 	queues     queues       // bytes that wait for clients
 	peers      peers        // addresses of clients
 	own        ownURL       // the relay's own address
-	proofs     proofs       // NIP-98
+	proofs     proofs       // NIP-98, of admins
+	keyProofs  proofs       // NIP-98, of any key
 	imports    importer     // admits files of events
 	importHTTP importHandler
 	exportHTTP exportHandler
@@ -178,6 +180,7 @@ func New(cfg Config) (*Server, error) {
 	s.peers = peers{proxies: cfg.TrustedProxies, nobodyIsLocal: cfg.NobodyIsLocal}
 	s.own = ownURL{url: cfg.URL, log: cfg.Logger}
 	s.proofs = proofs{admins: cfg.Admins, own: &s.own, now: cfg.Now}
+	s.keyProofs = proofs{own: &s.own, now: cfg.Now, since: cfg.Now().Truncate(time.Second)}
 	s.management = management{rules: &s.moderation, proofs: &s.proofs, log: cfg.Logger}
 	s.imports = importer{admit: s.admit, maxEventBytes: cfg.Policy.MaxEventBytes, now: cfg.Now, met: s.met}
 	s.importHTTP = importHandler{imp: &s.imports, peers: &s.peers, proofs: &s.proofs, stopping: s.stopping, wait: cfg.WriteWait}
@@ -254,13 +257,25 @@ func (s *Server) Outcome(a *Admission) (out eventlog.Outcome, ok bool, reason st
 // log, or was in the log before and has been deleted or has expired. An error that wraps
 // ErrRefused is final; any other error may be retried.
 func (s *Server) Publish(ctx context.Context, evt *nostr.Event) error {
-	return s.admit.publish(ctx, evt)
+	return s.admit.publish(ctx, evt, false)
+}
+
+// PublishHere is Publish for an event that is not forwarded to other relays.
+func (s *Server) PublishHere(ctx context.Context, evt *nostr.Event) error {
+	return s.admit.publish(ctx, evt, true)
 }
 
 // Federated returns the admission of an event that another relay sent. size is
 // the length of its JSON in bytes. Rates of addresses and keys are not applied.
 func (s *Server) Federated(ctx context.Context, evt *nostr.Event, size int, source mostro.Source) *Admission {
 	return &Admission{Context: ctx, evt: evt, size: size, local: true, source: source}
+}
+
+// ProvenKey returns the key that signed the NIP-98 authorization of a request. body is the
+// whole body of the request. An authorization from before the start of the server is refused,
+// so that a restart cannot make one valid twice.
+func (s *Server) ProvenKey(r *http.Request, body []byte) (pubkey string, err error) {
+	return s.keyProofs.key(r, body)
 }
 
 // Now returns the server's clock.

@@ -12,6 +12,7 @@ bench-build: build
 	  $(GO) build -trimpath -tags libsecp256k1 -o bin/stock ./stock && \
 	  $(GO) build -trimpath -tags libsecp256k1 -o bin/canned ./canned
 	$(GO) test -c -tags "$(TAGS)" -o $(BENCH_DIR)/bin/reputation.test ./reputation/score
+	$(GO) test -c -tags "$(TAGS)" -o $(BENCH_DIR)/bin/escrow.test ./escrow
 	$(GO) test -c -tags "$(TAGS)" -o $(BENCH_DIR)/bin/stats.test ./indexer/stats
 
 # About an hour at full size, most of it the book of a million orders.

@@ -29,20 +29,22 @@ interop-core-prepare:
 interop-core: interop-core-prepare
 	MOSTRODEX_INTEROP_CORE="$(INTEROP_CORE)/release/interop-core" $(GO) test -tags "$(TAGS)" -count=1 -run 'InteropCore' ./mostro/envelope ./mostro/attestation
 
-# The relay clients of nostr-tools and NDK with this project's relay.
+# The relay clients of nostr-tools and NDK with this project's relay. nostr-tools sets alerts, and
+# the client of @modelcontextprotocol/sdk calls `mostrodex mcp`.
 INTEROP_CLIENTS = $(INTEROP_CACHE)/interop-clients
 .PHONY: interop-clients interop-clients-prepare
 
 interop-clients-prepare:
 	@if command -v npm >/dev/null && command -v node >/dev/null; then \
-		mkdir -p "$(INTEROP_CLIENTS)" && cp tools/interop-clients/package.json tools/interop-clients/package-lock.json tools/interop-clients/clients.mjs "$(INTEROP_CLIENTS)/" && \
+		mkdir -p "$(INTEROP_CLIENTS)" && cp tools/interop-clients/package.json tools/interop-clients/package-lock.json tools/interop-clients/*.mjs "$(INTEROP_CLIENTS)/" && \
 		if cmp -s tools/interop-clients/package-lock.json "$(INTEROP_CLIENTS)/installed.json"; then :; else \
 			cd "$(INTEROP_CLIENTS)" && npm ci --no-audit --no-fund --loglevel=error && cp package-lock.json installed.json; fi; \
 	else echo "SKIP interop-clients: node and npm are not installed"; fi
 
 interop-clients: interop-clients-prepare
 	@if [ -d "$(INTEROP_CLIENTS)/node_modules" ]; then \
-		MOSTRODEX_INTEROP_CLIENTS="$(INTEROP_CLIENTS)" $(GO) test -tags "$(TAGS)" -race -count=1 -run 'RequestsOfRealClients|Overtaking' ./relay -overtaking.rounds 10000; fi
+		MOSTRODEX_INTEROP_CLIENTS="$(INTEROP_CLIENTS)" $(GO) test -tags "$(TAGS)" -race -count=1 -run 'RequestsOfRealClients|Overtaking' ./relay -overtaking.rounds 10000 && \
+		MOSTRODEX_INTEROP_CLIENTS="$(INTEROP_CLIENTS)" $(GO) test -tags "$(TAGS)" -count=1 -run 'InteropClients' ./cmd/mostrodex; fi
 
 # mostro-cli, the reference command line client, unmodified, with `mostrodex demo`. The
 # first build takes some minutes. Later builds use the cache.
@@ -85,3 +87,22 @@ interop-mostrod: build interop-mostrod-prepare
 	@if $(MAKE) --no-print-directory interop-mostrod-cached; then \
 		MOSTRODEX_INTEROP_MOSTROD="$(INTEROP_MOSTROD)/bin/mostrod" MOSTRODEX_INTEROP_MOSTROD_SERVER="$(CURDIR)/bin/mostrodex" \
 			MOSTRODEX_INTEROP_CLI="$(wildcard $(INTEROP_CLI)/bin/mostro-cli)" $(GO) test -tags "$(TAGS)" -count=1 -timeout 20m ./tools/interop-mostrod; fi
+
+# The tools of researchers (DuckDB, pandas, Frictionless, mlcroissant, hyparquet) with the exports
+# of a running server. Some 600 MB of packages from PyPI and one from npm.
+INTEROP_DATA = $(INTEROP_CACHE)/interop-data
+.PHONY: interop-data interop-data-prepare
+
+interop-data-prepare:
+	@if command -v python3 >/dev/null && command -v npm >/dev/null && command -v node >/dev/null; then \
+		mkdir -p "$(INTEROP_DATA)" && cd tools/interop-data && cp package.json package-lock.json requirements.txt read.py read.mjs "$(INTEROP_DATA)/" && cd "$(INTEROP_DATA)" && \
+		if cmp -s requirements.txt venv/installed.txt && cmp -s package-lock.json node_modules/installed.json; then :; \
+		elif python3 -m venv venv && venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt && npm ci --no-audit --no-fund --loglevel=error; then \
+			cp requirements.txt venv/installed.txt && cp package-lock.json node_modules/installed.json; \
+		else rm -f venv/installed.txt; echo "SKIP interop-data: the packages cannot be installed (PyPI or npm cannot be reached, or Python is older than 3.11)"; fi; \
+	else echo "SKIP interop-data: python3, node and npm are not all installed"; fi
+
+interop-data: build interop-data-prepare
+	@if [ -f "$(INTEROP_DATA)/venv/installed.txt" ] && [ -f "$(INTEROP_DATA)/node_modules/installed.json" ]; then \
+		MOSTRODEX_INTEROP_DATA="$(INTEROP_DATA)" MOSTRODEX_INTEROP_DATA_SERVER="$(CURDIR)/bin/mostrodex" \
+			$(GO) test -tags "$(TAGS)" -count=1 -timeout 20m -v ./tools/interop-data; fi

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lnurl"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -210,7 +211,9 @@ func TestAttackTarpit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.addresses = effect.Services{Client: lnurl.Client{AllowForTest: func(netip.AddrPort) bool { return true }}}
+	m.tune = func(c *escrow.Config) {
+		c.Addresses = effect.Services{Client: lnurl.Client{AllowForTest: func(netip.AddrPort) bool { return true }}}
+	}
 	defer startMainUntil(t, m)()
 	address := "a@" + tarpit.Addr().String()
 	var events []*nostr.Event

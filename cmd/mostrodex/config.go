@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay"
@@ -26,9 +27,11 @@ type Config struct {
 	Relay    RelayConfig      `toml:"relay"`
 	Upstream []UpstreamConfig `toml:"upstream"` // relays to follow; empty: the default relays
 	Indexer  IndexerConfig    `toml:"indexer"`
+	Export   ExportConfig     `toml:"export"`
 	Escrow   EscrowConfig     `toml:"escrow"`
 
 	Reputation ReputationConfig `toml:"reputation"`
+	Alerts     AlertsConfig     `toml:"alerts"`
 }
 
 // RelayConfig is section [relay].
@@ -70,7 +73,23 @@ func (c *RelayConfig) admitted() []int {
 
 // IndexerConfig is section [indexer].
 type IndexerConfig struct {
-	Enabled bool `toml:"enabled"`
+	Enabled bool   `toml:"enabled"`
+	Publish string `toml:"publish"` // interval between publications of statistics (kind 30666), e.g. "1h"; "": none
+	Key     string `toml:"key"`     // file of the key that signs them; "": DATA/keys/statistics, created at the first start
+}
+
+// every returns the interval of Publish, which is not "".
+func (c *IndexerConfig) every() (time.Duration, error) {
+	every, err := time.ParseDuration(c.Publish)
+	if err != nil || every < 10*time.Minute {
+		return 0, fmt.Errorf("indexer.publish: %q is not a duration of at least ten minutes, such as \"1h\"", c.Publish)
+	}
+	return every, nil
+}
+
+// ExportConfig is section [export].
+type ExportConfig struct {
+	Partitions bool `toml:"partitions"` // if true, the Parquet files of closed months are kept in the data directory
 }
 
 // EscrowConfig is section [escrow], which sets up the operator's own Mostro.
@@ -112,6 +131,9 @@ type EscrowConfig struct {
 	// HealthSeconds is the interval at which this Mostro publishes its health (kind 38389), from
 	// 30 to 3600 seconds; 0: never.
 	HealthSeconds int64 `toml:"health_seconds"`
+	// Watchdog is the key (npub or hex) of a program that watches this Mostro. The details of the
+	// health are encrypted to it. If empty, the health has no details.
+	Watchdog string `toml:"watchdog"`
 
 	Reputation UserReputationConfig `toml:"reputation"`
 
@@ -161,6 +183,8 @@ func defaultConfig() Config {
 		Relay: RelayConfig{Listen: "127.0.0.1:7777", Name: "mostrodex", BodyCacheMiB: 256, ImportLocal: true,
 			Federation: FederationConfig{Discover: defaultDiscover}},
 		Indexer:    IndexerConfig{Enabled: true},
+		Alerts:     AlertsConfig{Webhooks: true, PerKey: 10, InAll: 10_000, PerHour: 30, PerMinute: 600, Days: 30},
+		Export:     ExportConfig{Partitions: true},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
 		Escrow: EscrowConfig{Transports: []string{"v2"}, ElToqueToken: "ELTOQUE_TOKEN", Fee: "0.006", DevFee: "0.30", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
 			Prices: []string{"yadio", "coingecko", "blockchain", "currency_api"}, PublishPrices: true, MaxPending: 20, Overdue: "cancel", HealthSeconds: 60, Reputation: UserReputationConfig{ImportLifetimeSeconds: 604800, ExportLifetimeSeconds: 604800}, LND: LNDConfig{MaxRoutingFee: "0.002", HoldExpiryDelta: 18, PaymentCLTV: 1008, MaxHolds: 400, MaxPayouts: 100, MaxPayoutsOf: 10, UnsyncedSeconds: 600, SyncedSeconds: 300}},
@@ -202,6 +226,8 @@ func decodeConfig(b []byte, cfg *Config) error {
 			key := strings.Join(e.Key(), ".")
 			if key == "escrow.i_know_disputes_are_unsolved" { // a key until November 2026
 				key += " (delete the line: solvers, the operator or a rule end every dispute now)"
+			} else if meant := nearestKey(key); meant != "" {
+				key += " (is " + meant + " meant?)"
 			}
 			keys = append(keys, fmt.Sprintf("line %d: %s", row, key))
 		}
@@ -309,6 +335,11 @@ func (c *Config) validate() error {
 	if _, _, err := net.SplitHostPort(c.Relay.Listen); err != nil {
 		return fmt.Errorf("relay.listen: %q is not host:port", c.Relay.Listen)
 	}
+	if c.Indexer.Publish != "" {
+		if _, err := c.Indexer.every(); err != nil {
+			return err
+		}
+	}
 	if c.Relay.Private != "" {
 		if _, _, err := net.SplitHostPort(c.Relay.Private); err != nil {
 			return fmt.Errorf("relay.private: %q is not host:port", c.Relay.Private)
@@ -343,6 +374,9 @@ func (c *Config) validate() error {
 	}
 	if err := c.Reputation.validate(); err != nil {
 		return fmt.Errorf("reputation.%w", err)
+	}
+	if err := c.Alerts.validate(c.Indexer.Enabled); err != nil {
+		return fmt.Errorf("alerts.%w", err)
 	}
 	_, err := c.proxies()
 	return err

@@ -17,6 +17,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow"
 	"github.com/mostrodex/mostrodex/escrow/audit"
 	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/disputes"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -229,6 +230,9 @@ func (s controlServer) handler() http.Handler {
 			}
 			return err
 		},
+		"overpaid": func(req *http.Request, id trade.OrderID) error {
+			return s.engine.Overpaid(req.Context(), id, req.URL.Query().Get("reason"))
+		},
 		"resume": func(req *http.Request, id trade.OrderID) error { return s.engine.Resume(req.Context(), id) },
 		"pay":    func(req *http.Request, id trade.OrderID) error { return s.engine.PayAfterAll(req.Context(), id) },
 	} {
@@ -333,9 +337,20 @@ func (s controlServer) trade(req *http.Request) (any, error) {
 }
 
 // disputes lists the trades in dispute, or with ?all=true all trades that ever were, the
-// ones that the rule decides soonest first.
+// ones that the rule decides soonest first. With ?closed=true it lists the ones that are over,
+// the newest first.
 func (s controlServer) disputes(req *http.Request) (any, error) {
 	list := []trade.Trade{}
+	if req.URL.Query().Get("closed") == "true" {
+		err := s.db.Trades(func(t trade.Trade) error {
+			if disputes.Over(&t) {
+				list = append(list, t.Redacted())
+			}
+			return req.Context().Err()
+		})
+		slices.SortFunc(list, func(a, b trade.Trade) int { return byEnd(&a, &b) })
+		return map[string]any{"items": list}, err
+	}
 	add := func(t trade.Trade) error {
 		if t.Dispute.Status != "" {
 			list = append(list, t.Redacted())
@@ -470,7 +485,7 @@ func controlError(w http.ResponseWriter, err error) {
 	switch {
 	case errors.As(err, &input), errors.Is(err, escrow.ErrReason), errors.Is(err, escrow.ErrSolverKey), errors.Is(err, escrow.ErrSolverRole), errors.Is(err, escrow.ErrAssistant):
 		status = http.StatusBadRequest
-	case errors.As(err, new(errConflict)), errors.Is(err, escrow.ErrUnderWay), errors.Is(err, escrow.ErrRefundMoves), errors.Is(err, escrow.ErrUncompared):
+	case errors.As(err, new(errConflict)), errors.Is(err, escrow.ErrUnderWay), errors.Is(err, escrow.ErrRefundMoves), errors.Is(err, escrow.ErrFeePayment), errors.Is(err, escrow.ErrNotOverpaid), errors.Is(err, escrow.ErrUncompared):
 		status = http.StatusConflict
 	case errors.Is(err, mostro.ErrNotFound):
 		status, detail = http.StatusNotFound, "there is no such trade"

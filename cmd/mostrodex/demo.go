@@ -114,6 +114,7 @@ const (
 func demoMain(cfg Config, seed uint64, days int, speed float64) (*Main, error) {
 	cfg.Relay.Name = "mostrodex demo (simulated)"
 	cfg.Relay.Description = demoNotice
+	cfg.Upstream, cfg.Relay.Federation = nil, FederationConfig{} // a demo speaks with no other relay
 	cfg.Escrow.Enabled = true
 	cfg.Escrow.Name = "Mostrodex demo"
 	cfg.Escrow.About = "A Mostro on a simulated Lightning network: no sat here is real"

@@ -22,6 +22,7 @@ type demoUser struct {
 	m         *Main
 	keys      *envelope.Keys
 	transport envelope.Transport
+	identity  *envelope.Keys // nil: full privacy
 	relay     *nostr.Relay
 	sub       *nostr.Subscription
 	got       []message.Message
@@ -47,7 +48,11 @@ func (u *demoUser) send(action message.Action, id *message.UUID, payload message
 	u.t.Helper()
 	request := uint64(7)
 	msg := message.Message{Wrapper: message.WrapperOrder, RequestID: &request, ID: id, Action: action, Payload: payload}
-	evt, err := envelope.Seal(context.Background(), msg, envelope.SealOptions{Transport: u.transport, To: u.m.escrow.engine.Events.Pubkey, Trade: u.keys, Now: time.Now()})
+	if u.identity != nil && (action == message.ActionNewOrder || action == message.ActionTakeSell) {
+		msg.TradeIndex = new(int64)
+		*msg.TradeIndex = 1
+	}
+	evt, err := envelope.Seal(context.Background(), msg, envelope.SealOptions{Transport: u.transport, To: u.m.escrow.engine.Events.Pubkey, Trade: u.keys, Identity: u.identity, Now: time.Now()})
 	if err != nil {
 		u.t.Fatalf("seal %s: %v", action, err)
 	}

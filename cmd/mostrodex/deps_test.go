@@ -141,6 +141,7 @@ func TestRaceCoversGoroutines(t *testing.T) {
 //	escrow/effect -> escrow/payoutgate   escrow -> escrow/rollback   escrow -> escrow/nodecard -> escrow/health escrow/lightning
 //	indexer/web -> indexer -> indexer/livebook -> indexer/orders indexer/sorted
 //	indexer -> indexer/names indexer/orders -> indexer/words
+//	indexer/web/downloads -> indexer/partitions -> indexer/export -> indexer/orders indexer/stats
 func TestImportRules(t *testing.T) {
 	rooms := []string{"relay", "indexer", "reputation", "escrow"}
 	for _, p := range goList(t, "./...") {
@@ -170,7 +171,7 @@ func TestImportRules(t *testing.T) {
 					path == "escrow/rollback" && other == "escrow",
 					path == "escrow/nodecard" && other == "escrow" && inner != "escrow/health" && inner != "escrow/lightning":
 					t.Errorf("%s imports %s: the import is in the wrong direction", path, inner)
-				case room == "cmd" || room == other || other == "internal":
+				case room == "cmd" || room == "tools" || room == other || other == "internal": // programs may join rooms
 				case other == "mostro":
 				case slices.Contains(rooms, room):
 					t.Errorf("%s imports %s: only cmd/mostrodex may import the rooms together", path, inner)
@@ -219,11 +220,12 @@ func mostroMayImport(path, imp string) bool {
 // TestKeptApart lists the one file, or the rooms, that may import a library.
 func TestKeptApart(t *testing.T) {
 	for lib, where := range map[string][]string{
-		"github.com/fiatjaf/khatru":       {"relay/khatru.go"},
-		"github.com/blevesearch/bleve/v2": {"indexer/search.go"},
-		"github.com/dgraph-io/badger/v4":  {"relay/eventlog/", "indexer/", "escrow/", "internal/badgerfiles/"},
-		"google.golang.org/grpc":          {"escrow/lnd/"},
-		"github.com/lightningnetwork/lnd": {"escrow/lightning/bolt11.go"},
+		"github.com/fiatjaf/khatru":        {"relay/khatru.go"},
+		"github.com/blevesearch/bleve/v2":  {"indexer/search.go"},
+		"github.com/dgraph-io/badger/v4":   {"relay/eventlog/", "indexer/", "escrow/", "internal/badgerfiles/"},
+		"google.golang.org/grpc":           {"escrow/lnd/"},
+		"github.com/parquet-go/parquet-go": {"indexer/partitions/parquet.go"},
+		"github.com/lightningnetwork/lnd":  {"escrow/lightning/bolt11.go"},
 	} {
 		for file, imports := range importsByFile(t) {
 			for _, imp := range imports {
@@ -294,7 +296,7 @@ func parseImports(t *testing.T, file string) (paths []string) {
 }
 
 // pure are the packages whose results depend on their arguments alone.
-var pure = []string{"reputation/score", "escrow/trade", "escrow/ledger", "escrow/rating", "escrow/devfee", "indexer/sorted", "indexer/stats", "indexer/names", "indexer/orders", "internal/arena", "internal/plot", "internal/demomarket"}
+var pure = []string{"reputation/score", "escrow/trade", "escrow/ledger", "escrow/rating", "escrow/devfee", "indexer/sorted", "indexer/stats", "indexer/names", "indexer/orders", "indexer/export", "internal/arena", "internal/plot", "internal/demomarket"}
 
 // pureTables are packages of tables and functions without state, which a pure package may
 // import as well. indexer/words embeds its table of currencies.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 
 	"github.com/mostrodex/mostrodex/escrow"
@@ -41,10 +42,65 @@ func devFeeRoutes(engine *escrow.Engine, handle func(string, func(*http.Request)
 		}
 		return list(req)
 	})
+	handle("POST /devfees/{id}/settled", func(req *http.Request) (any, error) {
+		id, err := pathID(req)
+		if err != nil {
+			return nil, err
+		}
+		var h trade.Hash
+		if text := req.URL.Query().Get("hash"); text != "" {
+			if h, err = trade.ParseHash(text); err != nil {
+				return nil, errControlInput{fmt.Errorf("hash: %w", err)}
+			}
+		}
+		err = engine.SettleDevFee(req.Context(), id, h, req.URL.Query().Get("reason"))
+		if errors.Is(err, trade.ErrNothing) {
+			err = errConflict{errors.New("only a parked fee is settled by hand, and only once: see 'mostrodex devfee list'")}
+		}
+		if err != nil {
+			return nil, err
+		}
+		return list(req)
+	})
 }
 
 func newDevFeeCmd() *cobra.Command {
-	return groupOf("devfee", "Look at the development fees that are due, and try parked ones again", newDevFeeListCmd(), newDevFeeRetryCmd())
+	return groupOf("devfee", "Look at the development fees that are due, and decide about parked ones", newDevFeeListCmd(), newDevFeeRetryCmd(), newDevFeeSettledCmd())
+}
+
+func newDevFeeSettledCmd() *cobra.Command {
+	var c control
+	var yes bool
+	var reason, hash string
+	cmd := &cobra.Command{
+		Use:   "settled ID",
+		Short: "Record that the fund has received a parked development fee",
+		Long: `Record that the development fund has received a parked fee, by the id of its
+order. Nothing is paid. With --hash the fee was paid by this Lightning node, which
+is asked for the payment; the payment is published as usual. Without --hash the
+fee was paid by another wallet, or by a payment that the node has deleted.`,
+		Example: `  mostrodex devfee settled ` + tradeCases.id + ` --hash 5f...e1 --reason "paid by lncli" --yes
+  mostrodex devfee settled ` + tradeCases.id + ` --reason "paid by the wallet of the shop" --yes`,
+		Args: exactly(1, "the id of an order"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := tradeCases.path(args[0]); err != nil {
+				return err
+			}
+			if _, err := trade.ParseHash(hash); hash != "" && err != nil {
+				return usagef("--hash is the payment hash of a payment, 64 characters of hex")
+			}
+			if err := decided(reason, yes, "devfee settled"); err != nil {
+				return err
+			}
+			query := url.Values{"reason": {reason}, "hash": {hash}}
+			return answer(&c, cmd, http.MethodPost, "/devfees/"+args[0]+"/settled?"+query.Encode(), printDevFees)
+		},
+	}
+	c.flags(cmd)
+	cmd.Flags().StringVar(&hash, "hash", "", "payment hash, if this Lightning node has paid the fee")
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the journal")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
+	return cmd
 }
 
 func newDevFeeListCmd() *cobra.Command {

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/escrow/disputes"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/message"
 	"github.com/spf13/cobra"
@@ -20,7 +22,17 @@ var disputeCases = caseKind{noun: "dispute", id: "efc75871-2568-40b9-a6ee-c382d4
 		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s", d.ID, t.ID, d.Status, d.By, clock(d.OpenedAt),
 			t.AmountSats, fiatOf(t), orDash(d.Solver.Key), clock(dueAt(t)), noteOf(t))
 	},
-	showing: "Show the trade of a dispute. ID is the id of the dispute or of its order."}
+	showing: "Show the trade of a dispute. ID is the id of the dispute or of its order.",
+	closed: &caseKind{header: "DISPUTE\tORDER\tOUTCOME\tENDED\tDECIDED BY\tREASON\tOPENED BY\tOPENED\tSATS\tFIAT",
+		row: func(t *trade.Trade) string {
+			d := &t.Dispute
+			by, reason := "the parties", "-"
+			if d.Verdict != nil {
+				by, reason = judgeOf(d.Verdict), reasonOf(d.Verdict)
+			}
+			return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s", d.ID, t.ID, d.Status, clock(disputes.ClosedAt(t)), by, orDash(reason),
+				d.By, clock(d.OpenedAt), t.AmountSats, fiatOf(t))
+		}}}
 
 func newDisputeCmd() *cobra.Command {
 	return groupOf("dispute", "Look at disputes, and decide them under the key of this Mostro", disputeCases.listCmd(),
@@ -178,20 +190,32 @@ func orDash(s string) string {
 	return s
 }
 
-// verdictText describes a verdict in one line.
-func verdictText(v *trade.Verdict) string {
-	by := v.By
+// judgeOf says who has decided.
+func judgeOf(v *trade.Verdict) string {
 	switch {
 	case v.Overdue:
-		by = "the rule for overdue disputes"
-	case by == "":
-		by = "the operator, who closed the trade"
+		return "the rule for overdue disputes"
+	case v.By == "":
+		return "the operator, who closed the trade"
 	case v.Role == trade.RoleNode:
-		by = "the key of this Mostro"
+		return "the key of this Mostro"
 	}
-	text := fmt.Sprintf("%s by %s, %s", v.Action, by, clock(v.At))
-	if v.Reason != "" && !v.Overdue {
-		text += fmt.Sprintf(": %q", v.Reason)
+	return v.By
+}
+
+// reasonOf returns the reason that a person gave, quoted, or "".
+func reasonOf(v *trade.Verdict) string {
+	if v.Reason == "" || v.Overdue {
+		return ""
+	}
+	return strconv.Quote(v.Reason)
+}
+
+// verdictText describes a verdict in one line.
+func verdictText(v *trade.Verdict) string {
+	text := fmt.Sprintf("%s by %s, %s", v.Action, judgeOf(v), clock(v.At))
+	if reason := reasonOf(v); reason != "" {
+		text += ": " + reason
 	}
 	return text
 }

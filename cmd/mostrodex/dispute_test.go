@@ -283,3 +283,16 @@ func TestOverdueOfTheConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestWatchdogOfTheConfig checks the values of escrow.watchdog.
+func TestWatchdogOfTheConfig(t *testing.T) {
+	dog := testKeys(t, "watchdog")
+	for value, want := range map[string]string{"": "", dog.Npub(): dog.Pubkey(), dog.Pubkey(): dog.Pubkey(), "dog": "error", strings.Repeat("f", 64): "error"} {
+		cfg := defaultConfig().Escrow
+		cfg.Watchdog = value
+		got, err := cfg.watchdog()
+		if want == "error" != (err != nil) || err == nil && got != want {
+			t.Errorf("%q: %q, %v", value, got, err)
+		}
+	}
+}

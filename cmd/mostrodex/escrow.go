@@ -91,6 +91,9 @@ func (c *EscrowConfig) validate() error {
 	if _, err := c.assistant(); err != nil {
 		return err
 	}
+	if _, err := c.watchdog(); err != nil {
+		return err
+	}
 	if _, err := c.Reputation.policy("", ""); err != nil {
 		return fmt.Errorf("reputation: %w", err)
 	}
@@ -209,6 +212,21 @@ func (c *EscrowConfig) assistant() (string, error) {
 	return key, nil
 }
 
+// watchdog returns the watchdog's key in hex, or "".
+func (c *EscrowConfig) watchdog() (string, error) {
+	if c.Watchdog == "" {
+		return "", nil
+	}
+	key, err := message.ParsePubkey(c.Watchdog)
+	if err == nil {
+		_, err = message.ParsePoint(key)
+	}
+	if err != nil {
+		return "", fmt.Errorf("watchdog: %q is not a public key: name an npub, or 64 hex digits", c.Watchdog)
+	}
+	return key, nil
+}
+
 func (c *EscrowConfig) transports() (list []envelope.Transport, err error) {
 	known := map[string]envelope.Transport{"v2": envelope.TransportV2, "v1": envelope.TransportV1, "legacy": envelope.TransportLegacy}
 	for _, name := range c.Transports {
@@ -224,9 +242,12 @@ func (c *EscrowConfig) transports() (list []envelope.Transport, err error) {
 	return list, nil
 }
 
+// tuning changes the configuration of the escrow of a test.
+type tuning func(*escrow.Config)
+
 // openEscrow opens the daemon's store and its Lightning node, which is simulated if demo is
-// set. If addresses is nil, payout addresses of the network are resolved.
-func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, addresses effect.Addresses, with ambient) (room *escrowRoom, err error) {
+// set. If tune is not nil, it changes the configuration of the escrow before it is opened.
+func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, tune tuning, with ambient) (room *escrowRoom, err error) {
 	cfg := &c.Escrow
 	policy, err := cfg.policy()
 	if err != nil {
@@ -238,6 +259,10 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, add
 		return nil, err
 	}
 	assistant, err := cfg.assistant()
+	if err != nil {
+		return nil, err
+	}
+	watchdog, err := cfg.watchdog()
 	if err != nil {
 		return nil, err
 	}
@@ -288,10 +313,7 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, add
 		Prefilter: &escrow.Prefilter{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
 		Events:    events, RollbackGuard: &rollback.Guard{Path: witness, Old: filepath.Join(c.Data, "escrow.witness")},
 		Fund:      fund.Fund{Address: devfee.Address, Network: string(lightning.Mainnet), Service: effect.Services{}, Node: keys.Npub()},
-		Assistant: assistant, HealthEvery: time.Duration(cfg.HealthSeconds) * time.Second, Secret: trade.NodeSecretOf(keys), Logger: with.logger, Metrics: with.registry, Now: with.now,
-	}
-	if addresses != nil {
-		ec.Addresses = addresses
+		Assistant: assistant, HealthEvery: time.Duration(cfg.HealthSeconds) * time.Second, Watchdog: watchdog, EncryptTo: sealer.EncryptTo, Secret: trade.NodeSecretOf(keys), Logger: with.logger, Metrics: with.registry, Now: with.now,
 	}
 	if demo != nil {
 		err = room.simulate(demo, c.Data, &ec)
@@ -302,6 +324,9 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, add
 		return nil, err
 	}
 	ec.Vet = room.vet(terms)
+	if tune != nil {
+		tune(&ec)
+	}
 	if room.db, err = escrow.OpenDB(filepath.Join(c.Data, "escrow")); err != nil {
 		return nil, err
 	}

@@ -26,7 +26,10 @@ func costOf(r *http.Request) int {
 	switch {
 	case strings.HasPrefix(path, "/api/v1/stats") || strings.HasPrefix(path, "/api/v1/market") || strings.HasPrefix(path, "/api/v1/instances/") && strings.HasSuffix(path, "/stats"):
 		return costFigures // also with at
-	case path == "/api/v1/export/events" || query.Get("at") != "":
+	case strings.HasPrefix(path, "/api/v1/export/") && strings.Contains(path, "/year="): // a range of a file
+		return costLight
+	case strings.HasPrefix(path, "/api/v1/instances/") && strings.HasSuffix(path, "/bundle"),
+		strings.HasPrefix(path, "/api/v1/export/") && !isDescription(path) || query.Get("at") != "":
 		return costWalk
 	case strings.EqualFold(r.Header.Get("Upgrade"), "websocket"): // the relay opens a socket or refuses, for any path
 		return costLight
@@ -38,6 +41,11 @@ func costOf(r *http.Request) int {
 		return costLight
 	}
 	return costPage
+}
+
+// isDescription reports whether a path below /api/v1/export/ is a description of files.
+func isDescription(path string) bool {
+	return strings.HasSuffix(path, ".json") || strings.HasSuffix(path, "/SHA256SUMS")
 }
 
 // rated charges every HTTP request to the rate of its address, including the handshakes of

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/message"
+	"github.com/mostrodex/mostrodex/relay"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/spf13/cobra"
@@ -26,13 +29,14 @@ type inboxEscrow struct {
 	engine  *escrow.Engine
 	db      *escrow.DB
 	store   *eventlog.Store
+	relay   *relay.Server
 	records *tradeCounter
 }
 
 // openInbox makes the dispute inbox.
-func (r *escrowRoom) openInbox(store *eventlog.Store, name string, with ambient) {
+func (r *escrowRoom) openInbox(store *eventlog.Store, server *relay.Server, name string, with ambient) {
 	r.counter = &tradeCounter{engine: r.engine, db: r.db, now: with.now, wake: make(chan struct{}, 1)}
-	r.inbox = disputes.New(disputes.Config{Escrow: inboxEscrow{r.engine, r.db, store, r.counter}, Keys: r.keys, Name: name, Notice: with.notice, Now: with.now, Logger: with.logger})
+	r.inbox = disputes.New(disputes.Config{Escrow: inboxEscrow{r.engine, r.db, store, server, r.counter}, Keys: r.keys, Name: name, Notice: with.notice, Now: with.now, Logger: with.logger})
 }
 
 // inviter returns a function that returns a link to the inbox on the private listener.
@@ -113,6 +117,14 @@ func (e inboxEscrow) Chat(ctx context.Context, filters []nostr.Filter, limit int
 	return list, nil
 }
 
+func (e inboxEscrow) Publish(ctx context.Context, evt *nostr.Event) error {
+	return e.relay.Publish(ctx, evt)
+}
+
+func (e inboxEscrow) Closed(ctx context.Context) (disputes.Closed, bool) {
+	return e.records.closedDisputes(ctx)
+}
+
 // adviceError is an error with a text for the person at the page.
 type adviceError struct {
 	error
@@ -166,9 +178,16 @@ const (
 	countPatience = 2 * time.Second
 )
 
-// tradeCounter counts the trades and disputes of the parties of open disputes. A count reads the
-// whole store, which takes seconds for a large one, so one goroutine counts and pages wait for
-// it for a moment only.
+// closedLast is the age up to which the list of closed disputes is shown, and closedRests the
+// number of times that the counter rests as long as a count took.
+const (
+	closedLast  = 15 * time.Second
+	closedRests = 10
+)
+
+// tradeCounter counts the trades and disputes of the parties of open disputes, and collects the
+// disputes that are over. A count reads the whole store, which takes seconds for a large one, so
+// one goroutine counts and pages wait for it for a moment only.
 type tradeCounter struct {
 	engine *escrow.Engine
 	db     *escrow.DB
@@ -178,6 +197,8 @@ type tradeCounter struct {
 	mu     sync.Mutex
 	counts map[string]disputes.Record // guarded by mu, like the others
 	at     time.Time
+	took   time.Duration   // of the last count
+	closed disputes.Closed // without the time
 	wanted map[string]bool // identities that are asked for and were not counted
 	ended  chan struct{}   // closed at the end of the next count
 }
@@ -205,6 +226,7 @@ func (c *tradeCounter) count(ctx context.Context) error {
 		counts[identity] = disputes.Record{Counted: true}
 	}
 	c.mu.Unlock()
+	began := c.now()
 	trades, err := c.engine.Trades(ctx)
 	if errors.Is(err, escrow.ErrStopped) {
 		return nil
@@ -219,7 +241,9 @@ func (c *tradeCounter) count(ctx context.Context) error {
 			}
 		}
 	}
+	var closed closedList
 	err = c.db.Trades(func(t trade.Trade) error {
+		closed.add(&t)
 		for _, p := range []trade.Party{t.Buyer, t.Seller} {
 			if r, ok := counts[p.Identity]; ok && p.Identity != "" {
 				countTrade(&r, &t, p.Identity == t.Buyer.Identity)
@@ -234,6 +258,7 @@ func (c *tradeCounter) count(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.counts, c.at, c.wanted = counts, c.now(), nil
+	c.took, c.closed = c.at.Sub(began), closed.newest()
 	if ended != nil {
 		close(ended)
 	}
@@ -261,6 +286,70 @@ func countTrade(r *disputes.Record, t *trade.Trade, buyer bool) {
 	}
 }
 
+// closedList collects the newest disputes that are over.
+type closedList struct {
+	trades []trade.Trade
+	n      int
+}
+
+func (l *closedList) add(t *trade.Trade) {
+	if !disputes.Over(t) {
+		return
+	}
+	l.n++
+	if l.trades = append(l.trades, t.Redacted()); len(l.trades) >= 2*disputes.MaxClosed {
+		l.cut()
+	}
+}
+
+func (l *closedList) cut() {
+	slices.SortFunc(l.trades, func(a, b trade.Trade) int { return byEnd(&a, &b) })
+	l.trades = l.trades[:min(len(l.trades), disputes.MaxClosed)]
+}
+
+// byEnd compares disputes that are over, the newest first.
+func byEnd(a, b *trade.Trade) int {
+	return cmp.Or(cmp.Compare(disputes.ClosedAt(b), disputes.ClosedAt(a)), slices.Compare(a.ID[:], b.ID[:]))
+}
+
+func (l *closedList) newest() disputes.Closed {
+	l.cut()
+	return disputes.Closed{Trades: l.trades, More: l.n - len(l.trades)}
+}
+
+// closedDisputes returns the disputes that are over. It waits a moment for a count if the last
+// one is old, and returns the old list if there is one.
+func (c *tradeCounter) closedDisputes(ctx context.Context) (disputes.Closed, bool) {
+	ctx, cancel := context.WithTimeout(ctx, countPatience)
+	defer cancel()
+	c.mu.Lock()
+	if c.at.IsZero() || c.now().Sub(c.at).Abs() >= max(closedLast, closedRests*c.took) {
+		ended := c.countSoon()
+		c.mu.Unlock()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+		}
+		c.mu.Lock()
+	}
+	defer c.mu.Unlock()
+	list := c.closed
+	list.At = c.at
+	return list, !c.at.IsZero()
+}
+
+// countSoon begins a count and returns a channel that is closed at its end. The caller holds mu.
+func (c *tradeCounter) countSoon() chan struct{} {
+	if c.ended == nil {
+		c.ended = make(chan struct{})
+	}
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+	return c.ended
+}
+
 // fill sets the counts of an identity in its record, if they are known in time.
 func (c *tradeCounter) fill(ctx context.Context, identity string, r *disputes.Record) {
 	look := func() (wait chan struct{}) {
@@ -278,14 +367,7 @@ func (c *tradeCounter) fill(ctx context.Context, identity string, r *disputes.Re
 			c.wanted = make(map[string]bool)
 		}
 		c.wanted[identity] = true
-		if c.ended == nil {
-			c.ended = make(chan struct{})
-		}
-		select {
-		case c.wake <- struct{}{}:
-		default:
-		}
-		return c.ended
+		return c.countSoon()
 	}
 	wait := look()
 	if wait == nil || r.Counted {

@@ -228,3 +228,32 @@ func TestCountTrade(t *testing.T) {
 		t.Errorf("the seller: %+v, want %+v", seller, want)
 	}
 }
+
+// TestClosedList holds that the list of closed disputes is bounded, whatever the order of the store.
+func TestClosedList(t *testing.T) {
+	const many = 5*disputes.MaxClosed + 7
+	var l closedList
+	for i := range many {
+		at := int64((i * 7919) % many) // each time once
+		one := trade.Trade{ID: trade.OrderID{byte(at >> 8), byte(at)}, Status: message.TradeSuccess, Lock: trade.Lock{Preimage: trade.Preimage{1}, HoldInvoice: "secret"},
+			Dispute: trade.Dispute{Status: message.DisputeStatusReleased, StampedAt: at}}
+		if i%2 == 0 {
+			one.Dispute.StampedAt, one.Dispute.Verdict = 0, &trade.Verdict{At: at}
+		}
+		l.add(&one)
+		l.add(&trade.Trade{Status: message.TradeSuccess})
+		l.add(&trade.Trade{Status: message.TradeDispute, Dispute: trade.Dispute{Status: message.DisputeStatusInitiated, StampedAt: 1 << 40}})
+		if len(l.trades) > 2*disputes.MaxClosed {
+			t.Fatalf("%d trades are kept", len(l.trades))
+		}
+	}
+	got := l.newest()
+	if len(got.Trades) != disputes.MaxClosed || got.More != many-disputes.MaxClosed {
+		t.Fatalf("%d listed, %d more", len(got.Trades), got.More)
+	}
+	for i := range got.Trades {
+		if one := &got.Trades[i]; disputes.ClosedAt(one) != int64(many-1-i) || one.Preimage != (trade.Preimage{}) || one.HoldInvoice != "" {
+			t.Fatalf("place %d: %+v", i, one)
+		}
+	}
+}

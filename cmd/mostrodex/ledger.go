@@ -133,6 +133,20 @@ was paid. 'lncli listpayments' shows it.`,
 	return cmd
 }
 
+// newTradeOverpaidCmd returns the verb that records an overpayment which the journal does not have.
+func newTradeOverpaidCmd() *cobra.Command {
+	return tradeCases.decideCmd(&cobra.Command{
+		Use:   "overpaid ID",
+		Short: "Record that more was paid for a settled hold than the journal says",
+		Long: `Record that more was paid for the settled hold of a trade than its journal says.
+'mostrodex ledger check' reports such a hold as 'overpaid': journals from before
+December 2026 do not have the amounts of holds. The amount is that of the
+Lightning node. Nothing is paid. The amount above the invoice belongs to the node,
+and the hold is not reported any more.`,
+		Example: `  mostrodex trade overpaid ` + tradeCases.id + ` --reason "lookupinvoice: amt_paid_msat" --yes`,
+	}, decision{reason: true, confirm: true})
+}
+
 func newLedgerCmd() *cobra.Command {
 	return groupOf("ledger", "Check where the sats of all trades are", newLedgerCheckCmd())
 }

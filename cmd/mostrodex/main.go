@@ -96,10 +96,10 @@ Exit codes: 0 done; 1 it could not be done, or what was checked is unsound;
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{suggestFlag(cmd, err)} })
-	root.AddCommand(newServeCmd(), newDemoCmd(), newImportCmd(), newExportCmd(), newSearchCmd(), newOrdersCmd(), newInstancesCmd(),
-		newLogCmd(), newIndexCmd(), newKeysCmd(), newMessageCmd(), newReceiptCmd(), newRateCmd(), newTradeCmd(), newDisputeCmd(), newSolverCmd(), newUserCmd(), newLedgerCmd(), newDevFeeCmd(), newReputationCmd(), newChooseCmd(),
+	root.AddCommand(newServeCmd(), newDemoCmd(), newImportCmd(), newExportCmd(), newSearchCmd(), newOrdersCmd(), newWatchCmd(), newInstancesCmd(),
+		newLogCmd(), newIndexCmd(), newKeysCmd(), newMessageCmd(), newSendCmd(), newInboxCmd(), newReceiptCmd(), newRateCmd(), newTradeCmd(), newDisputeCmd(), newSolverCmd(), newUserCmd(), newLedgerCmd(), newDevFeeCmd(), newReputationCmd(), newChooseCmd(), newMCPCmd(),
 		newPauseCmd("pause", "Have the running escrow take no new trades", "Have the running escrow take no new orders and no takers. Trades under way go on.\nThis survives a restart."),
-		newMaintenanceCmd(),
+		newMaintenanceCmd(), newConfigCmd(), newDoctorCmd(),
 		newPauseCmd("resume", "Have the running escrow take new trades again", "Have the running escrow take new orders and takers again."),
 		newVersionCmd())
 	return root

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/spf13/cobra"
@@ -214,7 +215,7 @@ func newInstancesCmd() *cobra.Command {
 // clip shortens s to n characters, for tables only.
 func clip(s string, n int) string {
 	r := []rune(strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f { // text of other users must not control the terminal
+		if unicode.IsControl(c) || unicode.Is(unicode.Bidi_Control, c) { // text of other users must not control the terminal
 			return ' '
 		}
 		return c

@@ -45,6 +45,7 @@ type mail struct {
 	listed  []string // relay.mail_for
 	isIn    map[string]bool
 	escrow  string                // key of the escrow; "": none
+	alerts  string                // key that takes commands for alerts; "": none
 	mostros *federation.Upstreams // the followers know the Mostros
 }
 
@@ -58,7 +59,7 @@ func newMail(listed []string) *mail {
 
 // known reports whether mail of or to a key is accepted if relay.mail_for is set.
 func (m *mail) known(key string) bool {
-	return m.isIn[key] || m.escrow != "" && key == m.escrow || m.mostros.Knows(key)
+	return m.isIn[key] || m.escrow != "" && key == m.escrow || m.alerts != "" && key == m.alerts || m.mostros.Knows(key)
 }
 
 // fetched returns the keys whose mail is fetched from other relays.

@@ -81,7 +81,7 @@ func openReputation(c *ReputationConfig, s *stores, publisher reputation.Publish
 	cfg := reputation.Config{Dir: filepath.Join(s.data, "reputation"), Log: evidence{s.store}, Params: c.params(), Every: every,
 		Logger: with.logger, Metrics: with.registry, Now: with.now}
 	if publisher != nil && c.Publish {
-		keys, err := reputationKeys(c.Key, s.data)
+		keys, err := ownKeys(c.Key, s.data, "reputation")
 		if err != nil {
 			return nil, err
 		}
@@ -97,10 +97,10 @@ func (e evidence) Read(ctx context.Context, after uint64, fn func(mostro.Entry) 
 	return e.Store.ReadEvidence(ctx, after, fn)
 }
 
-// reputationKeys reads the key, or creates the key at the first start.
-func reputationKeys(file, data string) (*envelope.Keys, error) {
+// ownKeys reads a key. If file is "", it is the key DATA/keys/NAME, which is created at the first start.
+func ownKeys(file, data, name string) (*envelope.Keys, error) {
 	if file == "" {
-		file = filepath.Join(data, "keys", "reputation")
+		file = filepath.Join(data, "keys", name)
 		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 			keys, err := envelope.NewKeys(rand.Reader)
 			if err != nil {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/mostrodex/mostrodex/escrow/price"
+	"github.com/mostrodex/mostrodex/indexer/partitions"
 	"github.com/mostrodex/mostrodex/indexer/web"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/relay"
@@ -24,7 +25,12 @@ type surface struct {
 	scores    *reputation.Service // nil: no scores
 	prices    *price.Feed         // of reputation.prices; nil: none are named
 	escrow    *escrowRoom         // nil: no escrow
+	alerts    *alertRoom          // nil: no alerts
+	exports   *partitions.Store   // nil: no files of closed months
 }
+
+// exportRow is the place of /api/v1/export/events in the relay's rows.
+const exportRow = 2
 
 // table puts the route table together and makes the handler of its public rows. The relay,
 // which takes sockets on every path first, passes it all other requests. Without an index
@@ -40,18 +46,25 @@ func (s surface) table() (table route.Table, public http.Handler, err error) {
 			table = append(table, r)
 		}
 	}
+	events := atMost(maxExports, compressed(http.HandlerFunc(s.relay.ServeExport)))
 	relayRows := []route.Route{
 		{Method: http.MethodGet, Path: "/api/v1/relays", Handler: http.HandlerFunc(s.upstreams.ServeRelays), Answer: federation.RelayList{},
 			Summary: "other relays: state, lag, what came of their events, limits, what was forwarded"},
 		{Method: http.MethodGet, Path: "/api/v1/kinds", Handler: http.HandlerFunc(s.relay.ServeKinds), Answer: relay.KindList{},
 			Summary: "kinds of the live events: kind, name if it is known here, count"},
-		{Method: http.MethodGet, Path: "/api/v1/export/events", Handler: atMost(maxExports, compressed(http.HandlerFunc(s.relay.ServeExport))), Media: "application/x-ndjson",
-			Summary: "NDJSON: kinds authors since until after live; without banned and quarantined keys"},
+		{Method: http.MethodGet, Path: "/api/v1/export/events", Handler: events, Media: "application/x-ndjson",
+			Summary: "NDJSON: kinds authors since until after live; without banned and quarantined keys\nformat=rows|csv|parquet from until month: rows with time and road of receipt"},
 		{Method: http.MethodPost, Path: "/api/v1/import", Handler: http.HandlerFunc(s.relay.ServeImport), Media: "application/x-ndjson",
 			Summary: "NDJSON; from this machine, or with NIP-98 by an admin"},
 	}
 	if s.stores.index != nil {
 		site, rows := s.site()
+		downloads, err := s.downloads(site)
+		if err != nil {
+			return nil, nil, err
+		}
+		relayRows[exportRow].Handler = downloads.events(events)
+		relayRows = append(downloads.Routes(), relayRows...)
 		description, err := site.OpenAPI(append(rows, relayRows...))
 		if err != nil {
 			return nil, nil, err
@@ -84,6 +97,10 @@ func (s surface) site() (*web.Site, []route.Route) {
 		s.stores.index.UsePrices(ownPrices{feed})
 	}
 	rows := site.Routes()
+	if s.alerts != nil {
+		s.alerts.site = site
+		rows = append(rows, web.Alerts(site, s.alerts.service, s.relay.ProvenKey)...)
+	}
 	if s.scores == nil {
 		return site, rows
 	}

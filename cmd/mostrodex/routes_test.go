@@ -71,6 +71,31 @@ func TestAPIDocs(t *testing.T) {
 	}
 }
 
+// TestFieldsHaveMeanings: each field in docs/api.md has a meaning and a source.
+func TestFieldsHaveMeanings(t *testing.T) {
+	raw, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, fields, _ := strings.Cut(string(raw), "\n## Fields\n")
+	rows, kind := 0, ""
+	for line := range strings.Lines(fields) {
+		if name, ok := strings.CutPrefix(line, "### "); ok {
+			kind = strings.TrimSpace(name)
+		}
+		cells := strings.Split(strings.ReplaceAll(strings.TrimSpace(line), `\|`, "/"), "|")
+		if len(cells) != 8 || !strings.HasPrefix(cells[1], " `") {
+			continue
+		}
+		if rows++; strings.TrimSpace(cells[5]) == "" || strings.TrimSpace(cells[6]) == "" {
+			t.Errorf("%s:%s has no meaning or no source", kind, cells[1])
+		}
+	}
+	if rows < 500 {
+		t.Errorf("only %d fields were found", rows)
+	}
+}
+
 // TestOpenAPI checks that the document of a running server lists every public route below /api/.
 // tools/openapi compares the document with live answers.
 func TestOpenAPI(t *testing.T) {

@@ -11,10 +11,11 @@ import (
 	"os"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/price"
+	"github.com/mostrodex/mostrodex/indexer/partitions"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/relay"
 	"github.com/mostrodex/mostrodex/relay/federation"
 	"github.com/mostrodex/mostrodex/reputation"
@@ -41,9 +42,12 @@ type Main struct {
 	private   net.Listener
 	control   net.Listener        // the operator's socket; nil without an escrow
 	escrow    *escrowRoom         // nil: disabled
-	addresses effect.Addresses    // nil: of the network; a test's are on loopback
+	tune      tuning              // of a test; nil: nothing is changed
 	scores    *reputation.Service // nil: disabled
+	alerts    *alertRoom          // nil: disabled
 	prices    *price.Feed         // of reputation.prices; nil: none are named
+	exports   *partitions.Store   // nil: disabled
+	documents *publication        // nil: no statistics are published
 	routes    route.Table
 	web       http.Handler // of the public routes
 }
@@ -77,6 +81,13 @@ func (m *Main) Open() (err error) {
 		return err
 	}
 	cfg.Fallback = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.web.ServeHTTP(w, r) })
+	var alertKey *envelope.Keys // of the relay: it takes commands for alerts
+	if m.Config.Alerts.Enabled {
+		if alertKey, err = alertKeys(m.Config.Data); err != nil {
+			return err
+		}
+		cfg.Self, mail.alerts = alertKey.Pubkey(), alertKey.Pubkey()
+	}
 	if m.relay, err = relay.New(cfg); err != nil {
 		return err
 	}
@@ -93,18 +104,29 @@ func (m *Main) Open() (err error) {
 		return err
 	}
 	mail.mostros = m.upstreams
+	if m.documents, err = openDocuments(&m.Config, &m.stores, m.relay, with); err != nil {
+		return err
+	}
 	if m.Config.Escrow.Enabled {
-		if m.escrow, err = openEscrow(&m.Config, m.Demo, m.store, m.relay, m.addresses, with); err != nil {
+		if m.escrow, err = openEscrow(&m.Config, m.Demo, m.store, m.relay, m.tune, with); err != nil {
 			return fmt.Errorf("escrow: %w", err)
 		}
 		mail.escrow = m.escrow.pubkey
 		m.escrow.engine.Relays = relaysOf(&m.Config, m.upstreams)
-		m.escrow.openInbox(m.store, m.Config.Escrow.Name, with)
+		m.escrow.openInbox(m.store, m.relay, m.Config.Escrow.Name, with)
 		if m.control, err = listenControl(m.Config.Data); err != nil {
 			return err
 		}
 	}
-	m.routes, m.web, err = surface{stores: &m.stores, url: m.Config.Relay.URL, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, ambient: with}.table()
+	if alertKey != nil {
+		if m.alerts, err = openAlerts(&m.Config, alertKey, &m.stores, m.relay, m.scores != nil, with); err != nil {
+			return err
+		}
+	}
+	if m.exports, err = openExports(&m.Config, &m.stores, with); err != nil {
+		return fmt.Errorf("exports: %w", err)
+	}
+	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, exports: m.exports, ambient: with}.table()
 	if err != nil {
 		return err
 	}
@@ -161,6 +183,12 @@ func (m *Main) Run(ctx context.Context) error {
 func (m *Main) runReaders(ctx context.Context, g *errgroup.Group) {
 	if m.index != nil {
 		g.Go(func() error { return m.index.Run(ctx) })
+		if m.documents != nil {
+			g.Go(func() error { return m.documents.run(ctx) })
+		}
+	}
+	if m.exports != nil {
+		g.Go(func() error { return m.exports.Run(ctx) })
 	}
 	if m.scores != nil {
 		g.Go(func() error { return ended(ctx, m.scores.Run(ctx)) })
@@ -174,6 +202,9 @@ func (m *Main) runReaders(ctx context.Context, g *errgroup.Group) {
 func (m *Main) answer(ctx context.Context, g *errgroup.Group) {
 	if m.escrow != nil {
 		m.escrow.run(ctx, g, m.Addr())
+	}
+	if m.alerts != nil {
+		g.Go(func() error { return ended(ctx, m.alerts.service.Run(ctx)) })
 	}
 	serveHTTP(ctx, g, m.public, &http.Server{Handler: m.Demo.marked(rated(relay.NewHTTPRates(m.relay), m.relay)), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
 	if m.private != nil {
@@ -223,6 +254,9 @@ func (m *Main) Close() error {
 	var readers []io.Closer
 	if m.escrow != nil {
 		readers = append(readers, m.escrow)
+	}
+	if m.alerts != nil {
+		readers = append(readers, m.alerts.service)
 	}
 	if m.scores != nil {
 		readers = append(readers, m.scores)
@@ -283,6 +317,9 @@ func (m *Main) serve(ctx context.Context, stderr io.Writer) error {
 		"data", m.Config.Data, "events", m.store.Head(), "live", m.store.Live(), "version", programVersion())
 	if m.escrow != nil {
 		m.Logger.Info("this is a Mostro", "pubkey", m.escrow.engine.Events.Pubkey, "simulated", m.Demo != nil)
+	}
+	if m.Demo == nil {
+		warn(m.Logger, advice(&m.Config))
 	}
 	err := m.Run(ctx)
 	if closeErr := m.Close(); err == nil {

@@ -103,6 +103,8 @@ type caseKind struct {
 	header  string // of the list
 	row     func(*trade.Trade) string
 	showing string // help text of the verb show, after the first line
+	// closed is the kind with the table of the cases that are over; nil: list has no --closed.
+	closed *caseKind
 }
 
 var tradeCases = caseKind{noun: "trade", id: "7dd204d2-d06c-4406-a3d9-4415f4a8b9c9", order: "newest first",
@@ -125,7 +127,7 @@ func (k *caseKind) args() cobra.PositionalArgs { return exactly(1, "the id of a 
 
 func (k *caseKind) listCmd() *cobra.Command {
 	var c control
-	var all bool
+	var all, closed bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the open " + k.noun + "s, " + k.order,
@@ -133,15 +135,24 @@ func (k *caseKind) listCmd() *cobra.Command {
 			"  mostrodex " + k.noun + " list --all --json --data /var/lib/mostrodex",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			path := "/" + k.noun + "s"
-			if all {
+			path, table := "/"+k.noun+"s", k
+			switch {
+			case all && closed:
+				return usagef("--all and --closed exclude each other")
+			case all:
 				path += "?all=true"
+			case closed:
+				path, table = path+"?closed=true", k.closed
 			}
-			return answer(&c, cmd, http.MethodGet, path, printTable(k.header, k.row))
+			return answer(&c, cmd, http.MethodGet, path, printTable(table.header, table.row))
 		},
 	}
 	c.flags(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, k.noun+"s that are over as well")
+	if k.closed != nil {
+		cmd.Example += "\n  mostrodex " + k.noun + " list --closed"
+		cmd.Flags().BoolVar(&closed, "closed", false, "the "+k.noun+"s that are over, the newest first, with outcome and reason")
+	}
 	return cmd
 }
 
@@ -241,7 +252,7 @@ the node has settled the hold, so the sats are here. The payout begins when the
 node confirms that. Only for trades whose fiat was sent, or that are disputed.
 
 Look first whether the buyer is paid already: 'mostrodex trade show ID' gives
-the payment hashes to ask the node about.`), newTradeCloseCmd(), newTradeSuspenseCmd())
+the payment hashes to ask the node about.`), newTradeCloseCmd(), newTradeSuspenseCmd(), newTradeOverpaidCmd())
 }
 
 func newTradeJournalCmd() *cobra.Command {

@@ -161,7 +161,7 @@ func (a *Auditor) alarm(r *ledger.Report) (faults int) {
 	}
 	faults += r.Violations - len(r.Broken)
 	if msat := r.Balances[ledger.Suspense]; msat != 0 {
-		tell("the node has claimed an amount that belongs to no party", "suspense_msat", msat, "look", "mostrodex ledger check")
+		tell("the node has claimed an amount that belongs to no party", "suspense_msat", msat, "trades", len(r.Suspense), "look", "mostrodex ledger check")
 	}
 	may := make(map[passing]bool)
 	listed := 0

@@ -376,6 +376,14 @@ func (b Budget) Spend(at int64) (next Budget, ok bool) {
 	return b, true
 }
 
+// TriesAt returns the number of attempts of the hour of a time that have not succeeded.
+func (b Budget) TriesAt(at int64) int {
+	if at < b.From || at >= b.From+3600 {
+		return 0
+	}
+	return b.Tries
+}
+
 // Succeeded takes back one attempt.
 func (b Budget) Succeeded() Budget {
 	b.Tries = max(b.Tries-1, 0)

@@ -94,6 +94,24 @@ func (s *script) count(kind trade.EffectKind) (n int) {
 	return n
 }
 
+// TestOnlyAParkedFeeIsTriedAgain holds that the verb of an operator begins no second payment
+// beside one that may be in flight.
+func TestOnlyAParkedFeeIsTriedAgain(t *testing.T) {
+	s := newScript(t)
+	s.ignored(Input{Kind: InRetry}) // owed
+	s.asks()
+	s.ignored(Input{Kind: InRetry})
+	s.must(s.invoice())
+	s.ignored(Input{Kind: InRetry}) // claimed
+	s.must(Input{Kind: InSent, Attempt: s.f.Attempt, Hash: s.f.Hash})
+	s.ignored(Input{Kind: InRetry})
+	s.must(s.state(trade.PaymentUnknown)) // forgotten
+	s.must(Input{Kind: InRetry})
+	if s.f.Phase != PhaseOwed || s.count(FxPay) != 1 {
+		t.Errorf("%+v", s.f)
+	}
+}
+
 func TestFeeIsPaid(t *testing.T) {
 	s := newScript(t)
 	if s.f.Due(begin) {

@@ -32,6 +32,7 @@ type chatLine struct {
 type chatView struct {
 	Title, Empty string
 	Lines        []chatLine
+	partner      string // "buyer" or "seller", if the visitor can write to that party here
 }
 
 // conversation is a chat that the inbox can read.
@@ -54,7 +55,7 @@ func (x chatRoom) chats(ctx context.Context, t *trade.Trade, v visitor) ([]chatV
 	var list []chatView
 	add := func(title, empty string, c conversation) error {
 		lines, err := x.read(ctx, t, c)
-		list = append(list, chatView{title, empty, lines})
+		list = append(list, chatView{Title: title, Empty: empty, Lines: lines})
 		return err
 	}
 	if v.role == trade.RoleNode {
@@ -72,8 +73,55 @@ func (x chatRoom) chats(ctx context.Context, t *trade.Trade, v visitor) ([]chatV
 		if err := add("The chat of the shared key", "The relay of this Mostro has no message of this key by a party of the trade. Messages are kept for 30 days.", r); err != nil {
 			return nil, err
 		}
+		_, partner, err := x.writable(ctx, t, v)
+		if err != nil {
+			return nil, err
+		}
+		list[len(list)-1].partner = partner
 	}
 	return list, nil
+}
+
+// writable returns the conversation of a solver with a party, whose shared secret the solver has
+// given, and the party, or nil. The key proves nothing about its two sides, so the messages do:
+// each is of that party or of the solver, and one of the party is there. In a conversation of
+// others no app would show what the solver writes.
+func (x chatRoom) writable(ctx context.Context, t *trade.Trade, v visitor) (c *envelope.Chat, partner string, err error) {
+	r := v.session.reader(t.ID)
+	if r == nil {
+		return nil, "", nil
+	}
+	events, err := x.escrow.Chat(ctx, r.Filters(), maxMessages)
+	if err != nil {
+		return nil, "", err
+	}
+	now := x.now()
+	for _, evt := range events {
+		msg, err := r.Open(evt, now)
+		if err != nil {
+			continue
+		}
+		side := ""
+		switch msg.Sender {
+		case v.key:
+			continue
+		case t.Buyer.Key:
+			side = "buyer"
+		case t.Seller.Key:
+			side = "seller"
+		}
+		if side == "" || partner != "" && partner != side {
+			return nil, "", nil
+		}
+		partner = side
+		if found := r.Chat(evt, now); found != nil {
+			c = found
+		}
+	}
+	if c == nil {
+		return nil, "", nil
+	}
+	return c, partner, nil
 }
 
 // read returns the messages of a conversation, oldest first.
@@ -119,7 +167,7 @@ func (x chatRoom) keep(t *trade.Trade, v visitor, text string) error {
 	if err != nil {
 		return &problem{http.StatusBadRequest, "Not a shared key", "A shared key has 64 hex digits, or begins with nsec1. The party finds it in the chat of its app."}
 	}
-	parties := []string{t.Buyer.Key, t.Seller.Key, x.keys.Pubkey()}
+	parties := []string{t.Buyer.Key, t.Seller.Key, x.keys.Pubkey(), v.key}
 	if key := t.Dispute.Solver.Identity; key != "" {
 		parties = append(parties, key)
 	}

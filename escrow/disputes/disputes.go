@@ -51,6 +51,34 @@ type Escrow interface {
 	Record(ctx context.Context, identity string) (Record, error)
 	// Chat returns the newest events of each filter, at most limit of each.
 	Chat(ctx context.Context, filters []nostr.Filter, limit int) ([]*nostr.Event, error)
+	// Publish publishes an event on the relay of the Mostro. If Publish returns nil, the event
+	// is stored.
+	Publish(ctx context.Context, evt *nostr.Event) error
+	// Closed returns the disputes that are over, or false if they are not collected in time.
+	Closed(ctx context.Context) (Closed, bool)
+}
+
+// Closed are the disputes that are over, as far as the inbox lists them.
+type Closed struct {
+	Trades []trade.Trade // the newest MaxClosed, newest first
+	More   int           // older ones
+	At     time.Time     // at which they were collected
+}
+
+// MaxClosed is the number of disputes in the list of those that are over.
+const MaxClosed = 200
+
+// ClosedAt returns the time at which a dispute ended, in unix seconds.
+func ClosedAt(t *trade.Trade) int64 {
+	if v := t.Dispute.Verdict; v != nil {
+		return v.At
+	}
+	return t.Dispute.StampedAt
+}
+
+// Over reports whether a trade had a dispute that is over.
+func Over(t *trade.Trade) bool {
+	return t.Dispute.Status != "" && t.Status != message.TradeDispute
 }
 
 // Record is what a node knows about an identity.
@@ -80,7 +108,8 @@ type Config struct {
 type Inbox struct {
 	cfg       Config
 	chat      chatRoom
-	sessions  sessions
+	sessions  *sessions
+	letters   letters
 	templates *template.Template
 	script    []byte
 }
@@ -92,7 +121,8 @@ func New(cfg Config) *Inbox {
 	if err != nil {
 		panic(err) // the file is compiled in
 	}
-	return &Inbox{cfg: cfg, chat: chatRoom{cfg.Escrow, cfg.Keys, cfg.Now}, sessions: sessions{now: cfg.Now}, script: script,
+	return &Inbox{cfg: cfg, chat: chatRoom{cfg.Escrow, cfg.Keys, cfg.Now}, sessions: newSessions(cfg.Keys.Pubkey(), cfg.Now),
+		letters: letters{now: cfg.Now}, script: script,
 		templates: template.Must(template.New("").Funcs(template.FuncMap{"plain": Plain}).ParseFS(files, "pages.html"))}
 }
 
@@ -113,6 +143,7 @@ func (x *Inbox) Routes() []route.Route {
 	}
 	return []route.Route{
 		row(http.MethodGet, Path, "the dispute inbox of operator and solvers (HTML)", x.page(x.list)),
+		row(http.MethodGet, Path+"/closed", "", x.page(x.closed)),
 		row(http.MethodGet, Path+"/{id}", "", x.page(x.show)),
 		row(http.MethodPost, Path+"/{id}/{verb}", "", x.page(x.act)),
 		row(http.MethodGet, Path+"/login", "", x.loginPage),
@@ -262,6 +293,9 @@ func (x *Inbox) enter(r *http.Request) (v visitor, err error) {
 // errLogin reports a request without a session.
 var errLogin = &problem{http.StatusUnauthorized, "Log in first", "The session has ended, or there was none."}
 
+// errBusy reports a key that has too many requests.
+var errBusy = &problem{http.StatusTooManyRequests, "Too many requests at a time", "Earlier requests of this key are being answered. Nothing was decided. Load the page again in a moment."}
+
 // page returns the handler of a page or a form for visitors with a session.
 func (x *Inbox) page(show func(http.ResponseWriter, *http.Request, visitor) error) http.HandlerFunc {
 	return x.guarded(func(w http.ResponseWriter, r *http.Request) {
@@ -271,7 +305,12 @@ func (x *Inbox) page(show func(http.ResponseWriter, *http.Request, visitor) erro
 			return
 		}
 		if err == nil {
-			err = show(w, r, v)
+			if leave := x.sessions.visit(v.key); leave != nil {
+				defer leave()
+				err = show(w, r, v)
+			} else {
+				err = errBusy
+			}
 		}
 		if err != nil {
 			x.refuse(w, v, err)

@@ -34,7 +34,9 @@ type fakeEscrow struct {
 	records  map[string]Record
 	events   []*nostr.Event
 	err      error // returned by every call
-	decided  []string
+	// publishErr is returned by Publish.
+	publishErr error
+	decided    []string
 }
 
 func (f *fakeEscrow) Disputes(context.Context) (list []trade.Trade, err error) {
@@ -134,6 +136,27 @@ func (f *fakeEscrow) Chat(_ context.Context, filters []nostr.Filter, limit int) 
 		}
 	}
 	return list, f.err
+}
+
+func (f *fakeEscrow) Publish(_ context.Context, evt *nostr.Event) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.publishErr == nil {
+		f.events = append(f.events, evt)
+	}
+	return f.publishErr
+}
+
+func (f *fakeEscrow) Closed(context.Context) (Closed, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := Closed{At: f.now, More: 3}
+	for _, t := range f.trades {
+		if Over(&t) {
+			list.Trades = append(list.Trades, t.Redacted())
+		}
+	}
+	return list, f.err == nil
 }
 
 // rig is an inbox with its escrow, behind a server.
@@ -338,7 +361,7 @@ func (p *person) post(path string, form url.Values) (int, string) {
 
 var (
 	action = regexp.MustCompile(`action="([^"]+)"`)
-	hidden = regexp.MustCompile(`name="(token|seen)" value="([0-9a-f]+)"`)
+	hidden = regexp.MustCompile(`name="(token|seen|nonce)" value="([0-9a-f]+)"`)
 )
 
 // form returns the fields of a form of a dispute's page.

@@ -2,12 +2,12 @@ package disputes
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
 	"time"
 
-	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/nbd-wtf/go-nostr"
 )
@@ -22,7 +22,7 @@ const (
 // link can be used once, within five minutes. Only a caller that has proved to be the operator
 // may be told the path.
 func (x *Inbox) Invite() string {
-	return Path + "/login?" + url.Values{"link": {x.sessions.issue(x.cfg.Keys.Pubkey())}}.Encode()
+	return Path + "/login?" + url.Values{"link": {x.sessions.link()}}.Encode()
 }
 
 // loginData is the data of the page for the login.
@@ -44,7 +44,7 @@ func (x *Inbox) loginPage(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("X-Forwarded-Proto") == "https" {
 			scheme = "https"
 		}
-		d.Challenge, d.URL = x.sessions.issue(""), scheme+"://"+r.Host+Path+"/login"
+		d.Challenge, d.URL = x.sessions.challenge(), scheme+"://"+r.Host+Path+"/login"
 		unsigned, err := json.Marshal(map[string]any{"kind": kindHTTPAuth, "created_at": x.cfg.Now().Unix(), "content": "",
 			"tags": [][]string{{"u", d.URL}, {"method", http.MethodPost}, {"challenge", d.Challenge}}})
 		if err != nil {
@@ -60,13 +60,7 @@ func (x *Inbox) loginPage(w http.ResponseWriter, r *http.Request) {
 
 // login begins a session by a link of the operator, or by the signature of a solver.
 func (x *Inbox) login(w http.ResponseWriter, r *http.Request) {
-	key, err := x.prove(r)
-	if err == nil {
-		var role trade.Role
-		if role, err = x.cfg.Escrow.RoleOf(r.Context(), key); err == nil && role == "" {
-			err = &problem{http.StatusForbidden, "Not a solver", "The signature is right, and its key is no solver of this Mostro. The operator adds one with 'mostrodex solver add KEY'."}
-		}
-	}
+	key, err := x.loginKey(r)
 	if err != nil {
 		x.refuse(w, visitor{}, err)
 		return
@@ -77,33 +71,56 @@ func (x *Inbox) login(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, Path, http.StatusSeeOther)
 }
 
-// prove returns the key that a login has proved.
-func (x *Inbox) prove(r *http.Request) (string, error) {
-	no := func(text string) error { return &problem{http.StatusForbidden, "The login has failed", text} }
+func noLogin(text string) error {
+	return &problem{http.StatusForbidden, "The login has failed", text}
+}
+
+// loginKey returns the key that a login has proved, and that has a role here.
+func (x *Inbox) loginKey(r *http.Request) (string, error) {
 	if link := r.PostForm.Get("link"); link != "" {
-		if key, ok := x.sessions.redeem(link); ok && key != "" {
-			return key, nil
+		if x.sessions.redeem(link) {
+			return x.cfg.Keys.Pubkey(), nil
 		}
-		return "", no("This link was used, or is older than five minutes. Make another one with 'mostrodex dispute inbox'.")
+		return "", noLogin("This link was used, or is older than five minutes. Make another one with 'mostrodex dispute inbox'.")
 	}
+	evt, err := x.signedLogin(r)
+	if err != nil {
+		return "", err
+	}
+	role, err := x.cfg.Escrow.RoleOf(r.Context(), evt.PubKey)
+	if err != nil {
+		return "", err
+	}
+	if role == "" {
+		return "", &problem{http.StatusForbidden, "Not a solver", "The signature is right, and its key is no solver of this Mostro. The operator adds one with 'mostrodex solver add KEY'."}
+	}
+	// The challenge is used up last, so a stranger's signature leaves nothing in memory.
+	switch err := x.sessions.answer(tagOf(evt, "challenge"), evt.PubKey); {
+	case errors.Is(err, errLogins):
+		return "", &problem{http.StatusTooManyRequests, "Too many logins", "This key has logged in " + strconv.Itoa(maxLogins) + " times in five minutes. Try again in five minutes."}
+	case err != nil:
+		return "", noLogin("The challenge in the event was used, or is older than five minutes. Load the page again.")
+	}
+	return evt.PubKey, nil
+}
+
+// signedLogin returns the event of a login by signature, after the checks of NIP-98.
+func (x *Inbox) signedLogin(r *http.Request) (*nostr.Event, error) {
 	evt := &nostr.Event{}
 	if err := json.Unmarshal([]byte(r.PostForm.Get("event")), evt); err != nil {
-		return "", no("The signed event is not JSON.")
+		return nil, noLogin("The signed event is not JSON.")
 	}
 	if evt.Kind != kindHTTPAuth || envelope.CheckEvent(evt) != nil {
-		return "", no("The event is not of kind 27235, or its signature is wrong.")
+		return nil, noLogin("The event is not of kind 27235, or its signature is wrong.")
 	}
 	if skew := x.cfg.Now().Unix() - int64(evt.CreatedAt); skew > int64(loginSkew/time.Second) || -skew > int64(loginSkew/time.Second) {
-		return "", no("The date of the signature differs by " + strconv.FormatInt(skew, 10) + " s from the clock of this Mostro. Load the page again, and sign within two minutes.")
+		return nil, noLogin("The date of the signature differs by " + strconv.FormatInt(skew, 10) + " s from the clock of this Mostro. Load the page again, and sign within two minutes.")
 	}
 	u, err := url.Parse(tagOf(evt, "u"))
 	if err != nil || u.Host != r.Host || u.Path != Path+"/login" || tagOf(evt, "method") != http.MethodPost {
-		return "", no("The event was signed for another page.")
+		return nil, noLogin("The event was signed for another page.")
 	}
-	if key, ok := x.sessions.redeem(tagOf(evt, "challenge")); !ok || key != "" {
-		return "", no("The challenge in the event was used, or is older than five minutes. Load the page again.")
-	}
-	return evt.PubKey, nil
+	return evt, nil
 }
 
 // tagOf returns the value of a tag that occurs once, or "".

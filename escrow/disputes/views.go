@@ -128,6 +128,57 @@ func (x *Inbox) list(w http.ResponseWriter, r *http.Request, v visitor) error {
 	return nil
 }
 
+// closedRow is one dispute that is over.
+type closedRow struct {
+	Link, Sats, Fiat, By string
+	Outcome, Who, Reason string
+	Opened, Ended        webpage.Moment
+}
+
+// outcomeText says how a dispute ended.
+var outcomeText = map[message.DisputeStatus]string{
+	message.DisputeStatusSettled:               "for the buyer: settled",
+	message.DisputeStatusSellerRefunded:        "for the seller: refunded",
+	message.DisputeStatusReleased:              "the seller released",
+	message.DisputeStatusCooperativelyCanceled: "both cancelled",
+}
+
+// closed shows the disputes that are over, the newest first.
+func (x *Inbox) closed(w http.ResponseWriter, r *http.Request, v visitor) error {
+	found, ok := x.cfg.Escrow.Closed(r.Context())
+	if !ok {
+		return &problem{http.StatusServiceUnavailable, "The list is not ready", "The escrow is still reading its store. Load the page again in a moment, or use 'mostrodex dispute list --closed'."}
+	}
+	now := x.cfg.Now()
+	var d struct {
+		Rows         []closedRow
+		Hidden, More int
+		Count        string
+		At           webpage.Moment
+	}
+	d.More, d.At = found.More, webpage.MomentAt(found.At, now)
+	for i := range found.Trades {
+		t := &found.Trades[i]
+		if v.concerned(t) {
+			d.Hidden++
+			continue
+		}
+		o := closedRow{Link: Path + "/" + t.ID.String(), Sats: satsText(t.AmountSats), Fiat: fiatText(t), By: string(t.Dispute.By),
+			Outcome: orOf(outcomeText[t.Dispute.Status], string(t.Dispute.Status)), Who: "the parties",
+			Opened: webpage.MomentAt(time.Unix(t.Dispute.OpenedAt, 0), now), Ended: webpage.MomentAt(time.Unix(ClosedAt(t), 0), now)}
+		if verdict := t.Dispute.Verdict; verdict != nil {
+			o.Who = judgeText(verdict)
+			if !verdict.Overdue {
+				o.Reason = verdict.Reason
+			}
+		}
+		d.Rows = append(d.Rows, o)
+	}
+	d.Count = webpage.Plural(len(d.Rows), "dispute", "disputes")
+	x.render(w, http.StatusOK, "closed", x.frame(v, "Closed disputes", d))
+	return nil
+}
+
 // partyView is one side of a disputed trade.
 type partyView struct {
 	Side, Key string
@@ -176,6 +227,7 @@ type showData struct {
 	Past                             past
 	Chats                            []chatView
 	Asked                            bool // a shared key was given in this session
+	Write                            writeForm
 	CanTake, CanDecide, CanSettle    bool
 	WhyNot                           string
 	Seen                             string
@@ -252,7 +304,8 @@ func (x *Inbox) show(w http.ResponseWriter, r *http.Request, v visitor) error {
 		return err
 	}
 	d.rights(&t, v)
-	for _, verb := range []string{"take", "settle", "cancel", "chat"} {
+	d.Write = x.writeForm(&t, v, d.Chats)
+	for _, verb := range []string{"take", "settle", "cancel", "chat", "write"} {
 		d.Tokens[verb] = v.session.token(verb, t.ID.String(), d.Seen)
 	}
 	x.render(w, http.StatusOK, "show", x.frame(v, "Dispute about "+d.Fiat, d))
@@ -264,14 +317,18 @@ func verdictText(o *trade.Verdict, now time.Time) string {
 	if o.Action == message.ActionAdminCancel {
 		side = "For the seller"
 	}
-	by := solverText(o.By, o.Role)
+	return side + ", by " + judgeText(o) + ", " + webpage.MomentAt(time.Unix(o.At, 0), now).Text + "."
+}
+
+// judgeText says who has decided.
+func judgeText(o *trade.Verdict) string {
 	switch {
 	case o.Overdue:
-		by = "the rule for overdue disputes"
+		return "the rule for overdue disputes"
 	case o.By == "":
-		by = "the operator, who closed the trade by hand"
+		return "the operator, who closed the trade by hand"
 	}
-	return side + ", by " + by + ", " + webpage.MomentAt(time.Unix(o.At, 0), now).Text + "."
+	return solverText(o.By, o.Role)
 }
 
 // rights sets what the visitor can do. The escrow decides again at each verb.
@@ -313,6 +370,7 @@ var doneText = map[string]string{
 	"settle": "Decided for the buyer. The Lightning node is told to settle; the parties are told when it has.",
 	"cancel": "Decided for the seller. The Lightning node is told to give the sats back.",
 	"chat":   "The key is kept until you log out.",
+	"send":   "The message is sent.",
 }
 
 var actionOf = map[string]message.Action{"take": message.ActionAdminTakeDispute, "settle": message.ActionAdminSettle, "cancel": message.ActionAdminCancel}
@@ -325,7 +383,7 @@ func (x *Inbox) act(w http.ResponseWriter, r *http.Request, v visitor) error {
 	}
 	verb, seen := r.PathValue("verb"), r.PostForm.Get("seen")
 	action, decides := actionOf[verb]
-	if !decides && verb != "chat" {
+	if !decides && verb != "chat" && verb != "write" && verb != "send" {
 		return &problem{http.StatusNotFound, "No such verb", "Nothing was decided."}
 	}
 	if !v.session.holds(r.PostForm.Get("token"), verb, t.ID.String(), seen) {
@@ -339,6 +397,14 @@ func (x *Inbox) act(w http.ResponseWriter, r *http.Request, v visitor) error {
 		if err := x.chat.keep(&t, v, r.PostForm.Get("key")); err != nil {
 			return err
 		}
+		return done()
+	}
+	if !decides {
+		sent, err := x.letter(w, r, &t, v, verb)
+		if err != nil || !sent {
+			return err
+		}
+		verb = "send"
 		return done()
 	}
 	if did(&t, v, action) {

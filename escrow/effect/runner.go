@@ -27,6 +27,9 @@ type Runner struct {
 	Node      lightning.Node
 	Addresses Addresses
 	Now       func() time.Time // nil: the system clock
+	// Recent returns a description of the node that may be some hundred milliseconds old. nil:
+	// the node is asked.
+	Recent func(ctx context.Context) (lightning.NodeInfo, error)
 	// payoutBlocks is Policy.PayoutBlocks. A blinded path or a route hint adds its own blocks,
 	// which the rule about the invoice's last hop does not see.
 	PayoutBlocks uint32
@@ -41,6 +44,13 @@ func (r Runner) now() int64 {
 		return time.Now().Unix()
 	}
 	return r.Now().Unix()
+}
+
+func (r Runner) recentInfo(ctx context.Context) (lightning.NodeInfo, error) {
+	if r.Recent == nil {
+		return r.Node.Info(ctx)
+	}
+	return r.Recent(ctx)
 }
 
 // Result is the result of an effect: an input for its trade, unless Kind is "".
@@ -153,7 +163,7 @@ func (r Runner) createHold(ctx context.Context, e trade.Effect, refusals int) (R
 // sighted returns the state of a hold with the height of the chain, from which Step
 // computes how long the hold is still safe.
 func (r Runner) sighted(ctx context.Context, state lightning.HoldState) (Result, error) {
-	in, err := SightedInput(ctx, r.Node, state)
+	in, err := SightedInput(ctx, r.recentInfo, state)
 	if err != nil {
 		return Result{}, err
 	}
@@ -163,19 +173,19 @@ func (r Runner) sighted(ctx context.Context, state lightning.HoldState) (Result,
 // SightedInput adds the height of the chain to an accepted hold. If the node is not
 // synced, its height is old, and SightedInput returns an error so that the hold is
 // reported later.
-func SightedInput(ctx context.Context, node lightning.Node, state lightning.HoldState) (trade.Input, error) {
+func SightedInput(ctx context.Context, ask func(context.Context) (lightning.NodeInfo, error), state lightning.HoldState) (trade.Input, error) {
 	in := HoldInput(state.Hash, state)
 	if state.Phase != trade.HoldAccepted {
 		return in, nil
 	}
-	info, err := node.Info(ctx)
+	info, err := ask(ctx)
 	if err != nil {
 		return in, fmt.Errorf("ask for the height of the chain: %w", err)
 	}
 	if !info.Synced {
 		return in, fmt.Errorf("%w: the node is not synced to the chain", lightning.ErrUnavailable)
 	}
-	in.Hold.Height = info.Height
+	in.Hold.Height = max(info.Height, state.AcceptHeight)
 	return in, nil
 }
 
@@ -193,7 +203,7 @@ func (r Runner) settle(ctx context.Context, e trade.Effect) (Result, error) {
 		return Result{}, fmt.Errorf("settle: %w", err)
 	}
 	if state.Phase == trade.HoldAccepted && state.ExpiryHeight != 0 {
-		info, err := r.Node.Info(ctx)
+		info, err := r.recentInfo(ctx)
 		switch {
 		case err != nil:
 			return Result{}, fmt.Errorf("settle: %w", err)

@@ -44,7 +44,7 @@ func TestAttempts(t *testing.T) {
 	if f := a.Facts(now + 10); f.Paid == 0 || f.Failed == 0 || f.FailedTrades != 192 || f.PaidAt != now+1 {
 		t.Errorf("%+v", f)
 	}
-	if f := a.Facts(now + 1 + window); f.Paid+f.Failed+f.FailedTrades != 0 || f.PaidAt != now+1 {
+	if f := a.Facts(now + 1 + Window); f.Paid+f.Failed+f.FailedTrades != 0 || f.PaidAt != now+1 {
 		t.Errorf("after an hour: %+v", f)
 	}
 }

@@ -2,10 +2,10 @@ package health
 
 import "slices"
 
-// window is the time in seconds in which attempts count, and maxAttempts the number of
+// Window is the time in seconds in which attempts count, and maxAttempts the number of
 // attempts that are remembered.
 const (
-	window      = 3600
+	Window      = 3600
 	maxAttempts = 4096
 )
 
@@ -34,7 +34,7 @@ func (a *Attempts) Add(at int64, trade [16]byte, paid bool) {
 
 // Facts returns the counts of the last hour.
 func (a *Attempts) Facts(at int64) (f PayoutFacts) {
-	a.list = slices.DeleteFunc(a.list, func(one attempt) bool { return at-one.at >= window })
+	a.list = slices.DeleteFunc(a.list, func(one attempt) bool { return at-one.at >= Window })
 	failed := make(map[[16]byte]struct{})
 	for _, one := range a.list {
 		if one.paid {

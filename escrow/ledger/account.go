@@ -34,6 +34,9 @@ const (
 	DevFund      // development fees that the node owes to the fund
 	Forfeits     // the node's share of settled bonds, shares that no party claimed, and amounts that an operator kept
 	Overpayments // amounts above a hold invoice's amount
+	// ByHand holds development fees that an operator has settled by a payment that this node does
+	// not know.
+	ByHand
 
 	kinds
 )
@@ -41,7 +44,7 @@ const (
 var kindNames = [kinds]string{
 	SellerWallet: "sellers", BuyerWallet: "buyers", Routing: "routing", DevWallet: "dev_fund_paid",
 	Hold: "holds", MakerBond: "maker_bonds", TakerBond: "taker_bonds", Claim: "buyer_claims", BondClaim: "bond_claims", Suspense: "suspense",
-	Income: "income", DevFund: "dev_fund_due", Forfeits: "forfeits", Overpayments: "overpayments",
+	Income: "income", DevFund: "dev_fund_due", Forfeits: "forfeits", Overpayments: "overpayments", ByHand: "settled_by_hand",
 }
 
 // String returns the name of the kind in reports, for example "holds".
@@ -87,6 +90,8 @@ const (
 	RefundPaid       Event = "refund paid"       // the seller has received an amount that was in suspense
 	BuyerPaid        Event = "buyer paid"        // a payout has succeeded
 	DevFeePaid       Event = "dev fee paid"      // the development fund has received a fee
+	DevFeeByHand     Event = "dev fee by hand"   // an operator has settled a fee by a payment that this node does not know
+	OverpaymentFound Event = "overpayment found" // a settled hold was paid with more than the journal said
 	BondLocked       Event = "bond locked"       // a party has paid a bond
 	BondReturned     Event = "bond returned"     // the party has the bond back
 	BondSettled      Event = "bond settled"      // the node has claimed the bond

@@ -170,6 +170,8 @@ func (f *Fold) follow(s Step, list []Transaction) {
 		switch {
 		case s.settled():
 			row.State = HoldDone
+		case s.found():
+			row.PaidMsat = t.HeldMsat()
 		case s.closed() && s.Input.Kind == trade.InCancelRefused:
 			row.State = HoldSuspense
 		case s.resolved(), s.refunded():
@@ -206,7 +208,7 @@ func (f *Fold) follow(s Step, list []Transaction) {
 		row := f.payout(p.LastHash)
 		row.Msat, row.FeeMsat, row.State = t.PayoutSats()*1000, p.FeeMsat, PayoutPaid
 	}
-	if s.devFeePaid() {
+	if s.devFeePaid() && !t.DevFeePaid.ByHand {
 		row := f.payout(t.DevFeePaid.Hash)
 		row.Msat, row.FeeMsat, row.State = t.DevFeeSats*1000, t.DevFeePaid.FeeMsat, PayoutPaid
 	}
@@ -312,7 +314,7 @@ func (f *Fold) Check() error {
 func (f *Fold) checkState(broken func(Law, string, ...any) error) error {
 	t, b := f.Trade, f.Balances
 	lock, payout, fees, dev := t.LockSats()*1000, t.PayoutSats()*1000, feesMsat(t), t.DevFeeSats*1000
-	var wantHold, wantClaim, wantBuyer, wantRouting, wantIncome, wantDev, wantDevPaid int64
+	var wantHold, wantClaim, wantBuyer, wantRouting, wantIncome, wantDev, wantDevPaid, wantByHand int64
 	if trade.Settled(t.Status) {
 		wantClaim, wantDev = payout, dev
 		wantIncome += fees - dev
@@ -329,6 +331,9 @@ func (f *Fold) checkState(broken func(Law, string, ...any) error) error {
 		wantDev, wantDevPaid = wantDev-dev, dev
 		wantRouting += t.DevFeePaid.FeeMsat
 		wantIncome -= t.DevFeePaid.FeeMsat
+	}
+	if t.DevFeePaid.ByHand {
+		wantDev, wantByHand = wantDev-dev, dev
 	}
 	over := t.HeldMsat() - lock // paid above the amount of the live or settled hold
 	wantForfeits := int64(0)
@@ -379,8 +384,8 @@ func (f *Fold) checkState(broken func(Law, string, ...any) error) error {
 		return broken(LawState, "buyers are %d, routing %d and income %d msat, and the state says %d, %d and %d",
 			b[BuyerWallet], b[Routing], b[Income], wantBuyer, wantRouting, wantIncome)
 	}
-	if b[DevFund] != wantDev || b[DevWallet] != wantDevPaid {
-		return broken(LawState, "the development fund is owed %d and has %d msat, and the state says %d and %d", b[DevFund], b[DevWallet], wantDev, wantDevPaid)
+	if b[DevFund] != wantDev || b[DevWallet] != wantDevPaid || b[ByHand] != wantByHand {
+		return broken(LawState, "the development fund is owed %d and has %d msat, and %d by hand; the state says %d, %d and %d", b[DevFund], b[DevWallet], b[ByHand], wantDev, wantDevPaid, wantByHand)
 	}
 	return nil
 }

@@ -287,6 +287,18 @@ var scripts = []struct {
 		s.devFee(1_500) // before the payout has succeeded
 		s.result(trade.PaymentSucceeded, 21_500)
 	}},
+	{"success, and the development fee is settled by hand", func(s *script) {
+		s.active(0)
+		s.settle()
+		s.apply(trade.Input{Kind: trade.InDevFeePaid, Reason: "paid by another wallet"})
+		s.result(trade.PaymentSucceeded, 21_500)
+	}},
+	{"success, and an overpayment is found", func(s *script) {
+		s.active(0)
+		s.settle()
+		s.apply(trade.Input{Kind: trade.InOverpaid, Hash: s.fold.Trade.Hash, Reason: "looked up", Hold: trade.Hold{Phase: trade.HoldSettled, PaidMsat: s.fold.Trade.LockSats()*1000 + 777}})
+		s.result(trade.PaymentSucceeded, 21_500)
+	}},
 	{"suspense: refunded by hand", func(s *script) { s.resolve(s.suspended(100_300_000), trade.OutcomeRefunded) }},
 	{"suspense: the buyer was paid", func(s *script) { s.resolve(s.suspended(100_300_000), trade.OutcomePaid) }},
 	{"suspense: kept", func(s *script) { s.resolve(s.suspended(100_300_000), trade.OutcomeKept) }},

@@ -230,8 +230,8 @@ func (l *Ledger) checkNode() error {
 		return &Violation{Law: LawOwned, Text: fmt.Sprintf("the node owns %d msat; fees %d - routing %d - development fees %d + forfeits %d + overpayments %d are %d",
 			b.Owned(), l.FeesMsat, b[Routing], l.DevFeesMsat, b[Forfeits], b[Overpayments], want)}
 	}
-	if b[DevFund]+b[DevWallet] != l.DevFeesMsat {
-		return &Violation{Law: LawOwned, Text: fmt.Sprintf("the development fund has %d msat of %d", b[DevFund]+b[DevWallet], l.DevFeesMsat)}
+	if fund := b[DevFund] + b[DevWallet] + b[ByHand]; fund != l.DevFeesMsat {
+		return &Violation{Law: LawOwned, Text: fmt.Sprintf("the development fund has %d msat of %d", fund, l.DevFeesMsat)}
 	}
 	return l.checkOnce()
 }

@@ -145,6 +145,11 @@ var mutations = []mutation{
 		t.Entries = append(t.Entries, t.Entries...)
 		return true
 	}},
+	{"a fee settled by hand is not posted", "success, and the development fee is settled by hand", LawState, DevFeeByHand, drop},
+	{"a fee settled by hand counts as paid by the node", "success, and the development fee is settled by hand", LawState, DevFeeByHand, func(_ Step, t *Transaction) bool { t.rename(ByHand, DevWallet); return true }},
+	{"a fee settled by hand counts as income", "success, and the development fee is settled by hand", LawState, DevFeeByHand, func(_ Step, t *Transaction) bool { t.rename(ByHand, Income); return true }},
+	{"an overpayment that was found is not posted", "success, and an overpayment is found", LawState, OverpaymentFound, drop},
+	{"an overpayment that was found counts as income", "success, and an overpayment is found", LawState, OverpaymentFound, func(_ Step, t *Transaction) bool { t.rename(Overpayments, Income); return true }},
 	{"a payout is posted again for each failed attempt", "success after a failed payout", LawSign, BuyerPaid, func(_ Step, t *Transaction) bool {
 		t.Entries = append(t.Entries, t.Entries...)
 		return true

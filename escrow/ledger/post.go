@@ -85,7 +85,12 @@ func paid(status message.TradeStatus) bool {
 
 // devFeePaid reports whether the development fund has received the fee of the trade.
 func (s Step) devFeePaid() bool {
-	return s.Before.DevFeePaid.Hash != s.After.DevFeePaid.Hash
+	return s.Before.DevFeePaid != s.After.DevFeePaid
+}
+
+// found reports whether an operator has recorded that more was paid for a settled hold.
+func (s Step) found() bool {
+	return s.After.Last == trade.OnOverpaid && s.Input.Kind == trade.InOverpaid
 }
 
 // Post returns the transactions of one step. Most steps have none. Post is pure: the same
@@ -139,7 +144,14 @@ func Post(s Step) ([]Transaction, error) {
 		list = append(list, s.source(s.After.Payout.LastHash).transaction(BuyerPaid,
 			Entry{Claim, -payout}, Entry{BuyerWallet, payout}, Entry{Income, -fee}, Entry{Routing, fee}))
 	}
-	if s.devFeePaid() {
+	if s.found() {
+		over := s.After.HeldMsat() - s.Before.HeldMsat()
+		list = append(list, s.source(h).transaction(OverpaymentFound, Entry{SellerWallet, -over}, Entry{Overpayments, over}))
+	}
+	if s.devFeePaid() && s.After.DevFeePaid.ByHand {
+		dev := s.After.DevFeeSats * 1000
+		list = append(list, s.source(trade.Hash{}).transaction(DevFeeByHand, Entry{DevFund, -dev}, Entry{ByHand, dev}))
+	} else if s.devFeePaid() {
 		p := s.After.DevFeePaid
 		t, err := PayDevFee(s.source(p.Hash), s.After.DevFeeSats*1000, p.FeeMsat)
 		if err != nil {

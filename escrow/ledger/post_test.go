@@ -92,6 +92,18 @@ func TestPostings(t *testing.T) {
 			"8 development fee paid, dev fee paid: dev_fund_due -180000 dev_fund_paid +180000 income -1500 routing +1500",
 			"10 payout succeeded, buyer paid: buyer_claims -99700000 buyers +99700000 income -21500 routing +21500",
 		},
+		"success, and the development fee is settled by hand": {
+			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
+			"7 hold settled, hold settled: holds -100300000 buyer_claims +99700000 income +420000 dev_fund_due +180000",
+			"8 development fee paid, dev fee by hand: dev_fund_due -180000 settled_by_hand +180000",
+			"10 payout succeeded, buyer paid: buyer_claims -99700000 buyers +99700000 income -21500 routing +21500",
+		},
+		"success, and an overpayment is found": {
+			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
+			"7 hold settled, hold settled: holds -100300000 buyer_claims +99700000 income +420000 dev_fund_due +180000",
+			"8 operator records an overpayment, overpayment found: sellers -777 overpayments +777",
+			"10 payout succeeded, buyer paid: buyer_claims -99700000 buyers +99700000 income -21500 routing +21500",
+		},
 		"suspense: refunded by hand": {
 			"4 seller paid, hold accepted: sellers -100300000 holds +100300000",
 			"7 node contradicts the store, hold suspended: holds -100300000 suspense +100300000",
@@ -144,7 +156,7 @@ func TestPostings(t *testing.T) {
 			}
 			for _, tx := range s.list {
 				in := s.inputs[tx.Step-1]
-				if tx.At != in.At || tx.Trade != s.fold.Trade.ID || tx.Hash == (trade.Hash{}) {
+				if tx.At != in.At || tx.Trade != s.fold.Trade.ID || (tx.Hash == trade.Hash{}) != (tx.Event == DevFeeByHand) {
 					t.Errorf("step %d does not name its row of the journal: %+v", tx.Step, tx.Source)
 				}
 			}
@@ -155,8 +167,8 @@ func TestPostings(t *testing.T) {
 		t.Error(err)
 	}
 	b := sum.Balances
-	// Seven trades are settled, one of them at half the price and so with twice the fees.
-	if fees, dev, routing := int64(6*600_000+1_200_000), int64(6*180_000+360_000), int64(21_500+1_001+5+3+2+1_500+21_500+2_100); b.Owned() != fees-dev-routing+777+777+3*100_300_000 {
+	// Nine trades are settled, one of them at half the price and so with twice the fees.
+	if fees, dev, routing := int64(8*600_000+1_200_000), int64(8*180_000+360_000), int64(21_500+1_001+5+3+2+1_500+3*21_500+2_100); b.Owned() != fees-dev-routing+777+777+777+3*100_300_000 {
 		t.Errorf("the node owns %d msat", b.Owned())
 	}
 }

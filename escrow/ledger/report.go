@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/mostrodex/mostrodex/escrow/trade"
 )
 
 // maxListed is the number of differences that a Report contains. All differences are
@@ -32,11 +34,33 @@ type Report struct {
 
 	Balances Balances `json:"balances_msat"`
 
+	// Suspense lists the holds whose amounts are in Suspense, at most maxListed.
+	Suspense []SuspenseHold `json:"suspense,omitempty"`
+
 	Violations int          `json:"violations"`
 	Broken     []*Violation `json:"broken,omitempty"` // the first violations
 
 	Node        *Comparison  `json:"node,omitempty"` // nil if the node was not compared
 	Differences []Difference `json:"differences,omitempty"`
+}
+
+// SuspenseHold is an amount that an operator has to decide about.
+type SuspenseHold struct {
+	Trade trade.OrderID `json:"trade"`
+	Hash  trade.Hash    `json:"hash"`
+	Msat  int64         `json:"msat"`
+}
+
+// suspended returns the amounts in suspense, at most maxListed, ordered by the hash.
+func (l *Ledger) suspended() (list []SuspenseHold) {
+	l.sort()
+	for i := range l.rows {
+		r := &l.rows[i]
+		if r.class == classHold && HoldState(r.state) == HoldSuspense && r.paid != 0 && len(list) < maxListed {
+			list = append(list, SuspenseHold{l.trades[r.trade].id, r.hash, r.paid})
+		}
+	}
+	return list
 }
 
 // NewReport checks a ledger. If lists is not nil, NewReport compares the ledger with the
@@ -47,7 +71,7 @@ func NewReport(l *Ledger, lists *Lists, at int64) (*Report, error) {
 	r := &Report{
 		At: at, Trades: l.Trades, Over: l.Over, Frozen: l.Frozen, FeesMsat: l.FeesMsat, DevFeesMsat: l.DevFeesMsat,
 		RoutingMsat: b[Routing], ForfeitsMsat: b[Forfeits], OverpaidMsat: b[Overpayments], OwnedMsat: b.Owned(), Balances: b,
-		Violations: l.Violations, Broken: slices.Clone(l.First),
+		Violations: l.Violations, Broken: slices.Clone(l.First), Suspense: l.suspended(),
 	}
 	if err := l.checkNode(); err != nil {
 		r.Violations++
@@ -139,7 +163,10 @@ func (r *Report) sums(b *strings.Builder) {
 // details writes the violations and the differences.
 func (r *Report) details(b *strings.Builder) {
 	if r.Balances[Suspense] != 0 {
-		fmt.Fprintf(b, "\nsuspense: the node has claimed %s sats of holds that were cancelled here; decide to whom they belong\n", sats(r.Balances[Suspense]))
+		fmt.Fprintf(b, "\nsuspense: the node has claimed %s sats of holds that were cancelled here; decide to whom they belong: see 'mostrodex trade suspense --help'\n", sats(r.Balances[Suspense]))
+	}
+	for _, h := range r.Suspense {
+		fmt.Fprintf(b, "  trade %s, hash %s, %s sats\n", h.Trade, h.Hash, sats(h.Msat))
 	}
 	if r.Violations > 0 {
 		fmt.Fprintf(b, "\nbroken laws: %d\n", r.Violations)

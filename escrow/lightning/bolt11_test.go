@@ -160,6 +160,7 @@ func BenchmarkSignInvoice(b *testing.B) {
 	}
 }
 
+// BenchmarkParseInvoice parses an invoice that was parsed before.
 func BenchmarkParseInvoice(b *testing.B) {
 	for b.Loop() {
 		if _, err := lightning.ParseInvoice(boltCoffee); err != nil {

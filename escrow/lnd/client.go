@@ -1,6 +1,6 @@
 // Package lnd implements lightning.Node with an LND node. The node is reached over
-// gRPC with a macaroon that allows the nine methods that an escrow needs, and one more that
-// is optional, and no others.
+// gRPC with a macaroon that allows the nine methods that an escrow needs, and two more that
+// are optional, and no others.
 //
 // The package keeps the promises of lightning.Node. The outcome of a call is definite
 // unless the error is lightning.ErrUnavailable or lightning.ErrRefused. A watch survives

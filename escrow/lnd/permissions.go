@@ -17,7 +17,8 @@ import (
 func Permissions() []string { return permissions(false) }
 
 // OptionalPermissions returns the permissions without which an escrow works. Without
-// ListPayments, payments that the escrow does not know are not found.
+// ListPayments, payments that the escrow does not know are not found. Without ListChannels,
+// `mostrodex doctor` cannot check the liquidity.
 func OptionalPermissions() []string { return permissions(true) }
 
 func permissions(optional bool) (out []string) {

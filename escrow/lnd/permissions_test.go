@@ -70,12 +70,23 @@ func testPermissions(t *testing.T, node *lndtest.Node) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := poor.Channels(ctx); !errors.Is(err, lightning.ErrPermission) {
+		t.Errorf("channels without the permission: %v", err)
+	}
+	if sum, err := node.Lightning.Channels(ctx); err != nil || sum.Channels != 2 || sum.Active != 2 || sum.InboundSats <= 0 || sum.OutboundSats <= 0 || sum.InboundSats+sum.OutboundSats >= 2*lndtest.ChannelSats {
+		t.Errorf("the channels are %+v, %v", sum, err)
+	}
+
 	// A file that is not a macaroon, and the certificate of another server.
 	spoiled := cfg
 	spoiled.MacaroonFile = t.TempDir() + "/spoiled.macaroon"
 	mac, err := os.ReadFile(cfg.MacaroonFile)
 	if err != nil {
 		t.Fatal(err)
+	}
+	want := slices.Sorted(slices.Values(lnd.Permissions()))
+	if granted, err := lnd.Granted(mac); err != nil || !slices.Equal(granted, want) || len(lnd.Excess(granted)) != 0 {
+		t.Errorf("the macaroon grants %v, %v", granted, err)
 	}
 	mac[len(mac)-1] ^= 1
 	if err := os.WriteFile(spoiled.MacaroonFile, mac, 0o600); err != nil {

@@ -213,6 +213,9 @@ func (n *Node) Forget(h trade.Hash) bool {
 		dropped = true
 	}
 	delete(n.w.plans, h)
+	n.touch(h, false)
+	n.touch(h, true)
+	n.w.unsaved.setup = true
 	return dropped
 }
 

@@ -72,6 +72,7 @@ func (n *Node) send(invoice lightning.Invoice, in lightning.Payment) {
 	w := n.w
 	plan, planned := w.plans[invoice.Hash]
 	if planned && plan.Times > 0 {
+		w.unsaved.setup = true
 		if plan.Times--; plan.Times == 0 {
 			delete(w.plans, invoice.Hash)
 		} else {
@@ -246,6 +247,7 @@ func (n *Node) settle(held *hold, preimage trade.Preimage) {
 	}
 	p.LockedMsat -= held.PaidMsat
 	p.Preimage = preimage
+	payer.touch(held.Hash, true)
 	n.balance += held.PaidMsat
 	w.reply(n, &event{At: w.now.Add(w.travel()), Kind: succeed, Node: payer.name, Hash: held.Hash, Attempt: p.Attempt})
 	n.changed(held.Hash, false)

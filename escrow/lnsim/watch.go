@@ -12,6 +12,7 @@ import (
 // changed marks the world as changed and wakes the watches of a hash.
 func (n *Node) changed(h trade.Hash, payment bool) {
 	n.w.changed = true
+	n.touch(h, payment)
 	if n.w.cfg.Record {
 		n.w.changes = append(n.w.changes, Change{Node: n.name, Hash: h, Payment: payment})
 	}

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -104,7 +105,10 @@ type World struct {
 	changes []Change
 	path    string // path of the world's file, or ""
 	changed bool   // changed since the last write of the file
-	broken  error  // first violated invariant or failed write, for Check
+	unsaved unsaved
+	file    *os.File // open for appending; nil before the first write
+	grown   int      // bytes that were appended to file
+	broken  error    // first violated invariant or failed write, for Check
 }
 
 // New returns a world without nodes.
@@ -221,7 +225,7 @@ func (w *World) AdvanceTo(t time.Time) {
 
 func (w *World) advanceTo(t time.Time) {
 	for len(w.events) > 0 && !w.events[0].At.After(t) {
-		e := heap.Pop(&w.events).(*event)
+		e := w.pop()
 		if e.At.After(w.now) {
 			w.now = e.At
 		}
@@ -240,7 +244,7 @@ func (w *World) Step() bool {
 	if len(w.events) == 0 {
 		return false
 	}
-	e := heap.Pop(&w.events).(*event)
+	e := w.pop()
 	if e.At.After(w.now) {
 		w.now = e.At
 	}
@@ -304,7 +308,7 @@ func (w *World) Plan(h trade.Hash, p Plan) {
 	w.mu.Lock()
 	defer w.unlock()
 	w.plans[h] = p
-	w.changed = true
+	w.changed, w.unsaved.setup = true, true
 }
 
 // RouteFee sets the fee of every payment from one node to another, instead of the
@@ -313,7 +317,7 @@ func (w *World) RouteFee(from, to *Node, msat int64) {
 	w.mu.Lock()
 	defer w.unlock()
 	w.fees[pair(from, to)] = msat
-	w.changed = true
+	w.changed, w.unsaved.setup = true, true
 }
 
 // RouteBlocks sets the number of blocks that the hops between two nodes add to the time
@@ -322,7 +326,7 @@ func (w *World) RouteBlocks(from, to *Node, blocks uint32) {
 	w.mu.Lock()
 	defer w.unlock()
 	w.locks[pair(from, to)] = blocks
-	w.changed = true
+	w.changed, w.unsaved.setup = true, true
 }
 
 func pair(from, to *Node) string { return from.name + "\x00" + to.name }
@@ -338,6 +342,7 @@ func (w *World) Unstick(h trade.Hash, deliver bool) {
 			continue
 		}
 		p.Stuck = false
+		n.touch(h, true)
 		if deliver {
 			w.schedule(&event{At: w.now.Add(w.travel()), Kind: arrive, Node: n.name, Hash: h, Attempt: p.Attempt})
 		} else {
@@ -403,6 +408,14 @@ func (w *World) schedule(e *event) {
 	w.changed = true
 	e.Seq = w.seq
 	heap.Push(&w.events, e)
+	w.touchEvent(e, true)
+}
+
+// pop removes and returns the next event.
+func (w *World) pop() *event {
+	e := heap.Pop(&w.events).(*event)
+	w.touchEvent(e, false)
+	return e
 }
 
 // events is a heap ordered by time, then by Seq.
@@ -443,7 +456,7 @@ func (w *World) Wallet(name string) http.Handler {
 }
 
 // unlock releases w.mu. If the world is stored in a file and has changed, unlock writes
-// the file first.
+// the change first.
 func (w *World) unlock() {
 	defer w.mu.Unlock()
 	if w.path == "" || !w.changed || w.broken != nil {
@@ -453,7 +466,7 @@ func (w *World) unlock() {
 	for _, n := range w.nodes {
 		forgetOldest(n)
 	}
-	if err := save(w); err != nil {
+	if err := w.write(); err != nil {
 		// The change is not in the file, so this call and all later calls return
 		// ErrUnavailable.
 		w.broken = fmt.Errorf("lnsim: %w", err)

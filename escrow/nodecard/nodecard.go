@@ -46,6 +46,7 @@ type Card struct {
 
 	asking sync.Mutex
 	asked  time.Time // time of the last answer or failure, by the monotonic clock; guarded by asking
+	began  time.Time // start of the last call that no caller gave up; guarded by asking
 	wallet string    // wallet that holds the invoices of the store's trades; "" if unknown; guarded by asking
 
 	syncing sync.Mutex
@@ -85,19 +86,26 @@ func (c *Card) Expect(pubkey string) {
 	c.wallet = pubkey
 }
 
-// Ask asks the node once, unless its last answer is younger than fresh.
+// Ask asks the node once, unless its last answer is younger than fresh. All callers that wait
+// for the end of one call share the next one, which begins after each of them has asked.
 func (c *Card) Ask(ctx context.Context, node lightning.Node, fresh time.Duration, vet func(context.Context, lightning.NodeInfo) error) State {
+	called := time.Now()
 	c.asking.Lock()
 	defer c.asking.Unlock()
 	if fresh > 0 && !c.asked.IsZero() && time.Since(c.asked) < fresh {
 		return c.State()
 	}
+	if c.began.After(called) {
+		return c.State()
+	}
+	began := time.Now()
 	caller := ctx
 	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
 	defer cancel()
 	info, err := node.Info(ctx)
 	answered := err == nil && (c.wallet == "" || info.Pubkey == c.wallet)
 	if err == nil || caller.Err() == nil { // a caller that gave up says nothing about the node
+		c.began = began
 		c.View(func(w *health.SyncWatch, now time.Time) { w.Observe(now, answered, answered && info.Synced) })
 	}
 	if was := c.State().Problem; err == nil && vet != nil && was != Usable && was != Unsynced && was != Refusing {
@@ -124,6 +132,18 @@ func (c *Card) Ask(ctx context.Context, node lightning.Node, fresh time.Duration
 		return c.put(State{Problem: Refusing, Detail: fmt.Sprintf("the Lightning node refuses calls: %s; look at its log and its disk", r.text)})
 	}
 	return c.put(State{})
+}
+
+// Recent returns the node's description of itself, at most as old as fresh. If the last answer
+// was not the description of a node that can be used, the node is asked directly.
+func (c *Card) Recent(ctx context.Context, node lightning.Node, fresh time.Duration, vet func(context.Context, lightning.NodeInfo) error) (lightning.NodeInfo, error) {
+	switch c.Ask(ctx, node, fresh, vet).Problem {
+	case Usable, Unsynced, Refusing:
+		if info, ok := c.Info(); ok {
+			return info, nil
+		}
+	}
+	return node.Info(ctx)
 }
 
 // View calls fn with what is known about the node's state of sync.

@@ -585,3 +585,31 @@ func TestOperatorCancelsAnOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestDisputedRangeDoesNotComeBack holds that a verdict ends a range order, and that a release by
+// the seller does not.
+func TestDisputedRangeDoesNotComeBack(t *testing.T) {
+	tr := taken("ann", RoleWrite)
+	tr.MinFiat, tr.MaxFiat, tr.FiatAmount, tr.ExpiresAt = 10, 100, 20, disputeAt+3600
+	tr.Next = message.NextTrade{Pubkey: "next", Index: 9}
+	settled := func(in Input) []Effect {
+		t.Helper()
+		next, _, err := Step(tr, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, effects, err := Step(next, Input{At: disputeAt + 1, Kind: InSettled, Rules: CurrentRules, Hash: tr.Hash})
+		if err != nil || next.Status != message.TradeSettledHoldInvoice {
+			t.Fatalf("%v: %s", err, next.Status)
+		}
+		return effects
+	}
+	verdict := from(solverNamed("ann"), message.ActionAdminSettle)
+	verdict.Role, verdict.Holder, verdict.Reason = RoleWrite, RoleWrite, "x"
+	if has(settled(verdict), FxSpawn) {
+		t.Error("the rest of a range order comes back after a verdict")
+	}
+	if !has(settled(from(tr.Seller, message.ActionRelease)), FxSpawn) {
+		t.Error("the rest of a range order does not come back after a release")
+	}
+}

@@ -135,6 +135,7 @@ const (
 	InReshow        InputKind = "reshow"         // the maker of a pending order has another rating than the order shows
 	InUncommitted   InputKind = "uncommitted"    // an input of the trade could not be written; an operator must examine the trade
 	InClose         InputKind = "close"          // an operator closes a trade whose escrow is gone, or that is frozen
+	InOverpaid      InputKind = "overpaid"       // an operator has seen at the node that more was paid for a settled hold than the journal says
 	InResolve       InputKind = "resolve"        // an operator decides about an amount in suspense
 	InSolverGone    InputKind = "solver-gone"    // the solver that has taken the dispute was removed
 	InPayAfterAll   InputKind = "pay-after-all"  // an operator has seen that the hold is settled and the buyer is unpaid
@@ -151,7 +152,7 @@ const (
 	InPaySent       InputKind = "pay-sent"     // the node has accepted a payout
 	InPayRefused    InputKind = "pay-refused"  // the node will not attempt the payout
 	InPayment       InputKind = "payment"      // state of a payout
-	InDevFeePaid    InputKind = "dev-fee-paid" // the development fund has received the fee of the trade
+	InDevFeePaid    InputKind = "dev-fee-paid" // the development fund has received the fee of the trade; without a hash, as an operator says
 )
 
 // Hold is the state of a hold invoice as the node reported it.

@@ -60,6 +60,7 @@ const (
 	OnHoldClosed       Trigger = "hold given back"
 	OnRestart          Trigger = "restart"
 	OnResolved         Trigger = "operator resolves an amount in suspense"
+	OnOverpaid         Trigger = "operator records an overpayment"
 	OnOutflow          Trigger = "another payment goes on"
 	OnOutflowPaid      Trigger = "another payment succeeded"
 	OnOutflowFailed    Trigger = "another payment failed"
@@ -206,13 +207,14 @@ var anywhere = []Transition{
 	{On: OnResume, By: byOperator, Does: "a frozen trade goes on as it stands"},
 	{On: OnPayAfterAll, By: byOperator, Does: "a frozen trade whose hold the node has settled is paid out, once the node says so again"},
 	{On: OnReconcile, By: byEngine, Does: "the trade is doubtful: nothing that cannot be undone happens by the clock; one that was being paid out is frozen"},
-	{On: OnDevFeePaid, By: byNode, Does: "after the settlement: the payment is recorded, and kind 8383 published"},
+	{On: OnDevFeePaid, By: byNode, Does: "after the settlement: the payment is recorded, and kind 8383 published; without a payment of this node only recorded"},
 	{On: OnHoldClosed, By: byNode, Does: "a cancelled hold is confirmed as given back"},
 	{On: OnSighted, By: byNode, Does: "a doubtful trade's hold is accepted: a release may settle it"},
 	{On: OnReshow, By: byOperator, Does: "an order that is not taken is published with the maker's present rating"},
 	{On: OnUncommitted, By: byEngine, Does: "the trade is frozen until an operator looks"},
 	{On: OnContradiction, By: byNode, Does: "the trade is frozen until an operator looks"},
 	{On: OnResolved, By: byOperator, Does: "an amount in suspense has an owner; an ended trade is no longer frozen"},
+	{On: OnOverpaid, By: byOperator, Does: "a settled hold is recorded with the whole amount that was paid"},
 	{On: OnOutflow, By: byNode, Does: "a payment besides the buyer's is fetched, sent, or asked after"},
 	{On: OnOutflowPaid, By: byNode, Does: "a payment besides the buyer's is over"},
 	{On: OnOutflowFailed, By: byNode, Does: "a payment besides the buyer's is tried again later"},

@@ -80,6 +80,8 @@ func (s *step) decide() error {
 		return s.closeByHand()
 	case InResolve:
 		return s.resolve()
+	case InOverpaid:
+		return s.overpaid()
 	case InSolverGone:
 		return s.solverGone()
 	case InUncommitted:

@@ -171,13 +171,14 @@ func (s *step) ask() {
 // devFeePaid records that the development fund has received the fee of the trade. The fee is
 // owed since the settlement, and no step waits for its payment, so the record may arrive at any
 // time after the settlement, also when the trade is over or frozen. A second payment is never
-// recorded.
+// recorded. A record without a hash is a decision of an operator, and has a reason.
 func (s *step) devFeePaid() error {
 	t := &s.t
-	if !t.OwesDevFee() || s.in.Hash == (Hash{}) {
+	byHand := s.in.Hash == (Hash{})
+	if !t.OwesDevFee() || byHand && s.in.Reason == "" {
 		return ErrNothing
 	}
-	t.DevFeePaid = DevFeePaid{Hash: s.in.Hash, FeeMsat: s.in.Payment.FeeMsat}
+	t.DevFeePaid = DevFeePaid{Hash: s.in.Hash, FeeMsat: s.in.Payment.FeeMsat, ByHand: byHand}
 	return s.stay(OnDevFeePaid)
 }
 
@@ -188,4 +189,20 @@ func Settled(status message.TradeStatus) bool {
 		return true
 	}
 	return false
+}
+
+// overpaid records the whole amount that was paid for a settled hold, as an operator has seen at
+// the node. Journals from before December 2026 do not have the amounts of holds. The amount above
+// the invoice belongs to the node, as in a hold whose amount is known from the beginning.
+func (s *step) overpaid() error {
+	t, in := &s.t, s.in
+	switch {
+	case in.Reason == "":
+		return errReason
+	case !Settled(t.Status), in.Hash == Hash{}, in.Hash != t.Hash, in.Hold.Phase != HoldSettled,
+		in.Hold.PaidMsat <= t.HeldMsat(), in.Hold.PaidMsat > MaxSats*1000:
+		return ErrNothing
+	}
+	t.PaidMsat = in.Hold.PaidMsat
+	return s.stay(OnOverpaid)
 }

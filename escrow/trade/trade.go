@@ -154,6 +154,9 @@ type Verdict struct {
 type DevFeePaid struct {
 	Hash    Hash  `json:"hash"`
 	FeeMsat int64 `json:"fee_msat,omitzero"` // routing fee
+	// ByHand reports that an operator has settled the fee by a payment that this node does not
+	// know. Hash is zero.
+	ByHand bool `json:"by_hand,omitzero"`
 }
 
 // Terms are the node's conditions for a trade. If the operator changes the conditions, an
@@ -543,5 +546,5 @@ func (t Trade) Redacted() Trade {
 // OwesDevFee reports whether the node has earned the fees of the trade and the journal has no
 // payment of the development fee.
 func (t Trade) OwesDevFee() bool {
-	return t.DevFeeSats > 0 && t.DevFeePaid.Hash == Hash{} && Settled(t.Status)
+	return t.DevFeeSats > 0 && t.DevFeePaid == DevFeePaid{} && Settled(t.Status)
 }

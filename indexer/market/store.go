@@ -228,6 +228,7 @@ const (
 	saveEvery   = 15 * time.Minute
 	batchSize   = 256 // entries that are applied under one lock
 	sayEvery    = 10 * time.Second
+	pause       = 50 * time.Millisecond // before new entries are read, so that one read has many
 )
 
 // Run applies the log until ctx ends. The error is nil if ctx ended.
@@ -252,6 +253,11 @@ func (s *Store) Run(ctx context.Context) error {
 				return nil
 			}
 			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
 		}
 	}
 }
@@ -332,13 +338,14 @@ func (s *Store) ban() {
 	if s.cfg.Banned == nil {
 		return
 	}
-	version, ids := s.cfg.Banned()
+	version, _ := s.cfg.Banned()
 	if have := s.rules.Load(); have != nil && *have == version {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if version, ids = s.cfg.Banned(); s.rules.Load() != nil && *s.rules.Load() == version {
+	version, ids := s.cfg.Banned()
+	if have := s.rules.Load(); have != nil && *have == version {
 		return // another reader was faster
 	}
 	lifted := s.collector.Ban(ids, func(seq uint64) (id string, ok bool) {

@@ -334,7 +334,7 @@ func (c *Collector) BookAt(q Query) (Book, error) {
 	out := Book{At: at, Clock: q.Clock.String(), Coverage: c.Coverage(at), BeforeCoverage: c.coverage.total.WitnessedFrom == 0 || at < c.coverage.total.WitnessedFrom}
 	skip := 0
 	rates, signers := map[uint32]float64{}, newSigners(c, s.excluded, q.Distrust)
-	s.reads(partMoments | partNewest | partEnds)
+	s.reads(partMoments | partNewest | partEnds | partFlags)
 	for i := range c.orders.n {
 		if i%rows == 0 {
 			if whole := c.orders.chunks[i/rows]; q.Clock == Signed && whole.offered != 0 && at >= whole.offered {
@@ -422,7 +422,7 @@ func (c *Collector) ImpliedRates(fiat string, q Query, by Every, trim float64) (
 			points[b].Open++
 		}
 	}
-	s.reads(partSuccess | partSats | partAmount)
+	s.reads(partSuccess | partSats | partAmount | partFlags)
 	for i := range c.orders.n {
 		if i%rows == 0 && s.before(c.orders.chunks[i/rows]) {
 			skip = i + rows
@@ -477,7 +477,7 @@ func (c *Collector) Survival(q Query) (Survival, error) {
 	}
 	s, _ := newScan(c, &q, windowBounds(q.From, q.Until), 0, "")
 	var taken, censored []uint32
-	s.reads(partMoments | partNewest | partEnds)
+	s.reads(partMoments | partNewest | partEnds | partFlags)
 	for n := range c.orders.chunks {
 		chunk := s.view.of(n)
 		at := &chunk.at[q.Clock]
@@ -531,7 +531,7 @@ func (c *Collector) Sources(name string, q Query, after uint64, limit int) ([]ui
 	}
 	switch d.family {
 	case famFees:
-		s.eachFee(func(f *fee, _ int, _ []int32, _ int) { add(f.position()) })
+		s.eachFee(0, func(f *fee, _ uint32, _ *columns, _ int, _ []int32, _ int) { add(f.position()) })
 	case famOpened, famClosed:
 		for i := range c.disputes {
 			d2 := &c.disputes[i]
@@ -586,7 +586,7 @@ func (c *Collector) Trades(q Query) ([]Trade, error) {
 	}
 	s, _ := newScan(c, &q, windowBounds(q.From, q.Until), needCompleted, "")
 	var out []Trade
-	s.reads(partSuccess | partSats | partAmount)
+	s.reads(partSuccess | partSats | partAmount | partFlags)
 	for n, whole := range c.orders.chunks {
 		if sp := whole.spans[q.Clock][firstSuccess]; sp.first == 0 || int64(sp.last) < q.From || int64(sp.first) >= q.Until {
 			continue

@@ -24,8 +24,8 @@ type columns struct {
 	flags  [rows]uint16
 }
 
-// part names some of the columns. cohort, status, flags and the times of the first versions are
-// always included, and fee never.
+// part names some of the columns. cohort, status and the times of the first versions are always
+// included, and fee never.
 type part uint16
 
 const (
@@ -38,6 +38,7 @@ const (
 	partSats
 	partPremium
 	partAmount
+	partFlags
 	partMoments = partTaken | partSuccess | partCanceled
 	partAll     = 1<<iota - 1
 )
@@ -301,7 +302,9 @@ func (c *columns) pack(n int) *packed {
 func (p *packed) unpack(c *columns, want part, codes *[rows]uint64) {
 	n := p.n
 	unpack(&p.cohort, c.cohort[:n])
-	unpack(&p.flags, c.flags[:n])
+	if want&partFlags != 0 {
+		unpack(&p.flags, c.flags[:n])
+	}
 	unpack(&p.status, c.status[:n])
 	signed, witnessed := &c.at[Signed], &c.at[Witnessed]
 	first := signed[firstSeen][:n]

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/rand"
+	"strconv"
 	"testing"
 )
 
@@ -104,4 +105,51 @@ func FuzzColumns(f *testing.F) {
 		c.pack(n).unpack(got, partAll, new([rows]uint64))
 		sameColumns(t, n, got, c)
 	})
+}
+
+// TestChunksAreSealedAgain: a chunk that a change opened is sealed again after some entries, so that
+// changes of old orders cannot keep all chunks open, and no figure changes by that.
+func TestChunksAreSealedAgain(t *testing.T) {
+	s := &script{t: t}
+	for i := range 2*rows + 10 {
+		s.order(strconv.Itoa(i), "pending", int64(100_000+i))
+	}
+	c := New()
+	c.orders.quiet = 400
+	apply := func() {
+		for i := range s.entries {
+			c.Apply(&s.entries[i])
+		}
+	}
+	open := func() (n int) {
+		for _, chunk := range c.orders.chunks {
+			if chunk.open != nil {
+				n++
+			}
+		}
+		return n
+	}
+	apply()
+	if n := open(); n > 2 || c.orders.chunks[0].sealed == nil {
+		t.Fatalf("%d chunks are open after the orders arrived, want the last two", n)
+	}
+	for i := range 300 {
+		s.order(strconv.Itoa(i), "success", int64(200_000+i)) // each in the first chunk
+	}
+	apply()
+	if c.orders.chunks[0].open == nil {
+		t.Fatal("a change did not open its chunk")
+	}
+	for i := range 600 {
+		s.order("new"+strconv.Itoa(i), "pending", int64(300_000+i))
+	}
+	apply()
+	if n := open(); n != 1 || c.orders.chunks[0].sealed == nil {
+		t.Errorf("%d chunks are open some entries after the changes, want the last", n)
+	}
+	for name, want := range map[string]string{"orders.created": strconv.Itoa(2*rows + 610), "orders.completed": "300", "orders.open_now": strconv.Itoa(2*rows + 310)} {
+		if f, err := c.Metric(name, Query{From: 0, Until: 400_000}); err != nil || f.Value.String() != want {
+			t.Errorf("%s is %s (%v), want %s", name, f.Value, err, want)
+		}
+	}
 }

@@ -336,7 +336,7 @@ func (n needs) parts() (p part) {
 }
 
 func (s *scan) eachOrder(series bool) {
-	s.reads(s.needs.parts())
+	s.reads(s.needs.parts() | partFlags)
 	for n, whole := range s.c.orders.chunks {
 		if !s.overlaps(whole) {
 			continue

@@ -12,20 +12,20 @@ func (s *scan) feeTime(f *fee) uint32 {
 // groups of the order. Another fee counts in the group of its node, or, without groups, if
 // the filter names no dimension but instance and network.
 func (s *scan) addFees() {
-	s.reads(partSuccess | partSats)
-	for i := range s.views {
-		s.views[i] = s.view
-	}
-	s.eachFee(func(f *fee, row int, targets []int32, bucket int) {
+	s.eachFee(partSuccess|partSats, func(f *fee, author uint32, order *columns, k int, targets []int32, bucket int) {
 		for _, g := range targets {
-			s.addFee(s.tally(g, bucket), f, row)
+			s.addFee(s.tally(g, bucket), f, author, order, k)
 		}
 	})
 }
 
-// eachFee calls fn for each fee that counts, with the row of its order (or -1), its groups
-// and its bucket.
-func (s *scan) eachFee(fn func(f *fee, row int, targets []int32, bucket int)) {
+// eachFee calls fn for each fee that counts, with its author, the columns and the row of its
+// order (or nil), its groups and its bucket.
+func (s *scan) eachFee(want part, fn func(f *fee, author uint32, order *columns, k int, targets []int32, bucket int)) {
+	s.reads(want)
+	for i := range s.views {
+		s.views[i] = s.view
+	}
 	networks := matcher(s.q.Filter, ByNetwork, &s.c.networks)
 	joined := s.split != "" && s.split != ByInstance // only fees of known orders count
 	for dim, values := range s.q.Filter {
@@ -37,21 +37,24 @@ func (s *scan) eachFee(fn func(f *fee, row int, targets []int32, bucket int)) {
 		if b <= 0 || f.is(feeBanned) {
 			continue
 		}
-		row := s.c.fees.row(f)
+		var order *columns
 		var targets []int32
-		if row >= 0 {
-			c, k := s.c.orders.at(row)
-			cohort := c.cohort(k)
-			if c.blob[k] != 0 {
-				targets = s.targets[cohort] // nil if the author does not pass
-			} else if row = -1; passes(s.authors, s.c.cohorts[cohort].author) && !joined && passes(networks, s.c.fees.network(i)) {
-				targets = s.groupsOf(s.c.cohorts[cohort].author)
+		author, k := uint32(0), 0
+		if row := s.c.fees.row(f); row >= 0 {
+			n := row / rows
+			k = row % rows
+			c := s.views.of(n)
+			if author = s.c.cohorts[c.cohort[k]].author; s.c.orders.chunks[n].blob[k] != 0 {
+				order, targets = c, s.targets[c.cohort[k]] // nil if the author does not pass
 			}
-		} else if author := s.feeAuthor(f); passes(s.authors, author) && !joined && passes(networks, s.c.fees.network(i)) {
+		} else {
+			author = s.c.fees.orphans[f.owner].key.author
+		}
+		if order == nil && !joined && passes(s.authors, author) && passes(networks, s.c.fees.network(i)) {
 			targets = s.groupsOf(author)
 		}
 		if targets != nil {
-			fn(f, row, targets, b)
+			fn(f, author, order, k, targets, b)
 		}
 	}
 }
@@ -70,7 +73,7 @@ func (s *scan) groupsOf(author uint32) []int32 {
 	return nil
 }
 
-func (s *scan) addFee(t *tally, f *fee, row int) {
+func (s *scan) addFee(t *tally, f *fee, author uint32, c *columns, k int) {
 	if !f.is(feeCanonical) {
 		t.duplicates.add(f.received != 0)
 		return
@@ -79,15 +82,14 @@ func (s *scan) addFee(t *tally, f *fee, row int) {
 	t.feeSats.add(f.sats())
 	var sats int64
 	settled := false
-	if row >= 0 {
-		c, k := s.views.of(row/rows), row%rows
+	if c != nil {
 		if success := c.at[s.q.Clock][firstSuccess][k]; success != 0 {
 			t.lateness = append(t.lateness, int64(s.feeTime(f))-int64(success))
 			settled = c.status[k] == statusSuccess && c.sats[k] > 0
 			sats = c.sats[k]
 		}
 	}
-	p := s.c.authors[s.feeAuthor(f)].policyAt(f.created)
+	p := s.c.authors[author].policyAt(f.created)
 	if p == nil || p.Fee == nil || *p.Fee <= 0 {
 		return
 	}

@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"reflect"
+	"time"
 
 	"github.com/mostrodex/mostrodex/indexer/stats"
 	"github.com/mostrodex/mostrodex/internal/openapi"
@@ -24,6 +25,7 @@ func APIInfo() openapi.Info {
 		Description: "Orders, instances, statistics and markets of Mostros and of other platforms that publish Nostr orders of kind 38383. All answers rest on signed events. " +
 			"Times are unix seconds or RFC 3339, amounts of bitcoin are sats, amounts of fiat are decimal texts. An unknown value is null and never 0. Answers have an ETag.",
 		Schemas: map[reflect.Type]openapi.Schema{
+			reflect.TypeFor[time.Time]():       {"type": "string", "format": "date-time"},
 			reflect.TypeFor[stats.Value]():     {"type": []string{"number", "string", "null"}},
 			reflect.TypeFor[figureValue]():     {"anyOf": []any{fiat, openapi.Schema{"type": []string{"number", "string", "null"}}}},
 			reflect.TypeFor[directoryAnswer](): {"anyOf": []any{openapi.Schema{"$ref": "#/components/schemas/InstanceList"}, openapi.Schema{"$ref": "#/components/schemas/InstancesAt"}}},
@@ -32,6 +34,7 @@ func APIInfo() openapi.Info {
 					"tags": openapi.Schema{"type": "array", "items": openapi.Schema{"type": "array", "items": openapi.Schema{"type": "string"}}}, "content": openapi.Schema{"type": "string"}, "sig": openapi.Schema{"type": "string"}}},
 		},
 		Also: []any{instanceList{}, instancesAt{}},
+		Docs: glossary, Sources: sources,
 	}
 }
 

@@ -65,6 +65,18 @@ func (x *views) stand(v *instanceView) {
 	v.Rank, v.Reputation = r.Rank, r
 }
 
+// rankOf returns the rank of a publisher, or nil if there is none.
+func (x *views) rankOf(pubkey string) *int {
+	if x.summaries == nil {
+		return nil
+	}
+	s, ok := x.summaries.ReputationSummary(pubkey)
+	if !ok || s.Provisional || s.Unranked != "" {
+		return nil
+	}
+	return &s.Rank
+}
+
 // byRank sorts by rank, then by the lower bound of the rank's interval. Instances that
 // were not watched long enough come next, by days watched. Instances without witnessed
 // events come last, by the value that they claim.

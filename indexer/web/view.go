@@ -70,6 +70,7 @@ type rangeView struct {
 type authorView struct {
 	Pubkey string  `json:"pubkey"`
 	Name   *string `json:"name"`
+	Rank   *int    `json:"rank" null:"it has no rank yet; its page says why" doc:"lower bound of how well it behaved, 0 to 100" source:"docs/reputation.md"`
 	noteView
 }
 
@@ -317,7 +318,7 @@ func (x *views) orderView(r *orders.Record, amount float64) orderView {
 		Side: textOrNull(o.Side), Status: textOrNull(o.Status), Fiat: textOrNull(o.Fiat),
 		FiatAmount: rangeOrNull(o.FiatAmount), AmountSats: satsOrNull(o.AmountSats), PremiumPct: decimalOrNull(o.PremiumPct),
 		Methods: listOf(o.Methods), Platform: textOrNull(o.Platform),
-		Instance: authorView{o.Pubkey, textOrNull(x.index.NameFor(o)), viewOfNote(&note)}, TakeLink: textOrNull(note.TakeLink(&r.Version, now)),
+		Instance: authorView{o.Pubkey, textOrNull(x.index.NameFor(o)), x.rankOf(o.Pubkey), viewOfNote(&note)}, TakeLink: textOrNull(note.TakeLink(&r.Version, now)),
 		Network: textOrNull(o.Network), Layer: listOf(o.Layers),
 		EventID: o.EventID, Source: textOrNull(o.Link), Description: textOrNull(o.Description),
 		ReceivedBy: r.Source.String(), VersionsKnown: r.Versions, CashuMintURL: textOrNull(o.CashuMintURL),

@@ -8,12 +8,14 @@ import (
 	"encoding/json"
 	"html/template"
 	"log/slog"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/prometheus/client_golang/prometheus"
@@ -83,6 +85,26 @@ func (x *Site) Health() []route.Route {
 		{Method: http.MethodGet, Path: "/readyz", Handler: http.HandlerFunc(x.serveReady),
 			Summary: "200 once the index and the scores have caught up with the log;\na line more for each reason why the escrow takes no new orders"},
 	}
+}
+
+// Describe returns an order as the JSON of the API, and as a text without the description and
+// the link that its publisher wrote.
+func (x *Site) Describe(r *orders.Record) (body json.RawMessage, text string) {
+	v := x.views.orderView(r, math.NaN())
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // impossible: the view has no type that cannot be encoded
+	}
+	return body, alertText(&v)
+}
+
+// Rank returns the published rank of an instance. ok is false if there is none.
+func (x *Site) Rank(pubkey string) (rank int, ok bool) {
+	if x.views.summaries == nil {
+		return 0, false
+	}
+	s, ok := x.views.summaries.ReputationSummary(pubkey)
+	return s.Rank, ok && s.Unranked == "" && !s.Provisional
 }
 
 // NotFound returns the rows for all paths that a table does not have. The answer under

@@ -1,6 +1,7 @@
 package demomarket
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"strconv"
@@ -172,8 +173,7 @@ type deal struct {
 	order  mostro.Order // as offered
 	maker  *trader
 	taker  *trader
-	keys   map[string]*envelope.Keys // trade keys by role
-	fiat   int64                     // that the taker chose
+	fiat   int64 // that the taker chose
 	sats   int64
 	hidden bool // the take shows no public state
 	taken  time.Time
@@ -249,6 +249,46 @@ func (m *Market) newDeal(h *host, r *rand.Rand, at time.Time) *deal {
 	}
 	d.order = o
 	return d
+}
+
+// standing are offers that are open at the end of the past, whatever else is: each common wish of a
+// visitor finds one.
+var standing = []struct {
+	host, code string
+	side       mostro.Side
+	low, high  int64
+	premium    int64
+	method     string
+}{
+	{"small", "VES", mostro.SideSell, 200, 2_000, 2, "Pago Móvil"},
+	{"small", "VES", mostro.SideBuy, 1_000, 8_000, -1, "Pago Móvil"},
+	{"newcomer", "VES", mostro.SideSell, 400, 5_000, 1, "Banesco"},
+	{"good", "ARS", mostro.SideSell, 20_000, 150_000, 1, "Mercado Pago"},
+	{"good", "USD", mostro.SideSell, 20, 100, 3, "Zelle"},
+	{"good", "EUR", mostro.SideBuy, 50, 50, 0, "SEPA instant"},
+	{"slow", "EUR", mostro.SideSell, 20, 120, -1, "SEPA"},
+	{"small", "CUP", mostro.SideSell, 2_000, 20_000, 2, "Transfermóvil"},
+}
+
+// planStanding plans the standing offers for the last hours of the past. Nobody takes them, and
+// they expire a day later.
+func (m *Market) planStanding() {
+	for i, s := range standing {
+		for _, h := range m.hosts {
+			if h.id != s.host {
+				continue
+			}
+			m.plan(m.cfg.Level.Add(-time.Duration(i*23+7)*time.Minute), func(at time.Time) {
+				r := m.stream(fmt.Sprint("standing ", i))
+				d := m.newDeal(h, r, at)
+				low, high := mostro.DecimalOf(s.low), mostro.DecimalOf(s.high)
+				d.order.Fiat, d.order.Side, d.order.FiatAmount, d.order.AmountSats = s.code, s.side, mostro.Range{Min: &low, Max: &high}, new(int64(0))
+				d.order.PremiumPct, d.order.Methods = new(mostro.DecimalOf(s.premium)), []string{s.method}
+				m.put(h.keys, d.order.Event(), at)
+				m.plan(at.Add(orderLife+time.Second), func(at time.Time) { m.show(h, d, mostro.StatusCanceled, at) })
+			})
+		}
+	}
 }
 
 // show publishes a later version of an order.

@@ -27,7 +27,7 @@ import (
 // Config describes a script.
 type Config struct {
 	Seed  uint64    // the keys and names depend on the seed alone
-	Run   uint64    // distinguishes several scripts of the same keys
+	Run   uint64    // distinguishes several scripts of the same keys; 0: the one with the past
 	Start time.Time // first moment of the script
 	// Newcomer is the moment at which the newcomer opens.
 	Newcomer time.Time
@@ -79,6 +79,9 @@ func New(cfg Config) *Market {
 		m.addHost(n)
 	}
 	m.addPlatforms()
+	if cfg.Run == 0 {
+		m.planStanding()
+	}
 	midnight := cfg.Start.Truncate(day).Add(day)
 	m.plan(midnight.Add(10*time.Minute), m.publishFundList)
 	return m

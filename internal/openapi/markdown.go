@@ -62,7 +62,7 @@ func Dictionary(info Info, table route.Table) (string, error) {
 	b.WriteString("\n## Fields\n")
 	for _, name := range slices.Sorted(maps.Keys(g.types)) {
 		fmt.Fprintf(&b, "\n### %s\n\n| field | type | unit | null if | source | meaning |\n|---|---|---|---|---|---|\n", name)
-		for _, f := range fieldsOf(g.types[name]) {
+		for _, f := range g.fields(name, g.types[name]) {
 			s, err := g.schema(f.of)
 			if err != nil {
 				return "", err

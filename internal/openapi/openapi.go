@@ -30,6 +30,10 @@ type Info struct {
 	Schemas map[reflect.Type]Schema
 	// Also holds values of types to which these schemas refer.
 	Also []any
+	// Docs holds the meaning of fields without the tag doc, by "Type.field" or by "field".
+	Docs map[string]string
+	// Sources holds the source of fields without the tag source, by type; "" is any other type.
+	Sources map[string]string
 }
 
 // Schema is a JSON schema.
@@ -124,6 +128,13 @@ func (g *generator) operation(r *route.Route, at string) (Schema, error) {
 	}
 	if len(params) > 0 {
 		op["parameters"] = params
+	}
+	if r.Body != nil {
+		s, err := g.schema(reflect.TypeOf(r.Body))
+		if err != nil {
+			return nil, err
+		}
+		op["requestBody"] = Schema{"required": true, "content": Schema{"application/json": Schema{"schema": s}}}
 	}
 	media := Schema{}
 	if r.Answer != nil {
@@ -235,7 +246,7 @@ func (g *generator) schema(t reflect.Type) (Schema, error) {
 			return ref(name), nil
 		}
 		g.types[name] = t // before the fields, which may refer to the type
-		s, err := g.object(t)
+		s, err := g.object(name, t)
 		g.named[name] = s
 		return ref(name), err
 	}
@@ -300,6 +311,21 @@ func fieldsOf(t reflect.Type) (out []Field) {
 	return out
 }
 
+// fields returns the fields of a named type, with the meanings and sources of Info.
+func (g *generator) fields(name string, t reflect.Type) []Field {
+	out := fieldsOf(t)
+	for i := range out {
+		f := &out[i]
+		base, _ := strings.CutSuffix(f.Name, "_rfc3339")
+		f.Doc = cmp.Or(f.Doc, g.info.Docs[name+"."+f.Name], g.info.Docs[f.Name])
+		if f.Doc == "" && base != f.Name {
+			f.Doc = "the same as " + base
+		}
+		f.Source = cmp.Or(f.Source, g.info.Sources[name], g.info.Sources[""])
+	}
+	return out
+}
+
 // unitOf returns the unit that the ending of a name promises.
 func unitOf(name string) string {
 	for _, u := range [][2]string{{"_at", "unix seconds"}, {"_rfc3339", "RFC 3339"}, {"_sats", "sats"}, {"_pct", "percent"}, {"_seconds", "seconds"}, {"pubkey", "64 hex digits"}, {"event_id", "64 hex digits"}} {
@@ -323,9 +349,9 @@ func (f *Field) description() string {
 	return strings.Join(parts, "; ")
 }
 
-func (g *generator) object(t reflect.Type) (Schema, error) {
+func (g *generator) object(name string, t reflect.Type) (Schema, error) {
 	properties, required := Schema{}, []string{}
-	for _, f := range fieldsOf(t) {
+	for _, f := range g.fields(name, t) {
 		s, err := g.schema(f.of)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Name, err)

@@ -35,6 +35,7 @@ type Route struct {
 
 	// The OpenAPI document is made from the fields below.
 	Params []Param
+	Body   any    // a value of the type of the JSON that a request must have; nil: none
 	Answer any    // a value of the type of the JSON answer; nil: the answer is not described
 	Media  string // media type of the answer; "": application/json
 }

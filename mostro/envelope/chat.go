@@ -88,7 +88,7 @@ func (c *Chat) Filters() []nostr.Filter {
 func (c *Chat) OldAddress() string { return c.shared.pubkey }
 
 // ChatReader reads a conversation of others by a key that one of them has given away. It
-// cannot write. A ChatReader is immutable.
+// cannot sign for a party. A ChatReader is immutable.
 type ChatReader struct{ chats [2]*Chat }
 
 // NewChatReader returns a reader for a key in one of two forms: the shared secret of both
@@ -125,6 +125,19 @@ func (r *ChatReader) Open(evt *nostr.Event, now time.Time) (ChatMessage, error) 
 	return msg, err
 }
 
+// Chat returns the conversation whose shared secret the key is, if evt is a message of it in
+// the current form. Otherwise Chat returns nil: nothing tells the shared secret from K_conv, with
+// which no message may be written.
+func (r *ChatReader) Chat(evt *nostr.Event, now time.Time) *Chat {
+	if evt.Kind != mostro.KindMessage {
+		return nil
+	}
+	if _, err := r.chats[0].Open(evt, now); err != nil {
+		return nil
+	}
+	return r.chats[0]
+}
+
 // ChatMessage is a decrypted chat message.
 type ChatMessage struct {
 	Text      string
@@ -150,6 +163,23 @@ func (c *Chat) Seal(from *Keys, text string, now time.Time, random io.Reader) (*
 	inner := &nostr.Event{PubKey: from.pubkey, CreatedAt: at, Kind: nostr.KindTextNote, Tags: nostr.Tags{}, Content: text}
 	if err := signEvent(inner, from, random); err != nil {
 		return nil, fmt.Errorf("seal chat: %w", err)
+	}
+	return c.Wrap(inner, now, random)
+}
+
+// Wrap encrypts an inner event, which a party has signed, for the conversation, in the current
+// form. If random is nil, Wrap uses crypto/rand. Wrap returns a WireError if the inner event is
+// not one that Open accepts.
+func (c *Chat) Wrap(inner *nostr.Event, now time.Time, random io.Reader) (*nostr.Event, error) {
+	if random == nil {
+		random = rand.Reader
+	}
+	if _, err := c.checkInner(inner); err != nil {
+		return nil, err
+	}
+	at := nostr.Timestamp(now.Unix())
+	if err := checkInnerDate(inner.CreatedAt, at); err != nil {
+		return nil, err
 	}
 	key, err := c.Conv.Conversation(c.Conv.pubkey)
 	if err != nil {
@@ -214,10 +244,18 @@ func (c *Chat) open(evt *nostr.Event, now time.Time) (ChatMessage, error) {
 	if err != nil {
 		return ChatMessage{}, err
 	}
-	if skew := int64(msg.CreatedAt) - int64(evt.CreatedAt); skew > 60 || skew < -60 {
-		return ChatMessage{}, message.NewError(message.RuleStale, "the inner and the outer event are dated more than a minute apart")
+	if err := checkInnerDate(msg.CreatedAt, evt.CreatedAt); err != nil {
+		return ChatMessage{}, err
 	}
 	return msg, nil
+}
+
+// checkInnerDate returns a WireError if the dates of the two events are too far apart.
+func checkInnerDate(inner, outer nostr.Timestamp) error {
+	if skew := int64(inner) - int64(outer); skew > 60 || skew < -60 {
+		return message.NewError(message.RuleStale, "the inner and the outer event are dated more than a minute apart")
+	}
+	return nil
 }
 
 // openOld decrypts a gift wrap that is encrypted to the key of the bare shared secret.
@@ -242,6 +280,13 @@ func (c *Chat) inner(evt *nostr.Event, key ConversationKey) (ChatMessage, error)
 	if err != nil {
 		return ChatMessage{}, message.InPath("inner", err)
 	}
+	msg, err := c.checkInner(inner)
+	msg.OuterID = evt.ID
+	return msg, err
+}
+
+// checkInner checks the event inside a message. Errors are WireErrors.
+func (c *Chat) checkInner(inner *nostr.Event) (ChatMessage, error) {
 	if err := CheckEvent(inner); err != nil {
 		return ChatMessage{}, message.InPath("inner", err)
 	}
@@ -251,5 +296,5 @@ func (c *Chat) inner(evt *nostr.Event, key ConversationKey) (ChatMessage, error)
 	if inner.Kind != nostr.KindTextNote {
 		return ChatMessage{}, message.NewError(message.RuleRumorKind, fmt.Sprintf("the inner event has kind %d", inner.Kind))
 	}
-	return ChatMessage{Text: inner.Content, Sender: inner.PubKey, CreatedAt: inner.CreatedAt, InnerID: inner.ID, OuterID: evt.ID}, nil
+	return ChatMessage{Text: inner.Content, Sender: inner.PubKey, CreatedAt: inner.CreatedAt, InnerID: inner.ID}, nil
 }

@@ -241,3 +241,40 @@ func FuzzChat(f *testing.F) {
 		}
 	})
 }
+
+// FuzzOpenDirect fuzzes the seal and the rumor of a private message. The keys of the wrap and
+// the seal are right, so that all of the text is reached.
+func FuzzOpenDirect(f *testing.F) {
+	from, to := smallKeys(f, 5), smallKeys(f, 3)
+	f.Add(false, `{"pubkey":"`+from.Pubkey()+`","created_at":1,"kind":14,"tags":[["p","x"]],"content":"list"}`)
+	f.Add(false, `{"pubkey":"`+to.Pubkey()+`","created_at":1,"kind":14,"tags":[],"content":"list"}`)
+	f.Add(true, `{"id":"","pubkey":"","created_at":1,"kind":13,"tags":[],"content":"","sig":""}`)
+	f.Fuzz(func(t *testing.T, whole bool, text string) {
+		if len(text) == 0 || len(text) > 20_000 {
+			return
+		}
+		key, err := from.Conversation(to.Pubkey())
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := key.Encrypt([]byte(text), newRandom())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !whole {
+			seal := &nostr.Event{PubKey: from.Pubkey(), Kind: nostr.KindSeal, Tags: nostr.Tags{}, Content: content}
+			if err := signEvent(seal, from, newRandom()); err != nil {
+				t.Fatal(err)
+			}
+			if content, err = key.Encrypt(mostro.EncodeEvent(seal), newRandom()); err != nil {
+				return // too long
+			}
+		}
+		d, err := OpenDirect(&nostr.Event{PubKey: from.Pubkey(), Kind: mostro.KindGiftWrap, Content: content}, to)
+		if err != nil {
+			wantRule(t, err)
+		} else if whole || d.Sender != from.Pubkey() {
+			t.Fatalf("opened %+v", d)
+		}
+	})
+}

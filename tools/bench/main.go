@@ -40,6 +40,9 @@ Scenarios:
   lag         time until a new order is in the book and in the text index
   burst       the same after a burst of the whole load
   reputation  all scores of a million events, and one new event
+  trades      complete trades a second over the sockets of a demo
+  decisions   decisions a second of the escrow's engine
+  lnd         trades on real Lightning nodes beside the bare calls (needs make lnd)
   market      statistics, lists with prices, the stream and the rebuild
   all         all scenarios, in this order
 
@@ -55,6 +58,7 @@ type bench struct {
 
 	mostrodex, stock, canned string // paths of binaries
 	reputationTest           string // test binary of package reputation
+	escrowTest               string // test binary of package escrow
 	statsTest                string // test binary of package indexer/stats
 
 	slice   time.Duration // duration of one closed loop
@@ -81,6 +85,9 @@ var scenarios = []struct {
 	{"lag", (*bench).lag},
 	{"burst", (*bench).burst},
 	{"reputation", (*bench).reputation},
+	{"trades", (*bench).trades},
+	{"decisions", (*bench).decisions},
+	{"lnd", (*bench).lnd},
 	{"market", (*bench).market},
 }
 
@@ -112,6 +119,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&b.stock, "stock", "bin/stock", "binary of the stock relay")
 	flag.StringVar(&b.canned, "canned", "bin/canned", "binary of the floor")
 	flag.StringVar(&b.reputationTest, "reputation", "bin/reputation.test", "test binary of package reputation")
+	flag.StringVar(&b.escrowTest, "escrow", "bin/escrow.test", "test binary of package escrow")
 	flag.StringVar(&b.statsTest, "stats", "bin/stats.test", "test binary of package indexer/stats")
 	flag.DurationVar(&b.slice, "slice", 700*time.Millisecond, "duration of one closed loop; each row takes about fourteen")
 	flag.IntVar(&b.tries, "tries", 3, "maximum tries of a measurement that other processes disturb")

@@ -311,25 +311,39 @@ func (b *bench) lists(ctx context.Context, srv *server) error {
 	priced := func(body []byte) error {
 		var list struct {
 			Items []struct {
-				Price *struct {
-					Rate   any
-					Reason *string
-				}
-				Reputation any
+				Price    *struct{ Rate any }
+				Instance map[string]any
 			}
 		}
 		if err := json.Unmarshal(body, &list); err != nil {
 			return err
 		}
 		for _, i := range list.Items {
-			if i.Price == nil || i.Price.Rate == nil || i.Reputation == nil {
-				return fmt.Errorf("a row has no rate or no reputation: %.600s", body)
+			if _, ok := i.Instance["rank"]; !ok || i.Price == nil || i.Price.Rate == nil {
+				return fmt.Errorf("a row has no rate or no rank: %.1000s", body)
 			}
 		}
 		if len(list.Items) == 0 {
 			return errors.New("the list is empty")
 		}
 		return nil
+	}
+	for until := time.Now().Add(time.Minute); ; { // the rates were published a moment ago
+		_, body, err := get(ctx, http.DefaultClient, kinds["GET book with prices"][0])
+		if err == nil {
+			err = priced(body)
+		}
+		if err == nil {
+			break
+		}
+		if time.Now().After(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
 	for _, clients := range []int{1, connections} {
 		for _, name := range []string{"GET book with prices", "GET book by cost"} {

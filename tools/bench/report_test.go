@@ -19,6 +19,9 @@ func TestReport(t *testing.T) {
 		return result{Time: at, Run: run, Scenario: "ingest", Figure: "load", Subject: subject, Clients: connections, Scale: scale, Wall: 10, Noise: 1,
 			Values: map[string]float64{"acked_per_s": acked, "events_per_cpu_s": perCPU}}
 	}
+	of := func(figure string, clients int, value string, v float64) result {
+		return result{Time: at, Run: "a", Scenario: "trades", Figure: figure, Subject: "mostrodex", Clients: clients, Scale: 1, Values: map[string]float64{value: v}}
+	}
 	limit := result{Time: at, Run: "a", Scenario: "signatures", Figure: "limit", Subject: "signatures", Scale: 1, Values: map[string]float64{"per_s": 20_000, "per_cpu_s": 10_000}}
 	line := func(all []result, figure string) string {
 		t.Helper()
@@ -46,6 +49,10 @@ func TestReport(t *testing.T) {
 		{"full scale first", "ingest: acknowledged a second", []result{load("a", "mostrodex", 1, 8000, 5000), load("b", "mostrodex", .1, 9000, 1)}, []string{"8,000", "| yes |"}},
 		{"per CPU", "ingest: events per CPU second of the server", []result{limit, load("a", "mostrodex", 1, 1, 5000), load("a", "stock", 1, 1, 2000)}, []string{"5,000", "| yes |", "2.5 ×", "50 %"}},
 		{"just below", "ingest: events per CPU second of the server", []result{load("a", "mostrodex", 1, 1, 4999), load("a", "stock", 1, 1, 2000)}, []string{"**no**"}},
+		{"trades met", "trades: complete trades a second over sockets, 16 at a time", []result{of("over sockets", 16, "trades_per_s", 61)}, []string{"61", "| yes |"}},
+		{"trades missed", "trades: complete trades a second over sockets, 16 at a time", []result{of("over sockets", 16, "trades_per_s", 59), of("over sockets", 4, "trades_per_s", 90)}, []string{"59", "**no**"}},
+		{"decisions missed", "trades: decisions of the engine a second, sealed and committed", []result{of("engine", 0, "decisions/s", 4999)}, []string{"4,999", "**no**"}},
+		{"LND just missed", "trades: ten at a time on real LND, relative to the bare calls", []result{of("LND", 10, "percent", 89.9)}, []string{"89 %", "**no**"}},
 		{"another run's stock", "ingest: events per CPU second of the server", []result{load("a", "mostrodex", 1, 1, 5000), load("b", "stock", 1, 1, 2000)}, []string{"not measured"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/indexer"
+	"github.com/mostrodex/mostrodex/indexer/partitions"
 	"github.com/mostrodex/mostrodex/indexer/web"
+	"github.com/mostrodex/mostrodex/indexer/web/downloads"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/nbd-wtf/go-nostr"
@@ -110,7 +112,12 @@ func site(t *testing.T) http.Handler {
 		t.Fatal(err)
 	}
 	s := web.New(web.Config{Index: x})
+	files, err := partitions.Open(partitions.Config{Dir: t.TempDir(), Source: x.Archive(), Now: x.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
 	table := route.Table(s.Routes())
+	table = append(table, downloads.New(downloads.Config{Source: x.Archive(), Store: files, API: s.API, Compress: func(h http.Handler) http.Handler { return h }, Bundles: new(downloads.Bundles)}).Routes()...)
 	row, err := s.OpenAPI(table)
 	if err != nil {
 		t.Fatal(err)
@@ -176,6 +183,10 @@ func TestLiveAnswers(t *testing.T) {
 		t.Fatalf("%v in %s", err, list.Body)
 	}
 	asked := map[string]bool{"/api/v1/stream": true, "/api/v1/orders.atom": true, "/api/v1/openapi.json": true} // no JSON, or the document itself
+	// no JSON, or JSON of another standard; make interop-data reads these
+	for _, name := range []string{"datapackage.json", "croissant.json", "SHA256SUMS"} {
+		asked["/api/v1/export/"+name] = true
+	}
 	for path, targets := range map[string][]string{
 		"/api/v1/orders":                   {"?fiat_amount=100&sort=cost", "?open=any", "?at=1789999000", "?limit=0"},
 		"/api/v1/orders/{pubkey}/{d}":      {"/" + node + "/done", "/" + node + "/none", "/" + silent + "/bare"},
@@ -198,6 +209,15 @@ func TestLiveAnswers(t *testing.T) {
 		"/api/v1/markets/trades":           {""},
 		"/api/v1/markets/hloc":             {"?market=btc_usd"},
 		"/api/v1/markets/volumes":          {""},
+		"/api/v1/export":                   {"", "?x=1"},
+		"/api/v1/export/orders":            {"?format=xml"}, // rows are no JSON document
+		"/api/v1/export/history":           {"?from=NaN"},
+		"/api/v1/export/trades":            {"?x=1"},
+		"/api/v1/export/stats":             {"?by=year"},
+		"/api/v1/export/instances":         {"?month=13"},
+
+		"/api/v1/export/{set}/{year}/{month}/{file}": {"/orders/year=2026/month=01/orders.parquet"},
+		"/api/v1/instances/{pubkey}/bundle":          {"/xyz/bundle"},
 	} {
 		asked[path] = true
 		base, _, _ := strings.Cut(path, "/{")

@@ -1,4 +1,4 @@
-// The part of LND's interface that an escrow needs: ten methods and their
+// The part of LND's interface that an escrow needs: eleven methods and their
 // messages, without the fields that this module does not read. Field numbers,
 // types and names are LND's (v0.21.2-beta). The package name is a different one,
 // so that a program can also link LND's own packages. fields.txt is written from
@@ -1484,6 +1484,207 @@ func (x *ListPaymentsResponse) GetLastIndexOffset() uint64 {
 	return 0
 }
 
+// /lnrpc.Lightning/ListChannels
+type ListChannelsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListChannelsRequest) Reset() {
+	*x = ListChannelsRequest{}
+	mi := &file_lnd_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListChannelsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListChannelsRequest) ProtoMessage() {}
+
+func (x *ListChannelsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lnd_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListChannelsRequest.ProtoReflect.Descriptor instead.
+func (*ListChannelsRequest) Descriptor() ([]byte, []int) {
+	return file_lnd_proto_rawDescGZIP(), []int{20}
+}
+
+type ListChannelsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channels      []*Channel             `protobuf:"bytes,11,rep,name=channels,proto3" json:"channels,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListChannelsResponse) Reset() {
+	*x = ListChannelsResponse{}
+	mi := &file_lnd_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListChannelsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListChannelsResponse) ProtoMessage() {}
+
+func (x *ListChannelsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lnd_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListChannelsResponse.ProtoReflect.Descriptor instead.
+func (*ListChannelsResponse) Descriptor() ([]byte, []int) {
+	return file_lnd_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ListChannelsResponse) GetChannels() []*Channel {
+	if x != nil {
+		return x.Channels
+	}
+	return nil
+}
+
+type Channel struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Active            bool                   `protobuf:"varint,1,opt,name=active,proto3" json:"active,omitempty"`
+	LocalBalance      int64                  `protobuf:"varint,6,opt,name=local_balance,json=localBalance,proto3" json:"local_balance,omitempty"`
+	RemoteBalance     int64                  `protobuf:"varint,7,opt,name=remote_balance,json=remoteBalance,proto3" json:"remote_balance,omitempty"`
+	LocalConstraints  *ChannelConstraints    `protobuf:"bytes,29,opt,name=local_constraints,json=localConstraints,proto3" json:"local_constraints,omitempty"`
+	RemoteConstraints *ChannelConstraints    `protobuf:"bytes,30,opt,name=remote_constraints,json=remoteConstraints,proto3" json:"remote_constraints,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Channel) Reset() {
+	*x = Channel{}
+	mi := &file_lnd_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Channel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Channel) ProtoMessage() {}
+
+func (x *Channel) ProtoReflect() protoreflect.Message {
+	mi := &file_lnd_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Channel.ProtoReflect.Descriptor instead.
+func (*Channel) Descriptor() ([]byte, []int) {
+	return file_lnd_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Channel) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+func (x *Channel) GetLocalBalance() int64 {
+	if x != nil {
+		return x.LocalBalance
+	}
+	return 0
+}
+
+func (x *Channel) GetRemoteBalance() int64 {
+	if x != nil {
+		return x.RemoteBalance
+	}
+	return 0
+}
+
+func (x *Channel) GetLocalConstraints() *ChannelConstraints {
+	if x != nil {
+		return x.LocalConstraints
+	}
+	return nil
+}
+
+func (x *Channel) GetRemoteConstraints() *ChannelConstraints {
+	if x != nil {
+		return x.RemoteConstraints
+	}
+	return nil
+}
+
+type ChannelConstraints struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	ChanReserveSat uint64                 `protobuf:"varint,2,opt,name=chan_reserve_sat,json=chanReserveSat,proto3" json:"chan_reserve_sat,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ChannelConstraints) Reset() {
+	*x = ChannelConstraints{}
+	mi := &file_lnd_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChannelConstraints) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChannelConstraints) ProtoMessage() {}
+
+func (x *ChannelConstraints) ProtoReflect() protoreflect.Message {
+	mi := &file_lnd_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChannelConstraints.ProtoReflect.Descriptor instead.
+func (*ChannelConstraints) Descriptor() ([]byte, []int) {
+	return file_lnd_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ChannelConstraints) GetChanReserveSat() uint64 {
+	if x != nil {
+		return x.ChanReserveSat
+	}
+	return 0
+}
+
 var File_lnd_proto protoreflect.FileDescriptor
 
 const file_lnd_proto_rawDesc = "" +
@@ -1587,7 +1788,18 @@ const file_lnd_proto_rawDesc = "" +
 	"\x11creation_date_end\x18\a \x01(\x04R\x0fcreationDateEnd\"v\n" +
 	"\x14ListPaymentsResponse\x122\n" +
 	"\bpayments\x18\x01 \x03(\v2\x16.mostrodex.lnd.PaymentR\bpayments\x12*\n" +
-	"\x11last_index_offset\x18\x03 \x01(\x04R\x0flastIndexOffset*;\n" +
+	"\x11last_index_offset\x18\x03 \x01(\x04R\x0flastIndexOffset\"\x15\n" +
+	"\x13ListChannelsRequest\"J\n" +
+	"\x14ListChannelsResponse\x122\n" +
+	"\bchannels\x18\v \x03(\v2\x16.mostrodex.lnd.ChannelR\bchannels\"\x8f\x02\n" +
+	"\aChannel\x12\x16\n" +
+	"\x06active\x18\x01 \x01(\bR\x06active\x12#\n" +
+	"\rlocal_balance\x18\x06 \x01(\x03R\flocalBalance\x12%\n" +
+	"\x0eremote_balance\x18\a \x01(\x03R\rremoteBalance\x12N\n" +
+	"\x11local_constraints\x18\x1d \x01(\v2!.mostrodex.lnd.ChannelConstraintsR\x10localConstraints\x12P\n" +
+	"\x12remote_constraints\x18\x1e \x01(\v2!.mostrodex.lnd.ChannelConstraintsR\x11remoteConstraints\">\n" +
+	"\x12ChannelConstraints\x12(\n" +
+	"\x10chan_reserve_sat\x18\x02 \x01(\x04R\x0echanReserveSat*;\n" +
 	"\x10InvoiceHTLCState\x12\f\n" +
 	"\bACCEPTED\x10\x00\x12\v\n" +
 	"\aSETTLED\x10\x01\x12\f\n" +
@@ -1614,7 +1826,7 @@ func file_lnd_proto_rawDescGZIP() []byte {
 }
 
 var file_lnd_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_lnd_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_lnd_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_lnd_proto_goTypes = []any{
 	(InvoiceHTLCState)(0),                 // 0: mostrodex.lnd.InvoiceHTLCState
 	(PaymentFailureReason)(0),             // 1: mostrodex.lnd.PaymentFailureReason
@@ -1640,6 +1852,10 @@ var file_lnd_proto_goTypes = []any{
 	(*Payment)(nil),                       // 21: mostrodex.lnd.Payment
 	(*ListPaymentsRequest)(nil),           // 22: mostrodex.lnd.ListPaymentsRequest
 	(*ListPaymentsResponse)(nil),          // 23: mostrodex.lnd.ListPaymentsResponse
+	(*ListChannelsRequest)(nil),           // 24: mostrodex.lnd.ListChannelsRequest
+	(*ListChannelsResponse)(nil),          // 25: mostrodex.lnd.ListChannelsResponse
+	(*Channel)(nil),                       // 26: mostrodex.lnd.Channel
+	(*ChannelConstraints)(nil),            // 27: mostrodex.lnd.ChannelConstraints
 }
 var file_lnd_proto_depIdxs = []int32{
 	6,  // 0: mostrodex.lnd.GetInfoResponse.chains:type_name -> mostrodex.lnd.Chain
@@ -1650,11 +1866,14 @@ var file_lnd_proto_depIdxs = []int32{
 	3,  // 5: mostrodex.lnd.Payment.status:type_name -> mostrodex.lnd.Payment.PaymentStatus
 	1,  // 6: mostrodex.lnd.Payment.failure_reason:type_name -> mostrodex.lnd.PaymentFailureReason
 	21, // 7: mostrodex.lnd.ListPaymentsResponse.payments:type_name -> mostrodex.lnd.Payment
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	26, // 8: mostrodex.lnd.ListChannelsResponse.channels:type_name -> mostrodex.lnd.Channel
+	27, // 9: mostrodex.lnd.Channel.local_constraints:type_name -> mostrodex.lnd.ChannelConstraints
+	27, // 10: mostrodex.lnd.Channel.remote_constraints:type_name -> mostrodex.lnd.ChannelConstraints
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_lnd_proto_init() }
@@ -1671,7 +1890,7 @@ func file_lnd_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lnd_proto_rawDesc), len(file_lnd_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   20,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

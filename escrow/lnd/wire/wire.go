@@ -1,5 +1,5 @@
 // Package wire is the part of LND's gRPC interface that an escrow needs: messages
-// generated from lnd.proto, and the paths of the ten methods.
+// generated from lnd.proto, and the paths of the eleven methods.
 //
 // The messages are wire-compatible with LND's and are registered under a package name
 // of their own. The package contains no logic.
@@ -22,6 +22,7 @@ const (
 	SendPayment            = "/routerrpc.Router/SendPaymentV2"
 	TrackPayment           = "/routerrpc.Router/TrackPaymentV2"
 	ListPayments           = "/lnrpc.Lightning/ListPayments"
+	ListChannels           = "/lnrpc.Lightning/ListChannels"
 )
 
 // Method is one method of LND: its path and its messages.
@@ -46,5 +47,6 @@ func Methods() []Method {
 		{Path: SendPayment, Request: &SendPaymentRequest{}, Response: &Payment{}, Streams: true},
 		{Path: TrackPayment, Request: &TrackPaymentRequest{}, Response: &Payment{}, Streams: true},
 		{Path: ListPayments, Request: &ListPaymentsRequest{}, Response: &ListPaymentsResponse{}, Optional: true},
+		{Path: ListChannels, Request: &ListChannelsRequest{}, Response: &ListChannelsResponse{}, Optional: true},
 	}
 }
