@@ -88,6 +88,9 @@ func (k *killed) dispute(f *flow, point string, verdict message.Action, between 
 	}
 	next := <-reborn
 	k.shown(f, ref.ID, state)
+	if verdict == message.ActionAdminCancel {
+		k.over(f, next)
+	}
 	next.end()
 	t := k.judge(f, p, want)
 	if v := t.Dispute.Verdict; v == nil || v.By != solver.trade.Pubkey() || v.Action != verdict || v.Overdue {
@@ -96,6 +99,30 @@ func (k *killed) dispute(f *flow, point string, verdict message.Action, between 
 	for i, u := range everybody {
 		if n := u.unread(verdictOf[verdict]) + u.unread(message.ActionPurchaseCompleted); n != 0 {
 			f.Errorf("party %d was told of the end %d times more than once", i, n)
+		}
+	}
+}
+
+// over waits until the store has the end of the trade, which neither a message nor a balance
+// tells: the hold is given back before the commit that says so. Only the process sees the store,
+// so the process is ended and started again until the trade is over.
+func (k *killed) over(f *flow, p *childProcess) {
+	f.Helper()
+	over := false
+	for deadline := time.Now().Add(time.Minute); !over; {
+		for range 10 {
+			f.n.Pause()
+		}
+		p.end()
+		f.open(k.dir, func(db *DB) {
+			t, err := db.Trade(f.id)
+			over = err == nil && t.Over()
+		})
+		if !over && time.Now().After(deadline) {
+			f.Fatal("the store does not have the end of the trade")
+		}
+		if !over {
+			p = k.start(f, "")
 		}
 	}
 }

@@ -43,7 +43,7 @@ type Set struct {
 }
 
 var sets = []*Set{
-	newSet[OrderRow]("orders", "one row for each order with a version received in the time of the export: its state at the end of that time", "pubkey", "d"),
+	newSet[OrderRow]("orders", "one row for each order with a version received in the time of the export: its state at the end", "pubkey", "d"),
 	newSet[HistoryRow]("history", "one row for each version of an order", "event_id"),
 	newSet[TradeRow]("trades", "one row for each completed order: its newest version has the status success", "pubkey", "d"),
 	newSet[StatsRow]("stats", "one row for each figure of each period", "from", "by", "metric"),
