@@ -33,6 +33,7 @@ import (
 var (
 	simTrades = flag.Int("sim.trades", 20_000, "trades that TestSimulation runs")
 	simSeed   = flag.Uint64("sim.seed", 0, "run this one seed of TestSimulation alone")
+	simFrom   = flag.Uint64("sim.from", 1, "first seed of TestSimulation, so that a long run can be made in parts")
 )
 
 // memoNonce matches the order and the nonce in the memo of a hold invoice.
@@ -57,6 +58,7 @@ func TestSimulation(t *testing.T) {
 	var total simCount
 	var mu sync.Mutex // guards total
 	var next atomic.Uint64
+	next.Store(*simFrom - 1)
 	var work errgroup.Group
 	for range runtime.GOMAXPROCS(0) {
 		work.Go(func() error {
@@ -76,7 +78,10 @@ func TestSimulation(t *testing.T) {
 					return fmt.Errorf("seed %d: %w\nreplay: go test ./escrow -run TestSimulation -sim.seed %d", seed, err, seed)
 				}
 				mu.Lock()
-				total.add(count)
+				before := total.trades
+				if total.add(count); total.trades/50_000 > before/50_000 {
+					t.Logf("%d of %d trades, seed %d, %v", total.trades, trades, seed, time.Since(began).Round(time.Second))
+				}
 				mu.Unlock()
 			}
 		})
@@ -84,8 +89,8 @@ func TestSimulation(t *testing.T) {
 	if err := work.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d trades, %d steps, %d refusals, %d crashes, %d calls to the node; ends %v; faults %v; %v",
-		total.trades, total.steps, total.refused, total.crashes, total.calls, total.ends, total.faults(), time.Since(began).Round(time.Millisecond))
+	t.Logf("seeds from %d to %d: %d trades, %d steps, %d refusals, %d crashes, %d calls to the node; ends %v; faults %v; %v",
+		*simFrom, next.Load(), total.trades, total.steps, total.refused, total.crashes, total.calls, total.ends, total.faults(), time.Since(began).Round(time.Millisecond))
 	for _, s := range []message.TradeStatus{message.TradeSuccess, message.TradeCanceled, message.TradeCooperativelyCanceled, message.TradeExpired} {
 		if total.ends[s] == 0 {
 			t.Errorf("no trade ended as %s, so the simulation does not cover that status", s)
