@@ -3,6 +3,7 @@ package escrow
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/mostrodex/mostrodex/escrow/effect"
 	"github.com/mostrodex/mostrodex/escrow/lightning"
@@ -112,6 +113,8 @@ func (s *sim) verdict(t trade.Trade) trade.InputKind {
 	switch {
 	case !s.copied(t.ID):
 		return trade.InResume
+	case s.refunded(t):
+		return trade.InResume // the call is repeated, and the node answers that it has paid
 	case paid > 0 && paid >= settled, live != nil && live.state.Phase == trade.HoldSettled && !trade.Escrowed(t.Status) && t.Status != message.TradeSettledHoldInvoice:
 		// The payout was already made, or the order was not taken in this store.
 		if !s.abandoned[t.ID] {
@@ -129,6 +132,15 @@ func (s *sim) verdict(t trade.Trade) trade.InputKind {
 		return ""
 	}
 	return trade.InResume
+}
+
+// refunded reports whether the node has paid a refund that the store does not know as paid,
+// because a process in the time that a copy has lost sent it.
+func (s *sim) refunded(t trade.Trade) bool {
+	return slices.ContainsFunc(t.Outflows, func(o trade.Outflow) bool {
+		p := s.node.pays[o.LastHash]
+		return !o.Done() && o.Purpose == trade.OutflowRefund && p != nil && p.state.Status == trade.PaymentSucceeded
+	})
 }
 
 // simDerived holds the values that are derived from a message.

@@ -109,11 +109,15 @@ func (s *sim) settleElsewhere(row OutboxRow) {
 // suspended reports whether an amount in suspense has no owner yet, or its refund is not over.
 func (s *sim) suspended() bool {
 	for _, t := range s.store.trades {
-		if slices.ContainsFunc(t.Suspended, func(u trade.Suspended) bool { return u.Outcome == "" || t.Refund(u.Hash) != 0 }) {
+		if s.undecided(t) {
 			return true
 		}
 	}
 	return false
+}
+
+func (s *sim) undecided(t trade.Trade) bool {
+	return slices.ContainsFunc(t.Suspended, func(u trade.Suspended) bool { return u.Outcome == "" || t.Refund(u.Hash) != 0 })
 }
 
 // judgeSuspense checks at the end of a world that each amount in suspense has an owner, and

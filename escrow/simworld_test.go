@@ -424,6 +424,12 @@ func (s *sim) rest() {
 			for _, id := range open {
 				s.fail("trade does not come to its end: %+v", *s.book.open[id])
 			}
+			for _, t := range s.store.trades {
+				if s.undecided(t) {
+					settled, paid := s.moneyOf(t.ID)
+					s.fail("trade %s has an amount in suspense for ever: %s, settling %v, frozen %v, withheld %v, %d settled, %d paid, %+v, %+v", t.ID, t.Status, t.Settling, t.Frozen, s.withheld[t.ID], settled, paid, t.Suspended, t.Outflows)
+				}
+			}
 			s.fail("%d effects are never done; the fees are %+v", waiting, s.store.fees)
 		}
 		s.resume()
