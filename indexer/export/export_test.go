@@ -70,7 +70,7 @@ func FuzzCSV(f *testing.F) {
 			}
 			if c.Name == "description" {
 				plain := func(s string) string {
-					return strings.ReplaceAll(strings.ReplaceAll(s, "'", ""), "\r\n", "\n") // the reader of this test changes line ends
+					return strings.NewReplacer("'", "", "\r", "").Replace(s) // the reader of this test changes line ends
 				}
 				if plain(all[1][i]) != plain(row.Description) {
 					t.Errorf("%q became %q", row.Description, all[1][i])

@@ -47,7 +47,7 @@ const (
 // colours are told apart by people who confuse red and green (Okabe and Ito).
 var colours = [maxLines]string{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999", "#f0e442"}
 
-func known(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }
+func known(f float64) bool { return math.Abs(f) < 1e100 } // false for NaN, infinities and values without meaning
 
 // escape returns a text that is inert in XML.
 func escape(s string) string {
