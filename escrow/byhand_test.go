@@ -61,6 +61,11 @@ func TestDevFeeSettledByHand(t *testing.T) {
 	if err := r.settleFee(trade.OrderID{1}, trade.Hash{}, lightning.PaymentState{}, "x"); !errors.Is(err, ErrNoRow) {
 		t.Errorf("no such trade: %v", err)
 	}
+	for _, moves := range []trade.PaymentStatus{trade.PaymentInFlight, trade.PaymentSucceeded} {
+		if err := r.settleFee(id, trade.Hash{}, lightning.PaymentState{Status: moves}, "paid by the shop's wallet"); !errors.Is(err, ErrFeeMoves) {
+			t.Errorf("the fee's own payment is %v: %v", moves, err)
+		}
+	}
 	if err := r.settleFee(id, trade.Hash{}, lightning.PaymentState{}, "paid by the shop's wallet"); err != nil {
 		t.Fatal(err)
 	}

@@ -189,10 +189,12 @@ func (d *fundBook) retry(id trade.OrderID, at int64) error {
 }
 
 // settle records that the fund has received a fee that is parked, or that was settled before its
-// fee was kept, as an operator decides. paid is the node's state of the payment of a hash; for a
-// payment that the node does not know, the hash is zero. settle returns trade.ErrNothing if the
-// trade owes no fee or an attempt is in progress, and ErrFeePayment if the payment of the hash
-// did not pay this fee, or has another owner.
+// fee was kept, as an operator decides. For a payment of another wallet the hash is zero. paid is
+// the node's state of the payment of the hash, or for a zero hash of the last attempt of the fee.
+// settle returns trade.ErrNothing if the trade owes no fee or an attempt is in progress,
+// ErrFeePayment if the payment of the hash did not pay this fee or has another owner, and
+// ErrFeeMoves if the last attempt has paid the fee or is in flight: a parked fee is one whose
+// outcome the program does not know.
 func (d *fundBook) settle(id trade.OrderID, h trade.Hash, paid lightning.PaymentState, reason string, at int64) error {
 	if reason == "" || len(reason) > maxReason {
 		return ErrReason
@@ -206,6 +208,9 @@ func (d *fundBook) settle(id trade.OrderID, h trade.Hash, paid lightning.Payment
 		return trade.ErrNothing
 	}
 	if h == (trade.Hash{}) {
+		if paid.Status == trade.PaymentInFlight || paid.Status == trade.PaymentSucceeded {
+			return ErrFeeMoves
+		}
 		if err := d.book.step(t, trade.Input{At: at, Kind: trade.InDevFeePaid, Reason: reason}); err != nil {
 			return err
 		}

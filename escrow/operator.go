@@ -163,18 +163,26 @@ func (e *Engine) RetryDevFee(ctx context.Context, id trade.OrderID) error {
 // Errors about facts that an operator names and the Lightning node does not confirm.
 var (
 	ErrFeePayment  = errors.New("the Lightning node has no successful payment of exactly this fee under the hash, or the hash belongs to another payment of this Mostro: see 'lncli listpayments'")
+	ErrFeeMoves    = errors.New("the Lightning node has paid this fee or has its payment in flight: name that payment with --hash (see 'mostrodex devfee list'), or wait until it has ended")
 	ErrNotOverpaid = errors.New("the Lightning node says of no settled hold of this trade that more was paid than the ledger has: see 'mostrodex ledger check'")
 )
 
 // SettleDevFee records that the fund has received a fee that is parked, as an operator decides:
 // by a payment of this node, or if h is zero by another wallet. Its errors are ErrReason,
-// ErrFeePayment, ErrUncompared, mostro.ErrNotFound, trade.ErrNothing if the trade owes no parked
-// fee, and those of the node.
+// ErrFeePayment, ErrFeeMoves, ErrUncompared, mostro.ErrNotFound, trade.ErrNothing if the trade owes
+// no parked fee, and those of the node.
 func (e *Engine) SettleDevFee(ctx context.Context, id trade.OrderID, h trade.Hash, reason string) error {
+	// Without a hash, the last payment of the parked fee itself is looked up.
+	asked := h
+	if asked == (trade.Hash{}) {
+		if err := e.Ask(ctx, func(b *TradeBook, _ int64) error { asked = b.fund.fees[id].Hash; return nil }); err != nil {
+			return err
+		}
+	}
 	var paid lightning.PaymentState
-	if h != (trade.Hash{}) {
+	if asked != (trade.Hash{}) {
 		var err error
-		if paid, err = e.Node.TrackPayment(ctx, h); err != nil && !errors.Is(err, lightning.ErrNotFound) {
+		if paid, err = e.Node.TrackPayment(ctx, asked); err != nil && !errors.Is(err, lightning.ErrNotFound) {
 			return fmt.Errorf("look up the payment of a development fee: %w", err)
 		}
 	}
@@ -264,8 +272,8 @@ func (e *Engine) verdict(ctx context.Context, id trade.OrderID, kind trade.Input
 	})
 }
 
-// Close ends a trade by hand whose escrow is gone, or that is frozen. Its errors are ErrUncompared and those of
-// TradeBook.Close.
+// Close ends a trade by hand whose escrow is gone, or that is frozen. The errors of Close are
+// ErrUncompared and those of TradeBook.Close.
 func (e *Engine) Close(ctx context.Context, id trade.OrderID, outcome trade.Outcome, reason string) error {
 	return e.Ask(ctx, func(b *TradeBook, at int64) error {
 		if !e.awake || b.Reconciling {
@@ -276,8 +284,8 @@ func (e *Engine) Close(ctx context.Context, id trade.OrderID, outcome trade.Outc
 	})
 }
 
-// Decide applies a decision of the operator about a dispute. Its errors are ErrUncompared and those of
-// TradeBook.DecideAs.
+// Decide applies a decision of the operator about a dispute. The errors of Decide are
+// ErrUncompared and those of TradeBook.DecideAs.
 func (e *Engine) Decide(ctx context.Context, id trade.OrderID, action message.Action, reason string) error {
 	return e.DecideAs(ctx, e.Events.Pubkey, id, action, reason)
 }

@@ -485,7 +485,7 @@ func controlError(w http.ResponseWriter, err error) {
 	switch {
 	case errors.As(err, &input), errors.Is(err, escrow.ErrReason), errors.Is(err, escrow.ErrSolverKey), errors.Is(err, escrow.ErrSolverRole), errors.Is(err, escrow.ErrAssistant):
 		status = http.StatusBadRequest
-	case errors.As(err, new(errConflict)), errors.Is(err, escrow.ErrUnderWay), errors.Is(err, escrow.ErrRefundMoves), errors.Is(err, escrow.ErrFeePayment), errors.Is(err, escrow.ErrNotOverpaid), errors.Is(err, escrow.ErrUncompared):
+	case errors.As(err, new(errConflict)), errors.Is(err, escrow.ErrUnderWay), errors.Is(err, escrow.ErrRefundMoves), errors.Is(err, escrow.ErrFeePayment), errors.Is(err, escrow.ErrFeeMoves), errors.Is(err, escrow.ErrNotOverpaid), errors.Is(err, escrow.ErrUncompared):
 		status = http.StatusConflict
 	case errors.Is(err, mostro.ErrNotFound):
 		status, detail = http.StatusNotFound, "there is no such trade"

@@ -85,7 +85,7 @@ func (x chatRoom) chats(ctx context.Context, t *trade.Trade, v visitor) ([]chatV
 // writable returns the conversation of a solver with a party, whose shared secret the solver has
 // given, and the party, or nil. The key proves nothing about its two sides, so the messages do:
 // each is of that party or of the solver, and one of the party is there. In a conversation of
-// others no app would show what the solver writes.
+// others no app would show the solver's messages.
 func (x chatRoom) writable(ctx context.Context, t *trade.Trade, v visitor) (c *envelope.Chat, partner string, err error) {
 	r := v.session.reader(t.ID)
 	if r == nil {

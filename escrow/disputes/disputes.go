@@ -1,5 +1,5 @@
 // Package disputes serves the dispute inbox: pages on the private listener where the operator
-// and the solvers of a Mostro see the open disputes, read what happened, and decide. Pages are
+// and the solvers of a Mostro see the open disputes, read their history, and decide. Pages are
 // made on the server and need no script.
 //
 // A page shows no preimage, no invoice and no secret key. Texts of users are escaped, and
@@ -50,7 +50,7 @@ type Escrow interface {
 	DecideAs(ctx context.Context, by string, id trade.OrderID, action message.Action, reason string) error
 	// RoleOf returns the present role of a key, or "".
 	RoleOf(ctx context.Context, key string) (trade.Role, error)
-	// Record returns what the node knows about an identity.
+	// Record returns the node's record of an identity.
 	Record(ctx context.Context, identity string) (Record, error)
 	// Chat returns the newest events of each filter, at most limit of each.
 	Chat(ctx context.Context, filters []nostr.Filter, limit int) ([]*nostr.Event, error)
@@ -84,7 +84,7 @@ func Over(t *trade.Trade) bool {
 	return t.Dispute.Status != "" && t.Status != message.TradeDispute
 }
 
-// Record is what a node knows about an identity.
+// Record is the history of an identity at a node.
 type Record struct {
 	Since    int64 // unix seconds of the first trade; 0: unknown
 	Rating   float64
@@ -99,7 +99,7 @@ type Record struct {
 // Config is the configuration of an Inbox. Escrow, Keys and Now are required.
 type Config struct {
 	Escrow Escrow
-	Keys   *envelope.Keys // the node's keys, which decrypt what parties write to the node
+	Keys   *envelope.Keys // the node's keys, which decrypt messages of parties to the node
 	Name   string         // of the Mostro; "" for none
 	Notice string         // shown at the top of every page; "" for none
 
@@ -181,7 +181,7 @@ type problem struct {
 
 func (p *problem) Error() string { return p.title + ": " + p.text }
 
-// Advice is implemented by errors of an Escrow that tell the person at the page what to do.
+// Advice is implemented by errors of an Escrow that name the next step for the visitor of the page.
 type Advice interface{ Advice() string }
 
 func problemOf(err error) *problem {
@@ -380,7 +380,7 @@ type loginData struct {
 	Unsigned  string // event to be signed, JSON
 }
 
-// loginPage shows how to log in. Opening a link logs nobody in by itself: a program that looks
+// loginPage shows how to log in. Opening a link is not a login yet: a program that looks
 // at links ahead of the person would use it up.
 func (x *Inbox) loginPage(w http.ResponseWriter, r *http.Request) {
 	x.headers(w)

@@ -30,7 +30,7 @@ const (
 
 var errEnough = errors.New("enough steps")
 
-// routine reports the steps that say nothing about what a party did.
+// routine reports the steps that are no action of a party.
 func routine(on trade.Trigger) bool {
 	switch on {
 	case trade.OnGuard, trade.OnTrack, trade.OnRestart, trade.OnClockBack, trade.OnHoldMade, trade.OnRetry, trade.OnMinted, trade.OnPaySent:
@@ -39,12 +39,12 @@ func routine(on trade.Trigger) bool {
 	return false
 }
 
-// past is what happened in a trade.
+// past is the history of a trade.
 type past struct {
 	Steps   []happening
 	Left    int  // routine steps that are left out
 	Earlier int  // steps before the first one that is shown
-	Partial bool // the journal is longer than what was read
+	Partial bool // the journal is longer than the part that was read
 }
 
 // history replays the journal of a trade, and says each step in plain words.

@@ -36,7 +36,7 @@ const (
 	maxRequests = 4
 )
 
-// session is a person who has logged in. The fields without a comment do not change.
+// session is a login of a key. The fields without a comment do not change.
 type session struct {
 	key    string // identity, hex
 	secret [32]byte
@@ -143,7 +143,7 @@ func (s *sessions) redeem(secret string) bool {
 }
 
 // challenge returns a text that a solver has to sign. It carries its own date and proof, so a
-// stranger who asks for many challenges uses no memory and displaces nothing.
+// client that asks for many challenges uses no memory and displaces nothing.
 func (s *sessions) challenge() string {
 	var b [32]byte
 	binary.BigEndian.PutUint64(b[:8], uint64(s.now().Unix()))
@@ -158,7 +158,7 @@ func (s *sessions) prove(b []byte) []byte {
 	return mac.Sum(nil)[:16]
 }
 
-// errChallenge and errLogins report a challenge that logs nobody in.
+// errChallenge and errLogins report a challenge that is no login.
 var (
 	errChallenge = errors.New("the challenge is unknown, was used, or is too old")
 	errLogins    = errors.New("the key has logged in too often")

@@ -53,13 +53,13 @@ type row struct {
 	Blocks                       string // "" if the rule does not act
 	Urgency                      string
 	Opened                       webpage.Moment
-	Holder, Taken                string // who has it, and for how long
+	Holder, Taken                string // solver of the dispute, and time since the take
 	Mine, Free                   bool
 	Note                         string
 	blocks                       int64
 }
 
-// noteOf says in a few words what is unusual about a dispute.
+// noteOf returns a few words about a dispute if something is unusual.
 func noteOf(t *trade.Trade) string {
 	switch {
 	case t.Frozen:
@@ -220,7 +220,7 @@ type showData struct {
 	Open                             bool
 	Blocks, Urgency, Rule            string
 	Due                              webpage.Moment
-	Acts                             bool // the rule acts if nobody decides
+	Acts                             bool // the rule acts if no decision comes
 	Verdict                          string
 	Reason                           string
 	Parties                          []partyView
@@ -320,7 +320,7 @@ func verdictText(o *trade.Verdict, now time.Time) string {
 	return side + ", by " + judgeText(o) + ", " + webpage.MomentAt(time.Unix(o.At, 0), now).Text + "."
 }
 
-// judgeText says who has decided.
+// judgeText names the solver of a verdict.
 func judgeText(o *trade.Verdict) string {
 	switch {
 	case o.Overdue:
@@ -331,7 +331,7 @@ func judgeText(o *trade.Verdict) string {
 	return solverText(o.By, o.Role)
 }
 
-// rights sets what the visitor can do. The escrow decides again at each verb.
+// rights sets the verbs that the visitor has. The escrow decides again at each verb.
 func (d *showData) rights(t *trade.Trade, v visitor) {
 	holder := &t.Dispute.Solver
 	switch {
@@ -364,7 +364,7 @@ func (d *showData) rights(t *trade.Trade, v visitor) {
 	d.CanSettle = d.CanDecide && !t.EscrowGone
 }
 
-// doneText is what a page says after a form.
+// doneText is the text of a page after a form.
 var doneText = map[string]string{
 	"take":   "You have taken the dispute. Both parties are told your key.",
 	"settle": "Decided for the buyer. The Lightning node is told to settle; the parties are told when it has.",

@@ -146,7 +146,7 @@ func (c *Card) Recent(ctx context.Context, node lightning.Node, fresh time.Durat
 	return node.Info(ctx)
 }
 
-// View calls fn with what is known about the node's state of sync.
+// View calls fn with the node's state of sync.
 func (c *Card) View(fn func(w *health.SyncWatch, now time.Time)) {
 	c.syncing.Lock()
 	defer c.syncing.Unlock()

@@ -1,5 +1,5 @@
 // Package rollback recognises a store that was replaced with an older copy of itself, by a
-// number of commits in a file outside of the store. It knows nothing of what the store holds.
+// number of commits in a file outside of the store. The package does not read the store.
 package rollback
 
 import (
