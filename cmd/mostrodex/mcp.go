@@ -27,7 +27,7 @@ They ask a running server.
 Texts that strangers wrote are shortened, and descriptions are left out: an agent
 might take them for instructions.`,
 		Example: `  mostrodex mcp --url https://relay.example
-  claude mcp add mostrodex -- mostrodex mcp --url http://127.0.0.1:7777`,
+  mostrodex mcp`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := apiURL(from.url, "/", nil); err != nil {
