@@ -149,19 +149,20 @@ func (d *fundBook) begin(at int64) error {
 
 // copied treats the store as an older copy of itself: an attempt that this copy has in
 // progress is not continued, because the same fee may have been paid to another invoice since.
-// published are the payment hashes of the events that the log has and the copy has not.
-func (d *fundBook) copied(published map[trade.OrderID]trade.Hash, at int64) error {
+// published are the payments of the events that the log has and the copy has not. A payment of
+// another amount belongs to another take of the order, in the time that the copy has lost.
+func (d *fundBook) copied(published map[trade.OrderID]publishedFee, at int64) error {
 	for row, q := range d.book.asking {
 		if q.kind == devfee.FxInvoice || q.kind == devfee.FxPay {
 			d.book.Done(row)
 		}
 	}
-	for id := range d.fees {
+	for id, f := range d.fees {
 		if err := d.apply(id, devfee.Input{At: at, Kind: devfee.InCopied}); err != nil {
 			return err
 		}
-		if h, ok := published[id]; ok {
-			if err := d.apply(id, devfee.Input{At: at, Kind: devfee.InPublished, Hash: h}); err != nil {
+		if p, ok := published[id]; ok && p.sats == f.Sats {
+			if err := d.apply(id, devfee.Input{At: at, Kind: devfee.InPublished, Hash: p.hash}); err != nil {
 				return err
 			}
 		}
@@ -237,10 +238,16 @@ func (d *fundBook) settle(id trade.OrderID, h trade.Hash, paid lightning.Payment
 	return d.pay(t, f, devfee.Input{At: at, Payment: trade.Result{Status: paid.Status, FeeMsat: paid.FeeMsat}}, reason)
 }
 
+// publishedFee is the payment of a development fee of which the log has an event.
+type publishedFee struct {
+	hash trade.Hash
+	sats int64
+}
+
 // publishedFees returns the payments of development fees whose events this node has published
-// after a position of the log.
-func publishedFees(ctx context.Context, log Log, pubkey string, after uint64) (map[trade.OrderID]trade.Hash, error) {
-	found := make(map[trade.OrderID]trade.Hash)
+// after a position of the log. Of several payments of one order, the newest is returned.
+func publishedFees(ctx context.Context, log Log, pubkey string, after uint64) (map[trade.OrderID]publishedFee, error) {
+	found := make(map[trade.OrderID]publishedFee)
 	err := log.Read(ctx, after, func(entry mostro.Entry) error {
 		if entry.Event.PubKey != pubkey || entry.Event.Kind != mostro.KindDevFee || entry.Source.Origin != mostro.OriginSelf {
 			return nil
@@ -254,7 +261,7 @@ func publishedFees(ctx context.Context, log Log, pubkey string, after uint64) (m
 			return nil
 		}
 		if h, err := trade.ParseHash(fee.Hash); err == nil {
-			found[id] = h
+			found[id] = publishedFee{h, fee.AmountSats}
 		}
 		return nil
 	})

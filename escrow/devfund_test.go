@@ -404,8 +404,18 @@ func TestCopiedStorePaysNoFee(t *testing.T) {
 			hash := r.node.pays
 			for h, p := range hash {
 				if p.order == simFeeOrder(id) && p.state.Status == trade.PaymentSucceeded {
-					if err := r.book.fund.copied(map[trade.OrderID]trade.Hash{id: h}, r.node.now); err != nil {
-						t.Fatal(err)
+					// A payment of another amount was for another take of the order.
+					for _, sats := range []int64{f.Sats + 1, f.Sats} {
+						if p := r.trade(id).DevFeePaid; p.Hash != (trade.Hash{}) {
+							t.Errorf("a payment of another amount is recorded: %+v", p)
+						}
+						if err := r.book.fund.copied(map[trade.OrderID]publishedFee{id: {h, sats}}, r.node.now); err != nil {
+							t.Fatal(err)
+						}
+						r.commit()
+						if sats != f.Sats {
+							r.pass(60)
+						}
 					}
 				}
 			}

@@ -157,7 +157,7 @@ func (s *sim) judgeFeeEnd(t trade.Trade) {
 		if !slices.ContainsFunc(succeeded, func(p lightning.PaymentState) bool {
 			return p.Hash == t.DevFeePaid.Hash && p.AmountMsat == t.DevFeeSats*1000 && p.FeeMsat == t.DevFeePaid.FeeMsat
 		}) {
-			s.fail("trade %s has a fee that the node has not paid: %+v, %+v", t.ID, t.DevFeePaid, succeeded)
+			s.fail("trade %s (copied: %v) owes a fee of %d sats that the node has not paid: %+v, %+v", t.ID, s.copied(t.ID), t.DevFeeSats, t.DevFeePaid, succeeded)
 		}
 		if due {
 			s.fail("the fee of trade %s is paid and due", t.ID)
@@ -232,7 +232,7 @@ func (s *sim) feePublished(evt *nostr.Event) {
 					s.feeEvents[id] = make(map[string]bool)
 				}
 				s.feeEvents[id][evt.GetID()] = true
-				s.feeLog[id] = h
+				s.feeLog[id] = publishedFee{h, fee.AmountSats}
 			}
 		}
 	}

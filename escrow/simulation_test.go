@@ -197,7 +197,7 @@ type sim struct {
 	rebinds     []string               // consents to another binding
 	fund        *simFund
 	feeEvents   map[trade.OrderID]map[string]bool // published events about development fees
-	feeLog      map[trade.OrderID]trade.Hash      // their payment hashes
+	feeLog      map[trade.OrderID]publishedFee    // their payments
 }
 
 // simTruth is the simulation's own record of a trade.
@@ -234,7 +234,7 @@ func newSim(seed uint64, mirror *DB) *sim {
 	s.hurry = []int64{2, 10, 60}[rng.IntN(3)]
 	s.sleepy = rng.IntN(4) == 0
 	s.quarrel = rng.IntN(3) == 0
-	s.fund, s.feeEvents, s.feeLog = &simFund{n: s.node}, make(map[trade.OrderID]map[string]bool), make(map[trade.OrderID]trade.Hash)
+	s.fund, s.feeEvents, s.feeLog = &simFund{n: s.node}, make(map[trade.OrderID]map[string]bool), make(map[trade.OrderID]publishedFee)
 	s.count.feeProblems = make(map[devfee.Problem]int)
 	s.count.ends, s.count.triggers = make(map[message.TradeStatus]int), make(map[trade.Trigger]int)
 	s.node.fickle, s.node.hiding = true, true

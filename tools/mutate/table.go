@@ -114,6 +114,7 @@ var guards = []guard{
 	{"devfee", "a fee settled by hand is of exactly the fee's amount", "escrow", "paid.Status != trade.PaymentSucceeded || paid.AmountMsat != t.DevFeeSats*1000 ||", "paid.Status != trade.PaymentSucceeded ||", []string{fundTests}},
 	{"devfee", "a payment settles one fee by hand", "escrow", " || dest.Taken && h != f.Hash", "", []string{fundTests}},
 	{"devfee", "only a parked fee is settled by hand", "escrow", "if !t.OwesDevFee() || ok && f.Phase != devfee.PhaseParked {", "if !t.OwesDevFee() {", []string{fundTests}},
+	{"devfee", "a published payment of another amount is of another take", "escrow", "ok && p.sats == f.Sats {", "ok && f.Sats >= 0 {", []string{fundTests}},
 	{"devfee", "a fee whose own payment moves is not settled by hand", "escrow", "		if paid.Status == trade.PaymentInFlight || paid.Status == trade.PaymentSucceeded {\n			return ErrFeeMoves", "		if false {\n			return ErrFeeMoves", []string{fundTests}},
 
 	// Ratings.
