@@ -13,7 +13,7 @@ import (
 )
 
 // Archive reads whole stores for exports. No transaction of the book stays open while the
-// caller works, so a slow export delays nobody.
+// caller works, so a slow export delays no other request.
 type Archive struct {
 	book   *book
 	log    Log
@@ -40,7 +40,7 @@ func (a *Archive) Covered() (position uint64, ok bool) {
 // Head returns the last position of the log.
 func (a *Archive) Head() uint64 { return a.log.Head() }
 
-// Hidden returns what the operator's rules hide, or nil.
+// Hidden returns the keys and ids that the operator's rules hide, or nil.
 func (a *Archive) Hidden(ctx context.Context) (*orders.Hidden, error) { return a.rules.hidden(ctx) }
 
 // Stats calls fn with the statistics and the sets of keys that do not count.

@@ -94,7 +94,7 @@ func boundProfile(p *mostro.Profile) {
 	}
 }
 
-// boundHealth keeps what the directory shows.
+// boundHealth keeps the fields that the directory shows.
 func boundHealth(h *mostro.Health) {
 	checks := slices.Clone(h.Checks[:min(len(h.Checks), maxListed)])
 	for i := range checks {

@@ -29,15 +29,15 @@ type finding struct {
 	State gravity `json:"state"`
 	Check string  `json:"check"` // for example "file modes"
 	Text  string  `json:"text"`
-	Do    string  `json:"do,omitempty"` // what the operator can do
+	Do    string  `json:"do,omitempty"` // the remedy for the operator
 }
 
 // manyBits is the number of bits of proof of work above which a phone needs minutes for one
 // message.
 const manyBits = 22
 
-// advice returns what an operator should know about a configuration. It looks at the files that
-// the configuration names, and asks nobody. serve logs the same lines as warnings.
+// advice returns remarks about a configuration. advice looks at the files that the configuration
+// names, and makes no connection. serve logs the same lines as warnings.
 func advice(c *Config) (list []finding) {
 	list = append(list, fileModes(c)...)
 	list = append(list, publicAddress(c)...)

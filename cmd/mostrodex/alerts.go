@@ -117,7 +117,7 @@ func openAlerts(c *Config, keys *envelope.Keys, s *stores, server *relay.Server,
 	return a, err
 }
 
-// Limits of what is said to other machines.
+// Limits of the data that other machines get.
 const (
 	maxWebhookAnswer = 4 << 10
 	kindInboxRelays  = 10050 // NIP-17

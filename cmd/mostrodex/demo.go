@@ -15,7 +15,7 @@ import (
 // demo. Only the verb demo sets it: no key of the configuration and no flag of another verb does.
 type Demo struct {
 	Seed   uint64      // seed of the simulation
-	Market *demoMarket // nil: nobody trades by himself, and the clock is the real time
+	Market *demoMarket // nil: there are no traders, and the clock is the real time
 }
 
 // These are the initial balances of the demo's two nodes, in sats.

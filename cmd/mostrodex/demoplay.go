@@ -115,7 +115,7 @@ const (
 	// demoLag is, for each unit of speed above 1, how far the clock is behind the real time when
 	// the past has been played. The clock meets the real time after an hour.
 	demoLag = time.Hour
-	// demoScamDays is how long before the end of the past the scammer begins to take what it can.
+	// demoScamDays is how long before the end of the past the scammer begins to keep the sats of traders.
 	demoScamDays     = 4
 	demoNewcomerDays = 14
 	demoDay          = 24 * time.Hour
@@ -224,7 +224,7 @@ func (d *demoMarket) past(ctx context.Context, server *relay.Server, store *even
 }
 
 // playMarket plays the past, lets the readers of the log catch up, opens the doors and goes on
-// with the market until ctx ends. A visitor who comes before waits for the first page.
+// with the market until ctx ends. An earlier visitor waits for the first page.
 func (m *Main) playMarket(ctx context.Context, g *errgroup.Group) error {
 	d := m.Demo.Market
 	d.logger = m.Logger

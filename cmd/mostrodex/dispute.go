@@ -190,7 +190,7 @@ func orDash(s string) string {
 	return s
 }
 
-// judgeOf says who has decided.
+// judgeOf names the solver of a verdict.
 func judgeOf(v *trade.Verdict) string {
 	switch {
 	case v.Overdue:

@@ -315,7 +315,7 @@ func clockOf(skews []*time.Duration) []finding {
 	return []finding{{state, "clock", fmt.Sprintf("the clock differs by %s from %d relays", skew, len(known)), do}}
 }
 
-// relayInfo is the part of a relay's description (NIP-11) that says what it accepts.
+// relayInfo is the part of a relay's description (NIP-11) about the events that it accepts.
 type relayInfo struct {
 	Name       string `json:"name"`
 	Software   string `json:"software"`

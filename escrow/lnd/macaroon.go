@@ -21,9 +21,9 @@ const (
 // errMacaroon is the answer to bytes that are no macaroon of LND. It contains none of the bytes.
 var errMacaroon = errors.New("the file is no macaroon of LND (binary, version 2)")
 
-// Granted returns what a macaroon of LND grants, sorted, as "entity:action", for example
-// "onchain:write" or "uri:/lnrpc.Lightning/GetInfo". The macaroon itself says so, and nobody is
-// asked. Caveats, which restrict a macaroon further, are not read.
+// Granted returns the permissions of a macaroon of LND, sorted, as "entity:action", for example
+// "onchain:write" or "uri:/lnrpc.Lightning/GetInfo". The macaroon itself lists
+// the permissions, and the node is not asked. Caveats, which restrict a macaroon further, are not read.
 func Granted(macaroon []byte) (list []string, err error) {
 	if len(macaroon) > maxMacaroon || len(macaroon) == 0 || macaroon[0] != 2 {
 		return nil, errMacaroon
@@ -100,7 +100,7 @@ func eachField(b []byte, fn func(protowire.Number, []byte) error) error {
 	return nil
 }
 
-// Excess returns what a macaroon grants beyond Permissions and OptionalPermissions.
+// Excess returns the permissions beyond Permissions and OptionalPermissions.
 func Excess(granted []string) (list []string) {
 	for _, g := range granted {
 		if !slices.Contains(Permissions(), g) && !slices.Contains(OptionalPermissions(), g) {

@@ -14,7 +14,7 @@ import (
 	"github.com/nbd-wtf/go-nostr"
 )
 
-// An attestation is signed only for a user who has earned at least this much here.
+// An attestation is signed only for a user with at least this much experience here.
 const (
 	minTrades  = 10
 	minReviews = attestation.MinReviews

@@ -206,7 +206,7 @@ func (s *Service) post(ctx context.Context, a *Alert, id string, body []byte) (i
 }
 
 // challenge calls a webhook with a random text. The webhook becomes active if its answer
-// repeats the text, so nobody can have a stranger's server called again and again.
+// repeats the text, so an alert cannot call a stranger's server again and again.
 func (s *Service) challenge(ctx context.Context, r *row, a *Alert) error {
 	text := randomHex(16)
 	body, err := json.Marshal(webhookBody{Type: "confirm", Delivery: r.ID, Alert: a.ID, Filter: a.Filter, Challenge: text})

@@ -112,7 +112,7 @@ type Service struct {
 	failing   map[string]int
 }
 
-// owner is what a key has.
+// owner is the state of a key.
 type owner struct {
 	alerts []*saved
 	rows   int
@@ -432,7 +432,7 @@ func (s *Service) follow(ctx context.Context, after uint64) error {
 		if err == nil {
 			after, err = upTo, s.passed(&c, func(h *head) { h.Book = upTo }, upTo > after)
 		} else {
-			err = errors.Join(err, s.passed(&c, func(*head) {}, false)) // what was matched is in memory
+			err = errors.Join(err, s.passed(&c, func(*head) {}, false)) // the matches are in memory
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()

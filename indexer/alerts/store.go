@@ -212,7 +212,7 @@ func (s *store) marks(k orders.Key) (map[string]struct{}, error) {
 	return ids, err
 }
 
-// change is what one commit writes.
+// change is the content of one commit.
 type change struct {
 	head   *head
 	alerts []*Alert

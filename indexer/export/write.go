@@ -17,7 +17,7 @@ type Writer interface {
 	// Write writes a row, which is a pointer to the row type of the data set. Write does not
 	// keep the row.
 	Write(row any) error
-	// Close writes what is left. Close does not close the writer below.
+	// Close writes the rest. Close does not close the writer below.
 	Close() error
 }
 

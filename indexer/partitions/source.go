@@ -21,7 +21,7 @@ type Source interface {
 	Covered() (position uint64, ok bool)
 	// Head returns the last position of the log.
 	Head() uint64
-	// Hidden returns what the operator's rules hide, or nil.
+	// Hidden returns the keys and ids that the operator's rules hide, or nil.
 	Hidden(ctx context.Context) (*orders.Hidden, error)
 	// Stats calls fn with the statistics and the sets of keys that do not count.
 	Stats(fn func(c *stats.Collector, hidden []map[[32]byte]struct{}) error) error

@@ -93,7 +93,7 @@ type built struct {
 	Names    string     `json:"names"`              // file of the Bloom filter
 	Left     []string   `json:"left,omitempty"`     // keys and ids that the rules hid: shown again, they come back
 	Stale    string     `json:"stale,omitempty"`    // reason why the month is to be written again
-	Withheld bool       `json:"withheld,omitempty"` // the files hold what the operator hid
+	Withheld bool       `json:"withheld,omitempty"` // the files hold events that the operator hid
 }
 
 // partFile is a file with its name on disk, which no other content has.

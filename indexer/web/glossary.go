@@ -1,6 +1,6 @@
 package web
 
-// glossary says what a field means if its struct tag does not: by "Type.field", else by "field".
+// glossary has the meaning of a field if its struct tag does not: by "Type.field", else by "field".
 // internal/openapi reads it for the OpenAPI document and for docs/api.md.
 var glossary = map[string]string{
 	"about": "text of the profile", "age": "seconds from the newest price to the end of the bucket", "any_currency": "every currency is accepted", "apply_to": "who pays a bond",

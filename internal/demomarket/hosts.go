@@ -47,7 +47,7 @@ var natures = []nature{
 		takeHours: [2]int{40, 90}, solveHours: [2]int{60, 200}, users: .28, up: .80, paysFund: .3, fee: "0", maxSats: 3_000_000, version: "0.18.5"},
 }
 
-// untaken is the share of the orders that nobody takes.
+// untaken is the share of the orders that are never taken.
 const untaken = .5
 
 // host is one Mostro of the market.
@@ -55,7 +55,7 @@ type host struct {
 	nature
 	keys       *envelope.Keys
 	random     *rand.Rand // of its orders
-	beat       *rand.Rand // of what it publishes about itself
+	beat       *rand.Rand // of its own events
 	opens      time.Time
 	generation int // arrivals and healths planned before the last Hurry are void
 	seq        int64
@@ -270,7 +270,7 @@ var standing = []struct {
 	{"small", "CUP", mostro.SideSell, 2_000, 20_000, 2, "Transfermóvil"},
 }
 
-// planStanding plans the standing offers for the last hours of the past. Nobody takes them, and
+// planStanding plans the standing offers for the last hours of the past. No trader takes them, and
 // they expire a day later.
 func (m *Market) planStanding() {
 	for i, s := range standing {
@@ -465,7 +465,7 @@ var methods = map[string][]string{
 // traderCount is the number of traders.
 const traderCount = 40
 
-// trader is one person, who makes and takes orders at all hosts.
+// trader is one person that makes and takes orders at all hosts.
 type trader struct {
 	honesty     float64
 	since       time.Time

@@ -1,6 +1,6 @@
 // Package plot draws line charts as SVG and writes their numbers as tables. The package opens no
 // file and no connection. An SVG needs no script and nothing from elsewhere, follows the
-// reader's light or dark colours, and has a title and a description for readers who do not see
+// reader's light or dark colours, and has a title and a description for readers without sight
 // it. A page shows the table beside it or instead of it.
 package plot
 
@@ -44,7 +44,7 @@ const (
 	bottom    = 44
 )
 
-// colours are told apart by people who confuse red and green (Okabe and Ito).
+// colours differ for people with colour blindness (Okabe and Ito).
 var colours = [maxLines]string{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999", "#f0e442"}
 
 func known(f float64) bool { return math.Abs(f) < 1e100 } // false for NaN, infinities and values without meaning
