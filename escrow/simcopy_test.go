@@ -110,9 +110,17 @@ func (s *sim) verdict(t trade.Trade) trade.InputKind {
 		}
 	}
 	live := s.node.holds[t.Hash]
+	debts, own := s.debts(t)
 	switch {
 	case !s.copied(t.ID):
 		return trade.InResume
+	case paid > own && paid-own+debts > settled:
+		// One of the debts was paid in the lost time, and a resumed trade pays all of them.
+		if !s.abandoned[t.ID] {
+			s.count.abandoned++
+		}
+		s.abandoned[t.ID] = true
+		return ""
 	case s.refunded(t):
 		return trade.InResume // the call is repeated, and the node answers that it has paid
 	case paid > 0 && paid >= settled, live != nil && live.state.Phase == trade.HoldSettled && !trade.Escrowed(t.Status) && t.Status != message.TradeSettledHoldInvoice:
@@ -132,6 +140,26 @@ func (s *sim) verdict(t trade.Trade) trade.InputKind {
 		return ""
 	}
 	return trade.InResume
+}
+
+// debts returns the number of payments that a trade owes, and how many of them the node has made
+// under the hash that the store knows.
+func (s *sim) debts(t trade.Trade) (owed, own int) {
+	made := func(h trade.Hash) {
+		owed++
+		if p := s.node.pays[h]; p != nil && p.state.Status == trade.PaymentSucceeded {
+			own++
+		}
+	}
+	if t.Status == message.TradeSettledHoldInvoice {
+		made(t.Payout.LastHash)
+	}
+	for _, o := range t.Outflows {
+		if !o.Done() {
+			made(o.LastHash)
+		}
+	}
+	return owed, own
 }
 
 // refunded reports whether the node has paid a refund that the store does not know as paid,
