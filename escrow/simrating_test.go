@@ -193,7 +193,7 @@ func (s *sim) judgeRatings() {
 			continue
 		}
 		if !s.votes[key] {
-			s.fail("the vote of the %s of trade %s has vanished", key.by, key.order)
+			s.fail("the vote of the %s of trade %s has vanished: %s, copied %v, abandoned %v, request %d", key.by, key.order, t.Status, s.copied(key.order), s.abandoned[key.order], request)
 		}
 	}
 }
