@@ -47,13 +47,17 @@ func (s surface) downloads(site *web.Site) (exported, error) {
 	if s.scores != nil {
 		params := s.scores.Params()
 		c.Bundles = &downloads.Bundles{Dir: filepath.Join(s.stores.data, "bundles"), MinFree: eventlog.DefaultDiskReserve, Now: s.now,
+			Known: func(ctx context.Context, pubkey string) error {
+				hidden, err := c.Source.Hidden(ctx)
+				if _, ok := s.scores.Score(pubkey); err == nil && (!ok || hidden.Hides(pubkey, "", false)) {
+					return mostro.ErrNotFound
+				}
+				return err
+			},
 			Write: func(ctx context.Context, w io.Writer, pubkey string, asOf time.Time) error {
 				hidden, err := c.Source.Hidden(ctx)
 				if err != nil {
 					return err
-				}
-				if hidden.Hides(pubkey, "", false) {
-					return mostro.ErrNotFound
 				}
 				_, err = score.WriteBundle(ctx, w, shownEvidence{evidence{s.stores.store}, hidden}, params, asOf, pubkey, nil)
 				return err

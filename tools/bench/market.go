@@ -153,7 +153,7 @@ func shareOf(ctx context.Context, files []string, function string) (float64, err
 	}
 	part, err := sum("-focus", function)
 	if err != nil {
-		return 0, nil // no sample has the function
+		return 0, fmt.Errorf("no sample has %s: %w", function, err) // renamed, or too few samples
 	}
 	return part / all, nil
 }

@@ -351,7 +351,9 @@ func (b *bench) lag(ctx context.Context) error {
 		for i := range raw {
 			time.Sleep(time.Until(began.Add(time.Duration(i) * time.Second / steadyRate)))
 			if err := s.send(appendFrame(nil, opText, append(append([]byte(`["EVENT",`), raw[i]...), ']'))); err != nil {
+				mu.Lock()
 				errs = append(errs, err)
+				mu.Unlock()
 				break
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -19,19 +20,25 @@ import (
 )
 
 // Bundles serves audit bundles of scores: the evidence behind the score of one node, from which
-// anybody can compute the score again. A bundle is made into a file, so that a client that reads
+// any reader can compute the score again. A bundle is made into a file, so that a client that reads
 // slowly holds no memory and no other client.
 type Bundles struct {
 	Dir     string // emptied by Open
 	MinFree int64  // bytes that stay free on the disk
+	// Known returns mostro.ErrNotFound if a node has no score here or is hidden. It is asked for
+	// each request, because an operator may have hidden the node since its bundle was made, and
+	// before Write, which reads all evidence. nil: every node is known.
+	Known func(ctx context.Context, pubkey string) error
 	// Write writes the bundle of a node as of a time. The error is mostro.ErrNotFound if there
 	// is no such node.
 	Write func(ctx context.Context, w io.Writer, pubkey string, asOf time.Time) error
 	Now   func() time.Time
 
-	mu   sync.Mutex // held while a bundle is made or looked up
+	making sync.Mutex // held while a bundle is made
+	rest   time.Time  // no bundle is made before this time; guarded by making
+
+	mu   sync.Mutex // held briefly
 	held []bundleFile
-	rest time.Time // no bundle is made before this time
 }
 
 type bundleFile struct {
@@ -113,16 +120,21 @@ func (d *Downloads) serveBundle(w http.ResponseWriter, r *http.Request) {
 // get opens a bundle that is at most an hour old, or makes one. It returns errBusy if another
 // one is being made, or if the server rests.
 func (b *Bundles) get(ctx context.Context, pubkey string) (*os.File, bundleFile, error) {
-	if !b.mu.TryLock() {
+	if b.Known != nil {
+		if err := b.Known(ctx, pubkey); err != nil {
+			return nil, bundleFile{}, err
+		}
+	}
+	now := b.Now()
+	if f, about, ok := b.find(pubkey, now); ok {
+		return f, about, nil
+	}
+	if !b.making.TryLock() {
 		return nil, bundleFile{}, errBusy
 	}
-	defer b.mu.Unlock()
-	now := b.Now()
-	for _, h := range b.held {
-		if h.pubkey == pubkey && now.Sub(h.asOf) < bundleFresh {
-			f, err := os.Open(h.path)
-			return f, h, err
-		}
+	defer b.making.Unlock()
+	if f, about, ok := b.find(pubkey, now); ok { // it was made meanwhile
+		return f, about, nil
 	}
 	if now.Before(b.rest) {
 		return nil, bundleFile{}, errBusy
@@ -145,16 +157,37 @@ func (b *Bundles) get(ctx context.Context, pubkey string) (*os.File, bundleFile,
 		return nil, about, errors.Join(err, f.Close(), os.Remove(f.Name()))
 	}
 	about.hash = hex.EncodeToString(hash.Sum(nil))
-	kept := []bundleFile{about}
-	for _, h := range b.held {
-		if h.pubkey != pubkey && len(kept) < bundlesHeld {
-			kept = append(kept, h)
-		} else if err := os.Remove(h.path); err != nil { // a reader keeps its open file
-			return nil, about, errors.Join(err, f.Close())
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	held := b.held
+	b.held = []bundleFile{about}
+	for _, h := range held {
+		if h.pubkey != pubkey && len(b.held) < bundlesHeld {
+			b.held = append(b.held, h)
+			continue
 		}
+		// A reader keeps its open file. Open removes a file that stays.
+		_ = os.Remove(h.path)
 	}
-	b.held = kept
 	return f, about, nil
+}
+
+// find opens a bundle that was made in the last hour. A bundle whose file is gone is forgotten.
+func (b *Bundles) find(pubkey string, now time.Time) (*os.File, bundleFile, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, h := range b.held {
+		if h.pubkey != pubkey || now.Sub(h.asOf) >= bundleFresh {
+			continue
+		}
+		f, err := os.Open(h.path)
+		if err != nil {
+			b.held = slices.Delete(b.held, i, i+1)
+			break
+		}
+		return f, h, true
+	}
+	return nil, bundleFile{}, false
 }
 
 // bounded ends a bundle that is too large for the server.

@@ -317,8 +317,13 @@ func TestSlowReader(t *testing.T) {
 
 func TestBundles(t *testing.T) {
 	now := time.Date(2026, 9, 20, 0, 0, 0, 0, time.UTC)
-	made, fail := 0, error(nil)
-	b := &Bundles{Dir: t.TempDir() + "/bundles", Now: func() time.Time { return now }, Write: func(_ context.Context, w io.Writer, pubkey string, asOf time.Time) error {
+	made, fail, hidden := 0, error(nil), ""
+	b := &Bundles{Known: func(_ context.Context, pubkey string) error {
+		if pubkey == hidden {
+			return mostro.ErrNotFound
+		}
+		return nil
+	}, Dir: t.TempDir() + "/bundles", Now: func() time.Time { return now }, Write: func(_ context.Context, w io.Writer, pubkey string, asOf time.Time) error {
 		made++
 		if pubkey == strings.Repeat("0c", 32) {
 			return fmt.Errorf("no Mostro: %w", mostro.ErrNotFound)
@@ -344,6 +349,26 @@ func TestBundles(t *testing.T) {
 	}
 	if w := get(h, path("0a")); w.Code != 200 {
 		t.Errorf("a bundle that is held, while the server rests: %d", w.Code)
+	}
+	b.making.Lock()
+	if w := get(h, path("0a")); w.Code != 200 {
+		t.Errorf("a bundle that is held, while another one is made: %d", w.Code)
+	}
+	b.making.Unlock()
+	hidden = strings.Repeat("0a", 32)
+	if w := get(h, path("0a")); w.Code != 404 {
+		t.Errorf("a bundle that is held, of a node that is hidden since: %d", w.Code)
+	}
+	hidden = strings.Repeat("0e", 32)
+	now = now.Add(2 * time.Minute)
+	if w := get(h, path("0e")); w.Code != 404 || made != 1 {
+		t.Errorf("a node without a score: %d, %d were made", w.Code, made)
+	}
+	if err := os.Remove(b.held[0].path); err != nil {
+		t.Fatal(err)
+	}
+	if w := get(h, path("0a")); w.Code != 200 || made != 2 {
+		t.Errorf("a bundle whose file is gone: %d, %d were made", w.Code, made)
 	}
 	now = now.Add(2 * time.Minute)
 	if w := get(h, path("0c")); w.Code != 404 {
