@@ -12,6 +12,7 @@ import (
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/message"
+	"github.com/nbd-wtf/go-nostr"
 )
 
 // brokenStore fails every commit, before or after the write.
@@ -165,7 +166,13 @@ func TestLogThatBeganAnew(t *testing.T) {
 	u := w.user(envelope.TransportV2)
 	u.send(u.sell(50_000, 50))
 	id := *u.wait(message.ActionNewOrder).ID
-	first := w.log.entries[0].Event
+	var first *nostr.Event // read as any reader does: the outbox appends meanwhile
+	_ = w.log.Read(t.Context(), 0, func(e mostro.Entry) error {
+		if first == nil {
+			first = e.Event
+		}
+		return nil
+	})
 	for i := 0; !w.heard() || i < 3; i++ { // the cursor is committed together with the effects of the order
 	}
 	_ = w.stop()
