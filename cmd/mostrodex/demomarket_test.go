@@ -186,6 +186,15 @@ func TestDemoMarket(t *testing.T) {
 		if pages < 8 {
 			t.Errorf("only %d pages were seen", pages)
 		}
+		for _, path := range []string{"", "/datapackage.json", "/croissant.json"} {
+			code, _, body := getBody(t, base+"/api/v1/export"+path) // the descriptions of files exist when a month is closed
+			if strings.Count(body, demoNotice) != 1 && (code != http.StatusNotFound || path == "") {
+				t.Errorf("the description of the exports %s does not say that they are simulated: %s", path, body)
+			}
+		}
+		if _, header, _ := getBody(t, base+"/api/v1/export/orders?format=csv"); !strings.Contains(header.Get("Content-Disposition"), "simulated-") {
+			t.Errorf("a file has the name %q", header.Get("Content-Disposition"))
+		}
 		_, _, body := getBody(t, base+"/", "Accept", "application/nostr+json")
 		var info struct{ Name, Description string }
 		if err := json.Unmarshal([]byte(body), &info); err != nil || !strings.Contains(info.Name, "simulated") || !strings.Contains(info.Description, demoNotice) {
