@@ -202,11 +202,30 @@ func TestDemoMarket(t *testing.T) {
 		}
 	})
 
-	t.Run("real clients trade", func(t *testing.T) {
+	t.Run("real clients trade, and an alert tells of their order", func(t *testing.T) {
+		alice := mustKeys(t)
+		if code, answer, _ := signedRequest(t, alice, "POST", base+"/api/v1/alerts", `{"filter":"fiat:VES method:\"pago movil\""}`, ""); code != 200 {
+			t.Fatalf("save an alert: %d %s", code, answer)
+		}
+		if code, answer, _ := signedRequest(t, alice, "POST", base+"/api/v1/alerts", `{"filter":"fiat:VES","webhook":"https://example.org/"}`, ""); code != 400 {
+			t.Errorf("a webhook in a demo: %d %s", code, answer)
+		}
+		sub, err := dialNostr(t, t.Context(), m).Subscribe(t.Context(), nostr.Filters{{Kinds: []int{mostro.KindGiftWrap}, Tags: nostr.TagMap{"p": {alice.Pubkey()}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
 		x := newDemoTrade(t, m, envelope.TransportV2)
 		x.toTaken()
 		x.toFiatSent()
 		x.finish()
+		select {
+		case evt := <-sub.Events:
+			if d, err := envelope.OpenDirect(evt, alice); err != nil || !strings.Contains(d.Text, "VES") {
+				t.Errorf("the alert: %v, %+v", err, d)
+			}
+		case <-time.After(20 * time.Second):
+			t.Error("no alert came")
+		}
 	})
 
 	t.Run("no other relay is followed", func(t *testing.T) {
