@@ -100,7 +100,7 @@ func TestRoleEscrow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Config.Role = roleEscrow
+	m.Config.Role, m.Config.Alerts.Enabled = roleEscrow, false
 	m.Config.Escrow.Publish.Relays = []string{"ws://" + front.Addr()}
 	if err := m.Config.applyRole(); err != nil {
 		t.Fatal(err)
