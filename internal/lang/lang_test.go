@@ -62,7 +62,7 @@ func TestTextsAreComplete(t *testing.T) {
 
 var (
 	comment    = regexp.MustCompile(`(?m)^\s*//.*$`)
-	inGo       = regexp.MustCompile(`\.(?:T|HTML)\("([a-z0-9_.-]+)"`)
+	inGo       = regexp.MustCompile(`\b(?:l|lang\.\w+(?:\(r\))?)\.(?:T|HTML)\("([a-z0-9_.-]+)"`)
 	inTemplate = regexp.MustCompile(`\b(?:t|th) "([a-z0-9_.-]+)"`)
 	anyKey     = regexp.MustCompile(`"([a-z0-9_-]+\.[a-z0-9_.-]+)"`)
 	family     = regexp.MustCompile(`"([a-z0-9_.-]+\.)"`) // the begin of keys that are put together
