@@ -134,7 +134,7 @@ func (m *Main) Open() (err error) {
 	if m.exports, err = openExports(&m.Config, &m.stores, with); err != nil {
 		return fmt.Errorf("exports: %w", err)
 	}
-	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, exports: m.exports, alone: m.Config.Role == roleEscrow, ambient: with}.table()
+	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, onion: m.Config.Relay.Onion, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, exports: m.exports, alone: m.Config.Role == roleEscrow, ambient: with}.table()
 	if err != nil {
 		return err
 	}
