@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"github.com/mostrodex/mostrodex/indexer/orders"
+	"github.com/mostrodex/mostrodex/internal/lang"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro"
 )
@@ -48,29 +49,31 @@ func (x cards) serve(w http.ResponseWriter, r *http.Request) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin") // a page with COEP may show the card
-	d, status := &cardData{Style: template.CSS(cardStyle), Base: x.base(r)}, http.StatusOK
+	l := lang.Of(r)
+	h.Set("Content-Language", l.Code)
+	d, status := &cardData{frame: frame{Lang: l.Code}, Style: template.CSS(cardStyle), Base: x.base(r)}, http.StatusOK
 	pubkey, err := orders.ParsePubkey(r.PathValue("pubkey"))
 	if err != nil {
-		d.State, status = d.T("card.badkey"), http.StatusBadRequest
+		d.State, status = l.T("card.badkey"), http.StatusBadRequest
 	} else if v, err := x.instance(r.Context(), pubkey, false); err == nil {
-		d.Known, d.Row, d.Pubkey, d.IsOwn = true, x.instanceRowOf(v, x.index.Now()), pubkey, pubkey == x.own
+		d.Known, d.Row, d.Pubkey, d.IsOwn = true, x.instanceRowOf(l, v, x.index.Now()), pubkey, pubkey == x.own
 		if v.Health != nil {
-			d.State, d.Down = d.T("health."+v.Health.Status), v.Health.Status == string(mostro.HealthDown)
+			d.State, d.Down = l.T("health."+v.Health.Status), v.Health.Status == string(mostro.HealthDown)
 		}
 		if v.Maintenance != nil && *v.Maintenance {
-			d.State, d.Down = d.T("card.maintenance"), true
+			d.State, d.Down = l.T("card.maintenance"), true
 		}
 	} else if p := problemOf(err); p.Status == http.StatusNotFound || errors.Is(err, mostro.ErrNotFound) {
-		d.State, d.Pubkey, status = d.T("card.unknown"), pubkey, http.StatusNotFound
+		d.State, d.Pubkey, status = l.T("card.unknown"), pubkey, http.StatusNotFound
 	} else {
-		d.State, status = d.T("card.later"), p.Status
+		d.State, status = l.T("card.later"), p.Status
 		if status == http.StatusInternalServerError {
 			x.log.Error("request failed", "route", "card", "error", err)
 		}
 	}
 	body := takeBuffer()
 	defer body.release()
-	if err := x.pages.templates.ExecuteTemplate(body, "card", d); err != nil {
+	if err := x.pages[l].ExecuteTemplate(body, "card", d); err != nil {
 		x.log.Error("page failed", "route", "card", "error", err)
 		problemOf(err).write(w)
 		return
