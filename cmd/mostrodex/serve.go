@@ -156,6 +156,7 @@ func (m *Main) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return runMemoryLimit(ctx) })
 	g.Go(func() error { return runThreads(ctx, m.store.Head) })
+	g.Go(func() error { return m.runSupervisor(ctx) })
 	g.Go(func() error { return m.relay.Run(ctx) })
 	g.Go(func() error { return m.upstreams.Run(ctx) })
 	g.Go(func() error {
