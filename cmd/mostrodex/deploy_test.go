@@ -193,20 +193,23 @@ func TestContainerHealthcheck(t *testing.T) {
 // is a key of the config.
 func TestServiceEnvironment(t *testing.T) {
 	n := 0
-	for _, file := range []string{"mostrodex.service", "mostrodex-escrow.conf", "Containerfile"} {
+	for _, file := range []string{"mostrodex.service", "mostrodex-escrow.conf", "Containerfile", "compose.regtest.yml", "umbrel/mostrodex/docker-compose.yml"} {
 		raw, err := os.ReadFile(filepath.Join("../../deploy", file))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, kv := range regexp.MustCompile(`MOSTRODEX_[A-Z_]+=\S+`).FindAllString(string(raw), -1) {
+		for _, kv := range regexp.MustCompile(`MOSTRODEX_[A-Z_]+(?:=|: )\S+`).FindAllString(string(raw), -1) {
 			n++
+			if name, value, yaml := strings.Cut(kv, ": "); yaml {
+				kv = name + "=" + strings.Trim(value, `"`)
+			}
 			cfg := defaultConfig()
 			if err := applyEnviron(&cfg, []string{kv}); err != nil {
 				t.Errorf("%s: %v", file, err)
 			}
 		}
 	}
-	if n < 6 {
+	if n < 20 {
 		t.Errorf("%d variables found", n)
 	}
 }
