@@ -40,6 +40,7 @@ type Main struct {
 	registry  *prometheus.Registry
 	public    net.Listener
 	private   net.Listener
+	secure    *secureListener     // of relay.domain; nil: none
 	control   net.Listener        // the operator's socket; nil without an escrow
 	escrow    *escrowRoom         // nil: disabled
 	tune      tuning              // of a test; nil: nothing is changed
@@ -133,7 +134,13 @@ func (m *Main) Open() (err error) {
 	if m.public, err = listen(m.Config.Relay.Listen, "--listen"); err != nil {
 		return err
 	}
-	m.public = bound(m.public, m.Config.Relay.Quota.ConnectionsPerIP, cfg.TrustedProxies)
+	limit := func(l net.Listener) net.Listener {
+		return bound(l, m.Config.Relay.Quota.ConnectionsPerIP, cfg.TrustedProxies)
+	}
+	m.public = limit(m.public)
+	if m.secure, err = listenSecure(&m.Config, m.Logger, limit); err != nil {
+		return err
+	}
 	if m.Config.Relay.Private != "" {
 		m.private, err = listen(m.Config.Relay.Private, "--private")
 	}
@@ -207,7 +214,17 @@ func (m *Main) answer(ctx context.Context, g *errgroup.Group) {
 	if m.alerts != nil {
 		g.Go(func() error { return ended(ctx, m.alerts.service.Run(ctx)) })
 	}
-	serveHTTP(ctx, g, m.public, &http.Server{Handler: m.Demo.marked(rated(relay.NewHTTPRates(m.relay), m.relay)), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
+	face := m.Demo.marked(rated(relay.NewHTTPRates(m.relay), m.relay))
+	public := func() *http.Server {
+		return &http.Server{Handler: face, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	}
+	serveHTTP(ctx, g, m.public, public())
+	if m.secure != nil {
+		server := public()
+		server.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // a line for each handshake that a stranger breaks off
+		serveHTTP(ctx, g, m.secure, server)
+		g.Go(func() error { return m.secure.run(ctx) })
+	}
 	if m.private != nil {
 		serveHTTP(ctx, g, m.private, &http.Server{Handler: m.Demo.marked(relay.GuardPrivate(route.Mux{}.Private(m.routes), m.Config.Relay.PrivateHosts...)), ReadHeaderTimeout: 10 * time.Second})
 	}
@@ -251,6 +268,9 @@ func (m *Main) Close() error {
 		if l != nil {
 			l.Close() // Serve has closed the listener already if Run was called
 		}
+	}
+	if m.secure != nil {
+		m.secure.Close()
 	}
 	var readers []io.Closer
 	if m.escrow != nil {
