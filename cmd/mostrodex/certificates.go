@@ -75,12 +75,12 @@ type secureListener struct {
 	config       *certmagic.Config
 }
 
-// listenSecure binds the listener. limit bounds its connections. It returns nil if relay.domain
-// is not set.
-func listenSecure(c *Config, logger *slog.Logger, limit func(net.Listener) net.Listener) (*secureListener, error) {
-	if c.Relay.Domain == "" {
-		return nil, nil
-	}
+// defaultSecureListen is the address of the listener unless relay.acme.listen is set.
+const defaultSecureListen = ":443"
+
+// newSecureListener returns the TLS listener on the sockets that l accepts. limit bounds their
+// number.
+func newSecureListener(c *Config, logger *slog.Logger, l net.Listener, limit func(net.Listener) net.Listener) (*secureListener, error) {
 	var roots *x509.CertPool
 	if path := c.Relay.ACME.Roots; path != "" {
 		raw, err := os.ReadFile(path)
@@ -91,13 +91,8 @@ func listenSecure(c *Config, logger *slog.Logger, limit func(net.Listener) net.L
 			return nil, fmt.Errorf("relay.acme.roots: %s has no certificate in PEM form", path)
 		}
 	}
-	l, err := net.Listen("tcp", cmp.Or(c.Relay.ACME.Listen, ":443"))
-	if err != nil {
-		return nil, fmt.Errorf("relay.domain: %w: stop what listens there, set relay.acme.listen, or give the program the right to bind the port (deploy/mostrodex-tls.conf)", err)
-	}
 	host, _, err := net.SplitHostPort(l.Addr().String())
 	if err != nil {
-		l.Close()
 		return nil, err
 	}
 	s := &secureListener{domain: c.Relay.Domain}

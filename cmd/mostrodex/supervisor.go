@@ -23,13 +23,14 @@ type supervisor struct {
 	notify   func(state string) // sends a message to systemd
 	ready    func() error       // nil once /readyz answers 200
 	alive    func(context.Context) error
+	replaced func() bool   // the new program in this process tells READY
 	watchdog time.Duration // systemd kills the program after this time without a sign of life; 0: never
 	logger   *slog.Logger
 }
 
 // runSupervisor reports READY when /readyz answers 200, WATCHDOG while the committer of the
 // event log works, and STOPPING when ctx ends.
-func (m *Main) runSupervisor(ctx context.Context) error {
+func runSupervisor(ctx context.Context, m *Main) error {
 	watchdog, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		return fmt.Errorf("watchdog of systemd: %w", err)
@@ -46,14 +47,14 @@ func (m *Main) runSupervisor(ctx context.Context) error {
 		notify(daemon.SdNotifyStopping)
 		return nil
 	}
-	s := supervisor{notify: notify, ready: m.unready, alive: m.store.Ping, watchdog: watchdog, logger: m.Logger}
+	s := supervisor{notify: notify, ready: func() error { return unready(m) }, alive: m.store.Ping, replaced: m.replaced.Load, watchdog: watchdog, logger: m.Logger}
 	s.run(ctx)
 	return nil
 }
 
 // unready returns nil if /readyz answers 200, and the answer otherwise. A program without an
 // index has no /readyz, and is ready once it serves.
-func (m *Main) unready() error {
+func unready(m *Main) error {
 	if m.index == nil {
 		return nil
 	}
@@ -68,7 +69,14 @@ func (m *Main) unready() error {
 
 // run returns when ctx ends.
 func (s *supervisor) run(ctx context.Context) {
-	defer s.notify(daemon.SdNotifyStopping)
+	defer func() {
+		// After STOPPING systemd would kill the process, and with it the new program.
+		if s.replaced() {
+			s.notify(daemon.SdNotifyReloading)
+		} else {
+			s.notify(daemon.SdNotifyStopping)
+		}
+	}()
 	var life <-chan time.Time // a sign of life is due
 	if s.watchdog > 0 {
 		tick := time.NewTicker(s.watchdog / 3)

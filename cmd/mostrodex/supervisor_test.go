@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,7 +100,7 @@ func TestSupervisorWaits(t *testing.T) {
 				<-ctx.Done()
 			}
 			return ctx.Err()
-		}}
+		}, replaced: func() bool { return false }}
 	count := func(prefix string) (n int) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -156,4 +157,35 @@ func TestHealthVerb(t *testing.T) {
 	if _, _, code := runProgram(t, "", "health", "--url", "http://127.0.0.1:1"); code != exitError {
 		t.Errorf("health without a server: exit %d", code)
 	}
+}
+
+// TestSystemdIsToldOfAReplacement: a program that hands over to its successor says RELOADING and
+// never STOPPING, because systemd kills a process that has said STOPPING. The successor says READY.
+func TestSystemdIsToldOfAReplacement(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped under -short: starts processes")
+	}
+	said := notifySocket(t)
+	count := func(state string) (n int) {
+		for _, s := range said() {
+			if s == state {
+				n++
+			}
+		}
+		return n
+	}
+	dir := t.TempDir()
+	program := filepath.Join(dir, "mostrodex")
+	copyProgram(t, program)
+	d := startProgram(t, program, "serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--upstream", "none")
+	eventually(t, "READY", func() bool { return count("READY=1") == 1 })
+	if err := d.cmd.Process.Signal(syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "READY of the successor", func() bool { return count("READY=1") == 2 })
+	if count("RELOADING=1") != 1 || count("STOPPING=1") != 0 {
+		t.Errorf("systemd was told %q", said())
+	}
+	d.end(t)
+	eventually(t, "STOPPING", func() bool { return count("STOPPING=1") == 1 })
 }
