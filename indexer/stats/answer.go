@@ -45,6 +45,16 @@ func (c *Collector) Metric(name string, q Query) (Figure, error) {
 	}
 	bounds := windowBounds(q.From, q.Until)
 	s, _ := newScan(c, &q, bounds, d.needs, "")
+	if label != "" && d.needs&needFiat != 0 {
+		s.labeled = newCohortSet(len(c.cohorts))
+		if fiat, ok := c.fiats.ids[label]; ok {
+			for id := range c.cohorts {
+				if c.cohorts[id].fiat == fiat {
+					s.labeled.add(uint32(id))
+				}
+			}
+		}
+	}
 	s.run()
 	f := s.figures(0, 1)
 	f.complete(d.needs)
@@ -350,7 +360,7 @@ func (c *Collector) BookAt(q Query) (Book, error) {
 			continue
 		}
 		v, ok := s.stateAt(i, at)
-		if !ok || v.status != statusPending || expired(v.ends, at) || s.targets[v.cohort] == nil {
+		if !ok || v.status != statusPending || expired(v.ends, at) || !s.counts(v.cohort) {
 			continue
 		}
 		fiat := c.cohorts[v.cohort].fiat
@@ -431,7 +441,7 @@ func (c *Collector) ImpliedRates(fiat string, q Query, by Every, trim float64) (
 			continue
 		}
 		chunk, k := s.view.of(i/rows), i%rows
-		if chunk.at[q.Clock][firstSeen][k] == 0 || s.targets[chunk.cohort[k]] == nil {
+		if chunk.at[q.Clock][firstSeen][k] == 0 || !s.counts(chunk.cohort[k]) {
 			continue
 		}
 		if t := chunk.at[q.Clock][firstSuccess][k]; chunk.status[k] == statusSuccess && chunk.flags[k]&flagFixed != 0 && chunk.sats[k] > 0 {
@@ -483,7 +493,7 @@ func (c *Collector) Survival(q Query) (Survival, error) {
 		at := &chunk.at[q.Clock]
 		for k := range c.orders.size(n) {
 			first := at[firstSeen][k]
-			if s.bucket(first) != 1 || s.targets[chunk.cohort[k]] == nil {
+			if s.bucket(first) != 1 || !s.counts(chunk.cohort[k]) {
 				continue
 			}
 			end := q.Until
@@ -595,7 +605,7 @@ func (c *Collector) Trades(q Query) ([]Trade, error) {
 		for k := range c.orders.size(n) {
 			t := chunk.at[q.Clock][firstSuccess][k]
 			if chunk.status[k] != statusSuccess || chunk.flags[k]&flagFixed == 0 || chunk.sats[k] <= 0 || !(chunk.amount[k] > 0) ||
-				s.bucket(t) != 1 || s.targets[chunk.cohort[k]] == nil {
+				s.bucket(t) != 1 || !s.counts(chunk.cohort[k]) {
 				continue
 			}
 			h := &c.cohorts[chunk.cohort[k]]
