@@ -66,6 +66,16 @@ func TestWorkers(t *testing.T) {
 				nonzero++
 			}
 		}
+		if several, err := c.Metrics([]string{"volume.fiat.CUP.p50", "orders.created", "volume.fiat.EUR.total"}, q); err != nil {
+			t.Fatal(err)
+		} else {
+			for _, f := range several {
+				alone, err := c.Metric(f.Name, q)
+				if err != nil || encode(alone) != encode(f) {
+					t.Errorf("query %d: %s is %s alone and %s among others, %v", i, f.Name, encode(alone), encode(f), err)
+				}
+			}
+		}
 		if nonzero < 50 {
 			t.Errorf("query %d: only %d metrics count events", i, nonzero)
 		}
