@@ -70,8 +70,13 @@ type secretFile struct {
 }
 
 func secretFiles(c *Config) (list []secretFile) {
+	for _, f := range []secretFile{{"operator.webhook_file", c.Operator.WebhookFile, 0o077}, {"operator.ntfy_file", c.Operator.NtfyFile, 0o077}} {
+		if f.path != "" {
+			list = append(list, f)
+		}
+	}
 	if !c.Escrow.Enabled {
-		return nil
+		return list
 	}
 	// LND writes its macaroons with mode 0640, and a group is the usual way to share one.
 	list = append(list, secretFile{"escrow.key", c.Escrow.Key, 0o077}, secretFile{"escrow.lnd.macaroon", c.Escrow.LND.Macaroon, 0o007})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/price"
 	"github.com/mostrodex/mostrodex/indexer/partitions"
+	"github.com/mostrodex/mostrodex/internal/opalert"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -48,6 +49,8 @@ type Main struct {
 	prices    *price.Feed         // of reputation.prices; nil: none are named
 	exports   *partitions.Store   // nil: disabled
 	documents *publication        // nil: no statistics are published
+	operator  *opalert.Service
+	lookEvery time.Duration // of a test; 0: the default of opalert
 	routes    route.Table
 	web       http.Handler // of the public routes
 }
@@ -125,6 +128,9 @@ func (m *Main) Open() (err error) {
 	}
 	if m.exports, err = openExports(&m.Config, &m.stores, with); err != nil {
 		return fmt.Errorf("exports: %w", err)
+	}
+	if m.operator, err = openOperator(m); err != nil {
+		return err
 	}
 	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, exports: m.exports, ambient: with}.table()
 	if err != nil {
@@ -206,6 +212,7 @@ func (m *Main) answer(ctx context.Context, g *errgroup.Group) {
 	if m.alerts != nil {
 		g.Go(func() error { return ended(ctx, m.alerts.service.Run(ctx)) })
 	}
+	g.Go(func() error { return m.operator.Run(ctx) })
 	serveHTTP(ctx, g, m.public, &http.Server{Handler: m.Demo.marked(rated(relay.NewHTTPRates(m.relay), m.relay)), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
 	if m.private != nil {
 		serveHTTP(ctx, g, m.private, &http.Server{Handler: m.Demo.marked(relay.GuardPrivate(route.Mux{}.Private(m.routes), m.Config.Relay.PrivateHosts...)), ReadHeaderTimeout: 10 * time.Second})
@@ -309,7 +316,7 @@ Precedence: flags, MOSTRODEX_SECTION_KEY variables, the config file, defaults.`,
 
 // serve opens the program, prints its addresses, runs it and closes it.
 func (m *Main) serve(ctx context.Context, stderr io.Writer) error {
-	m.Logger = slog.New(slog.NewTextHandler(stderr, nil))
+	m.Logger = m.Config.Log.logger(stderr)
 	if err := m.Open(); err != nil {
 		return err
 	}
