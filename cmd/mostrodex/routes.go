@@ -27,6 +27,7 @@ type surface struct {
 	escrow    *escrowRoom         // nil: no escrow
 	alerts    *alertRoom          // nil: no alerts
 	exports   *partitions.Store   // nil: no files of closed months
+	wallet    []route.Route       // of a demo
 }
 
 // exportRow is the place of /api/v1/export/events in the relay's rows.
@@ -145,5 +146,6 @@ func (s surface) private() []route.Route {
 	if s.escrow != nil && s.escrow.wallet != nil {
 		rows = append(rows, row("/lnsim/", "", s.escrow.wallet))
 	}
+	rows = append(rows, s.wallet...)
 	return rows
 }

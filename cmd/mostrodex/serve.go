@@ -132,7 +132,11 @@ func (m *Main) Open() (err error) {
 	if m.operator, err = openOperator(m); err != nil {
 		return err
 	}
-	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, exports: m.exports, ambient: with}.table()
+	wallet, err := openDemoWallet(m)
+	if err != nil {
+		return err
+	}
+	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, exports: m.exports, wallet: wallet, ambient: with}.table()
 	if err != nil {
 		return err
 	}
