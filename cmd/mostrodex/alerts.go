@@ -110,6 +110,9 @@ func openAlerts(c *Config, keys *envelope.Keys, s *stores, server *relay.Server,
 		NoWebhooks: !c.Alerts.Webhooks, PlainWebhooks: len(allowed) > 0,
 		Limits: alerts.Limits{PerKey: c.Alerts.PerKey, InAll: c.Alerts.InAll, PerHour: c.Alerts.PerHour, PerMinute: c.Alerts.PerMinute, Lifetime: time.Duration(c.Alerts.Days) * 24 * time.Hour},
 		Logger: with.logger, Metrics: with.registry, Now: with.now}
+	if with.notice != "" { // a demo speaks with no other relay
+		cfg.Inbox = func(context.Context, string) []string { return nil }
+	}
 	if ranked {
 		cfg.Rank = func(pubkey string) (int, bool) { return a.site.Rank(pubkey) }
 	}

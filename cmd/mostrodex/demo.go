@@ -115,6 +115,7 @@ func demoMain(cfg Config, seed uint64, days int, speed float64) (*Main, error) {
 	cfg.Relay.Name = "mostrodex demo (simulated)"
 	cfg.Relay.Description = demoNotice
 	cfg.Upstream, cfg.Relay.Federation = nil, FederationConfig{} // a demo speaks with no other relay
+	cfg.Alerts.Enabled, cfg.Alerts.Webhooks = true, false        // alerts come as messages to the demo itself
 	cfg.Escrow.Enabled = true
 	cfg.Escrow.Name = "Mostrodex demo"
 	cfg.Escrow.About = "A Mostro on a simulated Lightning network: no sat here is real"

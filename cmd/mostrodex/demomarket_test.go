@@ -186,6 +186,15 @@ func TestDemoMarket(t *testing.T) {
 		if pages < 8 {
 			t.Errorf("only %d pages were seen", pages)
 		}
+		for _, path := range []string{"", "/datapackage.json", "/croissant.json"} {
+			code, _, body := getBody(t, base+"/api/v1/export"+path) // the descriptions of files exist when a month is closed
+			if strings.Count(body, demoNotice) != 1 && (code != http.StatusNotFound || path == "") {
+				t.Errorf("the description of the exports %s does not say that they are simulated: %s", path, body)
+			}
+		}
+		if _, header, _ := getBody(t, base+"/api/v1/export/orders?format=csv"); !strings.Contains(header.Get("Content-Disposition"), "simulated-") {
+			t.Errorf("a file has the name %q", header.Get("Content-Disposition"))
+		}
 		_, _, body := getBody(t, base+"/", "Accept", "application/nostr+json")
 		var info struct{ Name, Description string }
 		if err := json.Unmarshal([]byte(body), &info); err != nil || !strings.Contains(info.Name, "simulated") || !strings.Contains(info.Description, demoNotice) {
@@ -193,11 +202,30 @@ func TestDemoMarket(t *testing.T) {
 		}
 	})
 
-	t.Run("real clients trade", func(t *testing.T) {
+	t.Run("real clients trade, and an alert tells of their order", func(t *testing.T) {
+		alice := mustKeys(t)
+		if code, answer, _ := signedRequest(t, alice, "POST", base+"/api/v1/alerts", `{"filter":"fiat:VES method:\"pago movil\""}`, ""); code != 200 {
+			t.Fatalf("save an alert: %d %s", code, answer)
+		}
+		if code, answer, _ := signedRequest(t, alice, "POST", base+"/api/v1/alerts", `{"filter":"fiat:VES","webhook":"https://example.org/"}`, ""); code != 400 {
+			t.Errorf("a webhook in a demo: %d %s", code, answer)
+		}
+		sub, err := dialNostr(t, t.Context(), m).Subscribe(t.Context(), nostr.Filters{{Kinds: []int{mostro.KindGiftWrap}, Tags: nostr.TagMap{"p": {alice.Pubkey()}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
 		x := newDemoTrade(t, m, envelope.TransportV2)
 		x.toTaken()
 		x.toFiatSent()
 		x.finish()
+		select {
+		case evt := <-sub.Events:
+			if d, err := envelope.OpenDirect(evt, alice); err != nil || !strings.Contains(d.Text, "VES") {
+				t.Errorf("the alert: %v, %+v", err, d)
+			}
+		case <-time.After(20 * time.Second):
+			t.Error("no alert came")
+		}
 	})
 
 	t.Run("no other relay is followed", func(t *testing.T) {

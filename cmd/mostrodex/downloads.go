@@ -37,7 +37,7 @@ func openExports(c *Config, s *stores, with ambient) (*partitions.Store, error) 
 type exported struct{ *downloads.Downloads }
 
 func (s surface) downloads(site *web.Site) (exported, error) {
-	c := downloads.Config{Source: s.stores.index.Archive(), Store: s.exports, API: site.API, Compress: compressed, Logger: s.logger}
+	c := downloads.Config{Source: s.stores.index.Archive(), Store: s.exports, API: site.API, Compress: compressed, Notice: s.notice, Logger: s.logger}
 	if s.relay != nil { // else a verb on a data directory
 		c.Address = s.relay.ClientAddress
 	}

@@ -20,6 +20,7 @@ type surface struct {
 	ambient
 	stores    *stores
 	url       string // relay.url
+	onion     string // relay.onion
 	relay     *relay.Server
 	upstreams *federation.Upstreams
 	scores    *reputation.Service // nil: no scores
@@ -71,6 +72,7 @@ func (s surface) table() (table route.Table, public http.Handler, err error) {
 			return nil, nil, err
 		}
 		rows = append(rows, description)
+		rows = append(rows, web.DataPages(site, s.pages(), append(rows, relayRows...))...)
 		addCompressed(rows)
 		mux, health, notFound = site.Mux(), site.Health(), site.NotFound(append(rows, relayRows...))
 	}
@@ -88,7 +90,11 @@ func (s surface) site() (*web.Site, []route.Route) {
 	if s.relay != nil { // else a verb on a data directory
 		address = s.relay.ClientAddress
 	}
-	site := web.New(web.Config{Index: s.stores.index, Notice: s.notice, Logger: s.logger, Metrics: s.registry, Notes: s.escrow.notes, Address: address, Unready: func() string {
+	own := ""
+	if s.escrow != nil {
+		own = s.escrow.pubkey
+	}
+	site := web.New(web.Config{Index: s.stores.index, URL: webURL(s.url), Onion: s.onion, Own: own, Notice: s.notice, Logger: s.logger, Metrics: s.registry, Notes: s.escrow.notes, Address: address, Unready: func() string {
 		if s.scores == nil || s.scores.Ready() {
 			return ""
 		}

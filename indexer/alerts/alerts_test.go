@@ -1,6 +1,7 @@
 package alerts
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,6 +44,7 @@ type world struct {
 	inbox   []string
 	limits  Limits
 	banned  string
+	text    string // of each order; "": its name
 }
 
 func newWorld(tb testing.TB) *world {
@@ -162,7 +164,7 @@ func (w *world) open() *Service {
 		},
 		Inbox: func(context.Context, string) []string { return w.inbox },
 		Describe: func(r *orders.Record) (json.RawMessage, string) {
-			return json.RawMessage(fmt.Sprintf(`{"d":%q}`, r.Order.D)), "Order " + r.Order.D
+			return json.RawMessage(fmt.Sprintf(`{"d":%q}`, r.Order.D)), cmp.Or(w.text, "Order "+r.Order.D)
 		},
 		Refused: func(pubkey string) bool { return pubkey == w.banned },
 	})
@@ -750,4 +752,45 @@ func FuzzCommand(f *testing.F) {
 		}
 		s.command(&c, owner, "delete all")
 	})
+}
+
+// Each commit fits into one transaction of the store: one order for thousands of alerts, with a
+// text that JSON makes six times as long, and thousands of alerts that end in the same minute.
+func TestGreatestCommits(t *testing.T) {
+	const alerts = 5000
+	w := newWorld(t)
+	w.text = strings.Repeat("<", maxOrderText)
+	s := w.open()
+	for i := range alerts {
+		if _, err := s.Save(fmt.Sprintf("%064x", i), "", Request{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.order("a", "VES", "sell", "pending")
+	var c change
+	upTo, err := w.Updates(t.Context(), 0, time.Second, func(u indexer.Update) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.match(&c, &u)
+	})
+	if err == nil {
+		err = s.passed(&c, func(h *head) { h.Book = upTo }, true)
+	}
+	if err != nil || s.rows != alerts {
+		t.Fatalf("%d rows: %v", s.rows, err)
+	}
+	w.clock.Advance(31 * 24 * time.Hour)
+	if err := s.expire(); err != nil || len(s.byID) != 0 {
+		t.Fatalf("%d alerts left: %v", len(s.byID), err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = w.open()
+	if s.rows != 2*alerts || len(s.byID) != 0 {
+		t.Errorf("the store has %d rows and %d alerts", s.rows, len(s.byID))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
 }

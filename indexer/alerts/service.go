@@ -374,7 +374,7 @@ func (s *Service) addRow(c *change, r *row, force bool) bool {
 	o.rows++
 	s.rows++
 	c.rows = append(c.rows, r)
-	c.size += 300 + len(r.Text) + len(r.Body)
+	c.size += 500 + maxEscape*len(r.Text) + 2*(len(r.Body)+len(r.Event))
 	return true
 }
 
@@ -416,7 +416,8 @@ func (s *Service) lane(r *row) *lane {
 const (
 	followWait = 5 * time.Second
 	headEvery  = 10 * time.Second // between commits of the positions alone
-	maxBatch   = 1 << 20          // bytes of the rows of one commit, about
+	maxBatch   = 1 << 20          // bytes of the rows of one commit, at most 2.4 MB fit into one
+	maxEscape  = 6                // bytes that a byte of a text has in JSON at most
 )
 
 // follow matches the changes of the book until ctx ends. A crash between two commits of one
@@ -671,6 +672,12 @@ func (s *Service) expire() error {
 		if a.Expires <= now {
 			s.tell(&c, a.Owner, "Alert "+a.ID+" ("+firstOf(a.Filter, "all orders")+") has ended, because it was not saved again. To have it again, write: alert "+a.Filter)
 			s.remove(&c, a.Owner, a.ID)
+		}
+		if c.size >= maxBatch {
+			if err := s.commit(&c); err != nil {
+				return err
+			}
+			c = change{}
 		}
 	}
 	return s.commit(&c)

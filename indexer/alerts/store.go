@@ -220,7 +220,7 @@ type change struct {
 	marks  []mark
 	rows   []*row
 	done   []uint64 // rows
-	size   int      // bytes of rows, about
+	size   int      // bytes of rows in JSON, at most
 }
 
 type mark struct {

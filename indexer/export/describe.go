@@ -77,13 +77,17 @@ func nameOf(f *File) string { return f.Set + "-" + string(f.Month) }
 
 const description = "Orders, versions of orders, completed trades, statistics, signed events and self-descriptions of Mostros, as one relay received them. " + LicenceLine
 
+// noted returns the description with a notice before it.
+func noted(notice string) string { return strings.TrimSpace(notice + " " + description) }
+
 type object = map[string]any
 
 // DataPackage returns the Frictionless data package (datapackage.json) of files. Its paths are
 // relative to the place of the document. The files of CSV are tables with a schema. Those of
 // Parquet describe themselves, and are listed with their hashes alone: Frictionless 5 takes the
-// unknown integers of Parquet for errors.
-func DataPackage(files []File) ([]byte, error) {
+// unknown integers of Parquet for errors. notice begins the description if it is not "", as it does
+// for invented data.
+func DataPackage(files []File, notice string) ([]byte, error) {
 	resources := []any{}
 	for i := range files {
 		f := &files[i]
@@ -108,7 +112,7 @@ func DataPackage(files []File) ([]byte, error) {
 		resource["type"], resource["format"], resource["compression"], resource["mediatype"], resource["encoding"] = "table", "csv", "gz", "application/gzip", "utf-8"
 		resource["schema"] = object{"fields": fields, "primaryKey": set.Key}
 	}
-	doc := object{"name": "mostrodex", "title": "Market data of Mostros", "description": description, "created": latest(files).Format(time.RFC3339), "resources": resources,
+	doc := object{"name": "mostrodex", "title": "Market data of Mostros", "description": noted(notice), "created": latest(files).Format(time.RFC3339), "resources": resources,
 		"licenses": []any{object{"name": LicenceName, "title": LicenceTitle, "path": LicenceURL}}}
 	return json.MarshalIndent(doc, "", " ")
 }
@@ -140,8 +144,8 @@ const croissantContext = `{"@language":"en","@vocab":"https://schema.org/","cite
 var croissantTypes = map[Type]string{Text: "sc:Text", Integer: "sc:Integer", Number: "sc:Float", Boolean: "sc:Boolean", Time: "sc:DateTime", List: "sc:Text"}
 
 // Croissant returns the Croissant 1.0 metadata of the files of Parquet. base is the address below which the
-// files are served, and ends with a slash.
-func Croissant(files []File, base string) ([]byte, error) {
+// files are served, and ends with a slash. notice is as for DataPackage.
+func Croissant(files []File, base, notice string) ([]byte, error) {
 	distribution, records := []any{}, []any{}
 	for i := range files {
 		f := &files[i]
@@ -167,7 +171,7 @@ func Croissant(files []File, base string) ([]byte, error) {
 		records = append(records, object{"@type": "cr:RecordSet", "@id": id, "name": id, "description": set.Doc, "field": fields})
 	}
 	at := latest(files)
-	doc := object{"@context": json.RawMessage(croissantContext), "@type": "sc:Dataset", "conformsTo": "http://mlcommons.org/croissant/1.0", "name": "mostrodex", "description": description,
+	doc := object{"@context": json.RawMessage(croissantContext), "@type": "sc:Dataset", "conformsTo": "http://mlcommons.org/croissant/1.0", "name": "mostrodex", "description": noted(notice),
 		"license": LicenceURL, "url": base, "datePublished": at.Format(time.RFC3339), "version": at.Format("2006.1.2"), "isLiveDataset": true,
 		"creator": object{"@type": "sc:Organization", "name": "the operator of the relay", "url": base}, "citeAs": "Market data of Mostros, " + base,
 		"distribution": distribution, "recordSet": records}

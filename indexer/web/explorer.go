@@ -36,9 +36,12 @@ func newPages() *pageSet {
 // explorer answers with the HTML pages.
 type explorer struct {
 	*views
-	pages  *pageSet
-	notice string // at the top of every page; "": none
-	log    *slog.Logger
+	figures *figures
+	pages   *pageSet
+	notice  string // at the top of every page; "": none
+	origin
+	own string // public key of the operator's Mostro; "": none
+	log *slog.Logger
 }
 
 // routes returns the rows of the explorer.
@@ -55,11 +58,13 @@ func (x *explorer) routes() []route.Route {
 // frame is the data that every page has.
 type frame struct {
 	Title, Page, Style string
+	Description        string // of the page, for search engines and shared links; "": the general one
 	Now                webpage.Moment
 	Ready              bool
 	Notice             string // for every page; "": none
 	Rated              bool   // the site has reputations
-	Script             bool   // the page has scripts, which connect to the relay
+	Share              sharing
+	Script             bool // the page has scripts, which connect to the relay
 	Problem            *problem
 }
 
@@ -67,6 +72,9 @@ type frame struct {
 type framed interface{ frameOf() *frame }
 
 func (f *frame) frameOf() *frame { return f }
+
+// sharing is what a page says of itself to search engines and messengers.
+type sharing struct{ URL, Picture, Icon, Icon2 string }
 
 const contentPolicy = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
@@ -99,6 +107,11 @@ func (x *explorer) servePage(route string, get func(*http.Request) (string, any,
 	now := x.index.Now()
 	fr.Style, fr.Now, fr.Ready = webpage.StylePath(), webpage.Moment{RFC: rfc(now), Text: now.UTC().Format("2 January 2006, 15:04:05") + " UTC"}, x.index.Ready()
 	fr.Rated, fr.Notice = x.summaries != nil, x.notice
+	fr.Share = sharing{Icon: icon.path, Icon2: icon2.path}
+	if base := x.base(r); base != "" {
+		fr.Share.URL, fr.Share.Picture = base+r.URL.EscapedPath(), base+share.path
+	}
+	x.setOnion(h, r)
 	if fr.Script {
 		h.Set("Content-Security-Policy", scriptPolicy(r))
 	}

@@ -28,6 +28,10 @@ type Config struct {
 	// Notice is shown at the top of every page. "": no notice.
 	Notice string
 
+	URL   string // public address without a path, such as https://example.org; "": that of each request
+	Onion string // address in the Tor network without a path, such as http://….onion; "": none
+	Own   string // public key of the operator's Mostro in hex; "": none
+
 	// Unready returns the reason, as a line of text, if the rest of the program is not
 	// ready, and "" if it is ready. GET /readyz calls Unready when the index is ready.
 	// nil: always ready.
@@ -57,7 +61,8 @@ type Site struct {
 // New returns a site.
 func New(cfg Config) *Site {
 	log, v := room.Logger(cfg.Logger).With("room", "indexer"), &views{index: cfg.Index}
-	return &Site{cfg: cfg, log: log, views: v, api: &api{v}, figures: &figures{v, newAnswers()}, stream: newStream(v, cfg.Address), explorer: &explorer{views: v, notice: cfg.Notice, pages: newPages(), log: log},
+	f := &figures{v, newAnswers()}
+	return &Site{cfg: cfg, log: log, views: v, api: &api{v}, figures: f, stream: newStream(v, cfg.Address), explorer: &explorer{views: v, figures: f, notice: cfg.Notice, origin: origin{strings.TrimSuffix(cfg.URL, "/"), strings.TrimSuffix(cfg.Onion, "/")}, own: cfg.Own, pages: newPages(), log: log},
 		requests: promauto.With(cfg.Metrics).NewCounterVec(prometheus.CounterOpts{Namespace: "mostrodex", Subsystem: "indexer", Name: "http_requests_total", Help: "HTTP requests by route and status."}, []string{"route", "code"})}
 }
 
@@ -73,7 +78,7 @@ func (x *Site) Mux() route.Mux {
 
 // Routes returns the rows of the explorer and the API.
 func (x *Site) Routes() []route.Route {
-	return slices.Concat(x.explorer.routes(), x.api.routes(x.API, x.figures), []route.Route{x.feedRoute(), x.stream.route()},
+	return slices.Concat(x.explorer.routes(), marketPages{x.explorer}.routes(), crawled{marketPages{x.explorer}}.routes(), x.api.routes(x.API, x.figures), []route.Route{x.feedRoute(), x.stream.route()},
 		x.figures.routes(x.API), bisq{x.figures}.routes(x.API))
 }
 

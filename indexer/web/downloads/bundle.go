@@ -113,7 +113,7 @@ func (d *Downloads) serveBundle(w http.ResponseWriter, r *http.Request) {
 	}
 	defer f.Close()
 	head(w, `"`+about.hash+`"`, "application/x-ndjson")
-	w.Header().Set("Content-Disposition", `attachment; filename="`+pubkey[:16]+"-"+strconv.FormatInt(about.asOf.Unix(), 10)+`.ndjson"`)
+	w.Header().Set("Content-Disposition", `attachment; filename="`+d.mark()+pubkey[:16]+"-"+strconv.FormatInt(about.asOf.Unix(), 10)+`.ndjson"`)
 	http.ServeContent(newPatient(w), r, "", about.asOf, f)
 }
 

@@ -25,8 +25,8 @@ import (
 	"github.com/mostrodex/mostrodex/internal/route"
 )
 
-// Config is the configuration of Downloads. All fields but Store, Bundles, Address, Base and Logger are
-// required.
+// Config is the configuration of Downloads. All fields but Store, Bundles, Address, Base, Notice
+// and Logger are required.
 type Config struct {
 	Source partitions.Source
 	Store  *partitions.Store // nil: no files of closed months
@@ -39,6 +39,9 @@ type Config struct {
 	Address func(*http.Request) string
 	Bundles *Bundles // nil: no scores
 	Base    string   // public address without a path; "": the address of each request
+	// Notice says that the data is invented, as in a demo. It stands in all descriptions, and the
+	// names of files begin with "simulated-". "": the data is real.
+	Notice string
 
 	Logger *slog.Logger // nil: log lines are discarded
 }
@@ -98,10 +101,20 @@ func (d *Downloads) Routes() []route.Route {
 	return append(rows,
 		route.Route{Method: http.MethodGet, Path: prefix + "{set}/{year}/{month}/{file}", Name: "export_file", Summary: "file of a closed month, such as history/year=2026/month=09/history.parquet, or .csv.gz; Range, ETag, Content-Length",
 			Media: parquetType, Handler: http.HandlerFunc(d.serveFile)},
-		d.document("datapackage.json", "export_datapackage", "Frictionless data package of the files", "application/json", func(*http.Request) ([]byte, error) { return export.DataPackage(d.list()) }),
-		d.document("croissant.json", "export_croissant", "Croissant 1.0 metadata of the files", "application/ld+json", func(r *http.Request) ([]byte, error) { return export.Croissant(d.list(), d.base(r)+prefix) }),
+		d.document("datapackage.json", "export_datapackage", "Frictionless data package of the files", "application/json", func(*http.Request) ([]byte, error) { return export.DataPackage(d.list(), d.cfg.Notice) }),
+		d.document("croissant.json", "export_croissant", "Croissant 1.0 metadata of the files", "application/ld+json", func(r *http.Request) ([]byte, error) {
+			return export.Croissant(d.list(), d.base(r)+prefix, d.cfg.Notice)
+		}),
 		d.document("SHA256SUMS", "export_checksums", "hashes of the files, for sha256sum -c", "text/plain", func(*http.Request) ([]byte, error) { return export.Checksums(d.list()), nil }),
 	)
+}
+
+// mark returns the begin of the names of files.
+func (d *Downloads) mark() string {
+	if d.cfg.Notice != "" {
+		return "simulated-"
+	}
+	return ""
 }
 
 func (d *Downloads) list() []export.File {
@@ -124,6 +137,7 @@ func (d *Downloads) base(r *http.Request) string {
 
 // exportIndex is the answer of GET /api/v1/export.
 type exportIndex struct {
+	Notice       string       `json:"notice,omitempty" doc:"says that the data is invented; absent: the data is real"`
 	Licence      string       `json:"licence" doc:"licence of the compilation"`
 	LicenceID    string       `json:"licence_id" doc:"SPDX identifier"`
 	LicenceURL   string       `json:"licence_url" doc:"text of the licence"`
@@ -158,7 +172,7 @@ func (d *Downloads) index(r *http.Request) (any, error) {
 	if len(r.URL.Query()) > 0 {
 		return nil, &partitions.QueryError{Param: first(r.URL.Query()), Reason: "unknown parameter; this resource has none"}
 	}
-	out := exportIndex{Licence: export.LicenceLine, LicenceID: export.LicenceName, LicenceURL: export.LicenceURL, CurrentMonth: export.MonthOf(d.cfg.Source.Now()), Files: []exportFile{}}
+	out := exportIndex{Notice: d.cfg.Notice, Licence: export.LicenceLine, LicenceID: export.LicenceName, LicenceURL: export.LicenceURL, CurrentMonth: export.MonthOf(d.cfg.Source.Now()), Files: []exportFile{}}
 	if err := d.cfg.Source.Stats(func(c *stats.Collector, _ []map[[32]byte]struct{}) error {
 		if from := c.Coverage(0).WitnessedFrom; from != 0 {
 			out.WitnessedAt = &from
@@ -302,7 +316,7 @@ func (d *Downloads) serveFile(w http.ResponseWriter, r *http.Request) {
 	if raw, err := hex.DecodeString(about.SHA256); err == nil {
 		w.Header().Set("Repr-Digest", "sha-256=:"+base64Of(raw)+":")
 	}
-	w.Header().Set("Content-Disposition", `attachment; filename="`+set+"-"+string(which)+"."+ending+`"`)
+	w.Header().Set("Content-Disposition", `attachment; filename="`+d.mark()+set+"-"+string(which)+"."+ending+`"`)
 	http.ServeContent(newPatient(w), r, "", about.MadeAt, f)
 }
 
@@ -363,7 +377,7 @@ func (d *Downloads) stream(w http.ResponseWriter, r *http.Request, set *export.S
 		defer leave()
 	}
 	h.Set("Content-Type", kind[0])
-	h.Set("Content-Disposition", `attachment; filename="`+name+"."+ending+`"`)
+	h.Set("Content-Disposition", `attachment; filename="`+d.mark()+name+"."+ending+`"`)
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Link", "<"+export.LicenceURL+`>; rel="license"`)
