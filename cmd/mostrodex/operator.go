@@ -27,7 +27,7 @@ type OperatorConfig struct {
 	NtfyFile      string   `toml:"ntfy_file"`      // file with the URL of a topic of an ntfy server, and in its second line an access token; "": none
 	Nostr         string   `toml:"nostr"`          // key (npub or hex) that receives private messages (NIP-17); "": none
 	NostrRelays   []string `toml:"nostr_relays"`   // relays to which these messages are sent besides this one and those of the key's kind 10050
-	RepeatHours   int64    `toml:"repeat_hours"`   // a condition that lasts is told again after this time
+	RepeatHours   int64    `toml:"repeat_hours"`   // a critical condition that lasts is told again after this time, a warning after six times that
 	PerHour       int      `toml:"per_hour"`       // messages in an hour; further conditions are told in the next one
 	MarginBlocks  int64    `toml:"margin_blocks"`  // blocks before the margin of a hold from which it is told
 	PayoutMinutes int64    `toml:"payout_minutes"` // time after a settlement from which a buyer without a payout is told

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/mostro/message"
 )
 
@@ -188,16 +189,22 @@ func (w *Wallet) deals(ctx context.Context, who string) (list []deal, err error)
 	trades := slices.Clone(w.accounts[who].Trades)
 	w.mu.Unlock()
 	slices.Reverse(trades)
-	for _, d := range trades[:min(len(trades), shownTrades)] {
-		keys, err := w.words[who].Trade(d.Index)
-		if err != nil {
+	trades = trades[:min(len(trades), shownTrades)]
+	if len(trades) == 0 {
+		return nil, nil
+	}
+	keys := make([]*envelope.Keys, len(trades))
+	for i, d := range trades {
+		if keys[i], err = w.words[who].Trade(d.Index); err != nil {
 			return nil, err
 		}
-		mail, err := w.mail(ctx, keys)
-		if err != nil {
-			return nil, err
-		}
-		v := view(d, mail)
+	}
+	mail, err := w.mail(ctx, keys...)
+	if err != nil {
+		return nil, err
+	}
+	for i, d := range trades {
+		v := view(d, mail[keys[i].Pubkey()])
 		for i := range v.Verbs {
 			v.Verbs[i].Token = w.token(who, fmt.Sprint(d.Index), v.Verbs[i].ID)
 		}
@@ -222,7 +229,7 @@ func (w *Wallet) act(ctx context.Context, who string, index uint32, id string) e
 	if err != nil {
 		return err
 	}
-	v := view(*d, mail)
+	v := view(*d, mail[keys.Pubkey()])
 	if !slices.ContainsFunc(v.Verbs, func(one verb) bool { return one.ID == id }) {
 		return refused("The trade has moved on: it is no longer in a state for this.")
 	}

@@ -8,6 +8,7 @@
 package demowallet
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -63,10 +64,11 @@ type Config struct {
 const (
 	// maxTrades is the number of trades of one person that the file keeps, the newest ones.
 	maxTrades = 200
-	// shownTrades is the number of trades on a page. Each costs a request to the relay.
+	// shownTrades is the number of trades on a page.
 	shownTrades = 20
-	// maxMail is the number of events of one trade that are read.
-	maxMail = 200
+	// maxMail is the number of messages that are read for a page, the newest ones. A trade has a
+	// dozen.
+	maxMail = 500
 	// maxBook is the number of orders that a page lists.
 	maxBook = 50
 	// answerWithin is the time that a form waits for the Mostro's answer.
@@ -216,7 +218,7 @@ func (w *Wallet) send(ctx context.Context, who string, d *dealInFile, m message.
 		if err != nil {
 			return nil
 		}
-		for _, one := range mail {
+		for _, one := range mail[keys.Pubkey()] {
 			if one.RequestID == nil || *one.RequestID != request {
 				continue
 			}
@@ -237,21 +239,32 @@ func (w *Wallet) send(ctx context.Context, who string, d *dealInFile, m message.
 	}
 }
 
-// mail returns what the Mostro has written to a key, the oldest first.
-func (w *Wallet) mail(ctx context.Context, keys *envelope.Keys) (list []message.Message, err error) {
-	found, err := w.cfg.Relay.Stored(ctx, nostr.Filter{Kinds: []int{mostro.KindMessage}, Authors: []string{w.cfg.Node}, Tags: nostr.TagMap{"p": {keys.Pubkey()}}, Limit: maxMail})
+// mail returns what the Mostro has written to some keys, the oldest first, by public key.
+func (w *Wallet) mail(ctx context.Context, keys ...*envelope.Keys) (map[string][]message.Message, error) {
+	of := make(map[string]*envelope.Keys, len(keys))
+	f := nostr.Filter{Kinds: []int{mostro.KindMessage}, Authors: []string{w.cfg.Node}, Tags: nostr.TagMap{}, Limit: maxMail}
+	for _, k := range keys {
+		of[k.Pubkey()] = k
+		f.Tags["p"] = append(f.Tags["p"], k.Pubkey())
+	}
+	found, err := w.cfg.Relay.Stored(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(found, func(a, b *nostr.Event) int { return int(a.CreatedAt - b.CreatedAt) })
+	slices.SortStableFunc(found, func(a, b *nostr.Event) int { return cmp.Compare(a.CreatedAt, b.CreatedAt) })
+	mail := make(map[string][]message.Message, len(keys))
 	for _, evt := range found {
-		env, err := envelope.Open(evt, keys)
+		to := evt.Tags.Find("p")
+		if to == nil || of[to[1]] == nil {
+			continue
+		}
+		env, err := envelope.Open(evt, of[to[1]])
 		if err != nil || env.Identity != w.cfg.Node {
 			continue // anyone can write to a key
 		}
-		list = append(list, env.Message)
+		mail[to[1]] = append(mail[to[1]], env.Message)
 	}
-	return list, nil
+	return mail, nil
 }
 
 // book returns the orders of the Mostro that can be taken.
@@ -267,6 +280,6 @@ func (w *Wallet) book(ctx context.Context) (list []mostro.Order, err error) {
 			list = append(list, o)
 		}
 	}
-	slices.SortFunc(list, func(a, b mostro.Order) int { return int(b.CreatedAt - a.CreatedAt) })
+	slices.SortFunc(list, func(a, b mostro.Order) int { return cmp.Compare(b.CreatedAt, a.CreatedAt) })
 	return list, nil
 }

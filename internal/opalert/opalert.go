@@ -12,6 +12,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -126,7 +127,8 @@ func span(seconds int64) string {
 
 // Rules are the operator's choices. A zero field means the default.
 type Rules struct {
-	// Repeat is the time after which a condition that lasts is told again; 0: 4 hours.
+	// Repeat is the time after which a critical condition that lasts is told again; 0: 4 hours.
+	// A warning is told again after six times that.
 	Repeat time.Duration
 	// Rest is the time for which a condition has to be absent before it is over, so that a
 	// condition that comes and goes is one condition; 0: 3 minutes.
@@ -256,7 +258,12 @@ func (o *occurrence) state(at int64, there bool, delay time.Duration, r Rules, u
 		return ""
 	case o.Level > o.ToldAs:
 		return Worse
-	case at-o.Told >= int64(r.Repeat.Seconds()):
+	}
+	repeat := r.Repeat
+	if o.Level != Critical {
+		repeat *= 6
+	}
+	if at-o.Told >= int64(repeat.Seconds()) {
 		return Lasts
 	}
 	return ""
@@ -276,7 +283,12 @@ func (b *Book) Numbers() (warnings, critical int) {
 	return warnings, critical
 }
 
-// oneLine returns a text without control characters and without characters that change the
+// secret matches what a text of another program must not bring into a message: an invoice, a
+// secret key of Nostr, and 32 bytes in hex, which may be a preimage. Ids of trades and public keys
+// of Lightning nodes have other lengths.
+var secret = regexp.MustCompile(`(?i)\b(ln[a-z0-9]{40,}|nsec1[a-z0-9]{20,}|[0-9a-f]{64})\b`)
+
+// oneLine returns a text without secrets, control characters and characters that change the
 // direction of text, and cut. An error of another program may be in a text.
 func oneLine(s string) string {
 	clean := strings.Map(func(r rune) rune {
@@ -287,6 +299,6 @@ func oneLine(s string) string {
 			return -1
 		}
 		return r
-	}, clip.Text(strings.ToValidUTF8(s, ""), 4*maxText))
-	return clip.Text(strings.Join(strings.Fields(clean), " "), maxText)
+	}, clip.Text(strings.ToValidUTF8(s, ""), 16*maxText))
+	return clip.Text(strings.Join(strings.Fields(secret.ReplaceAllString(clean, "…")), " "), maxText)
 }

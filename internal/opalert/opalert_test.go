@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 var start = time.Unix(1_800_000_000, 0)
@@ -140,8 +141,38 @@ func TestTextIsOneBoundedLine(t *testing.T) {
 	nasty := "LND says:\r\nX-Priority: 1\u202e\x1b[31m \xff" + strings.Repeat("é", 5000)
 	var b Book
 	m := b.Look(start, look(Condition{Kind: "lightning", Level: Critical, Text: nasty}), Rules{})[0]
-	if len(m.Text) > maxText || strings.ContainsAny(m.Body()+m.Title("node"), "\r\n\x1b\u202e\xff") || !strings.HasPrefix(m.Text, "LND says: X-Priority: 1") {
+	if len(m.Text) > maxText || strings.ContainsAny(m.Body()+m.Title("node"), "\r\n\x1b\u202e") || !utf8.ValidString(m.Text) || !strings.HasPrefix(m.Text, "LND says: X-Priority: 1") {
 		t.Errorf("%q", m.Text)
+	}
+}
+
+// TestSecretsAreCutOut: an error of another program may quote what it was asked.
+func TestSecretsAreCutOut(t *testing.T) {
+	node := "02" + strings.Repeat("ab", 32)
+	for text, want := range map[string]string{
+		"invoice LNBC100N1" + strings.Repeat("p3x", 50) + " is unknown": "invoice … is unknown",
+		"preimage=" + strings.Repeat("0f", 32) + ",":                    "preimage=…,",
+		"key nsec1" + strings.Repeat("q", 58):                           "key …",
+		"the node is " + node + ": put it back":                         "the node is " + node + ": put it back",
+		"trade 308e1272-d5f4-47e6-bd97-3504baea9c23":                    "trade 308e1272-d5f4-47e6-bd97-3504baea9c23",
+		"lnd: line 7": "lnd: line 7",
+		strings.Repeat("x ", 150) + strings.Repeat("0f", 32): strings.TrimSpace(strings.Repeat("x ", 150)) + " …",
+	} {
+		if got := oneLine(text); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestWarningsAreRepeatedRarely(t *testing.T) {
+	c := Condition{Kind: "dispute", Subject: "1", Level: Warning, Text: "open"}
+	var b Book
+	n := 0
+	for h := range 49 {
+		n += len(b.Look(start.Add(time.Duration(h)*time.Hour), look(c), Rules{}))
+	}
+	if n != 3 {
+		t.Errorf("%d messages in two days", n)
 	}
 }
 

@@ -138,6 +138,7 @@ func (p panel) builder() cog.Builder[dashboard.Panel] {
 
 // build returns the JSON of the dashboard.
 func build() ([]byte, error) {
+	//lint:ignore SA1019 A file of the second form cannot be imported by Grafana before version 12.
 	b := dashboard.NewDashboardBuilder("Mostrodex").Uid("mostrodex").Tags([]string{"mostrodex", "nostr", "lightning"}).
 		Description("The relay, the index and the escrow of a mostrodex (docs/watch.md).").
 		Refresh("30s").Time("now-6h", "now").Timezone("browser").Editable().
