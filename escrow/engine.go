@@ -431,7 +431,7 @@ func (e *Engine) await(ctx context.Context, told <-chan struct{}) error {
 			return ctx.Err()
 		}
 		switch e.Card.State().Problem {
-		case nodecard.Usable, nodecard.Unsynced, nodecard.Refusing:
+		case nodecard.Usable, nodecard.Unsynced, nodecard.Refusing, nodecard.LowDisk:
 		case nodecard.OtherWallet:
 			if err := e.rebind(ctx); err != nil {
 				return err

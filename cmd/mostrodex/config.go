@@ -24,6 +24,7 @@ import (
 // Config holds no secret: keys are given as paths of files.
 type Config struct {
 	Data     string           `toml:"data"` // directory of all stored data
+	Role     string           `toml:"role"` // relay, index or escrow: only this part runs; "": the sections decide
 	Relay    RelayConfig      `toml:"relay"`
 	Upstream []UpstreamConfig `toml:"upstream"` // relays to follow; empty: the default relays
 	Indexer  IndexerConfig    `toml:"indexer"`
@@ -215,7 +216,15 @@ func loadConfig(path string, environ []string) (Config, error) {
 	if err := applyEnviron(&cfg, environ); err != nil {
 		return cfg, err
 	}
-	return cfg, cfg.validate()
+	return cfg, cfg.settle()
+}
+
+// settle applies the role and validates.
+func (c *Config) settle() error {
+	if err := c.applyRole(); err != nil {
+		return err
+	}
+	return c.validate()
 }
 
 // decodeConfig is strict: it returns an error if the file has an unknown key.
@@ -390,6 +399,9 @@ func (c *Config) validate() error {
 	}
 	if err := c.Operator.validate(); err != nil {
 		return fmt.Errorf("operator.%w", err)
+	}
+	if c.Role == roleEscrow && c.Operator.Nostr != "" && len(c.Operator.NostrRelays) == 0 {
+		return errors.New("operator.nostr_relays: name a relay for the private messages, because an escrow alone serves none")
 	}
 	if err := c.Log.validate(); err != nil {
 		return fmt.Errorf("log.%w", err)

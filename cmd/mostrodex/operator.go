@@ -71,8 +71,8 @@ func (c *OperatorConfig) key() (string, error) {
 	return key, nil
 }
 
-// programName is the name of this program in messages to the operator.
-func (c *Config) programName() string {
+// programName returns the name of this program in messages to the operator.
+func programName(c *Config) string {
 	name := c.Relay.Name
 	if c.Escrow.Enabled {
 		name = cmp.Or(c.Escrow.Name, name)
@@ -114,7 +114,7 @@ func (c *OperatorConfig) channels(program string, now func() time.Time, mail mai
 // openOperator makes the service that tells the operator. Without a channel it sets gauges and
 // writes lines to the log.
 func openOperator(m *Main) (*opalert.Service, error) {
-	program := m.Config.programName()
+	program := programName(&m.Config)
 	channels, err := m.Config.Operator.channels(program, m.Now, func(ctx context.Context, to, text string) error { return mailOperator(ctx, m, to, text) })
 	if err != nil {
 		return nil, err
@@ -204,7 +204,7 @@ The exit code is 1 if a channel did not take the message, or if there is none.`,
 			if err != nil {
 				return err
 			}
-			program := cfg.programName()
+			program := programName(&cfg)
 			channels, err := cfg.Operator.channels(program, time.Now, func(ctx context.Context, to, text string) error {
 				if _, err := os.Stat(cfg.Data); err != nil {
 					return fmt.Errorf("the key of this relay: %w", err)

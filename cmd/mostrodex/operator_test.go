@@ -402,8 +402,11 @@ func TestAlertRules(t *testing.T) {
 // TestOperatorConfig: mistakes are refused with the name of the key.
 func TestOperatorConfig(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"operator.nostr:":         func(c *Config) { c.Operator.Nostr = "npub1xyz" },
-		"operator.nostr_relays:":  func(c *Config) { c.Operator.NostrRelays = []string{"https://example.org"} },
+		"operator.nostr:":        func(c *Config) { c.Operator.Nostr = "npub1xyz" },
+		"operator.nostr_relays:": func(c *Config) { c.Operator.NostrRelays = []string{"https://example.org"} },
+		"operator.nostr_relays: name a relay": func(c *Config) {
+			c.Role, c.Operator.Nostr, c.Operator.NostrRelays = roleEscrow, "82fa8cb978b43c79b2156585bac2c011176a21d2aead6d9f7c575c005be88390", nil
+		},
 		"operator.repeat_hours:":  func(c *Config) { c.Operator.RepeatHours = 0 },
 		"operator.margin_blocks:": func(c *Config) { c.Operator.MarginBlocks = exposure.Near + 1 },
 		"log.format:":             func(c *Config) { c.Log.Format = "xml" },

@@ -29,6 +29,7 @@ type surface struct {
 	alerts    *alertRoom          // nil: no alerts
 	exports   *partitions.Store   // nil: no files of closed months
 	wallet    []route.Route       // of a demo
+	alone     bool                // an escrow alone: the public listener has no route but the health
 }
 
 // exportRow is the place of /api/v1/export/events in the relay's rows.
@@ -47,6 +48,9 @@ func (s surface) table() (table route.Table, public http.Handler, err error) {
 			}
 			table = append(table, r)
 		}
+	}
+	if s.stores.index == nil {
+		health = plainHealth(s.notes)
 	}
 	events := atMost(maxExports, compressed(http.HandlerFunc(s.relay.ServeExport)))
 	relayRows := []route.Route{
@@ -76,7 +80,9 @@ func (s surface) table() (table route.Table, public http.Handler, err error) {
 		addCompressed(rows)
 		mux, health, notFound = site.Mux(), site.Health(), site.NotFound(append(rows, relayRows...))
 	}
-	table = append(table, relayRows...)
+	if !s.alone {
+		table = append(table, relayRows...)
+	}
 	addCompressed(health)
 	addCompressed(notFound)
 	table = append(table, s.private()...)
@@ -94,7 +100,7 @@ func (s surface) site() (*web.Site, []route.Route) {
 	if s.escrow != nil {
 		own = s.escrow.pubkey
 	}
-	site := web.New(web.Config{Index: s.stores.index, URL: webURL(s.url), Onion: s.onion, Own: own, Notice: s.notice, Logger: s.logger, Metrics: s.registry, Notes: s.escrow.notes, Address: address, Unready: func() string {
+	site := web.New(web.Config{Index: s.stores.index, URL: webURL(s.url), Onion: s.onion, Own: own, Notice: s.notice, Logger: s.logger, Metrics: s.registry, Notes: s.notes, Address: address, Unready: func() string {
 		if s.scores == nil || s.scores.Ready() {
 			return ""
 		}
@@ -121,6 +127,9 @@ func (s surface) site() (*web.Site, []route.Route) {
 	site.Show(handler)
 	return site, append(rows, handler.Routes()...)
 }
+
+// notes returns the lines of /readyz for the operator.
+func (s surface) notes() []string { return append(s.escrow.notes(), clockNotes(s.upstreams)...) }
 
 // ownPrices returns the operator's own sources of prices: those of reputation.prices, or if
 // none are named those of the escrow. It returns nil if there are none.

@@ -73,6 +73,10 @@ func (c *Config) chooseUpstreams(flags []string) error {
 			}
 			c.Upstream = append(c.Upstream, UpstreamConfig{URL: u})
 		}
+	} else if len(c.Upstream) == 0 && c.Role == roleEscrow {
+		for _, u := range c.forwardTo() {
+			c.Upstream = append(c.Upstream, UpstreamConfig{URL: u})
+		}
 	} else if len(c.Upstream) == 0 {
 		c.Upstream = defaultUpstreams
 	}
@@ -139,6 +143,9 @@ func openUpstreams(c *Config, server *relay.Server, store *eventlog.Store, score
 		Resync: time.Duration(f.ResyncSeconds) * time.Second, Rewalk: time.Duration(f.RewalkSeconds) * time.Second, Logger: with.logger, Metrics: with.registry}
 	if scores != nil {
 		cfg.Trust = func(pubkey string) federation.Trust { return trustIn(scores, pubkey) }
+	}
+	if err := c.followOwnMostro(); err != nil {
+		return nil, err
 	}
 	for _, u := range c.Upstream {
 		cfg.Follow = append(cfg.Follow, federation.Upstream{URL: u.URL, Instances: u.Instances})
