@@ -171,6 +171,40 @@ func BenchmarkMarket(b *testing.B) {
 	timed("book_at_the_end", func() error { _, err := c.BookAt(Query{Until: 1_783_072_000}); return err })
 	timed("survival", func() error { _, err := c.Survival(all); return err })
 	timed("implied_rates_by_day_of_30_days", func() error { _, err := c.ImpliedRates("EUR", month, Day, 0.1); return err })
+	// The pages about a currency and about disputes, at the end of the market.
+	last := Query{From: 1_783_072_000 - 30*86400, Until: 1_783_072_000}
+	timed("market_page", func() error {
+		q := last
+		q.Filter = Filter{ByFiat: {"EUR"}}
+		book, err := c.BookAt(q)
+		if err != nil {
+			return err
+		}
+		if _, err := book.Depth("EUR", 1); err != nil {
+			return err
+		}
+		book.Crossed()
+		if _, err := c.ImpliedRates("EUR", q, Day, 0.1); err != nil {
+			return err
+		}
+		_, err = c.Survival(q)
+		return err
+	})
+	timed("disputes_page", func() error {
+		for _, days := range []int64{30, 90, 365} {
+			q := last
+			q.From = q.Until - days*86400
+			if _, err := c.Metrics([]string{"disputes.opened", "disputes.closed", "disputes.rate", "disputes.open_now", "disputes.resolution_p50"}, q); err != nil {
+				return err
+			}
+		}
+		for _, metric := range []string{"disputes.opened", "disputes.rate", "disputes.open_now", "orders.completed"} {
+			if _, err := c.Groups(metric, last, ByInstance); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	timed("sources", func() error { _, err := c.Sources("orders.completed", all, 0, 100); return err })
 
 	var entries []mostro.Entry

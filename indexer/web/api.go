@@ -31,7 +31,7 @@ func (x *api) routes(row rowMaker, f *figures) []route.Route {
 sort=trusted (default: unknown publishers last, new ones before them) newest oldest premium amount expiry, and -premium -amount -expiry; cost: premium and half of the fee, lowest first`, x.getOrders), listView{}, orderParams()...),
 		described(row("/api/v1/orders/{pubkey}/{d...}", "order", "one order with its newest 100 versions; limit cursor, history_cursor leads to older ones", x.getOrder), orderView{},
 			paramPubkey, route.Param{Name: "limit", Type: "integer", Default: "100", Doc: "versions of a page, from 1 to 500"}, route.Param{Name: "cursor", Doc: "history_cursor of the page before"}, paramInclude),
-		described(row("/api/v1/instances", "instances", "sort=rank|volume|trades|fee|age; rank is null while a node was witnessed on fewer than 30 days; reason says so; at=TIME: policies and sums at a past time",
+		described(row("/api/v1/instances", "instances", "sort="+strings.Join(slices.Sorted(maps.Keys(instanceSorts)), "|")+"; rank is null while a node was witnessed on fewer than 30 days; reason says so; at=TIME: policies and sums at a past time",
 			func(r *http.Request) (any, error) {
 				if r.URL.Query().Get("at") != "" {
 					return f.instancesAt(r)

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -34,6 +35,25 @@ var instanceSorts = map[string]func(*instanceView) float64{
 		}
 		return -d.Float()
 	},
+	"orders": func(v *instanceView) float64 { return float64(v.Orders[string(mostro.StatusPending)]) },
+	"limit":  func(v *instanceView) float64 { return numberOr(v.MaxOrderSats, math.Inf(-1)) }, // greatest first
+	"bond": func(v *instanceView) float64 { // those that require one first
+		switch {
+		case v.Bond == nil:
+			return math.Inf(-1)
+		case v.Bond.Enabled:
+			return 1
+		}
+		return 0
+	},
+	"version": func(v *instanceView) float64 { return versionNumber(v.Version) }, // newest first
+	"health": func(v *instanceView) float64 { // healthy first
+		if v.Health == nil {
+			return math.Inf(-1)
+		}
+		return map[string]float64{"ok": 3, "degraded": 2, "unknown": 1}[v.Health.Status]
+	},
+	"seen": func(v *instanceView) float64 { return numberOr(v.LastSeenAt, math.Inf(-1)) }, // last seen first
 	"age": func(v *instanceView) float64 { // first seen earliest first
 		if v.FirstSeenAt == nil {
 			return math.Inf(-1)
@@ -42,11 +62,46 @@ var instanceSorts = map[string]func(*instanceView) float64{
 	},
 }
 
+// versionNumber returns a version of the form 0.20.2 as a number that sorts as versions do, and the
+// lowest number for other forms.
+func versionNumber(v *string) float64 {
+	if v == nil {
+		return math.Inf(-1)
+	}
+	number := 0.0
+	parts := strings.Split(strings.TrimPrefix(*v, "v"), ".")
+	for i := range 3 {
+		part := 0
+		if i < len(parts) {
+			digits, _, _ := strings.Cut(parts[i], "-")
+			n, err := strconv.Atoi(digits)
+			if err != nil || n < 0 || n > 99_999 {
+				return math.Inf(-1)
+			}
+			part = n
+		}
+		number = number*100_000 + float64(part)
+	}
+	return number
+}
+
 func numberOr(n *int64, other float64) float64 {
 	if n == nil {
 		return other
 	}
 	return float64(*n)
+}
+
+// sortNames lists the names of the sorts as text.
+func sortNames(ranked bool) string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(instanceSorts)) {
+		if ranked || name != "rank" {
+			names = append(names, name)
+		}
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
 // directory answers GET /api/v1/instances.
@@ -60,10 +115,10 @@ func (x *views) directory(ctx context.Context, values url.Values) (*instanceList
 		switch name {
 		case "sort":
 			if value == "rank" && x.summaries == nil {
-				return nil, &orders.QueryError{Param: "sort", Reason: "rank is not offered: the reputation of instances is switched off here; sort by volume, trades, fee or age"}
+				return nil, &orders.QueryError{Param: "sort", Reason: "rank is not offered: the reputation of instances is switched off here; sort by " + sortNames(false)}
 			}
 			if instanceSorts[value] == nil {
-				return nil, &orders.QueryError{Param: "sort", Reason: fmt.Sprintf("%q is not rank, volume, trades, fee or age", value)}
+				return nil, &orders.QueryError{Param: "sort", Reason: fmt.Sprintf("%q is not %s", value, sortNames(true))}
 			}
 			sort = value
 		case "limit":

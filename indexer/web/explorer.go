@@ -487,34 +487,52 @@ type instanceRow struct {
 	Note                                     noteRow
 	First, Last                              webpage.Moment
 	Rank                                     rankCell
+	Transport, Bond, Health, HealthClass     string // "" if unknown
+	Own                                      bool   // the operator of this site runs it
 }
 
 func (x *explorer) instanceRowOf(l *lang.Lang, v *instanceView, now time.Time) instanceRow {
-	row := instanceRow{Key: v.Pubkey[:8], Note: x.noteRow(l, x.index.NoteOf(v.Pubkey, ""), now), Name: v.Pubkey[:8] + "…", Link: l.Link("/instances/" + v.Pubkey), Volume: "unknown", Fee: "not stated", Limits: "not stated",
+	row := instanceRow{Key: v.Pubkey[:8], Note: x.noteRow(l, x.index.NoteOf(v.Pubkey, ""), now), Name: v.Pubkey[:8] + "…", Link: l.Link("/instances/" + v.Pubkey), Volume: l.T("figure.unknown"), Fee: l.T("instances.notstated"), Limits: l.T("instances.notstated"), Own: v.Pubkey == x.own,
 		Pending: v.Orders[string(mostro.StatusPending)], Trades: v.Trades, First: momentOf(l, v.FirstSeenAt, now), Last: momentOf(l, v.LastSeenAt, now), Rank: rankCellOf(l, v.Reputation)}
 	if v.Name != nil {
 		row.Name = *v.Name
 	}
 	if v.Version != nil {
-		row.Version = "version " + *v.Version
+		row.Version = *v.Version
 	}
 	if v.VolumeSats != nil {
-		row.Volume = webpage.Grouped(strconv.FormatInt(*v.VolumeSats, 10))
+		row.Volume = l.Int(*v.VolumeSats)
 	}
 	if v.Fee != nil {
 		row.Fee = percent(*v.Fee)
 	}
 	if v.MinOrderSats != nil && v.MaxOrderSats != nil {
-		row.Limits = webpage.Grouped(strconv.FormatInt(*v.MinOrderSats, 10)) + "–" + webpage.Grouped(strconv.FormatInt(*v.MaxOrderSats, 10))
+		row.Limits = l.Int(*v.MinOrderSats) + "–" + l.Int(*v.MaxOrderSats)
+	}
+	if v.ProtocolVersion != nil {
+		row.Transport = "v" + strconv.Itoa(*v.ProtocolVersion)
+	}
+	if v.Bond != nil {
+		row.Bond = l.T("instances.nobond")
+		if v.Bond.Enabled {
+			row.Bond = l.T("instances.withbond")
+		}
+	}
+	if v.Health != nil {
+		row.Health, row.HealthClass = l.T("health."+v.Health.Status), v.Health.Status
+	}
+	if v.Maintenance != nil && *v.Maintenance {
+		row.Health, row.HealthClass = l.T("card.maintenance"), "down"
 	}
 	return row
 }
 
 func (x *explorer) instancesPage(r *http.Request) (string, any, error) {
 	values := r.URL.Query()
-	sorts := []string{"volume", "Volume", "trades", "Trades", "fee", "Lowest fee", "age", "Longest known"}
+	l := lang.Of(r)
+	sorts := []string{"volume", l.T("instances.volume"), "trades", l.T("figure.trades"), "orders", l.T("card.open"), "fee", l.T("instances.fee"), "limit", l.T("instances.limit"), "bond", l.T("instances.bond"), "version", l.T("instances.version"), "health", l.T("instances.health"), "age", l.T("instances.first"), "seen", l.T("instances.last")}
 	if x.summaries != nil {
-		if sorts = append([]string{"rank", "Rank"}, sorts...); values.Get("sort") == "" {
+		if sorts = append([]string{"rank", l.T("figure.rank")}, sorts...); values.Get("sort") == "" {
 			values.Set("sort", "rank")
 		}
 	}
@@ -528,7 +546,7 @@ func (x *explorer) instancesPage(r *http.Request) (string, any, error) {
 			Name, Platform, Link string
 			Count                int
 		}
-	}{frame: frame{Title: "Instances", Page: "instances"},
+	}{frame: frame{Title: l.T("instances.title"), Page: "instances", Description: l.T("instances.lede")},
 		Sorts: choices(cmp.Or(values.Get("sort"), "volume"), sorts...), JSON: "/api/v1/instances?" + values.Encode()}
 	list, err := x.directory(r.Context(), values)
 	if err != nil {
