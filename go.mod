@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	code.dny.dev/ssrf v0.3.0
+	filippo.io/age v1.2.1
 	github.com/RoaringBitmap/roaring/v2 v2.30.0
 	github.com/blevesearch/bleve/v2 v2.6.1
 	github.com/blevesearch/bleve_index_api v1.4.1
@@ -18,6 +19,7 @@ require (
 	github.com/dgraph-io/ristretto/v2 v2.2.0
 	github.com/fiatjaf/khatru v0.19.1
 	github.com/gobwas/ws v1.4.0
+	github.com/hanwen/go-fuse/v2 v2.7.2
 	github.com/klauspost/compress v1.20.1
 	github.com/lightningnetwork/lnd v0.21.2-beta
 	github.com/mark3labs/mcp-go v1.2.1
