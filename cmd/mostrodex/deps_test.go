@@ -111,7 +111,6 @@ func TestRaceCoversGoroutines(t *testing.T) {
 		"cmd/mostrodex",                       // go-nostr's client races with itself
 		"escrow/lncontract", "escrow/lndtest", // for tests
 		"mostro/corpus",                       // the tests of relay use it
-		"internal/badgerfiles",                // has no tests
 		"reputation/simulate", "tools/attack", // programs for measurements
 	}, testPackages...)
 	concurrent := regexp.MustCompile(`(?m)^\s*go (func\b|[\w.]+\()|\.Go\(|\bsync\.(RW)?Mutex|\batomic\.`)

@@ -28,7 +28,7 @@ import (
 )
 
 var (
-	powerCuts = flag.Int("powercuts", 40, "points at which TestPowerCuts cuts the power")
+	powerCuts = flag.Int("powercuts", 12, "points at which TestPowerCuts cuts the power")
 	powerSeed = flag.Uint64("powercuts.seed", 18, "seed of the points and of the data that was not synced")
 )
 
@@ -135,7 +135,7 @@ func writeUnderPower(dir string) {
 // tenth point.
 func TestPowerCuts(t *testing.T) {
 	if testing.Short() {
-		t.Skip("skipped under -short: takes minutes")
+		t.Skip("skipped under -short: mounts a file system")
 	}
 	mount := t.TempDir()
 	disk, err := powercut.Mount(mount)
