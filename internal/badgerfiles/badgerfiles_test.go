@@ -13,7 +13,7 @@ import (
 
 func mustOpen(tb testing.TB, dir string) *badger.DB {
 	tb.Helper()
-	db, err := badger.Open(badger.DefaultOptions(dir).WithLogger(nil).WithMemTableSize(1 << 20).WithValueLogFileSize(1 << 20))
+	db, err := badger.Open(badger.DefaultOptions(dir).WithLogger(nil).WithMemTableSize(16 << 20).WithValueLogFileSize(1 << 20))
 	if err != nil {
 		tb.Fatal(err)
 	}
