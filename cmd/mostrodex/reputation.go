@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -35,6 +36,12 @@ type ReputationConfig struct {
 	// Payees are the Lightning nodes of the funds. If they are empty, no fee is confirmed.
 	Funds  []string `toml:"funds"`
 	Payees []string `toml:"payees"`
+	// SignReceiveLog publishes which event this relay received when, signed by Key. Other
+	// relays can name Key in Witnesses. The statements add about 5 % to the log.
+	SignReceiveLog bool `toml:"sign_receive_log"`
+	// Witnesses are the keys of relays whose signed receive logs are read, at most 5. Each
+	// becomes a column of its own, "seen by". Own ranks do not change.
+	Witnesses []string `toml:"witnesses"`
 	// Prices are sources of prices for choose: yadio, coingecko, currency_api or blockchain,
 	// each as a name or as name=URL. If Prices is empty, the sources of the escrow are used
 	// if it runs, else prices that Mostros sign.
@@ -48,12 +55,15 @@ func (c *ReputationConfig) validate() error {
 	for name, list := range map[string]struct {
 		keys   []string
 		digits int
-	}{"funds": {c.Funds, 64}, "payees": {c.Payees, 66}} {
+	}{"funds": {c.Funds, 64}, "payees": {c.Payees, 66}, "witnesses": {c.Witnesses, 64}} {
 		for _, k := range list.keys {
 			if len(k) != list.digits || strings.Trim(k, "0123456789abcdef") != "" {
 				return fmt.Errorf("%s: %q is not a public key of %d lower-case hex digits", name, k, list.digits)
 			}
 		}
+	}
+	if len(c.Witnesses) > reputation.MaxWitnesses {
+		return fmt.Errorf("witnesses: %d keys, at most %d", len(c.Witnesses), reputation.MaxWitnesses)
 	}
 	for _, p := range c.Prices {
 		if _, err := priceSource(p); err != nil {
@@ -79,13 +89,13 @@ func openReputation(c *ReputationConfig, s *stores, publisher reputation.Publish
 	}
 	every, _ := time.ParseDuration(c.Every) // validate has checked the value
 	cfg := reputation.Config{Dir: filepath.Join(s.data, "reputation"), Log: evidence{s.store}, Params: c.params(), Every: every,
-		Logger: with.logger, Metrics: with.registry, Now: with.now}
+		Logger: with.logger, Metrics: with.registry, Now: with.now, Witnesses: c.Witnesses, Finder: s.store}
 	if publisher != nil && c.Publish {
 		keys, err := ownKeys(c.Key, s.data, "reputation")
 		if err != nil {
 			return nil, err
 		}
-		cfg.Publisher, cfg.Signer, cfg.Pairs = publisher, signer{keys}, pairs{s.store}
+		cfg.Publisher, cfg.Signer, cfg.Pairs, cfg.Testify = publisher, signer{keys}, pairs{s.store}, c.SignReceiveLog
 	}
 	return reputation.Open(cfg)
 }
@@ -287,7 +297,11 @@ reads it. The server is to be stopped.`,
 				return err
 			}
 			return from.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(s *stores, _ ambient) error {
-				scores, err := score.WriteBundle(cmd.Context(), cmd.OutOrStdout(), evidence{s.store}, cfg.Reputation.params(), time.Now(), only, nil)
+				by, err := bundleSigner(&cfg.Reputation, data)
+				if err != nil {
+					return err
+				}
+				scores, err := score.WriteSignedBundle(cmd.Context(), cmd.OutOrStdout(), evidence{s.store}, cfg.Reputation.params(), time.Now(), only, by, nil)
 				if err == nil {
 					_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%d scores\n", len(scores))
 				}
@@ -298,6 +312,20 @@ reads it. The server is to be stopped.`,
 	cmd.Flags().StringVar(&data, "data", defaultConfig().Data, "data directory of a stopped server")
 	cmd.Flags().StringVarP(&config, "config", "c", "", "config file, for [reputation]")
 	return cmd
+}
+
+// bundleSigner returns the signer of the scores, or nil if no score was published yet: then
+// there is no key.
+func bundleSigner(c *ReputationConfig, data string) (score.BundleSigner, error) {
+	file := cmp.Or(c.Key, filepath.Join(data, "keys", "reputation"))
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) && c.Key == "" {
+		return nil, nil
+	}
+	keys, err := loadKeys(file)
+	if err != nil {
+		return nil, err
+	}
+	return signer{keys}, nil
 }
 
 func newReputationVerifyCmd() *cobra.Command {
@@ -328,8 +356,21 @@ That the times of receipt are true is the word of who wrote the bundle.`,
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), v)
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "sound: %d scores follow from %d events, as of %s\nroot %s\n", len(v.Scores), v.Events, v.AsOf.Format(time.RFC3339), v.Root)
-			return err
+			p := &printer{w: cmd.OutOrStdout()}
+			p.f("sound: %d scores follow from %d events, as of %s\nroot %s\n", len(v.Scores), v.Events, v.AsOf.Format(time.RFC3339), v.Root)
+			if v.Signer == "" {
+				p.f("not signed\n")
+			} else {
+				p.f("signed by %s\n", v.Signer)
+			}
+			for _, o := range v.Omits {
+				p.f("leaves out %s", clip(o.What, 40))
+				if o.Count > 0 {
+					p.f(" (%d)", o.Count)
+				}
+				p.f(": %s\n", clip(o.Text, 300))
+			}
+			return p.err
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the scores as JSON")

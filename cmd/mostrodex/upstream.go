@@ -140,6 +140,9 @@ func openUpstreams(c *Config, server *relay.Server, store *eventlog.Store, score
 	if scores != nil {
 		cfg.Trust = func(pubkey string) federation.Trust { return trustIn(scores, pubkey) }
 	}
+	if c.Reputation.Enabled {
+		cfg.Lists = slices.Concat(c.Reputation.Funds, c.Reputation.Witnesses)
+	}
 	for _, u := range c.Upstream {
 		cfg.Follow = append(cfg.Follow, federation.Upstream{URL: u.URL, Instances: u.Instances})
 	}

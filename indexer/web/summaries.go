@@ -31,6 +31,7 @@ type reputationView struct {
 	Hi           *float64        `json:"hi"`
 	Provisional  bool            `json:"provisional"`
 	Reason       *string         `json:"reason" doc:"why rank is null: \"unwitnessed\", \"watching\" or \"clock\""`
+	BorrowedRank *int            `json:"borrowed_rank" doc:"rank by the receive logs of other relays that the operator trusts; null if there is none"`
 	WatchedDays  int             `json:"watched_days"`
 	WatchDays    int             `json:"watch_days" doc:"days of watching that a rank requires"`
 	ClaimedValue *float64        `json:"claimed_value" doc:"value of a provisional reputation; never a rank"`
@@ -51,7 +52,7 @@ func (x *views) stand(v *instanceView) {
 	if !ok {
 		return
 	}
-	r := &reputationView{Provisional: s.Provisional, WatchedDays: s.WatchedDays, WatchDays: s.WatchDays, ExposureSats: s.Exposure, Trades: s.Trades, VolumeSats: s.VolumeSats, Disputes: s.Disputes,
+	r := &reputationView{Provisional: s.Provisional, BorrowedRank: s.Borrowed, WatchedDays: s.WatchedDays, WatchDays: s.WatchDays, ExposureSats: s.Exposure, Trades: s.Trades, VolumeSats: s.VolumeSats, Disputes: s.Disputes,
 		Flags: listOf(s.Flags), Why: "/api/v1/instances/" + v.Pubkey + "/score"}
 	if s.Unranked != "" {
 		r.Reason = &s.Unranked
@@ -78,12 +79,15 @@ func (x *views) rankOf(pubkey string) *int {
 }
 
 // byRank sorts by rank, then by the lower bound of the rank's interval. Instances that
+// other relays alone have a rank of come next. Instances that
 // were not watched long enough come next, by days watched. Instances without witnessed
 // events come last, by the value that they claim.
 func byRank(v *instanceView) float64 {
 	switch r := v.Reputation; {
 	case r == nil:
 		return math.Inf(-1)
+	case r.Rank == nil && r.BorrowedRank != nil:
+		return float64(*r.BorrowedRank) / 1000
 	case r.Rank == nil && r.ClaimedValue == nil:
 		return float64(r.WatchedDays) - 500
 	case r.Rank == nil:

@@ -28,7 +28,10 @@ import (
 // event in that line is valid.
 
 // BundleFormat is the name of the bundle format.
-const BundleFormat = "mostrodex reputation bundle 2"
+const BundleFormat = "mostrodex reputation bundle 3"
+
+// bundleFormat2 is the format without omissions and without a signature.
+const bundleFormat2 = "mostrodex reputation bundle 2"
 
 // bundleChain is the running hash of the links.
 type bundleChain [32]byte
@@ -77,6 +80,7 @@ type bundleEnd struct {
 	Root    string            `json:"root"`    // Merkle root of the bytes of the scores
 	Entries int               `json:"entries"` // number of lines between the head and the end
 	Chain   string            `json:"chain"`   // the last link, in full
+	Omits   []Omission        `json:"omits,omitempty"`
 }
 
 // ErrUnsound means that a bundle does not hold the events or scores that it claims.
@@ -101,6 +105,11 @@ func originOf(name string) (mostro.Origin, error) {
 // kept. These facts are claims of the relay, with the author's signed deletion request as
 // support.
 func WriteBundle(ctx context.Context, w io.Writer, log Reader, params Params, asOf time.Time, only string, progress func(int)) ([]Score, error) {
+	return WriteSignedBundle(ctx, w, log, params, asOf, only, nil, progress)
+}
+
+// WriteSignedBundle works like WriteBundle, and signs the bundle if by is not nil.
+func WriteSignedBundle(ctx context.Context, w io.Writer, log Reader, params Params, asOf time.Time, only string, by BundleSigner, progress func(int)) ([]Score, error) {
 	asOf = asOf.Truncate(time.Second) // the precision of the head: a later event of the same second is left out
 	l := NewLedger(params, Receipts{})
 	read := 0
@@ -144,11 +153,20 @@ func WriteBundle(ctx context.Context, w io.Writer, log Reader, params Params, as
 		return nil, err
 	}
 	chain, entries := chainOf(first), 0
+	left := omissions{only: only, given: len(scores), nodes: len(l.book.Nodes)}
 	about := evidenceOf(&l.book, params.Funds, wanted)
-	err = until(ctx, log, asOf, func(batch []mostro.Entry) error {
+	err = EachBatch(ctx, log, 0, func(batch []mostro.Entry) error {
 		for _, e := range batch {
-			if !about(e.Event) {
+			if e.ReceivedAt.After(asOf) {
+				left.later++
 				continue
+			}
+			if !about(e.Event) {
+				left.others++
+				continue
+			}
+			if e.Erased {
+				left.erased++
 			}
 			raw, err := json.Marshal(e.Event)
 			if err != nil {
@@ -171,11 +189,11 @@ func WriteBundle(ctx context.Context, w io.Writer, log Reader, params Params, as
 	if err != nil {
 		return nil, err
 	}
-	end.Entries, end.Chain = entries, hex.EncodeToString(chain[:])
-	if err := enc.Encode(end); err != nil {
+	end.Entries, end.Chain, end.Omits = entries, hex.EncodeToString(chain[:]), left.list(l, log)
+	if err := errors.Join(signEnd(out, end, asOf.Unix(), by), out.Flush()); err != nil {
 		return nil, err
 	}
-	return scores, out.Flush()
+	return scores, nil
 }
 
 // until reads in batches the entries that were received up to a moment.
@@ -257,6 +275,9 @@ type Verified struct {
 	Algo   string    `json:"algo"`
 	Root   string    `json:"root"`
 	Only   string    `json:"only,omitempty"`
+
+	Signer string     `json:"signer,omitempty"` // key that signed the bundle; "" if it is not signed
+	Omits  []Omission `json:"omits,omitempty"`  // as the author of the bundle states
 }
 
 // VerifyBundle checks the id and the signature of every event of a bundle, computes the
@@ -287,7 +308,7 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 		return Verified{}, err
 	}
 	var head bundleHead
-	if err := json.Unmarshal(line, &head); err != nil || head.Format != BundleFormat {
+	if err := json.Unmarshal(line, &head); err != nil || head.Format != BundleFormat && head.Format != bundleFormat2 {
 		return Verified{}, fmt.Errorf("%w: line 1 is not the head of a %q", ErrUnsound, BundleFormat)
 	}
 	if algo := head.Params.Algo(); algo != head.Algo {
@@ -306,6 +327,11 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 		if bytes.HasPrefix(line, []byte(`{"scores":`)) {
 			if err := json.Unmarshal(line, &end); err != nil {
 				return v, fmt.Errorf("%w: line %d: %w", ErrUnsound, n, err)
+			}
+			if head.Format == BundleFormat {
+				if v.Signer, err = readSigner(in, line, checkEvent); err != nil {
+					return v, fmt.Errorf("line %d: %w", n+1, err)
+				}
 			}
 			if rest, err := in.Peek(1); len(rest) > 0 {
 				return v, fmt.Errorf("%w: line %d: data follows the end of the bundle", ErrUnsound, n+1)
@@ -330,6 +356,12 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 			progress(v.Events)
 		}
 	}
+	if head.Format == BundleFormat {
+		if err := checkOmits(end.Omits, head.Only, int64(len(erased.events))); err != nil {
+			return v, err
+		}
+	}
+	v.Omits = end.Omits
 	if n, ok := erased.unnamed(); ok {
 		return v, fmt.Errorf("%w: line %d: the event is marked as erased, but no deletion request of its author names it", ErrUnsound, n)
 	}

@@ -135,7 +135,8 @@ type node struct {
 	Blind         map[id]*nostr.Event // ratings with blind receipts
 	Erased        map[string]Sighting // deletion requests of the node about evidence, by event id
 	Equivocations []Equivocation
-	IsNode        bool // set if the key published an info event
+	IsNode        bool           // set if the key published an info event
+	Health        map[int64]bool // by hour: a health event was witnessed; true if one of them does not say "down"
 
 	orders nodeOrders
 	*kept

@@ -120,6 +120,14 @@ func (l *Ledger) info(v mostro.Info, s Sighting) {
 	}
 }
 
+// health notes that a Mostro said that it was up or down. Health changes no score, so the
+// node does not count as changed, and a key that published no info is ignored.
+func (l *Ledger) health(v mostro.Health, s Sighting) {
+	if n := l.book.Nodes[v.Pubkey]; n != nil && s.Witness {
+		n.noteHealth(s.Received/1000, v.Status == mostro.HealthDown)
+	}
+}
+
 func (l *Ledger) userRating(v mostro.UserRating, s Sighting) {
 	n := l.node(v.Pubkey)
 	held, ok := n.Users[v.D]

@@ -58,6 +58,9 @@ func (l *Ledger) node(pubkey string) *node {
 func (l *Ledger) Commit(e mostro.Entry, p Prepared) {
 	l.book.Cursor = max(l.book.Cursor, e.Seq)
 	evt := e.Event
+	if p.err != nil && p.class == mostro.ClassHealth {
+		return // health is no evidence, and a node may publish one event a minute
+	}
 	if p.err != nil {
 		l.refuse(evt, p.err)
 		return
@@ -81,6 +84,9 @@ func (l *Ledger) Commit(e mostro.Entry, p Prepared) {
 		l.userRating(v, s)
 	case receipt.Keyset:
 		l.keyset(v, evt, s)
+	case mostro.Health:
+		l.book.Applied--
+		l.health(v, s)
 	case mostro.HostRating:
 		l.rating(v, evt, s, e.Source.String(), p)
 	default:

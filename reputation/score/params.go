@@ -8,7 +8,11 @@ import (
 )
 
 // AlgoName is the name of the method. In Algo the hash of the parameters follows.
-const AlgoName = "mostrodex@2"
+const AlgoName = "mostrodex@3"
+
+// algoBefore is the name of the method without the rules that DefaultParams has set since.
+// Bundles of that method are verified with their own parameters.
+const algoBefore = "mostrodex@2"
 
 // Params are all constants of the score. Two programs with the same Params and the same
 // facts compute the same bytes. docs/reputation.md explains the source of each number.
@@ -95,6 +99,10 @@ type Params struct {
 	ShiftSamples   int   `json:"shift_samples"`
 	InfoSlotSecond int64 `json:"info_slot_seconds"` // one info event of a node is kept per slot
 
+	// DisputeReceipts counts a dispute that the node opened by a message to a user (R0) and
+	// did not publish. mostrodex@2 did not count such disputes.
+	DisputeReceipts bool `json:"dispute_receipts,omitempty"`
+
 	// Weights are the weights of the sub-scores in the order U C D V L G. The sum is 1.
 	Weights [subScores]Micro `json:"weights"`
 }
@@ -102,7 +110,7 @@ type Params struct {
 // DefaultParams returns the parameters of AlgoName.
 func DefaultParams() Params {
 	return Params{
-		LateSeconds: 600, AheadSeconds: 600, MinTradeSeconds: 60, NeutralSeconds: 1920, WatchDays: 30, FeeTimes: 2000,
+		LateSeconds: 600, AheadSeconds: 600, MinTradeSeconds: 60, NeutralSeconds: 1920, WatchDays: 30, FeeTimes: 2000, DisputeReceipts: true,
 		CPlain: 50_000, CWitnessed: 250_000, CostFullSats: 25, AgeHalfDays: 90,
 		AmountUnit: 1000, AmountTop: 3 * One, AmountFloor: 200_000,
 		PerOrder: 2, DayCap: 200_000, ClusterCap: 100_000, PlainCap: 50_000, FreeCap: 4 * One, FreeShare: 50_000,
@@ -131,9 +139,14 @@ func (p Params) Hash() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Algo returns the name of the method and the hash of the parameters: "mostrodex@2
+// Algo returns the name of the method and the hash of the parameters: "mostrodex@3
 // <sha256>".
-func (p Params) Algo() string { return AlgoName + " " + p.Hash() }
+func (p Params) Algo() string {
+	if !p.DisputeReceipts {
+		return algoBefore + " " + p.Hash()
+	}
+	return AlgoName + " " + p.Hash()
+}
 
 // confirmedSats returns the part of a trade's amount that its fee confirms. The amount is
 // only a claim of the node, and a fee of one sat is no proof of millions.

@@ -68,6 +68,8 @@ var scenarios = []scenario{
 	{20, "large-offer", largeOffer},
 	{21, "clock-off", clockOff},
 	{22, "own-outage", ownOutage},
+	{23, "borrowed-witness", borrowedWitness},
+	{24, "lying-witness", lyingWitness},
 }
 
 // Names returns the names of all scenarios.
