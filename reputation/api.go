@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/cache"
@@ -140,7 +141,9 @@ func costs(s *score.Score, sub score.SubScore) score.Micro {
 // scoreAPI answers questions about one score. Its only state is the cache of ratings.
 type scoreAPI struct {
 	known Known
-	about describer // nil: nothing is known of what a node says of itself
+	seeds []string    // keys that the operator trusts
+	walks *sync.Mutex // held while a personal order is computed: one at a time, because anybody can ask
+	about describer   // nil: nothing is known of what a node says of itself
 	rated *cache.Cache[string, ratedAt]
 }
 

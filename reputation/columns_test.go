@@ -3,6 +3,7 @@ package reputation
 import (
 	"context"
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -266,5 +267,36 @@ func TestClockSetBackStatesNothing(t *testing.T) {
 	round(t, s)
 	if len(statements.events) != 1 {
 		t.Errorf("%d statements later", len(statements.events))
+	}
+}
+
+// TestPersonalOrderIsApart: the order by a visitor's keys names its source and changes no
+// rank. Wrong and too many keys are refused.
+func TestPersonalOrderIsApart(t *testing.T) {
+	s, _, _ := watched(t, "")
+	round(t, s)
+	before := scoretest.JSON(t, s.Scores())
+	f := (&Handler{Known: s, Seeds: []string{scoretest.KeyOf("good")}}).scores()
+	ask := func(query string) (personalView, error) {
+		v, err := f.getPersonal(httptest.NewRequest("GET", "/api/v1/personal?"+query, nil))
+		if err != nil {
+			return personalView{}, err
+		}
+		return v.(personalView), nil
+	}
+	v, err := ask("")
+	if err != nil || v.Source != "operator" || v.Known != 1 || len(v.Items) != 1 || v.Items[0].Pubkey != scoretest.KeyOf("good") {
+		t.Errorf("the operator's order: %+v, %v", v, err)
+	}
+	if v, err = ask("trust=" + scoretest.KeyOf("nobody") + "," + scoretest.KeyOf("fair")); err != nil || v.Source != "visitor" || v.Seeds != 2 || v.Known != 1 {
+		t.Errorf("a visitor's order: %+v, %v", v, err)
+	}
+	for _, query := range []string{"trust=xyz", "trust=", "other=1", "trust=" + strings.Repeat(scoretest.KeyOf("x")+",", score.MaxSeeds+1)} {
+		if _, err := ask(query); err == nil {
+			t.Errorf("%.40s is not refused", query)
+		}
+	}
+	if scoretest.JSON(t, s.Scores()) != before {
+		t.Error("a personal order changed the scores")
 	}
 }

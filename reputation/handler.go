@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/cache"
@@ -68,12 +69,14 @@ type Rate struct {
 type Handler struct {
 	Known  Known
 	Market Market
-	Prices Prices // nil if the operator has no sources
+	Prices Prices   // nil if the operator has no sources
+	Seeds  []string // keys that the operator trusts, for a personal order without keys of a visitor; nil: none
 	Web    Web
 	URL    string           // public http(s) address without a path; if "", the address of each request
 	Now    func() time.Time // nil: time.Now
 
 	rated cache.Cache[string, ratedAt] // by the key of the node
+	walks sync.Mutex                   // see scoreAPI
 }
 
 //go:embed web
@@ -96,7 +99,7 @@ var rateScript, rateScriptPath = func() ([]byte, string) {
 
 func (h *Handler) scores() scoreAPI {
 	about, _ := h.Market.(describer) // nil if the market describes no Mostro
-	return scoreAPI{known: h.Known, rated: &h.rated, about: about}
+	return scoreAPI{known: h.Known, rated: &h.rated, about: about, seeds: h.Seeds, walks: &h.walks}
 }
 
 func (h *Handler) chooser() chooser {
@@ -126,6 +129,8 @@ func (h *Handler) Routes() []route.Route {
 		described(h.Web.API("/api/v1/instances/{pubkey}/ratings", "ratings", "every rating: receipt, counted or not and why, weight, how far it moves the value; limit cursor", h.scores().getRatings), ratingsView{}, pubkey,
 			route.Param{Name: "limit", Type: "integer", Default: "50", Doc: "from 1 to 500"}, route.Param{Name: "cursor", Doc: "next_cursor of the page before"}),
 		described(h.Web.API("/api/v1/coordinators", "coordinators", "coordinators of RoboSats with their own stars and the count of verified ratings; no rank follows from stars", h.scores().getCoordinators), coordinatorsView{}),
+		described(h.Web.API("/api/v1/personal", "personal", "a second order of the Mostros, by the trust that flows from named keys over proven ratings (EigenTrust); no rank depends on it", h.scores().getPersonal), personalView{},
+			route.Param{Name: "trust", Doc: "public keys that you trust, in hex or as npub, separated by commas; at most 2000; without it those of the operator"}),
 		described(h.Web.API("/api/v1/choose", "choose", "fiat side amount sats method network exposure=auto|require|ignore limit; side is what you do: buy takes an order of a seller", h.chooser().get), Choice{},
 			route.Param{Name: "fiat", Needed: true, Doc: "currency that you pay or want, such as VES"},
 			route.Param{Name: "side", Needed: true, Enum: []string{"buy", "sell"}, Doc: "what you do: buy takes an order of a maker who sells"},

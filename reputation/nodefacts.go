@@ -1,6 +1,7 @@
 package reputation
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -36,11 +37,12 @@ type factsView struct {
 	HealthHours    int64        `json:"uptime_health_hours" unit:"hours" doc:"hours that uptime_health covers"`
 	Health         *string      `json:"health" null:"no health is valid now" doc:"ok, degraded or down, by the node's own word"`
 
-	Fee           *mostro.Decimal `json:"fee" null:"the node states none" doc:"fraction of the amount, both sides together; the node's own word"`
-	BondEnabled   *bool           `json:"bond_enabled" null:"the node does not say" doc:"the node asks its users for a bond; its own word"`
-	BondSats      *int64          `json:"bond_sats" null:"the node states none" doc:"least bond; the node's own word"`
-	BondPct       *mostro.Decimal `json:"bond_pct" null:"the node states none" doc:"bond as a fraction of the order; the node's own word"`
-	LightningNode *string         `json:"lightning_node" unit:"66 hex digits" null:"the node names none" doc:"Lightning node that the Mostro names; its own word"`
+	Fee             *mostro.Decimal `json:"fee" null:"the node states none" doc:"fraction of the amount, both sides together; the node's own word"`
+	BondEnabled     *bool           `json:"bond_enabled" null:"the node does not say" doc:"the node asks its users for a bond; its own word"`
+	BondSats        *int64          `json:"bond_sats" null:"the node states none" doc:"least bond; the node's own word"`
+	BondPct         *mostro.Decimal `json:"bond_pct" null:"the node states none" doc:"bond as a fraction of the order; the node's own word"`
+	LightningNode   *string         `json:"lightning_node" unit:"66 hex digits" null:"the node names none" doc:"Lightning node that the Mostro names; its own word"`
+	LightningSigned bool            `json:"lightning_signed" doc:"this Lightning node signed the key of the Mostro"`
 }
 
 func factsOf(s *score.Score, about describer) factsView {
@@ -77,6 +79,7 @@ func factsOf(s *score.Score, about describer) factsView {
 	}
 	if info.LND != nil {
 		v.LightningNode = wordsOrNull(info.LND.Pubkey)
+		v.LightningSigned = slices.Contains(f.Lightning, info.LND.Pubkey)
 	}
 	return v
 }
@@ -150,6 +153,9 @@ func factRows(v *factsView) []factRow {
 	node := factRow{Title: "Lightning node"}
 	if v.LightningNode != nil {
 		node.Own = shortKey(*v.LightningNode)
+		if v.LightningSigned {
+			node.Witnessed = "signed by the Lightning node"
+		}
 	}
 	return append(rows, fee, bond, node)
 }

@@ -60,6 +60,7 @@ type Config struct {
 	Testify   bool          // publish the receive log, signed, so that other relays can use it (docs/witness.md)
 	Witnesses []string      // keys of relays whose receive logs are read, at most MaxWitnesses
 	Finder    Finder        // required if Witnesses is set
+	Getter    Getter        // asks the payment services of Params.FeeAddresses; nil: none is asked
 
 	Logger  *slog.Logger          // nil: log lines are discarded
 	Metrics prometheus.Registerer // nil: metrics are not registered
@@ -98,8 +99,10 @@ type Service struct {
 
 	// The fields below belong to the follower.
 	columns    *columns
-	restored   bool   // restore was called, or is not needed
-	saved      uint64 // cursor of the last checkpoint
+	graphs     trustGraphs // not of the follower: it has a lock of its own
+	asker      *asker      // nil: no payment service is asked
+	restored   bool        // restore was called, or is not needed
+	saved      uint64      // cursor of the last checkpoint
 	savedAt    time.Time
 	assertions *assertions
 	took       time.Duration // duration of the last computation of changed scores
@@ -131,6 +134,9 @@ func Open(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, log: cfg.Logger, scores: map[string]score.Score{}, columns: columns}
+	if cfg.Getter != nil && cfg.Publisher != nil && len(cfg.Params.FeeAddresses) > 0 {
+		s.asker = newAsker(cfg.Params, cfg.Getter, cfg.Now)
+	}
 	s.ledger = score.NewLedger(cfg.Params, cfg.Proofs)
 	s.metrics = newMetrics(cfg.Metrics, s)
 	s.assertions = &assertions{to: cfg.Publisher, signer: cfg.Signer, pairs: cfg.Pairs, algo: cfg.Params.Algo(), count: s.metrics.published, now: cfg.Now,
@@ -151,6 +157,13 @@ func (s *Service) Close() error {
 // Run follows the log until ctx ends, and returns the error of ctx or the first other
 // error.
 func (s *Service) Run(ctx context.Context) error {
+	if s.asker != nil {
+		asking, stop := context.WithCancel(ctx)
+		var wait sync.WaitGroup
+		wait.Go(func() { s.asker.run(asking) })
+		defer wait.Wait()
+		defer stop()
+	}
 	for {
 		if err := s.CatchUp(ctx); err != nil {
 			return err
@@ -168,6 +181,11 @@ func (s *Service) Run(ctx context.Context) error {
 
 // publish publishes the assertions and proofs that changed, and the receive log.
 func (s *Service) publish(ctx context.Context) error {
+	if s.asker != nil {
+		if err := record(ctx, s.assertions, s.asker.take()); err != nil {
+			return err
+		}
+	}
 	if s.cfg.Testify {
 		if err := s.assertions.testify(ctx, s.cfg.Log, s.ledger.Cursor()); err != nil {
 			return err
@@ -317,6 +335,7 @@ func (s *Service) read(ctx context.Context) error {
 		})
 	}()
 	for batch := range batches {
+		s.asker.read(batch)
 		prepared := s.ledger.PrepareAll(batch)
 		s.mu.Lock()
 		for i, e := range batch {

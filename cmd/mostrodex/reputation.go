@@ -15,6 +15,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/publicnet"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
@@ -36,12 +37,21 @@ type ReputationConfig struct {
 	// Payees are the Lightning nodes of the funds. If they are empty, no fee is confirmed.
 	Funds  []string `toml:"funds"`
 	Payees []string `toml:"payees"`
+	// FeeAddresses are Lightning addresses of development funds, and FeeDescriptions the
+	// SHA-256 of the LNURL metadata of each, hex. With Payees they confirm fees without a list
+	// of a fund: by invoice and preimage, or by the answer of the service (LUD-21). If they
+	// are empty, no service is asked.
+	FeeAddresses    []string `toml:"fee_addresses"`
+	FeeDescriptions []string `toml:"fee_descriptions"`
 	// SignReceiveLog publishes which event this relay received when, signed by Key. Other
 	// relays can name Key in Witnesses. The statements add about 5 % to the log.
 	SignReceiveLog bool `toml:"sign_receive_log"`
 	// Witnesses are the keys of relays whose signed receive logs are read, at most 5. Each
 	// becomes a column of its own, "seen by". Own ranks do not change.
 	Witnesses []string `toml:"witnesses"`
+	// Seeds are keys that the operator trusts. They give the personal order of a visitor who
+	// names no keys (GET /api/v1/personal). No rank depends on them.
+	Seeds []string `toml:"seeds"`
 	// Prices are sources of prices for choose: yadio, coingecko, currency_api or blockchain,
 	// each as a name or as name=URL. If Prices is empty, the sources of the escrow are used
 	// if it runs, else prices that Mostros sign.
@@ -55,12 +65,21 @@ func (c *ReputationConfig) validate() error {
 	for name, list := range map[string]struct {
 		keys   []string
 		digits int
-	}{"funds": {c.Funds, 64}, "payees": {c.Payees, 66}, "witnesses": {c.Witnesses, 64}} {
+	}{"funds": {c.Funds, 64}, "payees": {c.Payees, 66}, "witnesses": {c.Witnesses, 64}, "fee_descriptions": {c.FeeDescriptions, 64}, "seeds": {c.Seeds, 64}} {
 		for _, k := range list.keys {
 			if len(k) != list.digits || strings.Trim(k, "0123456789abcdef") != "" {
 				return fmt.Errorf("%s: %q is not a public key of %d lower-case hex digits", name, k, list.digits)
 			}
 		}
+	}
+	for _, a := range c.FeeAddresses {
+		user, host, ok := strings.Cut(a, "@")
+		if !ok || user == "" || strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789.-") != "" || !strings.Contains(host, ".") {
+			return fmt.Errorf("fee_addresses: %q is not a Lightning address in lower case, such as dev@example.com", a)
+		}
+	}
+	if len(c.FeeDescriptions) > 0 && len(c.Payees) == 0 || len(c.FeeAddresses) > 0 && len(c.FeeDescriptions) == 0 {
+		return errors.New("fee_addresses: fee_addresses need fee_descriptions, and both need payees, the Lightning nodes of the fund")
 	}
 	if len(c.Witnesses) > reputation.MaxWitnesses {
 		return fmt.Errorf("witnesses: %d keys, at most %d", len(c.Witnesses), reputation.MaxWitnesses)
@@ -78,7 +97,23 @@ func (c *ReputationConfig) validate() error {
 func (c *ReputationConfig) params() score.Params {
 	p := score.DefaultParams()
 	p.Funds, p.Payees = c.Funds, c.Payees
+	p.FeeAddresses, p.FeeDescriptions = c.FeeAddresses, c.FeeDescriptions
 	return p
+}
+
+// paramsOf returns the parameters with the key of a data directory. The records that this
+// key signs about answers of payment services are believed.
+func (c *ReputationConfig) paramsOf(data string) (score.Params, error) {
+	p := c.params()
+	if len(c.FeeAddresses) == 0 {
+		return p, nil
+	}
+	by, err := bundleSigner(c, data)
+	if err != nil || by == nil {
+		return p, err
+	}
+	p.FeeAskers = []string{by.Pubkey()}
+	return p, nil
 }
 
 // openReputation opens the reputation of a data directory. If publisher is not nil, the
@@ -88,14 +123,19 @@ func openReputation(c *ReputationConfig, s *stores, publisher reputation.Publish
 		return nil, err
 	}
 	every, _ := time.ParseDuration(c.Every) // validate has checked the value
-	cfg := reputation.Config{Dir: filepath.Join(s.data, "reputation"), Log: evidence{s.store}, Params: c.params(), Every: every,
+	cfg := reputation.Config{Dir: filepath.Join(s.data, "reputation"), Log: evidence{s.store}, Every: every,
 		Logger: with.logger, Metrics: with.registry, Now: with.now, Witnesses: c.Witnesses, Finder: s.store}
 	if publisher != nil && c.Publish {
 		keys, err := ownKeys(c.Key, s.data, "reputation")
 		if err != nil {
 			return nil, err
 		}
+		cfg.Getter = &publicnet.Net{}
 		cfg.Publisher, cfg.Signer, cfg.Pairs, cfg.Testify = publisher, signer{keys}, pairs{s.store}, c.SignReceiveLog
+	}
+	var err error
+	if cfg.Params, err = c.paramsOf(s.data); err != nil { // after ownKeys, which makes the key
+		return nil, err
 	}
 	return reputation.Open(cfg)
 }
@@ -301,7 +341,11 @@ reads it. The server is to be stopped.`,
 				if err != nil {
 					return err
 				}
-				scores, err := score.WriteSignedBundle(cmd.Context(), cmd.OutOrStdout(), evidence{s.store}, cfg.Reputation.params(), time.Now(), only, by, nil)
+				params, err := cfg.Reputation.paramsOf(data)
+				if err != nil {
+					return err
+				}
+				scores, err := score.WriteSignedBundle(cmd.Context(), cmd.OutOrStdout(), evidence{s.store}, params, time.Now(), only, by, nil)
 				if err == nil {
 					_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%d scores\n", len(scores))
 				}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
@@ -154,7 +155,7 @@ func WriteSignedBundle(ctx context.Context, w io.Writer, log Reader, params Para
 	}
 	chain, entries := chainOf(first), 0
 	left := omissions{only: only, given: len(scores), nodes: len(l.book.Nodes)}
-	about := evidenceOf(&l.book, params.Funds, wanted)
+	about := evidenceOf(&l.book, &params, wanted)
 	err = EachBatch(ctx, log, 0, func(batch []mostro.Entry) error {
 		for _, e := range batch {
 			if e.ReceivedAt.After(asOf) {
@@ -205,7 +206,7 @@ func until(ctx context.Context, log Reader, asOf time.Time, fn func([]mostro.Ent
 
 // evidenceOf returns a filter for the events that a bundle needs: all evidence, or the evidence
 // of the wanted nodes.
-func evidenceOf(b *book, funds []string, wanted map[string]bool) func(*nostr.Event) bool {
+func evidenceOf(b *book, p *Params, wanted map[string]bool) func(*nostr.Event) bool {
 	raters := map[string]bool{}
 	for pubkey := range wanted {
 		for _, r := range b.Nodes[pubkey].Ratings {
@@ -215,7 +216,8 @@ func evidenceOf(b *book, funds []string, wanted map[string]bool) func(*nostr.Eve
 	return func(evt *nostr.Event) bool {
 		switch evt.Kind {
 		case mostro.KindAppData:
-			return slices.Contains(funds, evt.PubKey)
+			return slices.Contains(p.Funds, evt.PubKey) && strings.HasPrefix(evt.Tags.GetD(), FundListD) ||
+				slices.Contains(p.FeeAskers, evt.PubKey) && strings.HasPrefix(evt.Tags.GetD(), FeeAnswerD)
 		case mostro.KindDeletion:
 			return wanted == nil || wanted[evt.PubKey] || raters[evt.PubKey]
 		case mostro.KindHostRating:
@@ -319,6 +321,7 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 	v := Verified{AsOf: time.Unix(head.AsOf, 0).UTC(), Algo: head.Algo, Only: head.Only}
 	var end bundleEnd
 	var erased erasures
+	var unsigned error // why the signature is wrong
 	chain := chainOf(line)
 	for n := 2; ; n++ {
 		if line, err = readLine(in); err != nil {
@@ -329,8 +332,9 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 				return v, fmt.Errorf("%w: line %d: %w", ErrUnsound, n, err)
 			}
 			if head.Format == BundleFormat {
-				if v.Signer, err = readSigner(in, line, checkEvent); err != nil {
-					return v, fmt.Errorf("line %d: %w", n+1, err)
+				// A difference in the scores is named before a wrong signature.
+				if v.Signer, unsigned = readSigner(in, line, checkEvent); unsigned != nil {
+					unsigned = fmt.Errorf("line %d: %w", n+1, unsigned)
 				}
 			}
 			if rest, err := in.Peek(1); len(rest) > 0 {
@@ -374,7 +378,10 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 		return v, err
 	}
 	v.Root = own.Root
-	return v, own.differs(end)
+	if err := own.differs(end); err != nil {
+		return v, err
+	}
+	return v, unsigned
 }
 
 // erasures match the erased events of a bundle with the deletion requests of the authors.

@@ -119,6 +119,7 @@ type userRating struct {
 type named struct {
 	Since   int64 // unix ms, first witnessed
 	Witness bool
+	Signed  bool // the Lightning node signed the key of the Mostro
 }
 
 // node holds all facts about one key.
@@ -135,8 +136,8 @@ type node struct {
 	Blind         map[id]*nostr.Event // ratings with blind receipts
 	Erased        map[string]Sighting // deletion requests of the node about evidence, by event id
 	Equivocations []Equivocation
-	IsNode        bool           // set if the key published an info event
-	Health        map[int64]bool // by hour: a health event was witnessed; true if one of them does not say "down"
+	IsNode        bool // set if the key published an info event
+	Health        healthHours
 
 	orders nodeOrders
 	*kept

@@ -84,7 +84,7 @@ func (v view) derive(pubkey string, asOf int64) *derived {
 		d.dispute(v.params, q.outcomeSince(d.seen.first), asOf)
 	}
 	if v.params.DisputeReceipts {
-		d.disclosed(v.book, t.ratings)
+		countDisclosed(d, v.book, t.ratings)
 	}
 	e.UserRatings = t.users
 	for _, r := range t.ratings {
@@ -104,7 +104,7 @@ func (v view) derive(pubkey string, asOf int64) *derived {
 	d.presence(v.params, asOf)
 	d.clock(v.params, asOf)
 	d.weighRatings(v, t, asOf)
-	d.shown = d.facts(t.claimed, v.params, asOf)
+	d.shown = factsOf(d, t.claimed, asOf)
 	return d
 }
 

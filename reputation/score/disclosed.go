@@ -6,14 +6,14 @@ import (
 	"slices"
 )
 
-// disclosed counts the disputes that only the receipts of users show. A node that opens a
+// countDisclosed counts the disputes that only the receipts of users show. A node that opens a
 // dispute tells both sides of the trade, with its signature, and publishes the dispute. A
 // user who discloses that message (R0) proves a dispute that the node did not publish.
 //
 // A published dispute counts once. A node could name the id of one published dispute in its
 // messages about many orders. Therefore the id of a published dispute stands for one order.
 // A receipt that names no dispute is not counted, because the dispute may be published.
-func (d *derived) disclosed(b *book, ratings []numberedRating) {
+func countDisclosed(d *derived, b *book, ratings []numberedRating) {
 	type mention struct {
 		order string
 		at    int64 // unix ms: the first receipt

@@ -1,6 +1,9 @@
 package score
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Facts are counts about a node that a person can read without knowing the method of the
 // score. A window of n days covers today and the n-1 days before (UTC).
@@ -23,6 +26,9 @@ type Facts struct {
 	// the first health event of the last HealthDays days. HealthUp is -1 if there is none.
 	HealthUp    Micro
 	HealthHours int64 // number of hours that HealthUp covers
+
+	// Lightning are the Lightning nodes that signed the key of the Mostro, sorted.
+	Lightning []string
 }
 
 // HealthDays is the number of days for which health events are remembered.
@@ -46,8 +52,8 @@ func (t tradeDays) last() time.Time {
 	return moment(last * day)
 }
 
-// facts computes the facts of a node.
-func (d *derived) facts(claimed tradeDays, p *Params, asOf int64) (f Facts) {
+// factsOf computes the facts of a node.
+func factsOf(d *derived, claimed tradeDays, asOf int64) (f Facts) {
 	for _, w := range []struct {
 		days int64
 		to   *Triple
@@ -76,8 +82,14 @@ func (d *derived) facts(claimed tradeDays, p *Params, asOf int64) (f Facts) {
 	if d.upOf > 0 {
 		f.InfoUp, f.InfoUpDays = min(One, d.upSum.over(d.upOf)), int64((d.upOf+One-1)/One)
 	}
+	for key, named := range d.node.Lightning {
+		if named.Signed {
+			f.Lightning = append(f.Lightning, key)
+		}
+	}
+	slices.Sort(f.Lightning)
 	f.HealthUp = -1
-	if up, all := d.node.healthWithin(asOf); all > 0 {
+	if up, all := d.node.Health.within(asOf); all > 0 {
 		f.HealthUp, f.HealthHours = ratio(up, all), all
 	}
 	return f
@@ -90,31 +102,32 @@ func perHundred(n, of int64) Micro {
 	return ratio(100*n, of)
 }
 
-// noteHealth notes a health event in its hour. An hour with several events has the best state,
+// healthHours are the hours in which a health event of a node was witnessed. The value is
+// true if one of the events of the hour does not say "down".
+type healthHours map[int64]bool
+
+// note notes a health event in its hour. An hour with several events has the best state,
 // because a node that says "down" for a minute was up in the rest of the hour.
-func (n *node) noteHealth(received int64, down bool) {
-	if n.Health == nil {
-		n.Health = map[int64]bool{}
-	}
+func (x healthHours) note(received int64, down bool) {
 	hour := received / 3600
-	n.Health[hour] = n.Health[hour] || !down
-	if len(n.Health) > 24*(HealthDays+2) {
-		for h := range n.Health {
+	x[hour] = x[hour] || !down
+	if len(x) > 24*(HealthDays+2) {
+		for h := range x {
 			if h < hour-24*HealthDays {
-				delete(n.Health, h)
+				delete(x, h)
 			}
 		}
 	}
 }
 
-// healthWithin returns the number of hours in which the node said that it was up, and the
+// within returns the number of hours in which the node said that it was up, and the
 // number of hours since its first health event, both of the last HealthDays days. The hour
 // of asOf has not ended and does not count.
-func (n *node) healthWithin(asOf int64) (up, all int64) {
+func (x healthHours) within(asOf int64) (up, all int64) {
 	now := asOf / 3600
 	from := now - 24*HealthDays
 	first := now
-	for h, ok := range n.Health {
+	for h, ok := range x {
 		if h < from || h >= now {
 			continue
 		}

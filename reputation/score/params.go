@@ -25,6 +25,16 @@ type Params struct {
 	// node may be a payment of the node to itself.
 	Payees []string `json:"payees"`
 
+	// FeeDescriptions are the SHA-256 hashes of the LNURL metadata of the fee addresses, hex.
+	// An invoice with such a hash, of one of Payees, is an invoice of the address. A node that
+	// discloses the invoice and the preimage confirms the fee. If FeeDescriptions is empty, no
+	// disclosure and no answer confirms a fee.
+	FeeDescriptions []string `json:"fee_descriptions,omitempty"`
+	// FeeAddresses are Lightning addresses whose service is believed about payments (LUD-21).
+	// FeeAskers are the keys whose record of the answers is believed: the own key.
+	FeeAddresses []string `json:"fee_addresses,omitempty"`
+	FeeAskers    []string `json:"fee_askers,omitempty"`
+
 	LateSeconds     int64 `json:"late_seconds"`      // an event received later than this after created_at is not witnessed
 	AheadSeconds    int64 `json:"ahead_seconds"`     // an event received earlier than this before created_at is not witnessed
 	MinTradeSeconds int64 `json:"min_trade_seconds"` // shortest time from pending to success
@@ -131,6 +141,9 @@ func DefaultParams() Params {
 // Hash returns the SHA-256 of the JSON of the parameters, in hex.
 func (p Params) Hash() string {
 	p.Funds, p.Payees = slices.Sorted(slices.Values(p.Funds)), slices.Sorted(slices.Values(p.Payees))
+	for _, list := range []*[]string{&p.FeeDescriptions, &p.FeeAddresses, &p.FeeAskers} {
+		*list = slices.Sorted(slices.Values(*list))
+	}
 	b, err := json.Marshal(p)
 	if err != nil {
 		panic(err) // impossible: numbers and strings always encode

@@ -20,18 +20,16 @@ type HostStars struct {
 	Newest time.Time
 }
 
-// Stars returns the stars of a host by ratings with a valid receipt or token. If there is no
-// such rating, Count is 0.
-func (l *Ledger) Stars(pubkey string, asOf int64) HostStars {
+// starsOf returns the stars of a host.
+func starsOf(b *book, pubkey string, asOf int64) HostStars {
 	s := HostStars{Pubkey: pubkey}
-	n := l.book.Nodes[pubkey]
+	n := b.Nodes[pubkey]
 	if n == nil {
 		return s
 	}
-	l.book.ready()
 	newest := map[string]*rated{}
 	for _, r := range n.Ratings {
-		if r.Refusal != "" || r.Proof.Grade == "" || r.Expires > 0 && r.Expires <= asOf || l.book.takenBack(r) {
+		if r.Refusal != "" || r.Proof.Grade == "" || r.Expires > 0 && r.Expires <= asOf || b.takenBack(r) {
 			continue
 		}
 		key := r.Rater + "\n" + r.D
@@ -61,16 +59,15 @@ func (l *Ledger) Stars(pubkey string, asOf int64) HostStars {
 	return s
 }
 
-// Coordinators returns the stars of the hosts that are no Mostro and have verified ratings of
-// RoboSats, those with the most ratings first.
-func (l *Ledger) Coordinators(asOf int64) (list []HostStars) {
-	for pubkey, n := range l.book.Nodes {
+// coordinatorsOf returns the stars of all coordinators.
+func coordinatorsOf(b *book, asOf int64) (list []HostStars) {
+	for pubkey, n := range b.Nodes {
 		if n.IsNode {
 			continue
 		}
 		for _, r := range n.Ratings {
 			if r.Platform == mostro.PlatformRoboSats && r.Refusal == "" && r.Proof.Grade != "" {
-				if s := l.Stars(pubkey, asOf); s.Count > 0 {
+				if s := starsOf(b, pubkey, asOf); s.Count > 0 {
 					list = append(list, s)
 				}
 				break

@@ -77,9 +77,9 @@ func TestAttacksThatCostNothing(t *testing.T) {
 	}
 }
 
-// TestWitnesses plays borrowed receive logs in small markets.
-func TestWitnesses(t *testing.T) {
-	for _, name := range []string{"borrowed-witness", "lying-witness"} {
+// TestNewEvidence plays borrowed receive logs and proofs of fees in small markets.
+func TestNewEvidence(t *testing.T) {
+	for _, name := range []string{"borrowed-witness", "lying-witness", "fee-proofs", "hidden-disputes", "seeds"} {
 		t.Run(name, func(t *testing.T) { meetsTargets(t, name) })
 	}
 }

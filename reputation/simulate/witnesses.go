@@ -32,7 +32,7 @@ type newRelay struct {
 // state the entry.
 type testimony func(e *mostro.Entry) (row witness.Row, ok bool)
 
-func (m *market) newRelay(start time.Time, witnesses map[string]testimony) (*newRelay, error) {
+func openRelay(m *market, start time.Time, witnesses map[string]testimony) (*newRelay, error) {
 	r := &newRelay{m: m, start: start, stage: &stage{moved: make(chan struct{})}, events: map[string]*nostr.Event{}, rows: map[string][]witness.Row{}, stated: map[string]uint64{}}
 	keys := []string{}
 	for key := range witnesses {
@@ -136,7 +136,7 @@ func borrowedWitness(ctx context.Context, g *game) error {
 	hosts := m.crowd(n, age+days[len(days)-1], anyQuality)
 	key := keysOf(g.Seed, "witness").Pubkey()
 	says := map[string]testimony{key: faithful}
-	r, err := m.newRelay(after(float64(age)), says)
+	r, err := openRelay(m, after(float64(age)), says)
 	if err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func lyingWitness(ctx context.Context, g *game) error {
 	key := func(name string) string { return keysOf(g.Seed, name).Pubkey() }
 	play := func(third testimony) (*newRelay, error) {
 		says := map[string]testimony{key("a"): losing(g.Seed, "a", .01), key("b"): losing(g.Seed, "b", .01), key("c"): third}
-		relay, err := m.newRelay(after(float64(age)), says)
+		relay, err := openRelay(m, after(float64(age)), says)
 		if err != nil {
 			return nil, err
 		}
