@@ -59,17 +59,18 @@ lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo "run gofmt -w on the files above"; exit 1; }
 	$(GO) run $(STATICCHECK) -tags "$(TAGS)" ./...
 
-# kill -9 in the middle of imports: 5 cycles here and in unit, 100 in kill-long.
+# kill -9 in the middle of imports and of trades in a demo: 5 and 3 here and in unit, 100 of each
+# in kill-long.
 kill:
-	$(GO) test -tags "$(TAGS)" ./cmd/mostrodex -run TestKill -kill.cycles 5 -count 1
+	$(GO) test -tags "$(TAGS)" ./cmd/mostrodex -run 'TestKill|TestDemoKill' -count 1
 
 kill-long:
-	$(GO) test -tags "$(TAGS)" ./cmd/mostrodex -run TestKill -kill.cycles 100 -count 1 -timeout 60m -v
+	$(GO) test -tags "$(TAGS)" ./cmd/mostrodex -run 'TestKill|TestDemoKill' -kill.cycles 100 -demo.kills 100 -count 1 -timeout 120m -v
 
 # Every fuzz target of every package, for FUZZTIME each; a short slice of it in
 # make test.
 FUZZTIME ?= 10m
-FUZZPKGS = ./mostro ./mostro/message ./mostro/envelope ./mostro/attestation ./mostro/receipt ./internal/jsonscan ./internal/plot ./relay ./relay/eventlog/recordlog ./relay/negentropy ./indexer ./indexer/alerts ./indexer/orders ./indexer/stats ./indexer/words ./escrow/effect ./escrow/lightning ./escrow/lnurl ./indexer/export ./reputation/witness
+FUZZPKGS = ./mostro ./mostro/message ./mostro/envelope ./mostro/attestation ./mostro/receipt ./internal/jsonscan ./internal/lang ./internal/plot ./relay ./relay/eventlog/recordlog ./relay/negentropy ./indexer ./indexer/alerts ./indexer/orders ./indexer/stats ./indexer/words ./escrow/effect ./escrow/lightning ./escrow/lnurl ./indexer/export ./reputation/witness
 fuzz:
 	@TAGS="$(TAGS)" GO="$(GO)" FUZZTIME=$(FUZZTIME) FUZZPROCS=2 tools/fuzz.sh $(FUZZPKGS)
 

@@ -55,9 +55,11 @@ const schemaVersion = 3
 // OpenDB opens the store in a directory, or creates a new one.
 func OpenDB(dir string) (*DB, error) { return openDB(dir, true) }
 
+// ErrNewerSchema reports that a newer version of this program has written the store.
+var ErrNewerSchema = errors.New("the escrow's store was written by a newer version of mostrodex: upgrade")
+
 // ErrStoreDamaged reports that the files of the store are not as they were written. OpenDB
-// changes nothing in this case, because the trades must not be decided on a part of their
-// data.
+// changes nothing then, because trades must not be decided on a part of their data.
 var ErrStoreDamaged = errors.New("the escrow's store is damaged: put back a copy of DATA/escrow, with which the escrow looks up every hold and payment before it acts, or ask for help with the files as they are")
 
 // checkFiles detects damage that Badger would treat as a torn write, or would not detect
@@ -120,7 +122,7 @@ func (db *DB) schema() error {
 		}
 		return item.Value(func(v []byte) error {
 			if len(v) != 1 || v[0] < 1 || v[0] > schemaVersion {
-				return fmt.Errorf("escrow store has schema %x, this program knows 1 to %d", v, schemaVersion)
+				return fmt.Errorf("%w: it has schema %x, this program knows 1 to %d", ErrNewerSchema, v, schemaVersion)
 			}
 			if v[0] == schemaVersion {
 				return nil

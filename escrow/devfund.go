@@ -132,10 +132,14 @@ func (d *fundBook) begin(at int64) error {
 	if d.book.Reconciling || len(d.fees) == 0 {
 		return nil
 	}
-	for _, f := range devfee.Ready(d.fees, at, d.active() && !d.book.NodeDown) {
+	held := func(f devfee.Fee) bool {
+		t, err := d.book.trade(f.Trade)
+		return err != nil || t.Frozen
+	}
+	for _, f := range devfee.Ready(d.fees, at, d.active() && !d.book.NodeDown, held) {
 		if f.Phase == devfee.PhaseOwed {
 			budget, ok := d.book.head.DevFees.Spend(at)
-			if t, err := d.book.trade(f.Trade); !ok || err != nil || t.Frozen {
+			if !ok {
 				continue
 			}
 			d.book.head.DevFees = budget

@@ -484,6 +484,22 @@ func TestFrozenTradePaysNoFee(t *testing.T) {
 	}
 }
 
+// The fees of frozen trades do not take the places of other fees.
+func TestFrozenTradesDelayNoFee(t *testing.T) {
+	r := newRig(t)
+	for range devfee.MaxBusy {
+		id, _, _ := r.toSettled()
+		r.applyInput(id, trade.Input{Kind: trade.InUncommitted})
+		r.commit()
+	}
+	id, _, _ := r.toSettled()
+	r.pass(120)
+	r.settle()
+	if f, due := r.store.fees[id]; due && f.Attempt == 0 {
+		t.Errorf("behind %d frozen trades: %+v", devfee.MaxBusy, f)
+	}
+}
+
 // An operator who lets a frozen trade continue may not know whether its fee is paid.
 func TestFeeOfATradeThatAnOperatorContinues(t *testing.T) {
 	r := newRig(t)

@@ -41,6 +41,9 @@ func (p *Prefilter) Check(evt *nostr.Event) error {
 	return nil
 }
 
+// Knows reports whether a key is a trade key of an open trade.
+func (p *Prefilter) Knows(key string) bool { return p.known.has(key) }
+
 // keyring counts the trades of each trade key. The engine writes the keyring and the inbox
 // reads it. A key is known from the moment at which its message is accepted.
 type keyring struct {

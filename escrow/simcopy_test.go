@@ -3,6 +3,7 @@ package escrow
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/mostrodex/mostrodex/escrow/effect"
@@ -20,7 +21,7 @@ func (s *sim) putBack() {
 	case !s.fragile:
 		return
 	case s.backup == nil || s.rng.IntN(3) == 0:
-		s.backup = s.store.clone()
+		s.backup, s.backupAnswered = s.store.clone(), maps.Clone(s.answered)
 		return
 	}
 	s.count.rollbacks++
@@ -46,7 +47,7 @@ func (s *sim) putBack() {
 	clear(s.abandoned)
 	clear(s.past)
 	clear(s.votes)
-	clear(s.answered)
+	s.answered = s.backupAnswered
 	clear(s.ratedAt)
 	_ = rating.Votes(s.store, func(v rating.Vote) error { s.votes[s.voteOf(v)] = true; return nil })
 	s.outage = s.node.now

@@ -165,39 +165,40 @@ type sim struct {
 	skewed  int64 // true time at which the clock was last far off
 	ticked  int64 // time of the last commit by the program's clock
 
-	fragile     bool                   // if set, the store is sometimes replaced by a copy
-	backup      *simStore              // the last copy
-	generation  int                    // number of the store, from 1
-	reconciling bool                   // if set, some open hashes are not looked up yet
-	lookups     []trade.OrderID        // trades whose hash is still to be looked up
-	behind      uint64                 // length of the log when the store was replaced
-	sighted     map[trade.Hash]int     // the generation in which the program last learned that a hold is accepted
-	known       map[string]simDerived  // by replay id
-	nonces      map[string]trade.Hash  // of hold invoices
-	operators   bool                   // an operator's maintenance is on
-	abandoned   map[trade.OrderID]bool // frozen trades that are paid already, so that no command applies
-	inputs      []simInput             // of the present batch
-	dropped     map[uint64]bool        // rows whose result could not be committed; this process does not execute them again
-	withheld    map[trade.OrderID]bool // trades that were frozen at the start
-	mayFreeze   map[trade.OrderID]bool // trades with an input that could not be committed
-	publishing  OutboxRow              // the row that the outbox is publishing
-	undeliver   map[uint64]bool        // rows whose event the publisher refuses for good
-	undelivered map[trade.OrderID]bool // trades of such rows
-	refusals    map[uint64]int         // consecutive refusals with an unknown text, by row
-	told        map[watched]bool       // the states that the watches of this process have reported
-	slow        map[uint64]*slowProbe  // by row
-	stale       map[uint64]bool        // requests that waited too long for their probe
-	probed      map[uint64]int64       // start of the wait by the program's clock, by row
-	votes       map[simVote]bool       // votes that count in the present store
-	given       map[simVote]uint64     // votes that ever counted, with their request
-	answered    map[uint64]bool        // requests that were refused
-	ratedAt     map[string]int64       // date of the last published rating, by identity
-	ports       bool                   // if set, reputation is imported and exported
-	documents   []*simDocument         // attestations that users have
-	rebinds     []string               // consents to another binding
-	fund        *simFund
-	feeEvents   map[trade.OrderID]map[string]bool // published events about development fees
-	feeLog      map[trade.OrderID]publishedFee    // their payments
+	fragile        bool                   // if set, the store is sometimes replaced by a copy
+	backup         *simStore              // the last copy
+	generation     int                    // number of the store, from 1
+	reconciling    bool                   // if set, some open hashes are not looked up yet
+	lookups        []trade.OrderID        // trades whose hash is still to be looked up
+	behind         uint64                 // length of the log when the store was replaced
+	sighted        map[trade.Hash]int     // the generation in which the program last learned that a hold is accepted
+	known          map[string]simDerived  // by replay id
+	nonces         map[string]trade.Hash  // of hold invoices
+	operators      bool                   // an operator's maintenance is on
+	abandoned      map[trade.OrderID]bool // frozen trades that are paid already, so that no command applies
+	inputs         []simInput             // of the present batch
+	dropped        map[uint64]bool        // rows whose result could not be committed; this process does not execute them again
+	withheld       map[trade.OrderID]bool // trades that were frozen at the start
+	mayFreeze      map[trade.OrderID]bool // trades with an input that could not be committed
+	publishing     OutboxRow              // the row that the outbox is publishing
+	undeliver      map[uint64]bool        // rows whose event the publisher refuses for good
+	undelivered    map[trade.OrderID]bool // trades of such rows
+	refusals       map[uint64]int         // consecutive refusals with an unknown text, by row
+	told           map[watched]bool       // the states that the watches of this process have reported
+	slow           map[uint64]*slowProbe  // by row
+	stale          map[uint64]bool        // requests that waited too long for their probe
+	probed         map[uint64]int64       // start of the wait by the program's clock, by row
+	votes          map[simVote]bool       // votes that count in the present store
+	given          map[simVote]uint64     // votes that ever counted, with their request
+	answered       map[uint64]bool        // requests that were refused
+	backupAnswered map[uint64]bool        // answered when backup was made
+	ratedAt        map[string]int64       // date of the last published rating, by identity
+	ports          bool                   // if set, reputation is imported and exported
+	documents      []*simDocument         // attestations that users have
+	rebinds        []string               // consents to another binding
+	fund           *simFund
+	feeEvents      map[trade.OrderID]map[string]bool // published events about development fees
+	feeLog         map[trade.OrderID]publishedFee    // their payments
 }
 
 // simTruth is the simulation's own record of a trade.
@@ -546,7 +547,7 @@ func (s *sim) judge(c *Commit) {
 	s.judgePorts(c)
 	for _, t := range c.Trades {
 		s.truth[t.ID].frozen = t.Frozen
-		if !t.Frozen {
+		if !t.Frozen || t.Over() {
 			delete(s.withheld, t.ID)
 		}
 	}

@@ -77,13 +77,14 @@ func (d *admitter) check(a *Admission) (more bool) {
 	defer d.caught(func(reason string) { more = a.refuse(reason) })
 	evt := a.evt
 	rules := d.rules.current()
-	policy := d.cfg.Policy
-	policy.Kinds = rules.kinds(policy.Kinds)
 	client := a.source.Origin == mostro.OriginClient
 	if client && rules.blocksIP(a.ip) {
 		return a.refuse("blocked: this address may not publish here")
 	}
-	if reason := policy.refuse(evt, a.size, d.cfg.Now(), a.source.Origin); reason != "" {
+	if client && d.cfg.ReadOnly {
+		return a.refuse(reasonReadOnly)
+	}
+	if reason := rules.policy.refuse(evt, a.size, d.cfg.Now(), a.source.Origin); reason != "" {
 		return a.refuse(reason)
 	}
 	if reason := rules.refuse(evt, a.source.Origin); reason != "" {
@@ -136,6 +137,7 @@ const (
 	reasonQuota     = "blocked: the quota of live addresses is used up"
 	reasonStore     = "error: the event could not be stored"
 	reasonFull      = "error: the disk is full"
+	reasonReadOnly  = "blocked: this server only reads: publish to another relay"
 	reasonMail      = "blocked: mail is taken for known Mostros and their trades only"
 )
 
@@ -171,7 +173,8 @@ func (d *admitter) refuseProtected(a *Admission) string {
 func (d *admitter) enqueue(a *Admission) (refusal string) {
 	arrival := eventlog.Arrival{Event: a.evt, JSON: a.json, ReceivedAt: d.cfg.Now(), Source: a.source,
 		Forward: d.cfg.Forwarding && a.source.Origin == mostro.OriginSelf && !a.here,
-		Quota:   d.rules.current().quotas(a.source.Origin)}
+		Quota:   d.rules.current().quotas(a.source.Origin),
+		Urgent:  d.cfg.Urgent != nil && d.cfg.Urgent(a.evt, a.size)}
 	if a.was != nil {
 		a.was.Restore(&arrival)
 	}

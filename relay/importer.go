@@ -70,10 +70,10 @@ type importLine struct {
 
 // importer admits events from files of lines. It has no state of its own.
 type importer struct {
-	admit         *admitter
-	maxEventBytes int // Policy.MaxEventBytes
-	now           func() time.Time
-	met           *metrics
+	admit *admitter
+	rules *moderation
+	now   func() time.Time
+	met   *metrics
 }
 
 // run reads NDJSON events from r. The rules for an event are the rules for a client's
@@ -178,7 +178,7 @@ func (m *ImportSummary) count(outcome string) {
 // readLines cuts r into batches of lines. A line that is longer than the largest event is
 // refused, and is not kept in memory.
 func (im *importer) readLines(ctx context.Context, r io.Reader, emit func(*importBatch) error) error {
-	limit := im.maxEventBytes + 1<<10 // with room for white space around the event
+	limit := im.rules.current().policy.MaxEventBytes + 1<<10 // with room for white space around the event
 	br := bufio.NewReaderSize(r, 64<<10)
 	b := &importBatch{checked: make(chan struct{})}
 	flush := func() error {

@@ -23,7 +23,21 @@ type moderation struct {
 	cfg   *Config                  // not modified
 	rules atomic.Pointer[compiled] // set by load before the server answers
 	info  atomic.Pointer[[]byte]   // the NIP-11 document, which the rules change
-	mu    sync.Mutex               // serializes changes of the rules and of the file
+	mu    sync.Mutex               // serializes changes of the rules, of the file and of settings
+
+	settings Settings // guarded by mu
+}
+
+// Settings are the fields of a Config that may change while a Server runs. Their zero values
+// mean the same as those of the Config.
+type Settings struct {
+	Policy                     Policy
+	Limits                     Limits
+	Name, Description, Contact string
+}
+
+func (c *Config) settings() Settings {
+	return Settings{c.Policy, c.Limits, c.Name, c.Description, c.Contact}
 }
 
 // current returns the rules in force.
@@ -37,7 +51,16 @@ func (m *moderation) load() error {
 	if err != nil {
 		return err
 	}
-	return m.apply(r)
+	return m.apply(r, m.settings)
+}
+
+// reload puts settings in force, together with the rules in force.
+func (m *moderation) reload(s Settings) error {
+	s.Policy = s.Policy.withDefaults()
+	orDefault(&s.Name, defaultName)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.apply(m.current().Rules, s)
 }
 
 func readRules(path string) (r Rules, err error) {
@@ -57,13 +80,15 @@ func readRules(path string) (r Rules, err error) {
 	return r, nil
 }
 
-// apply puts rules in force. mu is held.
-func (m *moderation) apply(r Rules) error {
-	c, err := compile(r, m.cfg.Limits)
+// apply puts rules and settings in force. mu is held. On an error, the rules and the settings
+// are as before.
+func (m *moderation) apply(r Rules, s Settings) error {
+	c, err := compile(r, s.Limits)
 	if err != nil {
 		return fmt.Errorf("rules: %w", err)
 	}
 	cfg := *m.cfg
+	cfg.Policy, cfg.Name, cfg.Description, cfg.Contact = s.Policy, s.Name, s.Description, s.Contact
 	orDefaultTo := func(v *string, other string) {
 		if other != "" {
 			*v = other
@@ -73,6 +98,7 @@ func (m *moderation) apply(r Rules) error {
 	orDefaultTo(&cfg.Description, r.Description)
 	orDefaultTo(&cfg.Icon, r.Icon)
 	cfg.Policy.Kinds = c.kinds(cfg.Policy.Kinds)
+	c.policy = cfg.Policy
 	info, err := infoDocument(&cfg)
 	if err != nil {
 		return err
@@ -88,6 +114,7 @@ func (m *moderation) apply(r Rules) error {
 	}
 	m.info.Store(&info)
 	m.rules.Store(c)
+	m.settings = s
 	return nil
 }
 
@@ -114,7 +141,7 @@ func (m *moderation) change(alter func(*Rules) error) error {
 	if err := alter(&r); err != nil {
 		return err
 	}
-	if _, err := compile(r, m.cfg.Limits); err != nil {
+	if _, err := compile(r, m.settings.Limits); err != nil {
 		return err
 	}
 	if m.cfg.RulesFile != "" {
@@ -122,7 +149,7 @@ func (m *moderation) change(alter func(*Rules) error) error {
 			return fmt.Errorf("write the rules: %w", err)
 		}
 	}
-	return m.apply(r)
+	return m.apply(r, m.settings)
 }
 
 // writeRules replaces the file atomically: a crash leaves the old file or the new one.

@@ -75,8 +75,9 @@ func infoDocument(cfg *Config) ([]byte, error) {
 			MaxMessageLength: cfg.MaxMessageBytes, MaxSubscriptions: cfg.MaxSubscriptions, MaxFilters: cfg.MaxFilters,
 			MaxLimit: cfg.MaxLimit, DefaultLimit: cfg.DefaultLimit, MaxSubIDLength: maxSubIDLength,
 			MaxEventTags: cfg.Policy.MaxTags, MaxContentLength: cfg.Policy.MaxEventBytes, MinPowDifficulty: cfg.Policy.MinPow,
-			// Kinds are restricted, and retention says so. Writers are not restricted.
-			RestrictedWrites:    false,
+			// Kinds are restricted, and retention says so. Writers are not restricted, unless the
+			// server only reads.
+			RestrictedWrites:    cfg.ReadOnly,
 			CreatedAtUpperLimit: int64(cfg.Policy.MaxFuture / time.Second),
 		},
 		Retention: []infoKeep{{Kinds: kept}, {Kinds: []any{[]int{20000, 29999}}, Time: &never}},

@@ -158,7 +158,7 @@ func newManagementCalls() map[string]managementCall {
 		r.AllowedKinds, r.BlockedKinds = without(r.AllowedKinds, k), append(without(r.BlockedKinds, k), k)
 	})
 	calls["listallowedkinds"] = func(m *moderation, _ []json.RawMessage) (any, error) {
-		return m.current().kinds(m.cfg.Policy.Kinds), nil
+		return m.current().policy.Kinds, nil
 	}
 	names := append(slices.Sorted(maps.Keys(calls)), "supportedmethods")
 	calls["supportedmethods"] = func(*moderation, []json.RawMessage) (any, error) { return names, nil }

@@ -435,7 +435,7 @@ func (c *conn) handleAuth() {
 		k.reason = reasonAskedTooOften
 	case reason != "":
 		k.reason = reason
-	case len(text) > c.srv.cfg.Policy.MaxEventBytes:
+	case len(text) > c.srv.moderation.current().policy.MaxEventBytes:
 		k.reason = "invalid: the event is too large"
 	case c.base == "":
 		k.reason = "restricted: " + c.srv.own.refuse(c.host)

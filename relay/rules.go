@@ -41,6 +41,7 @@ type Rules struct {
 type compiled struct {
 	Rules
 	version uint64 // counts the rules since the start of the process
+	policy  Policy // of the settings, with the kinds that the rules allow
 	limits  Limits
 	ips     []netip.Prefix
 	hidden  map[[32]byte]struct{} // keys whose events are never served
@@ -109,7 +110,7 @@ func (c *compiled) blocksIP(ip netip.Addr) bool {
 	return slices.ContainsFunc(c.ips, func(p netip.Prefix) bool { return p.Contains(ip) })
 }
 
-// kinds returns the kinds of the policy as the rules change them.
+// kinds returns the configured kinds as the rules change them.
 func (c *compiled) kinds(configured []int) []int {
 	if len(c.AllowedKinds)+len(c.BlockedKinds) == 0 {
 		return configured

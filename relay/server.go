@@ -57,6 +57,10 @@ type Config struct {
 	// taken.
 	KnownMail func(pubkey string) bool
 
+	// Urgent reports whether an event of size bytes, whose signature is verified, may use a part
+	// of the reserve of a full disk. nil: no event of others may.
+	Urgent func(evt *nostr.Event, size int) bool
+
 	// Forwarding queues events of this program for other relays. federation.Upstreams
 	// sends the queue.
 	Forwarding bool
@@ -65,6 +69,10 @@ type Config struct {
 	// without a proof. It is for a proxy or an onion service that sends no trusted header,
 	// because its connections come from strangers.
 	NobodyIsLocal bool
+
+	// ReadOnly refuses the events of clients. Events of other relays, of imports and of this
+	// program are taken.
+	ReadOnly bool
 
 	TrustedProxies []netip.Prefix // proxies whose X-Forwarded-For is believed; nil: none
 	Admins         []string       // hex keys that may import from other machines
@@ -89,6 +97,9 @@ type Config struct {
 	Now     func() time.Time      // nil: time.Now
 }
 
+// defaultName is the name of a relay without a name.
+const defaultName = "mostrodex"
+
 // DefaultConnsPerIP is how many connections one address may have.
 const DefaultConnsPerIP = 256
 
@@ -101,7 +112,7 @@ func orDefault[T comparable](v *T, def T) {
 
 func (c *Config) setDefaults() {
 	c.Policy = c.Policy.withDefaults()
-	orDefault(&c.Name, "mostrodex")
+	orDefault(&c.Name, defaultName)
 	orDefault(&c.MaxMessageBytes, 512<<10)
 	orDefault(&c.MaxSubscriptions, 1024)
 	orDefault(&c.MaxFilters, 100)
@@ -164,7 +175,7 @@ func New(cfg Config) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.stopping, s.stop = context.WithCancel(s.ctx)
 
-	s.moderation.cfg = &s.cfg
+	s.moderation.cfg, s.moderation.settings = &s.cfg, s.cfg.settings()
 	if err := s.moderation.load(); err != nil {
 		return nil, err
 	}
@@ -182,7 +193,7 @@ func New(cfg Config) (*Server, error) {
 	s.proofs = proofs{admins: cfg.Admins, own: &s.own, now: cfg.Now}
 	s.keyProofs = proofs{own: &s.own, now: cfg.Now, since: cfg.Now().Truncate(time.Second)}
 	s.management = management{rules: &s.moderation, proofs: &s.proofs, log: cfg.Logger}
-	s.imports = importer{admit: s.admit, maxEventBytes: cfg.Policy.MaxEventBytes, now: cfg.Now, met: s.met}
+	s.imports = importer{admit: s.admit, rules: &s.moderation, now: cfg.Now, met: s.met}
 	s.importHTTP = importHandler{imp: &s.imports, peers: &s.peers, proofs: &s.proofs, stopping: s.stopping, wait: cfg.WriteWait}
 	s.exportHTTP = exportHandler{store: cfg.Store, peers: &s.peers, rates: &s.rates, log: cfg.Logger}
 	return s, nil
@@ -227,6 +238,10 @@ func newChallenge() string {
 	rand.Read(b[:])
 	return hex.EncodeToString(b[:])
 }
+
+// Reload puts other settings in force. Connections stay open. If Reload returns an error, the
+// settings are as before.
+func (s *Server) Reload(settings Settings) error { return s.moderation.reload(settings) }
 
 // Rules returns the rules in force.
 func (s *Server) Rules() Rules { return s.moderation.current().Rules }
@@ -284,8 +299,8 @@ func (s *Server) Now() time.Time { return s.cfg.Now() }
 // URL returns the public address of the relay, or "".
 func (s *Server) URL() string { return s.cfg.URL }
 
-// Kinds returns the kinds that are admitted by configuration.
-func (s *Server) Kinds() []int { return s.cfg.Policy.Kinds }
+// Kinds returns the kinds that are admitted.
+func (s *Server) Kinds() []int { return s.moderation.current().policy.Kinds }
 
 // Snapshot returns the live events that match a filter as a set for
 // reconciliation. The caller calls release when it is done with the set.

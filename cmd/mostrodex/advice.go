@@ -43,6 +43,7 @@ func advice(c *Config) (list []finding) {
 	list = append(list, publicAddress(c)...)
 	list = append(list, listeners(c)...)
 	if c.Escrow.Enabled {
+		list = append(list, witnessPlace(c)...)
 		list = append(list, proofOfWork(c)...)
 		if len(c.forwardTo()) == 0 {
 			list = append(list, finding{isWarn, "relays", "the orders of this Mostro are published to its own relay only", "name relays in escrow.publish.relays"})
@@ -70,8 +71,19 @@ type secretFile struct {
 }
 
 func secretFiles(c *Config) (list []secretFile) {
+	for key, path := range map[string]string{"reputation.key": c.Reputation.Key, "indexer.key": c.Indexer.Key} {
+		if path != "" {
+			list = append(list, secretFile{key, path, 0o077})
+		}
+	}
+	// The program makes these with mode 0600. A copy of the directory may have another mode.
+	made, _ := filepath.Glob(filepath.Join(c.Data, "keys", "*")) // the only possible error is a bad pattern
+	for _, path := range made {
+		list = append(list, secretFile{"data", path, 0o077})
+	}
+	slices.SortFunc(list, func(a, b secretFile) int { return strings.Compare(a.path, b.path) })
 	if !c.Escrow.Enabled {
-		return nil
+		return list
 	}
 	// LND writes its macaroons with mode 0640, and a group is the usual way to share one.
 	list = append(list, secretFile{"escrow.key", c.Escrow.Key, 0o077}, secretFile{"escrow.lnd.macaroon", c.Escrow.LND.Macaroon, 0o007})
@@ -104,10 +116,27 @@ func fileModes(c *Config) (list []finding) {
 	return list
 }
 
+// witnessPlace checks that a copy of the data directory does not contain the witness: a witness
+// that is restored together with an old store would not reveal that the store is old.
+func witnessPlace(c *Config) []finding {
+	data, err := filepath.Abs(c.Data)
+	witness, witnessErr := filepath.Abs(c.Escrow.Witness)
+	if c.Escrow.Witness == "" || err != nil || witnessErr != nil {
+		return nil // the default is outside of the data directory
+	}
+	if rel, err := filepath.Rel(data, witness); err == nil && filepath.IsLocal(rel) {
+		return []finding{{isWarn, "witness", fmt.Sprintf("escrow.witness (%s) is inside the data directory, so a backup contains it and cannot reveal an old copy of the trades", c.Escrow.Witness), "name a file outside of data, or delete the line"}}
+	}
+	return nil
+}
+
 // publicAddress checks the address that clients are told. The mobile app accepts an address
 // only as wss://, on port 443, of a domain name, without a path.
 func publicAddress(c *Config) (list []finding) {
 	warn := func(text, do string) { list = append(list, finding{isWarn, "public address", text, do}) }
+	if c.Role == roleEscrow {
+		return []finding{{isFine, "public address", "clients find this Mostro on " + strings.Join(c.Escrow.Publish.Relays, ", "), ""}}
+	}
 	if c.Relay.URL == "" {
 		if c.Escrow.Enabled {
 			warn(fmt.Sprintf("relay.url is not set, so this Mostro announces ws://%s, which no other machine can reach", c.Relay.Listen), `set relay.url to the public address, such as "wss://relay.example.com"`)

@@ -24,6 +24,7 @@ import (
 // Config holds no secret: keys are given as paths of files.
 type Config struct {
 	Data     string           `toml:"data"` // directory of all stored data
+	Role     string           `toml:"role"` // relay, index or escrow: only this part runs; "": the sections decide
 	Relay    RelayConfig      `toml:"relay"`
 	Upstream []UpstreamConfig `toml:"upstream"` // relays to follow; empty: the default relays
 	Indexer  IndexerConfig    `toml:"indexer"`
@@ -41,6 +42,7 @@ type RelayConfig struct {
 	Name           string   `toml:"name"`             // NIP-11
 	Description    string   `toml:"description"`      // NIP-11
 	URL            string   `toml:"url"`              // public wss:// address; "": proofs of keys (NIP-42, NIP-98) are valid only for the listener's own address
+	Onion          string   `toml:"onion"`            // http://….onion address of the pages in the Tor network, named to Tor Browser (Onion-Location); "": none
 	Contact        string   `toml:"contact"`          // NIP-11, e.g. mailto:
 	MaxEventBytes  int      `toml:"max_event_bytes"`  // of an event's JSON; 0: relay.DefaultMaxEventBytes
 	MinPow         int      `toml:"min_pow"`          // NIP-13 bits required of every event
@@ -210,7 +212,15 @@ func loadConfig(path string, environ []string) (Config, error) {
 	if err := applyEnviron(&cfg, environ); err != nil {
 		return cfg, err
 	}
-	return cfg, cfg.validate()
+	return cfg, cfg.settle()
+}
+
+// settle applies the role and validates.
+func (c *Config) settle() error {
+	if err := c.applyRole(); err != nil {
+		return err
+	}
+	return c.validate()
 }
 
 // decodeConfig is strict: it returns an error if the file has an unknown key.
@@ -347,6 +357,11 @@ func (c *Config) validate() error {
 	}
 	if u := c.Relay.URL; u != "" && !strings.HasPrefix(u, "wss://") && !strings.HasPrefix(u, "ws://") {
 		return fmt.Errorf("relay.url: %q does not begin with wss:// or ws://", u)
+	}
+	if c.Relay.Onion != "" {
+		if err := checkOnion(c.Relay.Onion); err != nil {
+			return err
+		}
 	}
 	if c.Relay.MinPow < 0 || c.Relay.MinPow > 256 {
 		return fmt.Errorf("relay.min_pow: %d is not in 0..256", c.Relay.MinPow)

@@ -96,7 +96,7 @@ and say what is wrong: unknown keys with the known key that may be meant, invali
 values, and what serve would warn of. Nobody is asked; 'mostrodex doctor' checks
 the Lightning node and the relays as well.
 
-The exit code is 1 if serve would not start. Warnings do not change it.`,
+The exit code is 3 if serve would not start. Warnings do not change it.`,
 		Example: `  mostrodex config check /etc/mostrodex.toml`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 || len(args) == 1 && configPath != "" {
@@ -110,14 +110,14 @@ The exit code is 1 if serve would not start. Warnings do not change it.`,
 			}
 			cfg, err := loadConfig(configPath, os.Environ())
 			if err != nil {
-				return err
+				return configError{err}
 			}
 			list := slices.DeleteFunc(advice(&cfg), func(f finding) bool { return f.State == isFine })
 			if err := printFindings(cmd.OutOrStdout(), list); err != nil {
 				return err
 			}
 			if n := failures(list); n > 0 {
-				return errors.New("serve would not start")
+				return configError{errors.New("serve would not start")}
 			}
 			name := configPath
 			if name == "" {

@@ -60,7 +60,7 @@ The exit code is 1 if something does not work. Warnings do not change it.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(configPath, os.Environ())
 			if err != nil {
-				return err
+				return configError{err}
 			}
 			list := (&doctor{config: &cfg, client: http.DefaultClient, now: time.Now, limit: doctorTimeout}).examine(cmd.Context())
 			if asJSON {
@@ -174,8 +174,10 @@ func (d *doctor) lightning(ctx context.Context) (list []finding) {
 }
 
 // bakeCommand returns the command that makes a macaroon with the permissions of an escrow.
-func bakeCommand() string {
-	return "lncli bakemacaroon --save_to mostrodex.macaroon " + strings.Join(slices.Concat(lnd.Permissions(), lnd.OptionalPermissions()), " ")
+func bakeCommand() string { return bakeCommandTo("mostrodex.macaroon") }
+
+func bakeCommandTo(file string) string {
+	return "lncli bakemacaroon --save_to " + file + " " + strings.Join(slices.Concat(lnd.Permissions(), lnd.OptionalPermissions()), " ")
 }
 
 // certificate checks the dates of LND's certificate.
@@ -364,24 +366,55 @@ func (d *doctor) relay(ctx context.Context, key, address string) (list []finding
 		return list, skew
 	}
 	defer relay.Close()
-	// A relay that sends events without an end is left after the first.
-	sub, err := relay.Subscribe(ctx, nostr.Filters{{Kinds: []int{mostro.KindOrder}, Limit: 1}})
-	if err != nil {
-		add(isFail, fmt.Sprintf("does not answer a request for orders: %v", err), "")
-		return list, skew
-	}
-	select {
-	case <-sub.Events:
-	case <-sub.EndOfStoredEvents:
-	case reason := <-sub.ClosedReason:
-		add(isWarn, fmt.Sprintf("refuses a request for orders: %q", clip(reason, 200)), "")
-		return list, skew
-	case <-ctx.Done():
-		add(isFail, "does not answer a request for orders", "")
+	orders, problem := anyEvent(ctx, relay, nostr.Filter{Kinds: []int{mostro.KindOrder}})
+	if problem.Text != "" {
+		add(problem.State, problem.Text, "")
 		return list, skew
 	}
 	add(isFine, fmt.Sprintf("answers within %d ms", d.now().Sub(began).Milliseconds()), "")
+	if key == "relay.url" || !d.config.Escrow.Enabled {
+		return list, skew
+	}
+	// Nothing is published to try it, so events that the relay holds are the only evidence.
+	if keys, err := loadKeys(d.config.Escrow.Key); err == nil {
+		if own, _ := anyEvent(ctx, relay, nostr.Filter{Authors: []string{keys.Pubkey()}, Kinds: []int{mostro.KindOrder, mostro.KindInfo}}); own {
+			add(isFine, "holds events of this Mostro", "")
+			return list, skew
+		}
+	}
+	if orders {
+		add(isFine, "holds orders of other Mostros, so it takes their kind", "")
+	} else {
+		add(isWarn, fmt.Sprintf("holds no order of any Mostro: it may refuse kind %d in silence", mostro.KindOrder), "start serve, and run doctor again after a minute; or publish to a relay that Mostros use")
+	}
 	return list, skew
+}
+
+// anyEvent reports whether a relay holds an event that matches a filter. A relay that sends
+// events without an end is left after the first. problem has a text if the relay gives no answer.
+func anyEvent(ctx context.Context, relay *nostr.Relay, f nostr.Filter) (found bool, problem finding) {
+	f.Limit = 1
+	sub, err := relay.Subscribe(ctx, nostr.Filters{f})
+	if err != nil {
+		return false, finding{State: isFail, Text: fmt.Sprintf("does not answer a request for orders: %v", err)}
+	}
+	defer sub.Unsub()
+	select {
+	case <-sub.Events:
+		return true, finding{}
+	case <-sub.EndOfStoredEvents:
+		// An event that was sent before the end may be waiting.
+		select {
+		case <-sub.Events:
+			return true, finding{}
+		default:
+			return false, finding{}
+		}
+	case reason := <-sub.ClosedReason:
+		return false, finding{State: isWarn, Text: fmt.Sprintf("refuses a request for orders: %q", clip(reason, 200))}
+	case <-ctx.Done():
+		return false, finding{State: isFail, Text: "does not answer a request for orders"}
+	}
 }
 
 // refused returns the kinds of a Mostro that the relay says it does not keep.

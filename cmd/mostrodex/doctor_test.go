@@ -44,10 +44,10 @@ func TestConfigCheck(t *testing.T) {
 	if out, errs, code := check("data = \"" + dir + "\"\n"); code != exitOK || !strings.Contains(out, "is valid, with 0 warnings") {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
-	if out, errs, code := check("[relay]\nlissten = \"127.0.0.1:1\"\n"); code != exitError || !strings.Contains(errs, "line 2: relay.lissten (is relay.listen meant?)") {
+	if out, errs, code := check("[relay]\nlissten = \"127.0.0.1:1\"\n"); code != exitConfig || !strings.Contains(errs, "line 2: relay.lissten (is relay.listen meant?)") {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
-	if out, errs, code := check("[relay]\nlisten = 7\n"); code != exitError || !strings.Contains(errs, "line 2") {
+	if out, errs, code := check("[relay]\nlisten = 7\n"); code != exitConfig || !strings.Contains(errs, "line 2") {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
 	if out, errs, code := check("[relay]\nurl = \"ws://relay.example.com:7777/x\"\n"); code != exitOK || strings.Count(out, "warn") < 3 {
@@ -119,6 +119,12 @@ func TestAdvice(t *testing.T) {
 		{func(c *Config) { _ = os.Chmod(c.Escrow.Key, 0o644) }, "file modes", "escrow.key: other users can read"},
 		{func(c *Config) { _ = os.Chmod(c.Escrow.LND.Macaroon, 0o644) }, "file modes", "escrow.lnd.macaroon: other users"},
 		{func(c *Config) { _ = os.MkdirAll(filepath.Join(c.Data, "escrow"), 0o755) }, "file modes", "other users can read the trades"},
+		{func(c *Config) { c.Escrow.Witness = filepath.Join(c.Data, "w", "witness") }, "witness", "a backup contains it"},
+		{func(c *Config) {
+			_ = os.MkdirAll(filepath.Join(c.Data, "keys"), 0o700)
+			_ = os.WriteFile(filepath.Join(c.Data, "keys", "relay"), []byte("x"), 0o640)
+		}, "file modes", "data: other users can read"},
+		{func(c *Config) { c.Reputation.Key = c.Escrow.Key + "2" }, "file modes", "reputation.key: "},
 		{func(c *Config) { _ = os.Remove(c.Escrow.Key) }, "file modes", "no such file"},
 	} {
 		cfg := soundConfig(t)

@@ -38,8 +38,25 @@ type drilled struct {
 // startDrilled runs this test binary as the program, in a shell that first executes setup.
 func startDrilled(t *testing.T, setup, data string) *drilled {
 	t.Helper()
-	d := &drilled{done: make(chan struct{})}
-	d.cmd = exec.Command("sh", "-c", setup+` exec "$0" "$@"`, os.Args[0], "serve", "--listen", "127.0.0.1:0", "--data", data, "--upstream", "none")
+	return startCmd(t, exec.Command("sh", "-c", setup+` exec "$0" "$@"`, os.Args[0], "serve", "--listen", "127.0.0.1:0", "--data", data, "--upstream", "none"))
+}
+
+// startServing runs this test binary as the program, with arguments.
+func startServing(t *testing.T, args ...string) *drilled {
+	t.Helper()
+	return startProgram(t, os.Args[0], args...)
+}
+
+// startProgram runs a copy of this test binary as the program.
+func startProgram(t *testing.T, path string, args ...string) *drilled {
+	t.Helper()
+	return startCmd(t, exec.Command(path, args...))
+}
+
+// startCmd starts a command that becomes the program, and waits until it serves.
+func startCmd(t *testing.T, cmd *exec.Cmd) *drilled {
+	t.Helper()
+	d := &drilled{cmd: cmd, done: make(chan struct{})}
 	d.cmd.Env = append(os.Environ(), childVar+"=1")
 	stderr, err := d.cmd.StderrPipe()
 	if err != nil {

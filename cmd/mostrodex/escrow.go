@@ -23,6 +23,7 @@ import (
 	"github.com/mostrodex/mostrodex/escrow/lightning"
 	"github.com/mostrodex/mostrodex/escrow/lnd"
 	"github.com/mostrodex/mostrodex/escrow/lnsim"
+	"github.com/mostrodex/mostrodex/escrow/nodecard"
 	"github.com/mostrodex/mostrodex/escrow/price"
 	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/rollback"
@@ -246,8 +247,8 @@ func (c *EscrowConfig) transports() (list []envelope.Transport, err error) {
 type tuning func(*escrow.Config)
 
 // openEscrow opens the daemon's store and its Lightning node, which is simulated if demo is
-// set. If tune is not nil, it changes the configuration of the escrow before it is opened.
-func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, tune tuning, with ambient) (room *escrowRoom, err error) {
+// set. space says when no trade may begin. If tune is not nil, it changes the configuration of the escrow before it is opened.
+func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, space *lowDisk, tune tuning, with ambient) (room *escrowRoom, err error) {
 	cfg := &c.Escrow
 	policy, err := cfg.policy()
 	if err != nil {
@@ -268,7 +269,7 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, tun
 	}
 	keys, err := loadKeys(cfg.Key)
 	if err != nil {
-		return nil, err
+		return nil, configError{fmt.Errorf("key: %w: name the file of the node's key in escrow.key", err)}
 	}
 	keys = keys.Remembering(rememberedPeers)
 	if terms.MinSats > cfg.MinSats {
@@ -286,7 +287,7 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, tun
 	if cfg.Reputation.Export {
 		key, err := loadKeys(cfg.Reputation.ExportKey)
 		if err != nil {
-			return nil, fmt.Errorf("escrow.reputation.export_key: %w", err)
+			return nil, configError{fmt.Errorf("reputation.export_key: %w", err)}
 		}
 		attester, own = escrow.KeysSealer{Keys: key}, key.Pubkey()
 	}
@@ -297,10 +298,8 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, tun
 	sealer := escrow.KeysSealer{Keys: keys, MailDays: policy.MailDays}
 	events := escrow.EventBuilder{Pubkey: keys.Pubkey(), Name: cfg.Name, About: cfg.About, Picture: cfg.Picture, Website: cfg.Website,
 		Version: programVersion(), Commit: programVersion(), Pow: cfg.Pow, PowFirstContact: first, Transports: transports}
-	if c.Relay.URL != "" {
-		events.Relays = []string{c.Relay.URL}
-	}
-	room = &escrowRoom{relays: c.Relay.URL != "", pubkey: keys.Pubkey(), keys: keys, now: with.now}
+	events.Relays = c.announced()
+	room = &escrowRoom{relays: events.Relays != nil, pubkey: keys.Pubkey(), keys: keys, now: with.now}
 	opened := room // a return of nil does not change opened
 	defer func() {
 		if err != nil {
@@ -308,6 +307,7 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, tun
 		}
 	}()
 	ec := escrow.Config{
+		Card:   &nodecard.Card{LowDisk: space.reason},
 		Policy: policy, Log: log, Publisher: escrowPublisher{server}, Addresses: effect.Services{},
 		Opener: escrow.KeysOpener{Keys: keys}, Sealer: sealer, Signer: sealer, ReceiptSigner: sealer, Attester: attester,
 		Prefilter: &escrow.Prefilter{Transports: transports, Pow: cfg.Pow, PowFirstContact: first},
@@ -334,6 +334,7 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, tun
 	if room.engine, err = escrow.Open(ec); err != nil {
 		return nil, err
 	}
+	space.knows, space.node = ec.Prefilter.Knows, keys.Pubkey()
 	room.auditor = audit.New(audit.Config{Store: room.db, Node: ec.Node, Secret: ec.Secret, DevFee: room.db.DevFeeClaimed, Logger: with.logger, Metrics: with.registry, Now: with.now})
 	return room, nil
 }
@@ -342,7 +343,7 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, tun
 func (r *escrowRoom) connect(cfg *EscrowConfig, ec *escrow.Config) error {
 	client, err := lnd.Open(lnd.Config{Address: cfg.LND.Address, CertFile: cfg.LND.Cert, MacaroonFile: cfg.LND.Macaroon, HoldExpiryDelta: cfg.LND.HoldExpiryDelta})
 	if err != nil {
-		return err
+		return configError{fmt.Errorf("%w: name LND's files in escrow.lnd", err)}
 	}
 	r.lnd = client
 	ec.Node = client

@@ -3,12 +3,12 @@ package main
 import (
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
+	"github.com/mostrodex/mostrodex/internal/newfile"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/spf13/cobra"
 )
@@ -205,15 +205,10 @@ func readSecretFrom(r io.Reader, name string) (string, error) {
 	return string(b), nil
 }
 
-// writeSecret returns an error if the file exists, because the trades of an overwritten key
-// would be lost.
+// writeSecret writes a key file in whole or not at all. It returns an error if the file exists,
+// because the trades of an overwritten key would be lost.
 func writeSecret(file, secret string) error {
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("write the key: %w", err)
-	}
-	_, err = f.WriteString(secret + "\n")
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := newfile.Write(file, []byte(secret+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the key: %w", err)
 	}
 	return nil

@@ -2,7 +2,7 @@
 // of many Mostros, and tools for both.
 //
 // Exit codes: 0 if the command succeeded; 1 if it failed or if checked data is unsound; 2 if
-// the command line is wrong.
+// the command line is wrong; 3 to 6 for causes that a restart does not repair (exitcodes.go).
 package main
 
 import (
@@ -19,13 +19,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-)
-
-// These are the exit codes of every verb.
-const (
-	exitOK    = 0
-	exitError = 1
-	exitUsage = 2
 )
 
 // version is set by the linker for releases. If version is "", the build information of Go is
@@ -59,12 +52,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitOK
 	}
 	fmt.Fprintln(stderr, "mostrodex:", err)
-	var usage usageError
-	if errors.As(err, &usage) {
+	code := exitCode(err)
+	if code == exitUsage {
 		fmt.Fprintf(stderr, "Run '%s --help' for usage and examples.\n", cmd.CommandPath())
-		return exitUsage
 	}
-	return exitError
+	return code
 }
 
 func newRoot() *cobra.Command {
@@ -76,8 +68,11 @@ a relay, finds them by search, and says how far each Mostro is to be trusted. Wh
 configured it is a Mostro itself: an escrow over Lightning.
 
 Exit codes: 0 done; 1 it could not be done, or what was checked is unsound;
-2 the command line is wrong.`,
-		Example: `  mostrodex serve
+2 the command line is wrong; 3 the configuration is wrong; 4 the stored data
+cannot be used; 5 the data directory or the address is in use; 6 the disk is full
+or read-only.`,
+		Example: `  mostrodex init
+  mostrodex serve
   mostrodex import events.ndjson --url http://127.0.0.1:7777
   mostrodex search "pago movil" --fiat VES`,
 		SilenceUsage:  true,
@@ -96,7 +91,7 @@ Exit codes: 0 done; 1 it could not be done, or what was checked is unsound;
 	}
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{suggestFlag(cmd, err)} })
-	root.AddCommand(newServeCmd(), newDemoCmd(), newImportCmd(), newExportCmd(), newSearchCmd(), newOrdersCmd(), newWatchCmd(), newInstancesCmd(),
+	root.AddCommand(newInitCmd(), newServeCmd(), newDemoCmd(), newImportCmd(), newExportCmd(), newSearchCmd(), newOrdersCmd(), newWatchCmd(), newInstancesCmd(),
 		newLogCmd(), newIndexCmd(), newKeysCmd(), newMessageCmd(), newSendCmd(), newInboxCmd(), newReceiptCmd(), newRateCmd(), newTradeCmd(), newDisputeCmd(), newSolverCmd(), newUserCmd(), newLedgerCmd(), newDevFeeCmd(), newReputationCmd(), newChooseCmd(), newMCPCmd(),
 		newPauseCmd("pause", "Have the running escrow take no new trades", "Have the running escrow take no new orders and no takers. Trades under way go on.\nThis survives a restart."),
 		newMaintenanceCmd(), newConfigCmd(), newDoctorCmd(),

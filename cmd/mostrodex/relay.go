@@ -24,7 +24,7 @@ func relayConfig(c *Config, s *stores, m *mail, with ambient) (relay.Config, err
 		Policy: relay.Policy{MaxEventBytes: c.Relay.MaxEventBytes, MinPow: c.Relay.MinPow, Kinds: c.Relay.admitted()},
 		Name:   c.Relay.Name, Description: c.Relay.Description, Contact: c.Relay.Contact,
 		URL: c.Relay.URL, Version: programVersion(), TrustedProxies: proxies, Admins: c.Relay.Admins,
-		NobodyIsLocal: !c.Relay.ImportLocal, RulesFile: filepath.Join(c.Data, "rules.json"), Forwarding: len(c.forwardTo()) > 0,
+		NobodyIsLocal: !c.Relay.ImportLocal, ReadOnly: c.Role == roleIndex, RulesFile: filepath.Join(c.Data, "rules.json"), Forwarding: len(c.forwardTo()) > 0,
 		Limits: relay.Limits{LiveAddressesPerKey: q.LiveAddressesPerKey, LiveAddressesPerPlatform: q.LiveAddressesPerPlatform,
 			EventsPerMinutePerIP: q.EventsPerMinutePerIP, EventsPerMinutePerKey: q.EventsPerMinutePerKey, RequestsPerMinutePerIP: q.RequestsPerMinutePerIP},
 		MaxConnections: min(50_000, maxConnections()), MaxConnsPerIP: q.ConnectionsPerIP,

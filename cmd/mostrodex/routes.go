@@ -20,6 +20,7 @@ type surface struct {
 	ambient
 	stores    *stores
 	url       string // relay.url
+	onion     string // relay.onion
 	relay     *relay.Server
 	upstreams *federation.Upstreams
 	scores    *reputation.Service // nil: no scores
@@ -28,6 +29,7 @@ type surface struct {
 	escrow    *escrowRoom         // nil: no escrow
 	alerts    *alertRoom          // nil: no alerts
 	exports   *partitions.Store   // nil: no files of closed months
+	alone     bool                // an escrow alone: the public listener has no route but the health
 }
 
 // exportRow is the place of /api/v1/export/events in the relay's rows.
@@ -46,6 +48,9 @@ func (s surface) table() (table route.Table, public http.Handler, err error) {
 			}
 			table = append(table, r)
 		}
+	}
+	if s.stores.index == nil {
+		health = plainHealth(s.notes)
 	}
 	events := atMost(maxExports, compressed(http.HandlerFunc(s.relay.ServeExport)))
 	relayRows := []route.Route{
@@ -71,10 +76,13 @@ func (s surface) table() (table route.Table, public http.Handler, err error) {
 			return nil, nil, err
 		}
 		rows = append(rows, description)
+		rows = append(rows, web.DataPages(site, s.pages(), append(rows, relayRows...))...)
 		addCompressed(rows)
 		mux, health, notFound = site.Mux(), site.Health(), site.NotFound(append(rows, relayRows...))
 	}
-	table = append(table, relayRows...)
+	if !s.alone {
+		table = append(table, relayRows...)
+	}
 	addCompressed(health)
 	addCompressed(notFound)
 	table = append(table, s.private()...)
@@ -88,7 +96,11 @@ func (s surface) site() (*web.Site, []route.Route) {
 	if s.relay != nil { // else a verb on a data directory
 		address = s.relay.ClientAddress
 	}
-	site := web.New(web.Config{Index: s.stores.index, Notice: s.notice, Logger: s.logger, Metrics: s.registry, Notes: s.escrow.notes, Address: address, Unready: func() string {
+	own := ""
+	if s.escrow != nil {
+		own = s.escrow.pubkey
+	}
+	site := web.New(web.Config{Index: s.stores.index, URL: webURL(s.url), Onion: s.onion, Own: own, Notice: s.notice, Logger: s.logger, Metrics: s.registry, Notes: s.notes, Address: address, Unready: func() string {
 		if s.scores == nil || s.scores.Ready() {
 			return ""
 		}
@@ -115,6 +127,9 @@ func (s surface) site() (*web.Site, []route.Route) {
 	site.Show(handler)
 	return site, append(rows, handler.Routes()...)
 }
+
+// notes returns the lines of /readyz for the operator.
+func (s surface) notes() []string { return append(s.escrow.notes(), clockNotes(s.upstreams)...) }
 
 // ownPrices returns the operator's own sources of prices: those of reputation.prices, or if
 // none are named those of the escrow. It returns nil if there are none.

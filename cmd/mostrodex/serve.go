@@ -33,16 +33,22 @@ type Main struct {
 	Now    func() time.Time // nil: time.Now
 	Demo   *Demo            // nil: the escrow, if enabled, uses LND
 
+	// Reread reads the configuration again, with the flags. nil: SIGHUP changes nothing.
+	Reread func() (Config, error)
+
 	stores
-	serving   chan struct{} // closed when the listeners answer
+	inherited sockets                 // listeners that were open before; nil: none
+	sockets   map[string]net.Listener // the listeners, by name, without limits
+	serving   chan struct{}           // closed when the listeners answer
 	relay     *relay.Server
 	upstreams *federation.Upstreams
 	registry  *prometheus.Registry
 	public    net.Listener
 	private   net.Listener
-	control   net.Listener        // the operator's socket; nil without an escrow
-	escrow    *escrowRoom         // nil: disabled
-	tune      tuning              // of a test; nil: nothing is changed
+	control   net.Listener // the operator's socket; nil without an escrow
+	escrow    *escrowRoom  // nil: disabled
+	tune      tuning       // of a test; nil: nothing is changed
+	lowDisk   *lowDisk
 	scores    *reputation.Service // nil: disabled
 	alerts    *alertRoom          // nil: disabled
 	prices    *price.Feed         // of reputation.prices; nil: none are named
@@ -80,6 +86,8 @@ func (m *Main) Open() (err error) {
 	if err != nil {
 		return err
 	}
+	m.lowDisk = &lowDisk{full: m.store.Full, spent: make(map[string]int)}
+	cfg.Urgent = m.lowDisk.urgent
 	cfg.Fallback = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.web.ServeHTTP(w, r) })
 	var alertKey *envelope.Keys // of the relay: it takes commands for alerts
 	if m.Config.Alerts.Enabled {
@@ -108,7 +116,7 @@ func (m *Main) Open() (err error) {
 		return err
 	}
 	if m.Config.Escrow.Enabled {
-		if m.escrow, err = openEscrow(&m.Config, m.Demo, m.store, m.relay, m.tune, with); err != nil {
+		if m.escrow, err = openEscrow(&m.Config, m.Demo, m.store, m.relay, m.lowDisk, m.tune, with); err != nil {
 			return fmt.Errorf("escrow: %w", err)
 		}
 		mail.escrow = m.escrow.pubkey
@@ -126,18 +134,23 @@ func (m *Main) Open() (err error) {
 	if m.exports, err = openExports(&m.Config, &m.stores, with); err != nil {
 		return fmt.Errorf("exports: %w", err)
 	}
-	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, relay: m.relay, upstreams: m.upstreams, scores: m.scores, seeds: m.Config.Reputation.Seeds, prices: m.prices, escrow: m.escrow, exports: m.exports, ambient: with}.table()
+	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, onion: m.Config.Relay.Onion, relay: m.relay, upstreams: m.upstreams, scores: m.scores, seeds: m.Config.Reputation.Seeds, prices: m.prices, escrow: m.escrow, exports: m.exports, alone: m.Config.Role == roleEscrow, ambient: with}.table()
 	if err != nil {
 		return err
 	}
-	if m.public, err = listen(m.Config.Relay.Listen, "--listen"); err != nil {
+	m.sockets = make(map[string]net.Listener)
+	if m.public, err = m.inherited.listen(publicSocket, m.Config.Relay.Listen, "--listen"); err != nil {
 		return err
 	}
+	m.sockets[publicSocket] = m.public
 	m.public = bound(m.public, m.Config.Relay.Quota.ConnectionsPerIP, cfg.TrustedProxies)
 	if m.Config.Relay.Private != "" {
-		m.private, err = listen(m.Config.Relay.Private, "--private")
+		if m.private, err = m.inherited.listen(privateSocket, m.Config.Relay.Private, "--private"); err != nil {
+			return err
+		}
+		m.sockets[privateSocket] = m.private
 	}
-	return err
+	return m.inherited.close() // of a listener that the configuration has turned off
 }
 
 // Addr returns the address of the public listener.
@@ -158,6 +171,7 @@ func (m *Main) Run(ctx context.Context) error {
 	g.Go(func() error { return runThreads(ctx, m.store.Head) })
 	g.Go(func() error { return m.relay.Run(ctx) })
 	g.Go(func() error { return m.upstreams.Run(ctx) })
+	g.Go(func() error { return runClock(ctx, m.upstreams, m.Logger) })
 	g.Go(func() error {
 		select {
 		case <-m.store.Dead():
@@ -206,7 +220,11 @@ func (m *Main) answer(ctx context.Context, g *errgroup.Group) {
 	if m.alerts != nil {
 		g.Go(func() error { return ended(ctx, m.alerts.service.Run(ctx)) })
 	}
-	serveHTTP(ctx, g, m.public, &http.Server{Handler: m.Demo.marked(rated(relay.NewHTTPRates(m.relay), m.relay)), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
+	var face http.Handler = m.relay
+	if m.Config.Role == roleEscrow {
+		face = m.web // without websockets
+	}
+	serveHTTP(ctx, g, m.public, &http.Server{Handler: m.Demo.marked(rated(relay.NewHTTPRates(m.relay), face)), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
 	if m.private != nil {
 		serveHTTP(ctx, g, m.private, &http.Server{Handler: m.Demo.marked(relay.GuardPrivate(route.Mux{}.Private(m.routes), m.Config.Relay.PrivateHosts...)), ReadHeaderTimeout: 10 * time.Second})
 	}
@@ -214,25 +232,6 @@ func (m *Main) answer(ctx context.Context, g *errgroup.Group) {
 		serveHTTP(ctx, g, m.control, &http.Server{Handler: controlServer{m.escrow.engine, m.escrow.db, m.escrow.auditor, m.escrow.inviter(m.PrivateAddr())}.handler(), ReadHeaderTimeout: 10 * time.Second})
 	}
 	close(m.serving)
-}
-
-// serveHTTP runs a server until ctx ends. Requests in progress get three seconds to end.
-func serveHTTP(ctx context.Context, g *errgroup.Group, l net.Listener, srv *http.Server) {
-	g.Go(func() error {
-		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
-	g.Go(func() error {
-		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-		defer cancel()
-		if err := srv.Shutdown(grace); err != nil {
-			return srv.Close()
-		}
-		return nil
-	})
 }
 
 // ended returns nil if ctx has ended. An interrupted reader of the log repeats its work at
@@ -267,35 +266,51 @@ func (m *Main) Close() error {
 func newServeCmd() *cobra.Command {
 	var configPath, listenAt, private, data string
 	var upstreams []string
+	var check bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the relay, the index and the explorer",
 		Long: `Run the relay, the index and the explorer until interrupted.
 
 Without a config it listens on 127.0.0.1:7777 and keeps its data in ./data.
-Precedence: flags, MOSTRODEX_SECTION_KEY variables, the config file, defaults.`,
+Precedence: flags, MOSTRODEX_SECTION_KEY variables, the config file, defaults.
+
+SIGHUP reloads the relay's policy and the files of LND. SIGUSR2 replaces the
+process by the program in its file, without a refused connection: see
+docs/running.md.`,
 		Example: `  mostrodex serve
   mostrodex serve -c /etc/mostrodex.toml
   mostrodex serve --listen 127.0.0.1:8080 --private 127.0.0.1:8081 --data /var/lib/mostrodex
   MOSTRODEX_RELAY_NAME="my relay" mostrodex serve`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(configPath, os.Environ())
+			inherited, err := inheritedSockets()
 			if err != nil {
+				return usageError{err}
+			}
+			read := func() (Config, error) {
+				cfg, err := loadConfig(configPath, os.Environ())
+				if err != nil {
+					return cfg, configError{err}
+				}
+				for flag, to := range map[string]*string{"listen": &cfg.Relay.Listen, "private": &cfg.Relay.Private, "data": &cfg.Data} {
+					if cmd.Flags().Changed(flag) {
+						*to = cmd.Flag(flag).Value.String()
+					}
+				}
+				if err := cfg.validate(); err != nil {
+					return cfg, usageError{err}
+				}
+				if err := cfg.chooseUpstreams(upstreams); err != nil {
+					return cfg, usageError{err}
+				}
+				return cfg, nil
+			}
+			cfg, err := read()
+			if err != nil || check {
 				return err
 			}
-			for flag, to := range map[string]*string{"listen": &cfg.Relay.Listen, "private": &cfg.Relay.Private, "data": &cfg.Data} {
-				if cmd.Flags().Changed(flag) {
-					*to = cmd.Flag(flag).Value.String()
-				}
-			}
-			if err := cfg.validate(); err != nil {
-				return usageError{err}
-			}
-			if err := cfg.chooseUpstreams(upstreams); err != nil {
-				return usageError{err}
-			}
-			return (&Main{Config: cfg}).serve(cmd.Context(), cmd.ErrOrStderr())
+			return (&Main{Config: cfg, Reread: read, inherited: inherited}).serve(cmd.Context(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
@@ -303,16 +318,43 @@ Precedence: flags, MOSTRODEX_SECTION_KEY variables, the config file, defaults.`,
 	f.StringVar(&listenAt, "listen", "127.0.0.1:7777", "address of the relay, the API and the explorer")
 	f.StringVar(&private, "private", "", "address of /metrics and /debug/pprof (default: none)")
 	f.StringVar(&data, "data", "./data", "data directory")
+	f.BoolVar(&check, "check", false, "read the configuration and end")
 	f.StringArrayVar(&upstreams, "upstream", nil, "relay to follow, ws:// or wss://, may be repeated; none: follow nobody (default: "+defaultUpstreamList()+")")
 	return cmd
 }
 
-// serve opens the program, prints its addresses, runs it and closes it.
+// serve opens the program, prints its addresses, runs it and closes it. At a handover serve
+// returns only if the new program cannot be started.
 func (m *Main) serve(ctx context.Context, stderr io.Writer) error {
 	m.Logger = slog.New(slog.NewTextHandler(stderr, nil))
-	if err := m.Open(); err != nil {
+	hangup, replace, stop := signals()
+	defer stop()
+	next, err := thisProgram()
+	if err != nil {
 		return err
 	}
+	if err := m.Open(); err != nil {
+		return errors.Join(err, m.inherited.close())
+	}
+	m.logStart()
+	handed, err := m.runUntilReplaced(ctx, next, hangup, replace)
+	if closeErr := m.Close(); err == nil {
+		err = closeErr
+	}
+	if handed != nil {
+		defer handed.close()
+		if err == nil {
+			return next.become(*handed)
+		}
+	}
+	if err == nil {
+		m.Logger.Info("stopped")
+	}
+	return err
+}
+
+// logStart says where the program serves, and what is wrong with its configuration.
+func (m *Main) logStart() {
 	m.Logger.Info("serving", "url", "http://"+m.Addr()+"/", "relay", "ws://"+m.Addr()+"/", "private", m.PrivateAddr(),
 		"data", m.Config.Data, "events", m.store.Head(), "live", m.store.Live(), "version", programVersion())
 	if m.escrow != nil {
@@ -321,12 +363,4 @@ func (m *Main) serve(ctx context.Context, stderr io.Writer) error {
 	if m.Demo == nil {
 		warn(m.Logger, advice(&m.Config))
 	}
-	err := m.Run(ctx)
-	if closeErr := m.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		m.Logger.Info("stopped")
-	}
-	return err
 }

@@ -30,6 +30,8 @@ type stores struct {
 	store *eventlog.Store
 	index *indexer.Index // nil: disabled
 	rules relayRules
+
+	freeSpace func(dir string) (int64, error) // of a test; nil: statfs
 }
 
 // relayRules lets the index query the rules of the relay, which is created after the index.
@@ -52,7 +54,7 @@ func (s *stores) open(c *Config, with ambient, bulk bool, serving <-chan struct{
 	if budget == 0 {
 		budget = -1
 	}
-	s.store, err = eventlog.Open(eventlog.Config{Dir: c.Data, Bulk: bulk, BodyCache: budget, Settled: serving, DiskReserve: int64(c.Relay.DiskReserveMiB) << 20,
+	s.store, err = eventlog.Open(eventlog.Config{Dir: c.Data, Bulk: bulk, BodyCache: budget, Settled: serving, DiskReserve: int64(c.Relay.DiskReserveMiB) << 20, FreeSpace: s.freeSpace,
 		Progress: func(n int) { with.logger.Info("loading the live index", "events", n) }, Logger: with.logger, Metrics: with.registry, Now: with.now})
 	if err != nil || !c.Indexer.Enabled {
 		return err

@@ -73,6 +73,10 @@ func (c *Config) chooseUpstreams(flags []string) error {
 			}
 			c.Upstream = append(c.Upstream, UpstreamConfig{URL: u})
 		}
+	} else if len(c.Upstream) == 0 && c.Role == roleEscrow {
+		for _, u := range c.forwardTo() {
+			c.Upstream = append(c.Upstream, UpstreamConfig{URL: u})
+		}
 	} else if len(c.Upstream) == 0 {
 		c.Upstream = defaultUpstreams
 	}
@@ -142,6 +146,9 @@ func openUpstreams(c *Config, server *relay.Server, store *eventlog.Store, score
 	}
 	if c.Reputation.Enabled {
 		cfg.Lists = slices.Concat(c.Reputation.Funds, c.Reputation.Witnesses)
+	}
+	if err := c.followOwnMostro(); err != nil {
+		return nil, err
 	}
 	for _, u := range c.Upstream {
 		cfg.Follow = append(cfg.Follow, federation.Upstream{URL: u.URL, Instances: u.Instances})

@@ -391,8 +391,9 @@ func (b Budget) Succeeded() Budget {
 }
 
 // Ready returns the fees that are due, in the order of their times. If attempt is not set, or
-// as many attempts as are allowed are in progress, only lookups are returned.
-func Ready(fees map[trade.OrderID]Fee, at int64, attempt bool) []Fee {
+// as many attempts as are allowed are in progress, only lookups are returned. A fee for which
+// held returns true begins no attempt, and takes the place of no other fee.
+func Ready(fees map[trade.OrderID]Fee, at int64, attempt bool, held func(Fee) bool) []Fee {
 	var ready []Fee
 	room := 0
 	if attempt {
@@ -402,7 +403,7 @@ func Ready(fees map[trade.OrderID]Fee, at int64, attempt bool) []Fee {
 		if f.Phase.Busy() {
 			room--
 		}
-		if f.Due(at) {
+		if f.Due(at) && !(f.Phase == PhaseOwed && attempt && held(f)) {
 			ready = append(ready, f)
 		}
 	}

@@ -334,18 +334,23 @@ func TestReadyAndSum(t *testing.T) {
 		fees[f.Trade] = f
 	}
 	at := int64(begin + 3600)
-	ready := Ready(fees, at, true)
+	none := func(Fee) bool { return false }
+	ready := Ready(fees, at, true, none)
 	if len(ready) != MaxBusy || ready[0].Trade != (trade.OrderID{0}) || ready[3].Trade != (trade.OrderID{3}) {
 		t.Errorf("%d ready: %+v", len(ready), ready)
 	}
 	busy := fees[trade.OrderID{19}]
 	busy.Phase, busy.NextAt = PhaseSent, at
 	fees[busy.Trade] = busy
-	if ready = Ready(fees, at, true); len(ready) != MaxBusy {
+	if ready = Ready(fees, at, true, none); len(ready) != MaxBusy {
 		t.Errorf("%d ready beside one in flight, with its lookup", len(ready))
 	}
-	if ready = Ready(fees, at, false); len(ready) != 1 || ready[0].Phase != PhaseSent {
+	if ready = Ready(fees, at, false, none); len(ready) != 1 || ready[0].Phase != PhaseSent {
 		t.Errorf("%+v", ready)
+	}
+	held := func(f Fee) bool { return f.Trade[0] < 10 } // they are due first
+	if ready = Ready(fees, at, true, held); len(ready) != MaxBusy || ready[0].Trade != (trade.OrderID{10}) {
+		t.Errorf("%d ready behind ten that are held: %+v", len(ready), ready)
 	}
 	parked := fees[trade.OrderID{5}]
 	parked.Phase, parked.Problem, parked.Failures = PhaseParked, ProblemForgotten, 3

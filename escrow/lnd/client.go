@@ -11,12 +11,9 @@ package lnd
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -27,7 +24,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/proto"
 )
@@ -57,6 +53,7 @@ type Config struct {
 // Client is a connection to one LND node. Its methods are safe for concurrent use.
 type Client struct {
 	conn            *grpc.ClientConn
+	files           files
 	timeout         time.Duration
 	holdExpiryDelta uint32
 
@@ -70,26 +67,15 @@ var _ lightning.Node = (*Client)(nil)
 // or malformed. It does not wait for the node. The client dials the node at the first
 // call and again after each outage.
 func Open(cfg Config) (*Client, error) {
-	pem, err := os.ReadFile(cfg.CertFile)
-	if err != nil {
-		return nil, fmt.Errorf("lnd certificate: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("lnd certificate: %s contains no PEM certificate", cfg.CertFile)
-	}
-	mac, err := os.ReadFile(cfg.MacaroonFile)
-	if err != nil {
-		return nil, fmt.Errorf("lnd macaroon: %w", err)
-	}
-	if len(mac) == 0 {
-		return nil, fmt.Errorf("lnd macaroon: %s is empty", cfg.MacaroonFile)
+	c := &Client{files: files{cert: cfg.CertFile, macaroon: cfg.MacaroonFile}, timeout: cfg.Timeout, holdExpiryDelta: cfg.HoldExpiryDelta, closed: make(chan struct{})}
+	if err := c.files.load(); err != nil {
+		return nil, err
 	}
 	retry := backoff.DefaultConfig
 	retry.BaseDelay, retry.MaxDelay = 200*time.Millisecond, 5*time.Second
 	conn, err := grpc.NewClient(cfg.Address,
-		grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(roots, "")),
-		grpc.WithPerRPCCredentials(macaroon(hex.EncodeToString(mac))),
+		grpc.WithTransportCredentials(&c.files),
+		grpc.WithPerRPCCredentials(macaroon{&c.files}),
 		// The escrow looks up the state before each retry, so the gRPC library must not
 		// retry a call by itself.
 		grpc.WithDisableRetry(),
@@ -104,7 +90,7 @@ func Open(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lnd address %q: %w", cfg.Address, err)
 	}
-	c := &Client{conn: conn, timeout: cfg.Timeout, holdExpiryDelta: cfg.HoldExpiryDelta, closed: make(chan struct{})}
+	c.conn = conn
 	if c.timeout <= 0 {
 		c.timeout = DefaultTimeout
 	}
@@ -114,6 +100,11 @@ func Open(cfg Config) (*Client, error) {
 	return c, nil
 }
 
+// Reload reads the certificate and the macaroon again. Open connections stay open. If a file is
+// missing or malformed, Reload returns an error, and the contents that were read before stay in
+// use.
+func (c *Client) Reload() error { return c.files.load() }
+
 // Close ends every call and every watch with lightning.ErrUnavailable.
 func (c *Client) Close() (err error) {
 	c.close.Do(func() {
@@ -122,18 +113,6 @@ func (c *Client) Close() (err error) {
 	})
 	return err
 }
-
-// macaroon is the hex form of the bearer token that is sent with every call.
-type macaroon string
-
-// GetRequestMetadata returns the header in which LND expects the macaroon.
-func (m macaroon) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"macaroon": string(m)}, nil
-}
-
-// RequireTransportSecurity returns true, so that gRPC never sends the macaroon over a
-// connection without TLS.
-func (m macaroon) RequireTransportSecurity() bool { return true }
 
 // Info implements lightning.Node.
 func (c *Client) Info(ctx context.Context) (lightning.NodeInfo, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,9 +26,12 @@ const (
 	Refusing    Problem = "refusing"     // the node refuses calls about holds with an unknown text, as with a full disk
 	OtherWallet Problem = "other_wallet" // another node answers at the address
 	Unfit       Problem = "unfit"        // Engine.Vet returned an error
+	// LowDisk is no problem of the node: the disk of this program has too little space for the
+	// data of new trades. The node is called as before.
+	LowDisk Problem = "low_disk"
 )
 
-// Problems lists the problems.
+// Problems lists the problems of the node itself.
 var Problems = []Problem{Unasked, Unavailable, Permission, Unsynced, Refusing, OtherWallet, Unfit}
 
 // State reports whether the Lightning node can be used.
@@ -40,6 +44,11 @@ type State struct {
 // Card holds the Lightning node's last description of itself, and whether the node can
 // be used. A Card is safe for concurrent use.
 type Card struct {
+	// LowDisk returns the reason why the disk of this program has no space for new trades, or
+	// "". It does not block. nil: the disk is not watched. The caller sets it before the Card is
+	// used.
+	LowDisk func() string
+
 	info    atomic.Pointer[lightning.NodeInfo]
 	state   atomic.Pointer[State]
 	refusal atomic.Pointer[refusal]
@@ -71,8 +80,20 @@ func (c *Card) Info() (info lightning.NodeInfo, ok bool) {
 	return lightning.NodeInfo{}, false
 }
 
-// State returns the result of the last check of the node.
+// State returns the result of the last check of the node, or, if the node can be used, whether
+// this program has disk space for new trades.
 func (c *Card) State() State {
+	s := c.last()
+	if s.Problem == Usable && c.LowDisk != nil {
+		if why := c.LowDisk(); why != "" {
+			return State{Problem: LowDisk, Detail: why}
+		}
+	}
+	return s
+}
+
+// last returns the result of the last check of the node.
+func (c *Card) last() State {
 	if p := c.state.Load(); p != nil {
 		return *p
 	}
@@ -93,10 +114,10 @@ func (c *Card) Ask(ctx context.Context, node lightning.Node, fresh time.Duration
 	c.asking.Lock()
 	defer c.asking.Unlock()
 	if fresh > 0 && !c.asked.IsZero() && time.Since(c.asked) < fresh {
-		return c.State()
+		return c.last()
 	}
 	if c.began.After(called) {
-		return c.State()
+		return c.last()
 	}
 	began := time.Now()
 	caller := ctx
@@ -108,7 +129,7 @@ func (c *Card) Ask(ctx context.Context, node lightning.Node, fresh time.Duration
 		c.began = began
 		c.View(func(w *health.SyncWatch, now time.Time) { w.Observe(now, answered, answered && info.Synced) })
 	}
-	if was := c.State().Problem; err == nil && vet != nil && was != Usable && was != Unsynced && was != Refusing {
+	if was := c.last().Problem; err == nil && vet != nil && was != Usable && was != Unsynced && was != Refusing {
 		if vetErr := vet(ctx, info); errors.Is(vetErr, lightning.ErrUnavailable) || errors.Is(vetErr, lightning.ErrPermission) {
 			err = vetErr
 		} else if vetErr != nil {
@@ -119,7 +140,7 @@ func (c *Card) Ask(ctx context.Context, node lightning.Node, fresh time.Duration
 	case errors.Is(err, lightning.ErrPermission):
 		return c.put(State{Problem: Permission, Detail: fmt.Sprintf("the Lightning node refuses the macaroon: %v; bake another one and name it in escrow.lnd.macaroon", err)})
 	case err != nil:
-		return c.put(State{Problem: Unavailable, Detail: fmt.Sprintf("the Lightning node does not answer: %v", err)})
+		return c.put(State{Problem: Unavailable, Detail: fmt.Sprintf("the Lightning node does not answer: %v%s", err, remedy(err))})
 	case c.wallet != "" && info.Pubkey != c.wallet:
 		return c.put(State{Problem: OtherWallet, Other: info.Pubkey,
 			Detail: fmt.Sprintf("the Lightning node is %s, and the open trades' invoices are of %s: put that wallet back", info.Pubkey, c.wallet)})
@@ -132,6 +153,14 @@ func (c *Card) Ask(ctx context.Context, node lightning.Node, fresh time.Duration
 		return c.put(State{Problem: Refusing, Detail: fmt.Sprintf("the Lightning node refuses calls: %s; look at its log and its disk", r.text)})
 	}
 	return c.put(State{})
+}
+
+// remedy returns what an operator can do about the error of a call, or "".
+func remedy(err error) string {
+	if strings.Contains(err.Error(), "x509: ") {
+		return "; check the clock, and renew LND's tls.cert as docs/lightning.md describes"
+	}
+	return ""
 }
 
 // Recent returns the node's description of itself, at most as old as fresh. If the last answer

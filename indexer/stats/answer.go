@@ -39,21 +39,38 @@ const maxLabels = 200
 
 // Metric computes one metric. The error is a ParamError.
 func (c *Collector) Metric(name string, q Query) (Figure, error) {
-	d, label, err := c.metric(name, &q)
+	all, err := c.Metrics([]string{name}, q)
 	if err != nil {
 		return Figure{}, err
 	}
-	bounds := windowBounds(q.From, q.Until)
-	s, _ := newScan(c, &q, bounds, d.needs, "")
+	return all[0], nil
+}
+
+// Metrics computes several metrics with one scan. The error is a ParamError.
+func (c *Collector) Metrics(names []string, q Query) ([]Figure, error) {
+	all, found, labels := needs(0), make([]*Definition, len(names)), make([]string, len(names))
+	for i, name := range names {
+		d, label, err := c.metric(name, &q)
+		if err != nil {
+			return nil, err
+		}
+		all, found[i], labels[i] = all|d.needs, d, label
+	}
+	s, _ := newScan(c, &q, windowBounds(q.From, q.Until), all, "")
 	s.run()
 	f := s.figures(0, 1)
-	f.complete(d.needs)
-	for _, figure := range f.of(d) {
-		if label == "" || figure.Name == name {
-			return figure, nil
+	f.complete(all)
+	out := make([]Figure, len(names))
+	for i, d := range found {
+		out[i] = d.absent(names[i], &q)
+		for _, figure := range f.of(d) {
+			if labels[i] == "" || figure.Name == names[i] {
+				out[i] = figure
+				break
+			}
 		}
 	}
-	return d.absent(name, &q), nil
+	return out, nil
 }
 
 func (c *Collector) metric(name string, q *Query) (d *Definition, label string, err error) {

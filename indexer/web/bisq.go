@@ -247,7 +247,7 @@ func (x bisq) offers(r *http.Request) (any, error) {
 			dir string
 		}{{buys, &out.Buys, "BUY"}, {sells, &out.Sells, "SELL"}} {
 			for _, o := range side.all[:min(len(side.all), maxBisqOffers)] {
-				id, err := x.eventID(r.Context(), o.Seq, false)
+				id, _, err := x.orderOf(r.Context(), o.Seq, false)
 				if err != nil {
 					return nil, err
 				}
@@ -361,7 +361,7 @@ func (x bisq) trades(r *http.Request) (any, error) {
 		out := []bisqTrade{}
 		for i := len(trades) - 1; i >= 0 && len(out) < q.max; i-- {
 			t := &trades[i]
-			id, err := x.eventID(r.Context(), t.Seq, false)
+			id, _, err := x.orderOf(r.Context(), t.Seq, false)
 			if err != nil {
 				return nil, err
 			}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"net/http"
@@ -134,23 +135,26 @@ func (a *answers) put(key, tag string, value any) {
 func (a *answers) lazy(r *http.Request, tag string, fn func() (any, error)) *lazy {
 	key := r.URL.Path + "?" + r.URL.Query().Encode()
 	tag = process() + "." + tag
-	return &lazy{tag: tag, make: func() (any, error) {
-		if v, ok := a.get(key, tag); ok {
-			return v, nil
-		}
-		select {
-		case a.gate <- struct{}{}:
-			defer func() { <-a.gate }()
-		case <-r.Context().Done():
-			return nil, r.Context().Err()
-		}
-		if v, ok := a.get(key, tag); ok { // made while this request waited
-			return v, nil
-		}
-		v, err := fn()
-		if err == nil {
-			a.put(key, tag, v)
-		}
-		return v, err
-	}}
+	return &lazy{tag: tag, make: func() (any, error) { return a.made(r.Context(), key, tag, fn) }}
+}
+
+// made returns the kept answer of a key and a tag, or the answer that fn returns.
+func (a *answers) made(ctx context.Context, key, tag string, fn func() (any, error)) (any, error) {
+	if v, ok := a.get(key, tag); ok {
+		return v, nil
+	}
+	select {
+	case a.gate <- struct{}{}:
+		defer func() { <-a.gate }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if v, ok := a.get(key, tag); ok { // made while this request waited
+		return v, nil
+	}
+	v, err := fn()
+	if err == nil {
+		a.put(key, tag, v)
+	}
+	return v, err
 }

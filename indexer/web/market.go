@@ -88,6 +88,8 @@ type crossedView struct {
 	Network string   `json:"network"`
 	Buy     string   `json:"buy_event_id"`
 	Sell    string   `json:"sell_event_id"`
+	BuyAt   *string  `json:"buy_order" null:"deleted" doc:"path of the order"`
+	SellAt  *string  `json:"sell_order" null:"deleted" doc:"path of the order"`
 	Methods []string `json:"methods" doc:"payment methods in common"`
 	GapPct  float64  `json:"gap_pct" unit:"percent"`
 }
@@ -152,37 +154,41 @@ func (x *figures) markets(r *http.Request) (any, error) {
 	}
 	return x.later(r, 0, q.Until, func(c *stats.Collector, hidden excluded) (any, error) {
 		q.Exclude, q.Distrust = hidden, x.index.Distrust
-		book, err := c.BookAt(q)
+		return x.marketsOf(r, c, q)
+	})
+}
+
+func (x *figures) marketsOf(r *http.Request, c *stats.Collector, q stats.Query) (*marketList, error) {
+	book, err := c.BookAt(q)
+	if err != nil {
+		return nil, err
+	}
+	out := &marketList{bookHeader: bookHeaderOf(&book), Items: []marketItem{}}
+	byFiat := map[string]*stats.Book{}
+	for _, o := range book.Offers {
+		if byFiat[o.Fiat] == nil {
+			byFiat[o.Fiat] = &stats.Book{At: book.At, Clock: book.Clock}
+		}
+		byFiat[o.Fiat].Offers = append(byFiat[o.Fiat].Offers, o)
+	}
+	for fiat, part := range byFiat {
+		if fiat == "" {
+			continue
+		}
+		depth, err := part.Depth(fiat, 1)
 		if err != nil {
 			return nil, err
 		}
-		out := &marketList{bookHeader: bookHeaderOf(&book), Items: []marketItem{}}
-		byFiat := map[string]*stats.Book{}
-		for _, o := range book.Offers {
-			if byFiat[o.Fiat] == nil {
-				byFiat[o.Fiat] = &stats.Book{At: book.At, Clock: book.Clock}
-			}
-			byFiat[o.Fiat].Offers = append(byFiat[o.Fiat].Offers, o)
+		item, err := x.marketItem(r, c, part, fiat, &depth, &q)
+		if err != nil {
+			return nil, err
 		}
-		for fiat, part := range byFiat {
-			if fiat == "" {
-				continue
-			}
-			depth, err := part.Depth(fiat, 1)
-			if err != nil {
-				return nil, err
-			}
-			item, err := x.marketItem(r, c, part, fiat, &depth, &q)
-			if err != nil {
-				return nil, err
-			}
-			out.Items = append(out.Items, item)
-		}
-		slices.SortFunc(out.Items, func(a, b marketItem) int {
-			return cmp.Or(cmp.Compare(b.Offers, a.Offers), strings.Compare(a.Fiat, b.Fiat))
-		})
-		return out, nil
+		out.Items = append(out.Items, item)
+	}
+	slices.SortFunc(out.Items, func(a, b marketItem) int {
+		return cmp.Or(cmp.Compare(b.Offers, a.Offers), strings.Compare(a.Fiat, b.Fiat))
 	})
+	return out, nil
 }
 
 // marketItem returns the row of one currency. All offers of the book are in the currency.
@@ -239,17 +245,11 @@ func (x *figures) best(r *http.Request, b *stats.Best) (*bestView, error) {
 		return nil, nil
 	}
 	v := &bestView{Pubkey: b.Pubkey, Platform: b.Platform, LevelPct: finite(b.Level.Float()), Price: b.Price}
-	e, err := x.index.EntryAt(r.Context(), b.Seq, wantsSpam(r))
-	if errors.Is(err, mostro.ErrNotFound) {
-		return v, nil
-	}
+	id, path, err := x.orderOf(r.Context(), b.Seq, wantsSpam(r))
 	if err != nil {
 		return nil, err
 	}
-	v.EventID = &e.Event.ID
-	if !e.Erased {
-		v.Order = new("/api/v1/orders/" + orderPath(e.Event.PubKey, e.Event.Tags.GetD()))
-	}
+	v.EventID, v.Order = textOrNull(id), path
 	return v, nil
 }
 
@@ -294,23 +294,25 @@ func (x *figures) market(r *http.Request) (any, error) {
 	q.Filter[stats.ByFiat] = []string{fiat}
 	return x.later(r, 0, q.Until, func(c *stats.Collector, hidden excluded) (any, error) {
 		q.Exclude, q.Distrust = hidden, x.index.Distrust
-		return x.marketOf(r, c, fiat, step, q)
+		v, _, err := x.marketOf(r, c, fiat, step, q)
+		return v, err
 	})
 }
 
-func (x *figures) marketOf(r *http.Request, c *stats.Collector, fiat string, step float64, q stats.Query) (*marketView, error) {
+// marketOf returns the market of a currency and the book that it is made of.
+func (x *figures) marketOf(r *http.Request, c *stats.Collector, fiat string, step float64, q stats.Query) (*marketView, *stats.Book, error) {
 	book, err := c.BookAt(q)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	depth, err := book.Depth(fiat, step)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	out := &marketView{bookHeader: bookHeaderOf(&book), StepPct: step, Bids: depth.Bids, Asks: depth.Asks, Unleveled: depth.Unleveled, Unsized: depth.Unsized,
 		Best: []bestOfView{}, Crossed: []crossedView{}}
 	if out.marketItem, err = x.marketItem(r, c, &book, fiat, &depth, &q); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if out.Bids == nil {
 		out.Bids = []stats.DepthLevel{}
@@ -321,32 +323,31 @@ func (x *figures) marketOf(r *http.Request, c *stats.Collector, fiat string, ste
 	for _, b := range depth.ByKey[:min(len(depth.ByKey), maxBestShown)] {
 		v := bestOfView{Platform: b.Platform, Pubkey: b.Pubkey}
 		if v.Bid, err = x.best(r, b.Bid); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if v.Ask, err = x.best(r, b.Ask); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		out.Best = append(out.Best, v)
 	}
 	pairs, whole := book.Crossed()
 	out.Whole = whole && len(pairs) <= maxCrossedShown
 	for _, p := range pairs[:min(len(pairs), maxCrossedShown)] {
-		buy, err := x.eventID(r.Context(), p.Buy, wantsSpam(r))
-		if err != nil {
-			return nil, err
+		v := crossedView{Network: p.Network, Methods: p.Methods, GapPct: p.Gap}
+		if v.Buy, v.BuyAt, err = x.orderOf(r.Context(), p.Buy, wantsSpam(r)); err != nil {
+			return nil, nil, err
 		}
-		sell, err := x.eventID(r.Context(), p.Sell, wantsSpam(r))
-		if err != nil {
-			return nil, err
+		if v.Sell, v.SellAt, err = x.orderOf(r.Context(), p.Sell, wantsSpam(r)); err != nil {
+			return nil, nil, err
 		}
-		if buy != "" && sell != "" {
-			out.Crossed = append(out.Crossed, crossedView{Network: p.Network, Buy: buy, Sell: sell, Methods: p.Methods, GapPct: p.Gap})
+		if v.Buy != "" && v.Sell != "" {
+			out.Crossed = append(out.Crossed, v)
 		}
 	}
 	q.From = q.Until - 3600 // the implied rate of the buckets that end last
 	points, err := c.ImpliedRates(fiat, q, stats.Hour, impliedTrim)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i := range points {
 		if p := &points[len(points)-1-i]; !p.Rate.IsNull() {
@@ -354,19 +355,23 @@ func (x *figures) marketOf(r *http.Request, c *stats.Collector, fiat string, ste
 			break
 		}
 	}
-	return out, nil
+	return out, &book, nil
 }
 
-// eventID returns the id of the event at a position, "" if the operator hides the event.
-func (x *figures) eventID(ctx context.Context, seq uint64, spam bool) (string, error) {
+// orderOf returns the id of the event at a position, "" if the operator hides the event, and the
+// path of its order, nil if the event is deleted.
+func (x *figures) orderOf(ctx context.Context, seq uint64, spam bool) (id string, path *string, err error) {
 	e, err := x.index.EntryAt(ctx, seq, spam)
 	if errors.Is(err, mostro.ErrNotFound) {
-		return "", nil
+		return "", nil, nil
 	}
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	return e.Event.ID, nil
+	if !e.Erased {
+		path = new("/api/v1/orders/" + orderPath(e.Event.PubKey, e.Event.Tags.GetD()))
+	}
+	return e.Event.ID, path, nil
 }
 
 // marketSeries is a series of implied rates, or of a metric of one currency.

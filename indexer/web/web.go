@@ -16,6 +16,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/indexer/orders"
+	"github.com/mostrodex/mostrodex/internal/lang"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +28,10 @@ type Config struct {
 	Index *indexer.Index
 	// Notice is shown at the top of every page. "": no notice.
 	Notice string
+
+	URL   string // public address without a path, such as https://example.org; "": that of each request
+	Onion string // address in the Tor network without a path, such as http://….onion; "": none
+	Own   string // public key of the operator's Mostro in hex; "": none
 
 	// Unready returns the reason, as a line of text, if the rest of the program is not
 	// ready, and "" if it is ready. GET /readyz calls Unready when the index is ready.
@@ -57,13 +62,15 @@ type Site struct {
 // New returns a site.
 func New(cfg Config) *Site {
 	log, v := room.Logger(cfg.Logger).With("room", "indexer"), &views{index: cfg.Index}
-	return &Site{cfg: cfg, log: log, views: v, api: &api{v}, figures: &figures{v, newAnswers()}, stream: newStream(v, cfg.Address), explorer: &explorer{views: v, notice: cfg.Notice, pages: newPages(), log: log},
+	f := &figures{v, newAnswers()}
+	return &Site{cfg: cfg, log: log, views: v, api: &api{v}, figures: f, stream: newStream(v, cfg.Address), explorer: &explorer{views: v, figures: f, notice: cfg.Notice, origin: origin{strings.TrimSuffix(cfg.URL, "/"), strings.TrimSuffix(cfg.Onion, "/")}, own: cfg.Own, pages: newPages(), log: log},
 		requests: promauto.With(cfg.Metrics).NewCounterVec(prometheus.CounterOpts{Namespace: "mostrodex", Subsystem: "indexer", Name: "http_requests_total", Help: "HTTP requests by route and status."}, []string{"route", "code"})}
 }
 
 // Mux returns the mux for the routes of the site's table.
 func (x *Site) Mux() route.Mux {
 	return route.Mux{
+		Front:  lang.Front,
 		Refuse: func(w http.ResponseWriter, status int, detail string) { refuse(status, detail).write(w) },
 		Count: func(name string, status int) {
 			x.requests.WithLabelValues(name, strconv.Itoa(status)).Inc()
@@ -73,7 +80,7 @@ func (x *Site) Mux() route.Mux {
 
 // Routes returns the rows of the explorer and the API.
 func (x *Site) Routes() []route.Route {
-	return slices.Concat(x.explorer.routes(), x.api.routes(x.API, x.figures), []route.Route{x.feedRoute(), x.stream.route()},
+	return slices.Concat(x.explorer.routes(), marketPages{x.explorer}.routes(), crawled{marketPages{x.explorer}}.routes(), x.api.routes(x.API, x.figures), []route.Route{x.feedRoute(), x.stream.route()},
 		x.figures.routes(x.API), bisq{x.figures}.routes(x.API))
 }
 
@@ -164,8 +171,8 @@ func (x *Site) API(path, name, summary string, get func(*http.Request) (any, err
 	})}
 }
 
-// Page returns the row of a page in the explorer's layout. get returns a title and the
-// safe HTML between header and footer. nav is the entry that the navigation marks as
+// Page returns the row of a page in the explorer's layout, in the language of lang.Of(r). get
+// returns a title and the safe HTML between header and footer. nav is the entry that the navigation marks as
 // current.
 func (x *Site) Page(path, name, nav, summary string, get func(*http.Request) (title string, body template.HTML, err error)) route.Route {
 	return x.explorer.page(path, name, summary, func(r *http.Request) (string, any, error) {

@@ -3,7 +3,7 @@
 //
 // A Watch says when a store must refuse writes, so that a part of the disk, the reserve,
 // stays free for the derived data of earlier writes. The package deletes and shortens
-// only the reserve file.
+// only the reserve files.
 package diskspace
 
 import (
@@ -37,10 +37,20 @@ var ErrFull = errors.New("the disk is full")
 // its tables at these times, through memory maps.
 const keptShare = 4
 
+const (
+	// A fraction 1/spareShare of the reserve is in a second file. If other programs have filled
+	// the disk while the store is open, the file is removed, so that trades under way go on.
+	// It is removed if less than 1/spareBelow of the reserve is free.
+	spareShare = 8
+	spareBelow = 16
+	// A fraction 1/urgentShare of the reserve is not used by urgent events of others.
+	urgentShare = 2
+)
+
 // Config configures a Watch. All fields but Free and Logger are required.
 type Config struct {
 	Data    string                          // data directory; memory-mapped files are looked for one level below
-	Store   string                          // directory of the store below Data; holds the reserve file
+	Store   string                          // directory of the store below Data; holds the reserve files
 	Reserve int64                           // bytes that stay free; if negative, the disk is not watched
 	Free    func(dir string) (int64, error) // returns the free bytes of the disk that holds dir; nil means Free
 	Logger  *slog.Logger                    // nil: log lines are discarded
@@ -56,6 +66,7 @@ type Watch struct {
 
 	grown map[string]bool // memory-mapped files whose disk space is reserved; owned by Run
 	kept  bool            // set if the reserve file exists; owned by Run
+	spare atomic.Bool     // set if the second file exists
 }
 
 // New returns a Watch that has not measured yet.
@@ -64,7 +75,10 @@ func New(cfg Config) *Watch {
 		cfg.Free = Free
 	}
 	cfg.Logger = room.Logger(cfg.Logger)
-	return &Watch{cfg: cfg}
+	w := &Watch{cfg: cfg}
+	_, err := os.Stat(w.sparePath())
+	w.spare.Store(err == nil) // of the process before
+	return w
 }
 
 // Full reports whether the disk has less free space than the reserve.
@@ -73,26 +87,56 @@ func (w *Watch) Full() bool { return w.full.Load() }
 // FreeBytes returns the free bytes at the last measurement.
 func (w *Watch) FreeBytes() int64 { return w.free.Load() }
 
-func (w *Watch) keptPath() string { return filepath.Join(w.cfg.Store, "reserve") }
+// Urgent reports whether an urgent event of others may use the reserve, although the disk is
+// full. Such events never use the last part of the reserve.
+func (w *Watch) Urgent() bool { return w.free.Load() >= w.cfg.Reserve/urgentShare }
 
-// keepRoom creates the reserve file if there is enough free space.
+func (w *Watch) keptPath() string  { return filepath.Join(w.cfg.Store, "reserve") }
+func (w *Watch) sparePath() string { return filepath.Join(w.cfg.Store, "reserve-open") }
+
+// keepRoom creates the reserve files if there is enough free space.
 func (w *Watch) keepRoom() {
-	if w.kept || w.cfg.Reserve < 0 || w.free.Load() < w.cfg.Reserve {
+	if w.cfg.Reserve < 0 || w.free.Load() < w.cfg.Reserve {
 		return
 	}
-	f, err := os.OpenFile(w.keptPath(), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return // Run tries again in a second
+	if !w.kept {
+		w.kept = allocate(w.keptPath(), w.cfg.Reserve/keptShare)
 	}
-	err = Reserve(f, 0, w.cfg.Reserve/keptShare)
+	if !w.spare.Load() && !w.full.Load() {
+		w.spare.Store(allocate(w.sparePath(), w.cfg.Reserve/spareShare))
+	}
+}
+
+// allocate creates a file of n bytes of disk space. If it returns false, Run tries again in a
+// second.
+func allocate(path string, n int64) bool {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return false
+	}
+	err = Reserve(f, 0, n)
 	f.Close()
-	w.kept = err == nil
+	return err == nil
+}
+
+// Spare removes the second reserve file, so that writes of this program find space. It reports
+// whether there was one.
+func (w *Watch) Spare() bool {
+	if !w.spare.Swap(false) {
+		return false
+	}
+	if err := os.Remove(w.sparePath()); err != nil {
+		return false
+	}
+	w.cfg.Logger.Warn("disk full: the space that is kept for trades under way is used now", "data", w.cfg.Data, "mib", w.cfg.Reserve/spareShare>>20)
+	return true
 }
 
 // GiveUpRoom removes the reserve file if the disk is full. The program calls GiveUpRoom
 // before it closes the stores on that disk.
 func (w *Watch) GiveUpRoom() {
 	if free, err := w.cfg.Free(w.cfg.Data); err == nil && w.cfg.Reserve > 0 && free < w.cfg.Reserve/keptShare {
+		os.Remove(w.sparePath())
 		os.Remove(w.keptPath()) // on an error, RoomToClose returns false
 	}
 }
@@ -132,6 +176,9 @@ func (w *Watch) Measure() {
 	}
 	w.seen.Store(time.Now().UnixNano())
 	w.free.Store(free)
+	if free < w.cfg.Reserve/spareBelow {
+		w.Spare()
+	}
 	full := w.full.Load()
 	switch reserve := w.cfg.Reserve; {
 	case !full && free < reserve:

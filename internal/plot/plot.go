@@ -1,7 +1,7 @@
-// Package plot draws line charts as SVG and writes their numbers as tables. The package opens no
-// file and no connection. An SVG needs no script and nothing from elsewhere, follows the
-// reader's light or dark colours, and has a title and a description for readers without sight
-// it. A page shows the table beside it or instead of it.
+// Package plot draws charts as SVG and writes their numbers as tables. The package opens no
+// file and no connection. An SVG needs no script and no other file, follows the reader's light
+// or dark colours, and has a title and a description for readers without sight. A page shows
+// the table beside the chart or instead of it.
 package plot
 
 import (
@@ -13,13 +13,29 @@ import (
 	"time"
 )
 
-// Chart is a chart over time.
+// Chart is a chart over time, or over another whole number.
 type Chart struct {
 	Title         string
 	Unit          string // of the values
 	Lines         []Line
-	Width, Height int // 0: 720 and 300
+	Width, Height int    // 0: 720 and 300
+	Shape         Shape  // of the lines
+	Zero          bool   // the axis of the values begins at 0
+	Description   string // for readers without sight; "": the range of each line, in English
+	// Label returns the text at a mark of the axis below. nil: the day or the hour in UTC.
+	Label func(x int64) string
+	// Number is true if the axis below is a number and not a time.
+	Number bool
 }
+
+// Shape is the form in which the points of a line are drawn.
+type Shape int
+
+const (
+	Curve Shape = iota // a line from point to point
+	Steps              // a value holds until the next point; the area below is shaded
+	Bars               // a bar for each point, of several lines side by side
+)
 
 // Line is one line of a chart. If Low and High are set, the band between both is shaded.
 type Line struct {
@@ -30,7 +46,7 @@ type Line struct {
 
 // Point is a value at a time. NaN is unknown: the line has a gap.
 type Point struct {
-	At    int64 // unix seconds
+	At    int64 // unix seconds, or the number of Chart.Number
 	Value float64
 }
 
@@ -65,33 +81,76 @@ func (c *Chart) SVG() []byte {
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" font-family="sans-serif" font-size="12">`+"\n", p.width, p.height, p.width, p.height)
 	fmt.Fprintf(&b, "<title>%s</title>\n<desc>%s</desc>\n", escape(c.Title), escape(c.describe()))
 	b.WriteString("<style>.t{fill:#222}.g{stroke:#ddd}@media(prefers-color-scheme:dark){.t{fill:#ddd}.g{stroke:#444}}</style>\n")
-	fmt.Fprintf(&b, `<text class="t" x="%d" y="18" font-size="14">%s</text>`+"\n", left, escape(c.Title))
-	for _, v := range p.values {
-		y := p.y(v)
-		fmt.Fprintf(&b, `<line class="g" x1="%d" x2="%d" y1="%s" y2="%s"/><text class="t" x="%d" y="%s" text-anchor="end">%s</text>`+"\n",
-			left, p.width-right, num(y), num(y), left-6, num(y+4), Short(v))
-	}
-	for _, t := range p.times {
-		x := p.x(t)
-		fmt.Fprintf(&b, `<line class="g" x1="%s" x2="%s" y1="%d" y2="%d"/><text class="t" x="%s" y="%d" text-anchor="middle">%s</text>`+"\n",
-			num(x), num(x), top, p.height-bottom, num(x), p.height-bottom+16, p.label(t))
-	}
-	x := left
+	fmt.Fprintf(&b, `<text class="t" x="%d" y="18" font-size="14">%s</text>`+"\n", p.left, escape(c.Title))
+	c.draw(&b, p, false)
+	x := p.left
 	for i, l := range c.Lines[:min(len(c.Lines), maxLines)] {
-		colour := colours[i]
-		if area := p.band(l.Low, l.High); area != "" {
-			fmt.Fprintf(&b, `<path d="%s" fill="%s" fill-opacity="0.18"/>`+"\n", area, colour)
-		}
-		fmt.Fprintf(&b, `<path d="%s" fill="none" stroke="%s" stroke-width="1.5"/>`+"\n", p.path(l.Points), colour)
-		fmt.Fprintf(&b, `<rect x="%d" y="%d" width="10" height="10" fill="%s"/><text class="t" x="%d" y="%d">%s</text>`+"\n", x, p.height-18, colour, x+14, p.height-9, escape(l.Name))
+		fmt.Fprintf(&b, `<rect x="%d" y="%d" width="10" height="10" fill="%s"/><text class="t" x="%d" y="%d">%s</text>`+"\n", x, p.height-18, colours[i], x+14, p.height-9, escape(l.Name))
 		x += 28 + 7*len([]rune(l.Name))
 	}
 	b.WriteString("</svg>\n")
 	return []byte(b.String())
 }
 
+// Inline returns the chart as an element of an HTML page. It has neither a style nor a heading
+// nor a legend: the style sheet of the page colours the classes t (texts), g (grid) and l0 to l7
+// (lines), and the page writes the heading and the legend. The page's policy may forbid styles
+// in elements.
+func (c *Chart) Inline() string {
+	p := newPlane(c)
+	p.top, p.bottom = 10, 24
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg class="chart" viewBox="0 0 %d %d" role="img" aria-label="%s">`, p.width, p.height, escape(c.Title+". "+c.describe()))
+	c.draw(&b, p, true)
+	b.WriteString("</svg>")
+	return b.String()
+}
+
+// draw writes the grid and the lines. classes is true if the lines have classes.
+func (c *Chart) draw(b *strings.Builder, p *plane, classes bool) {
+	for _, v := range p.values {
+		y := p.y(v)
+		fmt.Fprintf(b, `<line class="g" x1="%d" x2="%d" y1="%s" y2="%s"/><text class="t" x="%d" y="%s" text-anchor="end">%s</text>`+"\n",
+			p.left, p.width-right, num(y), num(y), p.left-6, num(y+4), Short(v))
+	}
+	for _, t := range p.marks {
+		x := p.x(t)
+		fmt.Fprintf(b, `<line class="g" x1="%s" x2="%s" y1="%d" y2="%d"/><text class="t" x="%s" y="%d" text-anchor="middle">%s</text>`+"\n",
+			num(x), num(x), p.top, p.height-p.bottom, num(x), p.height-p.bottom+16, escape(p.label(t)))
+	}
+	lines := c.Lines[:min(len(c.Lines), maxLines)]
+	for i, l := range lines {
+		colour, class := colours[i], ""
+		if classes {
+			class = fmt.Sprintf(`class="l%d" `, i)
+		}
+		shade := func(area string) {
+			if area != "" {
+				fmt.Fprintf(b, `<path %sd="%s" fill="%s" fill-opacity="0.18"/>`+"\n", strings.Replace(class, `" `, ` a" `, 1), area, colour)
+			}
+		}
+		shade(p.band(l.Low, l.High))
+		line := ""
+		switch c.Shape {
+		case Bars:
+			fmt.Fprintf(b, `<path %sd="%s" fill="%s"/>`+"\n", strings.Replace(class, `" `, ` b" `, 1), p.bars(l.Points, i, len(lines)), colour)
+			continue
+		case Steps:
+			var area string
+			line, area = p.steps(l.Points)
+			shade(area)
+		default:
+			line = p.path(l.Points)
+		}
+		fmt.Fprintf(b, `<path %sd="%s" fill="none" stroke="%s" stroke-width="1.5"/>`+"\n", class, line, colour)
+	}
+}
+
 // describe returns the range of each line as a sentence.
 func (c *Chart) describe() string {
+	if c.Description != "" {
+		return c.Description
+	}
 	var parts []string
 	for _, l := range c.Lines[:min(len(c.Lines), maxLines)] {
 		low, high, n := math.Inf(1), math.Inf(-1), 0
@@ -142,17 +201,19 @@ func (c *Chart) Markdown() string {
 	return b.String()
 }
 
-// plane maps times and values to pixels.
+// plane maps the two axes to pixels.
 type plane struct {
-	width, height int
-	from, until   int64
-	low, high     float64
-	values        []float64 // of the horizontal lines
-	times         []int64   // of the vertical lines
+	width, height     int
+	left, top, bottom int
+	from, until       int64
+	low, high         float64
+	values            []float64 // of the horizontal lines
+	marks             []int64   // of the vertical lines
+	name              func(int64) string
 }
 
 func newPlane(c *Chart) *plane {
-	p := &plane{width: c.Width, height: c.Height, from: math.MaxInt64, until: math.MinInt64, low: math.Inf(1), high: math.Inf(-1)}
+	p := &plane{width: c.Width, height: c.Height, left: left, top: top, bottom: bottom, name: c.Label, from: math.MaxInt64, until: math.MinInt64, low: math.Inf(1), high: math.Inf(-1)}
 	if p.width < 200 || p.width > 4000 {
 		p.width = 720
 	}
@@ -175,24 +236,59 @@ func newPlane(c *Chart) *plane {
 	if p.until == p.from {
 		p.until++
 	}
-	if p.low > 0 && p.low < p.high/3 {
+	if p.low > 0 && (c.Zero || p.low < p.high/3) {
 		p.low = 0
+	}
+	if c.Zero && p.high <= 0 {
+		p.high = 1
 	}
 	p.values = ticks(p.low, p.high)
 	p.low, p.high = min(p.low, p.values[0]), max(p.high, p.values[len(p.values)-1])
-	p.times = calendar(p.from, p.until)
+	if c.Width > 0 && c.Width < 500 { // fewer lines and narrower numbers in a small chart
+		p.left = 46
+		for n := len(p.values); n > 6; n = len(p.values) {
+			kept := p.values[:0]
+			for i, v := range p.values {
+				if (n-1-i)%2 == 0 { // the last one stays
+					kept = append(kept, v)
+				}
+			}
+			p.values = kept
+		}
+	}
+	if c.Number {
+		for _, v := range ticks(float64(p.from), float64(p.until)) {
+			if v >= float64(p.from) && v <= float64(p.until) {
+				p.marks = append(p.marks, int64(v))
+			}
+		}
+	} else {
+		p.marks = calendar(p.from, p.until)
+	}
+	if most := p.width / 56; len(p.marks) > most { // texts must not overlap
+		n, kept := (len(p.marks)+most-1)/most, p.marks[:0]
+		for i, m := range p.marks {
+			if i%n == 0 {
+				kept = append(kept, m)
+			}
+		}
+		p.marks = kept
+	}
 	return p
 }
 
 func (p *plane) x(t int64) float64 {
-	return left + float64(t-p.from)/float64(p.until-p.from)*float64(p.width-left-right)
+	return float64(p.left) + (float64(t)-float64(p.from))/(float64(p.until)-float64(p.from))*float64(p.width-p.left-right)
 }
 
 func (p *plane) y(v float64) float64 {
-	return top + (p.high/2-v/2)/(p.high/2-p.low/2)*float64(p.height-top-bottom) // halves do not overflow
+	return float64(p.top) + (p.high/2-v/2)/(p.high/2-p.low/2)*float64(p.height-p.top-p.bottom) // halves do not overflow
 }
 
 func (p *plane) label(t int64) string {
+	if p.name != nil {
+		return p.name(t)
+	}
 	if p.until-p.from > 3*86400 {
 		return time.Unix(t, 0).UTC().Format("2 Jan")
 	}
@@ -204,11 +300,8 @@ func num(f float64) string { return strconv.FormatFloat(math.Round(f*10)/10, 'f'
 // path returns a line through the known points.
 func (p *plane) path(points []Point) string {
 	var b strings.Builder
-	step, gap := (len(points)+maxPoints-1)/maxPoints, true
-	for i, q := range points {
-		if step > 1 && i%step != 0 {
-			continue
-		}
+	gap := true
+	for _, q := range thinned(points) {
 		if !known(q.Value) {
 			gap = true
 			continue
@@ -220,6 +313,65 @@ func (p *plane) path(points []Point) string {
 		b.WriteString(verb + num(p.x(q.At)) + " " + num(p.y(q.Value)))
 	}
 	return b.String()
+}
+
+// steps returns a line on which each known value holds until the next point, and the area
+// between the line and the ground of the chart.
+func (p *plane) steps(points []Point) (line, area string) {
+	var b strings.Builder
+	first, last := "", ""
+	for _, q := range thinned(points) {
+		if !known(q.Value) {
+			continue
+		}
+		if last = num(p.x(q.At)); first == "" {
+			first = last
+			b.WriteString("V" + num(p.y(q.Value)))
+			continue
+		}
+		b.WriteString("H" + last + "V" + num(p.y(q.Value)))
+	}
+	if first == "" {
+		return "", ""
+	}
+	ground := num(p.ground())
+	line = "M" + first + " " + ground + b.String()
+	return line, line + "V" + ground + "Z"
+}
+
+// ground returns the place of 0, or of the least value if the axis has no 0.
+func (p *plane) ground() float64 { return p.y(min(max(p.low, 0), p.high)) }
+
+// bars returns a bar for each known point of the line with number i of n.
+func (p *plane) bars(points []Point, i, n int) string {
+	points = thinned(points)
+	if len(points) == 0 {
+		return ""
+	}
+	wide := float64(p.width-p.left-right) / float64(len(points)+1) * 0.8
+	each, span, ground := wide/float64(n), float64(p.width-p.left-right), num(p.ground())
+	var b strings.Builder
+	for _, q := range points {
+		if !known(q.Value) {
+			continue
+		}
+		x := float64(p.left) + (p.x(q.At)-float64(p.left))*(span-wide)/span + float64(i)*each // the outer bars lie within the plane
+		b.WriteString("M" + num(x) + " " + ground + "V" + num(p.y(q.Value)) + "h" + num(each) + "V" + ground + "Z")
+	}
+	return b.String()
+}
+
+// thinned returns every n-th point, so that at most maxPoints are left.
+func thinned(points []Point) []Point {
+	step := (len(points) + maxPoints - 1) / maxPoints
+	if step <= 1 {
+		return points
+	}
+	var out []Point
+	for i := 0; i < len(points); i += step {
+		out = append(out, points[i])
+	}
+	return out
 }
 
 // band returns the area between two lines with the same times, or "".

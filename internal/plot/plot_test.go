@@ -75,6 +75,44 @@ func TestChart(t *testing.T) {
 	}
 }
 
+// TestInline holds the form that a page with a strict policy may include.
+func TestInline(t *testing.T) {
+	nan := math.NaN()
+	c := &Chart{Title: `Depth "x" <b>`, Unit: "sats", Width: 400, Height: 240, Shape: Steps, Number: true, Zero: true, Description: "Bids & asks",
+		Label: func(x int64) string { return strconv.FormatInt(x, 10) + " %" },
+		Lines: []Line{{Name: "bids", Points: []Point{{-300, 50}, {-100, 20}}}, {Name: "asks", Points: []Point{{100, 10}, {200, nan}, {500, 90}}}}}
+	got := c.Inline()
+	wellFormed(t, []byte(got))
+	for _, bad := range []string{"<style", "style=", "<b>"} {
+		if strings.Contains(got, bad) {
+			t.Errorf("%s in %s", bad, got)
+		}
+	}
+	for _, want := range []string{`aria-label="Depth &#34;x&#34; &lt;b&gt;. Bids &amp; asks"`, `class="l0 a"`, `class="l1"`, "-100 %", "500 %", `viewBox="0 0 400 240"`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in %s", want, got)
+		}
+	}
+	paths := regexp.MustCompile(`d="([^"]*)"`).FindAllStringSubmatch(got, -1)
+	if len(paths) != 4 || !strings.HasSuffix(paths[0][1], "Z") || strings.Count(paths[3][1], "H") != 1 {
+		t.Errorf("the steps are %v", paths)
+	}
+
+	c.Shape, c.Number, c.Label = Bars, false, nil
+	c.Lines = []Line{{Points: []Point{{0, 0}, {86400, 4}, {2 * 86400, nan}}}, {Points: []Point{{0, 1}, {86400, 2}, {2 * 86400, 3}}}}
+	paths = regexp.MustCompile(`d="([^"]*)"`).FindAllStringSubmatch(c.Inline(), -1)
+	if len(paths) != 2 || strings.Count(paths[0][1], "Z") != 2 || strings.Count(paths[1][1], "Z") != 3 {
+		t.Errorf("the bars are %v", paths)
+	}
+	for _, m := range regexp.MustCompile(`M([0-9.]+) [0-9.]+V[0-9.]+h([0-9.]+)`).FindAllStringSubmatch(c.Inline(), -1) {
+		x, _ := strconv.ParseFloat(m[1], 64)
+		wide, _ := strconv.ParseFloat(m[2], 64)
+		if x < 46-0.1 || x+wide > 400-right+0.2 {
+			t.Errorf("a bar reaches from %v to %v", x, x+wide)
+		}
+	}
+}
+
 func TestTicks(t *testing.T) {
 	for _, span := range [][2]float64{{0, 1}, {0, 100}, {-3, 7}, {99_950, 100_020}, {5, 5}, {0, 0}, {1e-9, 2e-9}, {-1e300, 1e300}, {1e17, 1e17 + 16}, {0.1, 0.30000000000000004}} {
 		got := ticks(span[0], span[1])
@@ -104,6 +142,10 @@ func FuzzChart(f *testing.F) {
 		c.Lines = []Line{l, l, {}}
 		svg := c.SVG()
 		wellFormed(t, svg)
+		for c.Shape = Curve; c.Shape <= Bars; c.Shape++ {
+			c.Number, c.Zero, c.Description = !c.Number, c.Shape == Bars, title
+			wellFormed(t, []byte(c.Inline()))
+		}
 		if len(svg) > 1<<20+50*(len(title)+len(name)) {
 			t.Fatalf("%d bytes", len(svg))
 		}

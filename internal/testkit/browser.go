@@ -192,6 +192,19 @@ func (b *Browser) Size(width, height int) {
 	b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}, nil)
 }
 
+// Emulate sets the colour scheme that pages see, "light" or "dark", and whether their scripts run.
+func (b *Browser) Emulate(scheme string, scripts bool) {
+	b.tb.Helper()
+	b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{{"name": "prefers-color-scheme", "value": scheme}}}, nil)
+	b.call("Emulation.setScriptExecutionDisabled", map[string]any{"value": !scripts}, nil)
+}
+
+// Before runs a script in each new page before the page's own scripts.
+func (b *Browser) Before(script string) {
+	b.tb.Helper()
+	b.call("Page.addScriptToEvaluateOnNewDocument", map[string]any{"source": script}, nil)
+}
+
 // Shot writes a picture of the whole page to a file.
 func (b *Browser) Shot(file string) {
 	b.tb.Helper()

@@ -50,6 +50,7 @@ type Arrival struct {
 	Source     mostro.Source
 	Forward    bool       // queue the event for other relays in the same commit
 	Quota      LiveQuotas // quotas for a new address; zero means none
+	Urgent     bool       // if the disk is full, the event may use a part of the reserve
 
 	// Restored is set if the event comes from a backup of this relay. ReceivedAt,
 	// Source and Archived are then those of the first arrival, and the store does not

@@ -161,15 +161,19 @@ func (c *committer) refuseFull(group []*Enqueued) []*Enqueued {
 	for _, p := range group {
 		size += int64(writeBytes(p.JSON))
 	}
-	if err := c.log.ReserveSpace(size); err != nil && !c.space.Full() {
+	err := c.log.ReserveSpace(size)
+	if err != nil {
 		c.space.MarkFull("err", err)
+		if c.space.Spare() {
+			err = c.log.ReserveSpace(size)
+		}
 	}
 	if !c.space.Full() {
 		return group
 	}
 	kept := group[:0]
 	for _, p := range group {
-		if c.queue.refuses(p) {
+		if c.queue.refuses(p) || err != nil && p.Urgent {
 			p.answer(0, 0, ErrFull)
 		} else {
 			kept = append(kept, p)

@@ -48,7 +48,7 @@ func copyFiles(t *testing.T, to, from string) {
 func namesBelow(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err != nil || strings.HasSuffix(path, "LOCK") || d.Name() == "reserve" {
+		if err != nil || strings.HasSuffix(path, "LOCK") || strings.HasPrefix(d.Name(), "reserve") {
 			return err
 		}
 		rel, err := filepath.Rel(dir, path)

@@ -74,8 +74,8 @@ func (q *arrivalQueue) close() {
 }
 
 // refuses reports whether an arrival is refused because the disk is full. Events of
-// this program may use the reserve. A cursor is refused too, so that it does not pass
-// events that were refused.
+// this program may use the reserve, and urgent events a part of it. A cursor is refused too,
+// so that it does not pass events that were refused.
 func (q *arrivalQueue) refuses(p *Enqueued) bool {
 	if !q.space.Full() {
 		return false
@@ -83,7 +83,7 @@ func (q *arrivalQueue) refuses(p *Enqueued) bool {
 	if p.Event == nil {
 		return len(p.writes) > 0 && p.writes[0].key[0] == spaceCursor
 	}
-	return p.Source.Origin != mostro.OriginSelf
+	return p.Source.Origin != mostro.OriginSelf && !(p.Urgent && q.space.Urgent())
 }
 
 // keyWrite writes one key that does not belong to an event: the cursor of an upstream

@@ -70,13 +70,17 @@ type relayInfo struct {
 		MaxMessageLength int  `json:"max_message_length"`
 		AuthRequired     bool `json:"auth_required"`
 	} `json:"limitation"`
+
+	// skew is the difference between our clock and the clock of the relay's server, from the
+	// header Date; nil if unknown.
+	skew *time.Duration
 }
 
 const maxInfoBytes = 64 << 10
 
 // fetchInfo requests the NIP-11 document of a relay. fetchInfo returns nil if there is no
 // readable document. The document is a hint, so its absence is not an error.
-func fetchInfo(ctx context.Context, client *http.Client, relay string) *relayInfo {
+func fetchInfo(ctx context.Context, client *http.Client, relay string, now func() time.Time) *relayInfo {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http"+strings.TrimPrefix(relay, "ws"), nil)
@@ -85,16 +89,25 @@ func fetchInfo(ctx context.Context, client *http.Client, relay string) *relayInf
 	}
 	req.Header.Set("Accept", "application/nostr+json")
 	req.Header.Set("User-Agent", "mostrodex")
+	began := now()
 	res, err := client.Do(req)
 	if err != nil {
 		return nil
 	}
 	defer res.Body.Close()
+	var skew *time.Duration
+	if at, err := http.ParseTime(res.Header.Get("Date")); err == nil {
+		// The header has whole seconds, of a moment between the request and the response.
+		middle := began.Add(now().Sub(began) / 2)
+		d := middle.Sub(at.Add(500 * time.Millisecond))
+		skew = &d
+	}
 	b, err := io.ReadAll(io.LimitReader(res.Body, maxInfoBytes))
 	var info relayInfo
 	if err != nil || res.StatusCode != http.StatusOK || json.Unmarshal(b, &info) != nil {
 		return nil
 	}
+	info.skew = skew
 	info.Name, info.Software = clip.Text(info.Name, 80), clip.Text(info.Software, 200)
 	return &info
 }

@@ -297,6 +297,25 @@ func (us *Upstreams) Health() []RelayHealth {
 	return list
 }
 
+// ClockSkew returns the median of the differences between our clock and those of the configured
+// relays, and the number of relays whose clocks are known. One relay may be wrong, and a relay
+// that an event has named may lie, so neither decides.
+func (us *Upstreams) ClockSkew() (skew time.Duration, relays int) {
+	var known []time.Duration
+	for _, u := range us.list() {
+		u.health.mu.Lock()
+		if i := u.health.info; u.configured && i != nil && i.skew != nil {
+			known = append(known, *i.skew)
+		}
+		u.health.mu.Unlock()
+	}
+	if len(known) == 0 {
+		return 0, 0
+	}
+	slices.Sort(known)
+	return known[len(known)/2].Round(time.Second), len(known)
+}
+
 // ServeRelays answers GET /api/v1/relays.
 func (us *Upstreams) ServeRelays(w http.ResponseWriter, _ *http.Request) {
 	items := us.Health()

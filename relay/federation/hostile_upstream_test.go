@@ -122,7 +122,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		defer cancel()
 		client := relayClient(configured)
 		url := "ws" + strings.TrimPrefix(outside.URL, "http")
-		fetchInfo(ctx, client, url)
+		fetchInfo(ctx, client, url, time.Now)
 		if ws, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{HTTPClient: client}); err == nil {
 			ws.CloseNow()
 		}

@@ -354,7 +354,7 @@ func (u *upstream) run(ctx context.Context) error {
 
 // session is one connection, from dialling to its end.
 func (u *upstream) session(ctx context.Context) error {
-	u.health.limits(fetchInfo(ctx, u.client, u.url))
+	u.health.limits(fetchInfo(ctx, u.client, u.url, u.srv.Now))
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, cancel := context.WithCancelCause(ctx)
 	fail := func(fn func() error) {

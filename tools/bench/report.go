@@ -513,11 +513,11 @@ HTTP. Indexes are disabled.
 `
 
 const tradesText = `
-**over sockets**: a process of ` + "`mostrodex demo`" + ` with all rooms, and traders in another process. A trade
-is a sell order with its take, hold invoice, fiat-sent, release and payout. Each trade has two new
-trade keys and subscriptions, and a trader keeps the connections of both sides. Every message is
-sealed, signed, published, opened and checked. The network is lnsim, whose file has every change
-before a caller learns of it. cpu_ms_per_trade is the processor time of the demo.
+**over sockets**: a process of ` + "`mostrodex demo`" + ` with all rooms, and traders in another
+process. A trade is a sell order with its take, hold invoice, fiat-sent, release and payout. Each
+trade has two new trade keys and subscriptions, and a trader keeps the connections of both sides.
+Every message is sealed, signed, published, opened and checked. The network is lnsim, whose file has
+every change before a caller learns of it. cpu_ms_per_trade is the processor time of the demo.
 
 **engine**: the decisions of the engine in one process, without sockets. A decision is one input of
 a trade, a message or an answer of the node, that was decided, and whose journal row, trade and
@@ -526,7 +526,10 @@ messages is not included.
 
 **LND**: whole trades through the engine on three real LND nodes, beside the bare calls of such
 trades in the same run: add a hold invoice, pay, wait until accepted, settle, pay out, wait until
-paid. Both take three turns. percent is the rate of trades relative to the bare calls.
+paid. Both take turns. percent is the rate of trades relative to the bare calls. Ten bare trades run
+in step, so their ten updates of a channel fill LND's commitment batch (ten updates or 50 ms), and
+the nodes use 27 ms of processor time a trade. Whole trades are in different steps, and the nodes
+use 37 ms. With a batch of four updates on these nodes, the share rose from 73 % to 84 %.
 `
 
 const queryText = `Each row has up to 30 different filters, with limit 100 unless another limit is named. First every
