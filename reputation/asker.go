@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -27,6 +28,7 @@ const (
 	maxBody      = 4 << 10         // bytes of an answer
 	askEvery     = time.Second     // shortest time between two questions
 	askFirst     = 5 * time.Second // time from the fee event to its first question
+	forgetAfter  = 24 * time.Hour  // a fee that was received longer ago is not asked about
 )
 
 // askAgain are the waiting times between the questions about one fee. After the last answer
@@ -48,6 +50,7 @@ type question struct {
 // about again.
 type asker struct {
 	params score.Params
+	own    string // key that signs the records
 	get    Getter
 	now    func() time.Time
 
@@ -63,8 +66,8 @@ type recordedAnswer struct {
 	answer score.FeeAnswer
 }
 
-func newAsker(params score.Params, get Getter, now func() time.Time) *asker {
-	return &asker{params: params, get: get, now: now, waiting: map[string]*question{}, ofNode: map[string]int{}}
+func newAsker(params score.Params, own string, get Getter, now func() time.Time) *asker {
+	return &asker{params: params, own: own, get: get, now: now, waiting: map[string]*question{}, ofNode: map[string]int{}}
 }
 
 // read notes the fees of a batch that were received live.
@@ -74,6 +77,17 @@ func (a *asker) read(batch []mostro.Entry) {
 	}
 	for i := range batch {
 		e := &batch[i]
+		if e.Event.PubKey == a.own && e.Event.Kind == mostro.KindAppData {
+			if hash, ok := strings.CutPrefix(e.Event.Tags.GetD(), score.FeeAnswerD); ok {
+				a.mu.Lock()
+				a.drop(a.waiting[hash]) // recorded before, as after a rebuild from the log
+				a.mu.Unlock()
+			}
+			continue
+		}
+		if a.now().Sub(e.ReceivedAt) > forgetAfter {
+			continue
+		}
 		if e.Event.Kind != mostro.KindDevFee || !e.Source.Origin.Witnessed() || e.Archived || e.Erased {
 			continue
 		}
@@ -138,12 +152,20 @@ func (a *asker) ask(ctx context.Context) {
 		due.tries++
 		return
 	}
-	delete(a.waiting, due.hash)
-	if a.ofNode[due.node]--; a.ofNode[due.node] == 0 {
-		delete(a.ofNode, due.node)
-	}
+	a.drop(due)
 	if err == nil && utf8.Valid(body) {
 		a.answers = append(a.answers, recordedAnswer{due.hash, answer})
+	}
+}
+
+// drop removes a question, if it is not nil. The caller holds mu.
+func (a *asker) drop(q *question) {
+	if q == nil || a.waiting[q.hash] != q {
+		return
+	}
+	delete(a.waiting, q.hash)
+	if a.ofNode[q.node]--; a.ofNode[q.node] == 0 {
+		delete(a.ofNode, q.node)
 	}
 }
 

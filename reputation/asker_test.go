@@ -43,7 +43,7 @@ func TestAskerAsksOnlyTheAddress(t *testing.T) {
 	p.FeeAddresses = []string{"dev@fund.example"}
 	now := scoretest.At(1)
 	from := &service{texts: []string{"", `{"settled":false}`, `{"status":"OK","settled":true,"pr":"lnbc"}`}}
-	a := newAsker(p, from, func() time.Time { return now })
+	a := newAsker(p, scoretest.KeyOf("own"), from, func() time.Time { return now })
 	good := "https://fund.example/verify/1"
 	var batch []mostro.Entry
 	for i, url := range []string{"http://fund.example/verify/1", "https://fund.example.evil.example/", "https://fund.example@evil.example/", "https://fund.example:81/", "https://evil.example/https://fund.example/",
@@ -84,7 +84,7 @@ func TestAskerIsBounded(t *testing.T) {
 	p.FeeAddresses = []string{"dev@fund.example"}
 	now := scoretest.At(1)
 	from := &service{texts: []string{`{"settled":false}`}}
-	a := newAsker(p, from, func() time.Time { return now })
+	a := newAsker(p, scoretest.KeyOf("own"), from, func() time.Time { return now })
 	var batch []mostro.Entry
 	for n := range 300 {
 		batch = append(batch, feeEntry(t, "cheat", n, "https://fund.example/v", "dev@fund.example", mostro.OriginLive))
@@ -94,7 +94,15 @@ func TestAskerIsBounded(t *testing.T) {
 	if len(a.waiting) != maxOfNode || a.dropped == 0 {
 		t.Fatalf("%d wait, %d dropped", len(a.waiting), a.dropped)
 	}
-	now = now.Add(time.Hour)
+	// An answer that the log holds already is not asked for again, and an old fee is not asked
+	// about: the log is read from its first entry after a lost checkpoint.
+	done := mostro.Entry{ReceivedAt: now, Event: &nostr.Event{PubKey: scoretest.KeyOf("own"), Kind: mostro.KindAppData, Tags: nostr.Tags{{"d", score.FeeAnswerD + scoretest.KeyOf("node500")}}}}
+	a.read([]mostro.Entry{feeEntry(t, "node", 500, "https://fund.example/v", "dev@fund.example", mostro.OriginLive), done})
+	now = now.Add(forgetAfter + time.Hour)
+	a.read([]mostro.Entry{feeEntry(t, "node", 501, "https://fund.example/v", "dev@fund.example", mostro.OriginLive)})
+	if len(a.waiting) != maxOfNode || len(a.ofNode) != 1 {
+		t.Fatalf("%d wait, of %v", len(a.waiting), a.ofNode)
+	}
 	for range (len(askAgain) + 1) * maxOfNode {
 		now = now.Add(20 * time.Hour)
 		a.ask(context.Background())

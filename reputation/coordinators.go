@@ -4,6 +4,7 @@ import (
 	"html/template"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/clip"
@@ -17,10 +18,28 @@ type starred interface {
 	Coordinators() []score.HostStars
 }
 
+// starLists holds the last list of coordinators. Anybody can make hosts with verified
+// ratings, so the list is built at most once in starsEvery.
+type starLists struct {
+	mu   sync.Mutex // guards the fields below; held while the list is built
+	list []score.HostStars
+	at   time.Time
+}
+
+const starsEvery = time.Minute
+
 // Coordinators returns the hosts that are no Mostro and have verified ratings of RoboSats,
-// those with the most ratings first.
+// those with the most ratings first. The list may be a minute old. The caller must not
+// change the list.
 func (s *Service) Coordinators() []score.HostStars {
-	return withDeriving(s, func(at int64) []score.HostStars { return s.ledger.Coordinators(at) })
+	c := &s.stars
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := s.cfg.Now()
+	if age := now.Sub(c.at); c.at.IsZero() || age < 0 || age >= starsEvery {
+		c.list, c.at = withDeriving(s, func(at int64) []score.HostStars { return s.ledger.Coordinators(at) }), now
+	}
+	return c.list
 }
 
 // Stars returns the plain stars of a host, which need not be a Mostro.

@@ -99,6 +99,7 @@ type Service struct {
 
 	// The fields below belong to the follower.
 	columns    *columns
+	stars      starLists
 	graphs     trustGraphs // not of the follower: it has a lock of its own
 	asker      *asker      // nil: no payment service is asked
 	restored   bool        // restore was called, or is not needed
@@ -135,7 +136,7 @@ func Open(cfg Config) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, log: cfg.Logger, scores: map[string]score.Score{}, columns: columns}
 	if cfg.Getter != nil && cfg.Publisher != nil && len(cfg.Params.FeeAddresses) > 0 {
-		s.asker = newAsker(cfg.Params, cfg.Getter, cfg.Now)
+		s.asker = newAsker(cfg.Params, cfg.Signer.Pubkey(), cfg.Getter, cfg.Now)
 	}
 	s.ledger = score.NewLedger(cfg.Params, cfg.Proofs)
 	s.metrics = newMetrics(cfg.Metrics, s)

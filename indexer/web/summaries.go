@@ -77,9 +77,9 @@ func (x *views) rankOf(pubkey string) *int {
 	return &s.Rank
 }
 
-// byRank sorts by rank, then by the lower bound of the rank's interval. Instances that
-// other relays alone have a rank of come next. Instances that
-// were not watched long enough come next, by days watched. Instances without witnessed
+// byRank sorts by rank, then by the lower bound of the rank's interval. Instances with a
+// borrowed rank alone follow, by that rank. Instances that were not watched long enough come
+// next, by days watched. Instances without witnessed
 // events come last, by the value that they claim.
 func byRank(v *instanceView) float64 {
 	switch r := v.Reputation; {
@@ -99,7 +99,7 @@ func byRank(v *instanceView) float64 {
 // rankCell is a rank with its interval in a table. The bar is 100 wide.
 type rankCell struct {
 	Known, Provisional bool
-	Watched            string // "watched 3 of 30 days"; "" if too few days are not the reason
+	Watched            string // "watched 3 of 30 days"; "" if there is a rank
 	Rank               int
 	Lo, Hi, Claim      string
 	From, Width        string
@@ -113,12 +113,8 @@ func rankCellOf(l *lang.Lang, r *reputationView) rankCell {
 		return rankCell{}
 	}
 	c := rankCell{Known: true, Provisional: r.Provisional, Secures: l.Int(r.ExposureSats), Trades: r.Trades, Flags: r.Flags}
-	if r.Rank == nil && r.ClaimedValue == nil {
+	if r.Rank == nil { // too little was witnessed for any number
 		c.Watched = l.T("rank.watched", r.WatchedDays, r.WatchDays)
-		return c
-	}
-	if r.Rank == nil {
-		c.Claim = strconv.Itoa(int(*r.ClaimedValue))
 		return c
 	}
 	c.Rank = *r.Rank

@@ -44,10 +44,13 @@ func (t tradeDays) within(days, asOf int64) (n int64) {
 	return n
 }
 
-func (t tradeDays) last() time.Time {
+// last returns the newest day up to a moment. A node can date a success ahead.
+func (t tradeDays) last(asOf int64) time.Time {
 	last := int64(0)
 	for d := range t {
-		last = max(last, d)
+		if d <= asOf/day {
+			last = max(last, d)
+		}
 	}
 	return moment(last * day)
 }
@@ -69,7 +72,7 @@ func factsOf(d *derived, claimed tradeDays, asOf int64) (f Facts) {
 			}
 		}
 	}
-	f.LastClaimed = claimed.last()
+	f.LastClaimed = claimed.last(asOf)
 	for i := len(d.trades) - 1; i >= 0; i-- {
 		if d.trades[i].good {
 			f.LastWitnessed = moment(d.trades[i].end)
