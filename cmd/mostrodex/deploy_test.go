@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"net/http"
 	"os"
 	"os/exec"
@@ -244,34 +243,35 @@ func programTexts(tb testing.TB) string {
 // TestRunbookQuotesTheProgram: every text that the runbook says the program
 // prints is a text of the program. "…" stands for a value.
 func TestRunbookQuotesTheProgram(t *testing.T) {
-	f, err := os.Open("../../deploy/RUNBOOK.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	texts := programTexts(t)
-	quoting, n := false, 0
-	for s := bufio.NewScanner(f); s.Scan(); {
-		line := s.Text()
-		if strings.HasPrefix(line, "```") {
-			quoting = line == "```text"
-			continue
+	for file, atLeast := range map[string]int{"RUNBOOK.md": 30, "RUNBOOK.es.md": 4} {
+		raw, err := os.ReadFile(filepath.Join("../../deploy", file))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if !quoting {
-			continue
-		}
-		for _, part := range strings.Split(line, "…") {
-			if part = strings.Trim(part, ` "`); len(part) < 4 {
+		quoting, n := false, 0
+		for line := range strings.Lines(string(raw)) {
+			line = strings.TrimSpace(line)
+			if strings.HasPrefix(line, "```") {
+				quoting = line == "```text"
 				continue
 			}
-			n++
-			if !strings.Contains(texts, part) {
-				t.Errorf("no text of the program has %q", part)
+			if !quoting {
+				continue
+			}
+			for _, part := range strings.Split(line, "…") {
+				if part = strings.Trim(part, ` "`); len(part) < 4 {
+					continue
+				}
+				n++
+				if !strings.Contains(texts, part) {
+					t.Errorf("%s: no text of the program has %q", file, part)
+				}
 			}
 		}
-	}
-	if n < 30 {
-		t.Errorf("the runbook quotes %d texts", n)
+		if n < atLeast {
+			t.Errorf("%s quotes %d texts", file, n)
+		}
 	}
 }
 
@@ -314,13 +314,19 @@ func TestUnitIsHardened(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	backup, err := os.ReadFile("../../deploy/mostrodex-backup.service")
+	if err != nil {
+		t.Fatal(err)
+	}
 	dropIns, err := filepath.Glob("../../deploy/mostrodex-*.conf")
 	if err != nil || len(dropIns) == 0 {
 		t.Fatal(dropIns, err)
 	}
-	for _, dropIn := range append(dropIns, "") {
+	for _, dropIn := range append(dropIns, "", "the unit of backups") {
 		text := string(unit)
-		if dropIn != "" {
+		if dropIn == "the unit of backups" {
+			text = string(backup)
+		} else if dropIn != "" {
 			more, err := os.ReadFile(dropIn)
 			if err != nil {
 				t.Fatal(err)

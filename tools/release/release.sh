@@ -42,7 +42,9 @@ mkdir -p "$work/share/man" "$work/share/completions"
 gzip -9n "$work/share/man"/*.1
 for shell in bash zsh fish; do "$host" completion $shell >"$work/share/completions/mostrodex.$shell"; done
 # A package installs to /usr, a person to /usr/local.
-sed 's,/usr/local/bin/,/usr/bin/,' deploy/mostrodex.service >"$work/share/mostrodex.service"
+for unit in mostrodex mostrodex-backup; do
+	sed 's,/usr/local/bin/,/usr/bin/,' "deploy/$unit.service" >"$work/share/$unit.service"
+done
 # The section of the changelog: that of the version, or what is not released yet.
 awk -v v="## $version" 'BEGIN { u = "## Unreleased" }
 	/^## / { take = index($0, v) == 1 || (!found && $0 == u); if (index($0, v) == 1) { found = 1; text = "" } }
