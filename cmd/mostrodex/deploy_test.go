@@ -334,7 +334,15 @@ func TestUnitIsHardened(t *testing.T) {
 			text += "\n" + string(more) // a drop-in is read after the unit
 		}
 		// verify looks for the program and reports a file that does not exist.
-		path := filepath.Join(t.TempDir(), "mostrodex.service")
+		name := "mostrodex.service"
+		dir := t.TempDir()
+		if text == string(backup) {
+			name = "mostrodex-backup.service"
+			if err := os.WriteFile(filepath.Join(dir, "mostrodex.service"), []byte(strings.ReplaceAll(string(unit), "/usr/local/bin/mostrodex", "/bin/true")), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "/usr/local/bin/mostrodex", "/bin/true")), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -342,7 +350,7 @@ func TestUnitIsHardened(t *testing.T) {
 		if err != nil || !strings.Contains(string(out), "Overall exposure level") {
 			t.Errorf("%s: %v\n%s", dropIn, err, out[max(0, len(out)-300):])
 		}
-		if out, err := exec.Command("systemd-analyze", "verify", "--man=no", path).CombinedOutput(); err != nil || strings.Contains(string(out), "mostrodex.service") {
+		if out, err := exec.Command("systemd-analyze", "verify", "--man=no", path).CombinedOutput(); err != nil || strings.Contains(string(out), name) {
 			t.Errorf("%s: %v\n%s", dropIn, err, out)
 		}
 	}
