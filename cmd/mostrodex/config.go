@@ -33,6 +33,8 @@ type Config struct {
 
 	Reputation ReputationConfig `toml:"reputation"`
 	Alerts     AlertsConfig     `toml:"alerts"`
+	Operator   OperatorConfig   `toml:"operator"`
+	Log        LogConfig        `toml:"log"`
 }
 
 // RelayConfig is section [relay].
@@ -188,6 +190,8 @@ func defaultConfig() Config {
 			Federation: FederationConfig{Discover: defaultDiscover}},
 		Indexer:    IndexerConfig{Enabled: true},
 		Alerts:     AlertsConfig{Webhooks: true, PerKey: 10, InAll: 10_000, PerHour: 30, PerMinute: 600, Days: 30},
+		Operator:   OperatorConfig{RepeatHours: 4, PerHour: 30, MarginBlocks: 12, PayoutMinutes: 30, OutboxMinutes: 10, BackupHours: 26},
+		Log:        LogConfig{Format: "text"},
 		Export:     ExportConfig{Partitions: true},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
 		Escrow: EscrowConfig{Transports: []string{"v2"}, ElToqueToken: "ELTOQUE_TOKEN", Fee: "0.006", DevFee: "0.30", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
@@ -398,6 +402,15 @@ func (c *Config) validate() error {
 	}
 	if err := c.Alerts.validate(c.Indexer.Enabled); err != nil {
 		return fmt.Errorf("alerts.%w", err)
+	}
+	if err := c.Operator.validate(); err != nil {
+		return fmt.Errorf("operator.%w", err)
+	}
+	if c.Role == roleEscrow && c.Operator.Nostr != "" && len(c.Operator.NostrRelays) == 0 {
+		return errors.New("operator.nostr_relays: name a relay for the private messages, because an escrow alone serves none")
+	}
+	if err := c.Log.validate(); err != nil {
+		return fmt.Errorf("log.%w", err)
 	}
 	_, err := c.proxies()
 	return err

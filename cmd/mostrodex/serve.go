@@ -15,6 +15,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/price"
 	"github.com/mostrodex/mostrodex/indexer/partitions"
+	"github.com/mostrodex/mostrodex/internal/opalert"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -58,6 +59,8 @@ type Main struct {
 	prices    *price.Feed         // of reputation.prices; nil: none are named
 	exports   *partitions.Store   // nil: disabled
 	documents *publication        // nil: no statistics are published
+	operator  *opalert.Service
+	lookEvery time.Duration // of a test; 0: the default of opalert
 	routes    route.Table
 	web       http.Handler // of the public routes
 }
@@ -138,7 +141,14 @@ func (m *Main) Open() (err error) {
 	if m.exports, err = openExports(&m.Config, &m.stores, with); err != nil {
 		return fmt.Errorf("exports: %w", err)
 	}
-	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, onion: m.Config.Relay.Onion, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, exports: m.exports, alone: m.Config.Role == roleEscrow, ambient: with}.table()
+	if m.operator, err = openOperator(m); err != nil {
+		return err
+	}
+	wallet, err := openDemoWallet(m)
+	if err != nil {
+		return err
+	}
+	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, onion: m.Config.Relay.Onion, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, exports: m.exports, alone: m.Config.Role == roleEscrow, wallet: wallet, ambient: with}.table()
 	if err != nil {
 		return err
 	}
@@ -237,6 +247,7 @@ func (m *Main) answer(ctx context.Context, g *errgroup.Group) {
 	if m.alerts != nil {
 		g.Go(func() error { return ended(ctx, m.alerts.service.Run(ctx)) })
 	}
+	g.Go(func() error { return m.operator.Run(ctx) })
 	var face http.Handler = m.relay
 	if m.Config.Role == roleEscrow {
 		face = m.web // without websockets
@@ -356,7 +367,7 @@ docs/running.md.`,
 // serve opens the program, prints its addresses, runs it and closes it. At a handover serve
 // returns only if the new program cannot be started.
 func (m *Main) serve(ctx context.Context, stderr io.Writer) error {
-	m.Logger = slog.New(slog.NewTextHandler(stderr, nil))
+	m.Logger = m.Config.Log.logger(stderr)
 	hangup, replace, stop := signals()
 	defer stop()
 	next, err := thisProgram()
