@@ -106,4 +106,4 @@ vuln:
 clean:
 	rm -rf bin
 
-include tools/interop.mk tools/bench.mk tools/lnd.mk tools/openapi.mk tools/examples.mk tools/dashboard.mk
+include tools/interop.mk tools/bench.mk tools/lnd.mk tools/openapi.mk tools/examples.mk tools/deploy.mk tools/release.mk tools/dashboard.mk

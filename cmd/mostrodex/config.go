@@ -44,6 +44,7 @@ type RelayConfig struct {
 	Name           string   `toml:"name"`             // NIP-11
 	Description    string   `toml:"description"`      // NIP-11
 	URL            string   `toml:"url"`              // public wss:// address; "": proofs of keys (NIP-42, NIP-98) are valid only for the listener's own address
+	Domain         string   `toml:"domain"`           // host name for which the program has TLS of its own; "": no TLS
 	Onion          string   `toml:"onion"`            // http://….onion address of the pages in the Tor network, named to Tor Browser (Onion-Location); "": none
 	Contact        string   `toml:"contact"`          // NIP-11, e.g. mailto:
 	MaxEventBytes  int      `toml:"max_event_bytes"`  // of an event's JSON; 0: relay.DefaultMaxEventBytes
@@ -57,6 +58,7 @@ type RelayConfig struct {
 	DiskReserveMiB int      `toml:"disk_reserve_mib"` // free space below which no event is accepted; 0: the default; negative: no check
 	MailFor        []string `toml:"mail_for"`         // hex keys; if not empty, mail is accepted only by or for these keys and known Mostros
 
+	ACME       ACMEConfig       `toml:"acme"`
 	Quota      QuotaConfig      `toml:"quota"`
 	Federation FederationConfig `toml:"federation"`
 }
@@ -216,6 +218,7 @@ func loadConfig(path string, environ []string) (Config, error) {
 	if err := applyEnviron(&cfg, environ); err != nil {
 		return cfg, err
 	}
+	cfg.Relay.applyDomain()
 	return cfg, cfg.settle()
 }
 
@@ -361,6 +364,9 @@ func (c *Config) validate() error {
 	}
 	if u := c.Relay.URL; u != "" && !strings.HasPrefix(u, "wss://") && !strings.HasPrefix(u, "ws://") {
 		return fmt.Errorf("relay.url: %q does not begin with wss:// or ws://", u)
+	}
+	if err := c.Relay.checkDomain(); err != nil {
+		return err
 	}
 	if c.Relay.Onion != "" {
 		if err := checkOnion(c.Relay.Onion); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -173,7 +174,7 @@ func TestContainerHealthcheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := regexp.MustCompile(`(?m)^HEALTHCHECK .*CMD \["/mostrodex", (".+")\]$`).FindSubmatch(raw)
+	found := regexp.MustCompile(`(?m)^HEALTHCHECK .*CMD \["/mostrodex", (".+?")\]$`).FindSubmatch(raw)
 	if found == nil {
 		t.Fatal("deploy/Containerfile has no HEALTHCHECK")
 	}
@@ -192,20 +193,23 @@ func TestContainerHealthcheck(t *testing.T) {
 // is a key of the config.
 func TestServiceEnvironment(t *testing.T) {
 	n := 0
-	for _, file := range []string{"mostrodex.service", "mostrodex-escrow.conf", "Containerfile"} {
+	for _, file := range []string{"mostrodex.service", "mostrodex-escrow.conf", "Containerfile", "compose.regtest.yml", "umbrel/mostrodex/docker-compose.yml"} {
 		raw, err := os.ReadFile(filepath.Join("../../deploy", file))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, kv := range regexp.MustCompile(`MOSTRODEX_[A-Z_]+=\S+`).FindAllString(string(raw), -1) {
+		for _, kv := range regexp.MustCompile(`MOSTRODEX_[A-Z_]+(?:=|: )\S+`).FindAllString(string(raw), -1) {
 			n++
+			if name, value, yaml := strings.Cut(kv, ": "); yaml {
+				kv = name + "=" + strings.Trim(value, `"`)
+			}
 			cfg := defaultConfig()
 			if err := applyEnviron(&cfg, []string{kv}); err != nil {
 				t.Errorf("%s: %v", file, err)
 			}
 		}
 	}
-	if n < 6 {
+	if n < 20 {
 		t.Errorf("%d variables found", n)
 	}
 }
@@ -297,5 +301,48 @@ func TestRunbookNamesMetrics(t *testing.T) {
 	}
 	if len(named) < 10 || len(problems) < 7 {
 		t.Errorf("%d metrics and %d reasons found", len(named), len(problems))
+	}
+}
+
+// TestUnitIsHardened: systemd rates the exposure of the unit, also with its drop-ins, at most
+// 2.0 of 10, and finds no mistake in it.
+func TestUnitIsHardened(t *testing.T) {
+	if _, err := exec.LookPath("systemd-analyze"); err != nil {
+		t.Skip("NOT TESTED: systemd-analyze is not installed")
+	}
+	unit, err := os.ReadFile("../../deploy/mostrodex.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dropIns, err := filepath.Glob("../../deploy/mostrodex-*.conf")
+	if err != nil || len(dropIns) == 0 {
+		t.Fatal(dropIns, err)
+	}
+	for _, dropIn := range append(dropIns, "") {
+		text := string(unit)
+		if dropIn != "" {
+			more, err := os.ReadFile(dropIn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text += "\n" + string(more) // a drop-in is read after the unit
+		}
+		// verify looks for the program and reports a file that does not exist.
+		path := filepath.Join(t.TempDir(), "mostrodex.service")
+		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "/usr/local/bin/mostrodex", "/bin/true")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=20", path).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "Overall exposure level") {
+			t.Errorf("%s: %v\n%s", dropIn, err, out[max(0, len(out)-300):])
+		}
+		if out, err := exec.Command("systemd-analyze", "verify", "--man=no", path).CombinedOutput(); err != nil || strings.Contains(string(out), "mostrodex.service") {
+			t.Errorf("%s: %v\n%s", dropIn, err, out)
+		}
+	}
+	for _, line := range []string{"Type=notify", "NotifyAccess=main", "WatchdogSec=120"} {
+		if !strings.Contains(string(unit), "\n"+line+"\n") {
+			t.Errorf("the unit has no line %s", line)
+		}
 	}
 }
