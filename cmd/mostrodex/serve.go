@@ -15,6 +15,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/price"
 	"github.com/mostrodex/mostrodex/indexer/partitions"
+	"github.com/mostrodex/mostrodex/internal/demowallet"
 	"github.com/mostrodex/mostrodex/internal/opalert"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
@@ -403,5 +404,7 @@ func (m *Main) logStart() {
 	}
 	if m.Demo == nil {
 		warn(m.Logger, advice(&m.Config))
+	} else if m.private != nil {
+		m.Logger.Info("a trade can be played in the browser", "wallet", "http://"+fromHere(m.PrivateAddr())+demowallet.Path)
 	}
 }
