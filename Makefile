@@ -30,6 +30,7 @@ test-long: sim kill-long attack attack-escrow reputation-arm64
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 1h ./escrow -run TestFlippedBitInTheStore -store.flips 1000
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 6h ./cmd/mostrodex -run TestPowerCuts -powercuts 10000
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 3h ./reputation/simulate -run TestFull -sim.seeds 3
+	$(GO) test -tags "$(TAGS)" -count 1 -timeout 1h ./cmd/mostrodex -run TestBookLives -pages.live 30m
 	@$(MAKE) --no-print-directory fuzz
 
 # Whole programs with real Lightning nodes, real clients and the reference implementation.
