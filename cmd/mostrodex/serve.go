@@ -15,6 +15,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/price"
 	"github.com/mostrodex/mostrodex/indexer/partitions"
+	"github.com/mostrodex/mostrodex/internal/demowallet"
 	"github.com/mostrodex/mostrodex/internal/opalert"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
@@ -148,7 +149,7 @@ func (m *Main) Open() (err error) {
 	if err != nil {
 		return err
 	}
-	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, onion: m.Config.Relay.Onion, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, exports: m.exports, alone: m.Config.Role == roleEscrow, wallet: wallet, ambient: with}.table()
+	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, onion: m.Config.Relay.Onion, relay: m.relay, upstreams: m.upstreams, scores: m.scores, seeds: m.Config.Reputation.Seeds, prices: m.prices, escrow: m.escrow, exports: m.exports, alone: m.Config.Role == roleEscrow, wallet: wallet, ambient: with}.table()
 	if err != nil {
 		return err
 	}
@@ -403,5 +404,7 @@ func (m *Main) logStart() {
 	}
 	if m.Demo == nil {
 		warn(m.Logger, advice(&m.Config))
+	} else if m.private != nil {
+		m.Logger.Info("a trade can be played in the browser", "wallet", "http://"+fromHere(m.PrivateAddr())+demowallet.Path)
 	}
 }
