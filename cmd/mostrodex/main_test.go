@@ -67,7 +67,13 @@ func startMainUntil(tb testing.TB, m *Main) (stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- m.Run(ctx) }()
+	go func() {
+		err := m.Run(ctx)
+		if ctx.Err() == nil {
+			tb.Logf("the program has ended: %v", err)
+		}
+		done <- err
+	}()
 	return sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
