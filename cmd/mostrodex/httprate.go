@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/gzhttp"
+	"github.com/mostrodex/mostrodex/internal/lang"
 	"github.com/mostrodex/mostrodex/relay"
 )
 
@@ -22,7 +23,8 @@ const (
 
 // costOf returns the cost of an HTTP request.
 func costOf(r *http.Request) int {
-	path, query := r.URL.Path, r.URL.Query()
+	path, _ := lang.Trim(r.URL.Path)
+	query := r.URL.Query()
 	switch {
 	case strings.HasPrefix(path, "/api/v1/stats") || strings.HasPrefix(path, "/api/v1/market") || strings.HasPrefix(path, "/api/v1/instances/") && strings.HasSuffix(path, "/stats"):
 		return costFigures // also with at

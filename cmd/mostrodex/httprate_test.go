@@ -32,7 +32,7 @@ func TestHTTPHasRates(t *testing.T) {
 	for _, c := range []struct {
 		path string
 		cost int
-	}{{"/api/v1/orders", costPage}, {"/api/v1/choose?fiat=VES&side=buy", costChoose}, {"/choose", costChoose}, {"/api/v1/orders?at=1700000000", costWalk}, {"/api/v1/export/events", costWalk}, {"/", costPage}} {
+	}{{"/api/v1/orders", costPage}, {"/api/v1/choose?fiat=VES&side=buy", costChoose}, {"/choose", costChoose}, {"/es/choose", costChoose}, {"/api/v1/orders?at=1700000000", costWalk}, {"/api/v1/export/events", costWalk}, {"/", costPage}} {
 		client := fmt.Sprintf("198.51.100.%d", len(c.path))
 		allowed := 0
 		var h http.Header

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/indexer/orders"
+	"github.com/mostrodex/mostrodex/internal/lang"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/internal/webpage"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -23,21 +24,23 @@ import (
 //go:embed *.html
 var files embed.FS
 
-// pageSet renders the explorer: HTML made on the server, with one style sheet and no
-// script. Text from publishers is escaped and is never markup.
-type pageSet struct {
-	templates *template.Template
-}
+// pageSet renders the explorer: HTML made on the server, with one style sheet. Text from
+// publishers is escaped and is never markup. The templates are parsed once for each language.
+type pageSet map[*lang.Lang]*template.Template
 
-func newPages() *pageSet {
-	return &pageSet{templates: template.Must(template.ParseFS(files, "*.html"))}
+func newPages() pageSet {
+	set := pageSet{}
+	for _, l := range append([]*lang.Lang{lang.Default}, lang.All...) {
+		set[l] = template.Must(template.New("").Funcs(l.Funcs()).ParseFS(files, "*.html"))
+	}
+	return set
 }
 
 // explorer answers with the HTML pages.
 type explorer struct {
 	*views
 	figures *figures
-	pages   *pageSet
+	pages   pageSet
 	notice  string // at the top of every page; "": none
 	origin
 	own string // public key of the operator's Mostro; "": none
@@ -58,6 +61,8 @@ func (x *explorer) routes() []route.Route {
 // frame is the data that every page has.
 type frame struct {
 	Title, Page, Style string
+	Lang, Here         string // code of the language; path and query without a language
+	Languages          []languageLink
 	Description        string // of the page, for search engines and shared links; "": the general one
 	Now                webpage.Moment
 	Ready              bool
@@ -66,6 +71,12 @@ type frame struct {
 	Share              sharing
 	Script             bool // the page has scripts, which connect to the relay
 	Problem            *problem
+}
+
+// languageLink leads to the page in a language.
+type languageLink struct {
+	Code, Name, Link string
+	On               bool
 }
 
 // framed is the data of a page, which embeds a frame.
@@ -90,6 +101,11 @@ func (x *explorer) servePage(route string, get func(*http.Request) (string, any,
 	h.Set("Content-Security-Policy", contentPolicy)
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
+	if lang.Redirect(w, r) {
+		return
+	}
+	l := lang.Of(r)
+	h.Set("Content-Language", l.Code)
 	name, data, err := get(r)
 	status := http.StatusOK
 	if err != nil {
@@ -105,8 +121,15 @@ func (x *explorer) servePage(route string, get func(*http.Request) (string, any,
 	}
 	fr := f.frameOf()
 	now := x.index.Now()
-	fr.Style, fr.Now, fr.Ready = webpage.StylePath(), webpage.Moment{RFC: rfc(now), Text: now.UTC().Format("2 January 2006, 15:04:05") + " UTC"}, x.index.Ready()
+	fr.Style, fr.Now, fr.Ready = webpage.StylePath(), webpage.Moment{RFC: rfc(now), Text: l.Date(now) + now.UTC().Format(", 15:04:05") + " UTC"}, x.index.Ready()
 	fr.Rated, fr.Notice = x.summaries != nil, x.notice
+	fr.Lang, fr.Here = l.Code, r.URL.EscapedPath()
+	if query := r.URL.RawQuery; query != "" && len(query) <= maxParam {
+		fr.Here += "?" + query
+	}
+	for _, other := range lang.All {
+		fr.Languages = append(fr.Languages, languageLink{other.Code, other.Name, other.Link(fr.Here), other.Code == l.Code})
+	}
 	fr.Share = sharing{Icon: icon.path, Icon2: icon2.path}
 	if base := x.base(r); base != "" {
 		fr.Share.URL, fr.Share.Picture = base+r.URL.EscapedPath(), base+share.path
@@ -120,7 +143,7 @@ func (x *explorer) servePage(route string, get func(*http.Request) (string, any,
 	}
 	body := takeBuffer()
 	defer body.release()
-	if err := x.pages.templates.ExecuteTemplate(body, name, data); err != nil {
+	if err := x.pages[l].ExecuteTemplate(body, name, data); err != nil {
 		x.log.Error("page failed", "route", route, "error", err)
 		problemOf(err).write(w)
 		return
@@ -191,20 +214,21 @@ type orderRow struct {
 
 // noteRow is a note about an author, as text.
 type noteRow struct {
-	Unknown          bool
-	NewSince         string // "" if the author is not new
-	UsesNameOf       string // name and beginning of the key; "" if there is no clash
-	SharesNameWith   string
-	Other, OtherSeen string // path of the other key, and the day on which it was first seen with the name
+	Unknown        bool
+	NewSince       string // "" if the author is not new
+	UsesNameOf     string // name and beginning of the key; "" if there is no clash
+	SharesNameWith string
+	OtherLink      template.HTML // link to the other key
+	OtherSeen      string        // day on which the other key was first seen with the name
 }
 
 // Marked reports whether the page warns of the author.
 func (n noteRow) Marked() bool { return n.Unknown || n.UsesNameOf != "" }
 
-func (x *explorer) noteRow(n indexer.Note, now time.Time) noteRow {
+func (x *explorer) noteRow(l *lang.Lang, n indexer.Note, now time.Time) noteRow {
 	out := noteRow{Unknown: n.Unknown}
 	if n.New {
-		out.NewSince = webpage.Ago(now.Sub(n.First))
+		out.NewSince = l.Span(now.Sub(n.First))
 	}
 	if c := n.Clash; c != nil {
 		name := c.Name + " (" + c.Pubkey[:8] + "…)"
@@ -213,26 +237,32 @@ func (x *explorer) noteRow(n indexer.Note, now time.Time) noteRow {
 		} else {
 			out.UsesNameOf = name
 		}
-		out.Other, out.OtherSeen = "/?open=any&instance="+c.Pubkey, c.Since.UTC().Format("2 January 2006")
-		if x.index.IsInstance(c.Pubkey) {
-			out.Other = "/instances/" + c.Pubkey
-		}
+		out.OtherSeen = l.Date(c.Since)
+		out.OtherLink = template.HTML(`<a href="` + template.HTMLEscapeString(x.authorLink(l, c.Pubkey)) + `"><bdi>` + template.HTMLEscapeString(name) + `</bdi></a>`)
 	}
 	return out
+}
+
+// authorLink returns the page of an author: that of an instance, or the list of its orders.
+func (x *explorer) authorLink(l *lang.Lang, pubkey string) string {
+	if x.index.IsInstance(pubkey) {
+		return l.Link("/instances/" + pubkey)
+	}
+	return l.Link("/?open=any&instance=" + pubkey)
 }
 
 // shownMethods bounds the payment methods in a row of the book.
 const shownMethods = 5
 
-func (x *explorer) row(r *orders.Record, now time.Time) orderRow {
+func (x *explorer) row(l *lang.Lang, r *orders.Record, now time.Time) orderRow {
 	o := &r.Order
 	note := x.index.NoteOf(o.Pubkey, o.Platform)
-	out := orderRow{Key: o.Pubkey[:8], Note: x.noteRow(note, now),
+	out := orderRow{Key: o.Pubkey[:8], Note: x.noteRow(l, note, now),
 		Side: string(o.Side), Amount: amountText(o.FiatAmount), Fiat: o.Fiat, Premium: premiumText(o.PremiumPct),
 		Methods: o.Methods, Platform: cmp.Or(o.Platform, "unknown platform"), Status: cmp.Or(string(o.Status), "unknown"),
 		Instance: x.index.NameFor(o), Age: ageText(now.Sub(time.Unix(int64(o.CreatedAt), 0))),
-		Link: "/orders/" + orderPath(o.Pubkey, o.D), JSON: "/api/v1/orders/" + orderPath(o.Pubkey, o.D),
-		InstanceLink: "/?open=any&instance=" + o.Pubkey, Take: template.URL(note.TakeLink(&r.Version, now)), // the scheme is one that TakeLink permits
+		Link: l.Link("/orders/" + orderPath(o.Pubkey, o.D)), JSON: "/api/v1/orders/" + orderPath(o.Pubkey, o.D),
+		InstanceLink: x.authorLink(l, o.Pubkey), Take: template.URL(note.TakeLink(&r.Version, now)), // the scheme is one that TakeLink permits
 	}
 	if out.Take == "" && o.TakeLink() == "" {
 		out.Unchecked = o.Link
@@ -242,9 +272,6 @@ func (x *explorer) row(r *orders.Record, now time.Time) orderRow {
 	}
 	if out.Instance == "" {
 		out.Instance = o.Pubkey[:8] + "…"
-	}
-	if x.index.IsInstance(o.Pubkey) {
-		out.InstanceLink = "/instances/" + o.Pubkey
 	}
 	if len(out.Methods) > shownMethods {
 		out.MoreMethods = len(out.Methods) - shownMethods
@@ -350,7 +377,7 @@ func (x *explorer) bookPage(r *http.Request) (string, any, error) {
 	}
 	now := x.index.Now()
 	for _, o := range a.Orders {
-		d.Rows = append(d.Rows, x.row(o, now))
+		d.Rows = append(d.Rows, x.row(lang.Of(r), o, now))
 	}
 	d.Fiats, d.Methods, d.Platforms = most(a.Facets.Fiat, 200), most(a.Facets.Method, 50), most(a.Facets.Platform, 50)
 	for _, f := range []struct {
@@ -365,9 +392,9 @@ func (x *explorer) bookPage(r *http.Request) (string, any, error) {
 				v.Text = x.index.MethodSpelling(v.Name)
 			}
 			v.On = strings.EqualFold(form.Get(f.param), v.Name)
-			v.Link = with("/", f.param, v.Name)
+			v.Link = with(lang.Of(r).Link("/"), f.param, v.Name)
 			if v.On {
-				v.Link = with("/", f.param, "")
+				v.Link = with(lang.Of(r).Link("/"), f.param, "")
 			}
 		}
 		if len(row.Values) > 1 || len(row.Values) == 1 && row.Values[0].On {
@@ -376,13 +403,13 @@ func (x *explorer) bookPage(r *http.Request) (string, any, error) {
 	}
 	d.Limit = cmp.Or(q.Limit, orders.DefaultLimit)
 	if a.Next != "" {
-		d.Next = with("/", "cursor", a.Next)
+		d.Next = with(lang.Of(r).Link("/"), "cursor", a.Next)
 	}
 	if q.Cursor != "" {
-		d.First = with("/")
+		d.First = with(lang.Of(r).Link("/"))
 	}
 	if q.Open != orders.OpenAny {
-		d.AnyLink = with("/", "open", "any")
+		d.AnyLink = with(lang.Of(r).Link("/"), "open", "any")
 	}
 	kind := "on offer"
 	if d.Past {
@@ -427,9 +454,9 @@ func (x *explorer) orderPage(r *http.Request) (string, any, error) {
 		Count               string
 		Older, Newest       string // URLs of other pages of the history; "" if there are none
 	}{
-		frame: frame{Title: "Order", Page: "order"}, Row: x.row(record, now), Methods: o.Methods, Description: o.Description,
+		frame: frame{Title: "Order", Page: "order"}, Row: x.row(lang.Of(r), record, now), Methods: o.Methods, Description: o.Description,
 		Layers: strings.Join(o.Layers, ", "), Pubkey: o.Pubkey, D: o.D, EventID: o.EventID,
-		Expires: webpage.MomentAt(time.Unix(int64(o.ExpiresAt), 0), now), FirstSeen: webpage.MomentAt(record.FirstSeenAt, now),
+		Expires: lang.Of(r).Moment(time.Unix(int64(o.ExpiresAt), 0), now), FirstSeen: lang.Of(r).Moment(record.FirstSeenAt, now),
 		Expired: o.Status == mostro.StatusPending && ends && end.Unix() <= now.Unix(),
 	}
 	d.Count = webpage.Plural(record.Versions, "version of this order", "versions of this order")
@@ -441,7 +468,7 @@ func (x *explorer) orderPage(r *http.Request) (string, any, error) {
 	}
 	for _, v := range slices.Backward(versions) {
 		h := historyRow{Status: cmp.Or(string(v.Order.Status), "unknown"), Via: v.Source.String(), ID: v.Order.EventID, Short: v.Order.EventID[:8],
-			Created: webpage.MomentAt(v.Order.CreatedAt.Time(), now), Received: webpage.MomentAt(v.ReceivedAt, now), Archived: v.Archived, Withdrawn: v.Withdrawn}
+			Created: lang.Of(r).Moment(v.Order.CreatedAt.Time(), now), Received: lang.Of(r).Moment(v.ReceivedAt, now), Archived: v.Archived, Withdrawn: v.Withdrawn}
 		if v.Order.RawStatus != string(v.Order.Status) {
 			h.Raw = v.Order.RawStatus
 		}
@@ -462,9 +489,9 @@ type instanceRow struct {
 	Rank                                     rankCell
 }
 
-func (x *explorer) instanceRowOf(v *instanceView, now time.Time) instanceRow {
-	row := instanceRow{Key: v.Pubkey[:8], Note: x.noteRow(x.index.NoteOf(v.Pubkey, ""), now), Name: v.Pubkey[:8] + "…", Link: "/instances/" + v.Pubkey, Volume: "unknown", Fee: "not stated", Limits: "not stated",
-		Pending: v.Orders[string(mostro.StatusPending)], Trades: v.Trades, First: momentOf(v.FirstSeenAt, now), Last: momentOf(v.LastSeenAt, now), Rank: rankCellOf(v.Reputation)}
+func (x *explorer) instanceRowOf(l *lang.Lang, v *instanceView, now time.Time) instanceRow {
+	row := instanceRow{Key: v.Pubkey[:8], Note: x.noteRow(l, x.index.NoteOf(v.Pubkey, ""), now), Name: v.Pubkey[:8] + "…", Link: l.Link("/instances/" + v.Pubkey), Volume: "unknown", Fee: "not stated", Limits: "not stated",
+		Pending: v.Orders[string(mostro.StatusPending)], Trades: v.Trades, First: momentOf(l, v.FirstSeenAt, now), Last: momentOf(l, v.LastSeenAt, now), Rank: rankCellOf(l, v.Reputation)}
 	if v.Name != nil {
 		row.Name = *v.Name
 	}
@@ -513,11 +540,11 @@ func (x *explorer) instancesPage(r *http.Request) (string, any, error) {
 	now := x.index.Now()
 	d.Total = list.Total
 	for i := range list.Items {
-		d.Rows = append(d.Rows, x.instanceRowOf(&list.Items[i], now))
+		d.Rows = append(d.Rows, x.instanceRowOf(lang.Of(r), &list.Items[i], now))
 	}
 	if list.NextCursor != nil {
 		values.Set("cursor", *list.NextCursor)
-		d.Next = "/instances?" + values.Encode()
+		d.Next = lang.Of(r).Link("/instances?") + values.Encode()
 	}
 	for _, p := range list.Publishers[:min(len(list.Publishers), 50)] {
 		name, platform := p.Pubkey[:8]+"…", "unknown platform"
@@ -530,7 +557,7 @@ func (x *explorer) instancesPage(r *http.Request) (string, any, error) {
 		d.Publishers = append(d.Publishers, struct {
 			Name, Platform, Link string
 			Count                int
-		}{name, platform, "/?open=any&instance=" + p.Pubkey, p.Orders})
+		}{name, platform, lang.Of(r).Link("/?open=any&instance=" + p.Pubkey), p.Orders})
 	}
 	return "instances", d, nil
 }
@@ -553,7 +580,7 @@ func (x *explorer) instancePage(r *http.Request) (string, any, error) {
 		}
 		return *s
 	}
-	row := x.instanceRowOf(v, now)
+	row := x.instanceRowOf(lang.Of(r), v, now)
 	d := &struct {
 		frame
 		Row                       instanceRow
@@ -563,7 +590,7 @@ func (x *explorer) instancePage(r *http.Request) (string, any, error) {
 		Statuses, Fiats, Disputes []countRow
 		ReputationSummary         template.HTML
 	}{frame: frame{Title: row.Name, Page: "instance"}, Row: row, About: text(v.About), Pubkey: pubkey, InfoID: v.InfoEventID,
-		BookLink: "/?instance=" + pubkey, Statuses: most(v.Orders, 20), Fiats: most(v.Fiats, 30), Disputes: most(v.Disputes, 10)}
+		BookLink: lang.Of(r).Link("/?instance=" + pubkey), Statuses: most(v.Orders, 20), Fiats: most(v.Fiats, 30), Disputes: most(v.Disputes, 10)}
 	currencies := strings.Join(v.Currencies, ", ")
 	if v.AnyCurrency {
 		currencies = "all"
@@ -581,7 +608,7 @@ func (x *explorer) instancePage(r *http.Request) (string, any, error) {
 	}
 	d.Policy = []factRow{{"Fee, both sides together", row.Fee}, {"Order size, sats", row.Limits}, {"Currencies", currencies}, {"Bond", bond},
 		{"Escrow", v.EscrowMode}, {"Daemon", text(v.Version)}, {"Transport", transport}, {"Lightning node", text(v.LightningAlias)},
-		{"Relays", strings.Join(v.Relays, " ")}, {"Website", text(v.Website)}, {"Info signed", momentOf(v.InfoAt, now).Text}}
+		{"Relays", strings.Join(v.Relays, " ")}, {"Website", text(v.Website)}, {"Info signed", momentOf(lang.Of(r), v.InfoAt, now).Text}}
 	if x.summaries != nil {
 		if d.ReputationSummary, err = x.summaries.Section(r, pubkey); err != nil {
 			return "", nil, err

@@ -5,15 +5,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/lang"
 	"github.com/mostrodex/mostrodex/internal/webpage"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
-func momentOf(unix *int64, now time.Time) webpage.Moment {
+func momentOf(l *lang.Lang, unix *int64, now time.Time) webpage.Moment {
 	if unix == nil {
 		return webpage.Moment{}
 	}
-	return webpage.MomentAt(time.Unix(*unix, 0), now)
+	return l.Moment(time.Unix(*unix, 0), now)
 }
 
 // ageText returns the time since an order was signed, as text. The time is negative if

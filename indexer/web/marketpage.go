@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/indexer/stats"
+	"github.com/mostrodex/mostrodex/internal/lang"
 	"github.com/mostrodex/mostrodex/internal/plot"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/internal/webpage"
@@ -277,7 +278,7 @@ type publisherCell struct {
 }
 
 func (x marketPages) publisherCell(pubkey, platform string, now time.Time) publisherCell {
-	c := publisherCell{Link: "/?open=any&instance=" + pubkey, Key: pubkey[:8], Note: x.noteRow(x.index.NoteOf(pubkey, platform), now)}
+	c := publisherCell{Link: "/?open=any&instance=" + pubkey, Key: pubkey[:8], Note: x.noteRow(lang.Default, x.index.NoteOf(pubkey, platform), now)}
 	c.Name = cmp.Or(x.index.NameFor(&mostro.Order{Pubkey: pubkey, Platform: platform}), c.Key+"…")
 	if x.index.IsInstance(pubkey) {
 		c.Link = "/instances/" + pubkey

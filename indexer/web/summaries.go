@@ -1,14 +1,13 @@
 package web
 
 import (
-	"fmt"
 	"html/template"
 	"math"
 	"net/http"
 	"regexp"
 	"strconv"
 
-	"github.com/mostrodex/mostrodex/internal/webpage"
+	"github.com/mostrodex/mostrodex/internal/lang"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -105,13 +104,13 @@ type rankCell struct {
 	Flags              []string
 }
 
-func rankCellOf(r *reputationView) rankCell {
+func rankCellOf(l *lang.Lang, r *reputationView) rankCell {
 	if r == nil {
 		return rankCell{}
 	}
-	c := rankCell{Known: true, Provisional: r.Provisional, Secures: webpage.Grouped(strconv.FormatInt(r.ExposureSats, 10)), Trades: r.Trades, Flags: r.Flags}
+	c := rankCell{Known: true, Provisional: r.Provisional, Secures: l.Int(r.ExposureSats), Trades: r.Trades, Flags: r.Flags}
 	if r.Rank == nil && r.ClaimedValue == nil {
-		c.Watched = fmt.Sprintf("watched %d of %d days", r.WatchedDays, r.WatchDays)
+		c.Watched = l.T("rank.watched", r.WatchedDays, r.WatchDays)
 		return c
 	}
 	if r.Rank == nil {

@@ -14,14 +14,6 @@ func (f *frame) T(key string, args ...any) string {
 	return text
 }
 
-// Summary returns the description of a page for search engines and shared links.
-func (f *frame) Summary() string {
-	if f.Description != "" {
-		return f.Description
-	}
-	return f.T("site.summary")
-}
-
 // numbers is the table of a figure.
 type numbers struct {
 	Title  string
@@ -32,21 +24,17 @@ type numbers struct {
 func (f *frame) Numbers(of *figure) numbers { return numbers{f.T("numbers"), of} }
 
 var pageTexts = map[string]string{
-	"site.summary": "Offers to buy and sell bitcoin from every Mostro, and what is known of each Mostro.",
-	"nav.market":   "Markets",
-	"nav.method":   "How ranks come about",
-	"nav.more":     "More pages",
-	"unknown":      "unknown",
-	"deleted":      "deleted",
-	"instance":     "Instance",
-	"rank":         "Rank",
-	"trades":       "Trades",
-	"figure":       "Figure",
-	"days":         "%d days",
-	"json":         "These figures as JSON",
-	"data":         "Data of this page",
-	"asof":         "Figures of",
-	"numbers":      "Numbers of this chart",
+	"unknown":  "unknown",
+	"deleted":  "deleted",
+	"instance": "Instance",
+	"rank":     "Rank",
+	"trades":   "Trades",
+	"figure":   "Figure",
+	"days":     "%d days",
+	"json":     "These figures as JSON",
+	"data":     "Data of this page",
+	"asof":     "Figures of",
+	"numbers":  "Numbers of this chart",
 
 	"markets.title":     "Markets",
 	"markets.lede":      "The price of bitcoin in each currency, from the orders that are on offer now and the rates that Mostros sign.",

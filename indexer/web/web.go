@@ -16,6 +16,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/indexer/orders"
+	"github.com/mostrodex/mostrodex/internal/lang"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/prometheus/client_golang/prometheus"
@@ -69,6 +70,7 @@ func New(cfg Config) *Site {
 // Mux returns the mux for the routes of the site's table.
 func (x *Site) Mux() route.Mux {
 	return route.Mux{
+		Front:  lang.Front,
 		Refuse: func(w http.ResponseWriter, status int, detail string) { refuse(status, detail).write(w) },
 		Count: func(name string, status int) {
 			x.requests.WithLabelValues(name, strconv.Itoa(status)).Inc()
@@ -169,8 +171,8 @@ func (x *Site) API(path, name, summary string, get func(*http.Request) (any, err
 	})}
 }
 
-// Page returns the row of a page in the explorer's layout. get returns a title and the
-// safe HTML between header and footer. nav is the entry that the navigation marks as
+// Page returns the row of a page in the explorer's layout, in the language of lang.Of(r). get
+// returns a title and the safe HTML between header and footer. nav is the entry that the navigation marks as
 // current.
 func (x *Site) Page(path, name, nav, summary string, get func(*http.Request) (title string, body template.HTML, err error)) route.Route {
 	return x.explorer.page(path, name, summary, func(r *http.Request) (string, any, error) {

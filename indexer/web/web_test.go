@@ -103,6 +103,50 @@ func TestPagesAllowNoScript(t *testing.T) {
 	}
 }
 
+// TestPagesHaveALanguage checks the language of pages, the links to the other languages, and the
+// redirect of a first visit.
+func TestPagesHaveALanguage(t *testing.T) {
+	h := testSite(t, Config{})
+	for target, want := range map[string][]string{
+		"/":             {`<html lang="en">`, `hreflang="es" href="/es/"`, `hreflang="x-default" href="/"`, `href="/instances"`},
+		"/es/":          {`<html lang="es">`, `hreflang="pt" href="/pt/"`, `href="/es/instances"`, "Ir al contenido", `<a href="/es/" hreflang="es" lang="es" aria-current="true">Español</a>`},
+		"/pt/instances": {`<html lang="pt">`, `hreflang="en" href="/en/instances"`, "Ir para o conteúdo"},
+		"/en/nothing":   {`<html lang="en">`, `href="/en/instances"`},
+		"/es/?q=a%26b":  {`hreflang="en" href="/en/?q=a%26b"`},
+	} {
+		w := ask(h, "GET", target)
+		for _, part := range want {
+			if !strings.Contains(w.Body.String(), part) {
+				t.Errorf("%s does not contain %s\n%s", target, part, w.Body)
+			}
+		}
+		if code := w.Header().Get("Content-Language"); !strings.Contains(w.Body.String(), `<html lang="`+code+`"`) {
+			t.Errorf("%s: Content-Language is %q", target, code)
+		}
+	}
+	visit := func(target, accept string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest("GET", target, nil)
+		r.Header.Set("Accept-Language", accept)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	if w := visit("/?fiat=VES", "es-VE,es;q=0.9"); w.Code != http.StatusFound || w.Header().Get("Location") != "/es/?fiat=VES" || w.Header().Get("Vary") != "Accept-Language" {
+		t.Errorf("a first visit in Spanish: %d %v", w.Code, w.Header())
+	}
+	for _, target := range []string{"/en/", "/pt/", "/api/v1/orders", "/es/"} {
+		if w := visit(target, "es"); w.Code != http.StatusOK {
+			t.Errorf("%s with Accept-Language es: %d", target, w.Code)
+		}
+	}
+	if w := visit("/", strings.Repeat("es;", 30_000)); w.Code != http.StatusOK {
+		t.Errorf("a broken header: %d", w.Code)
+	}
+	if w := ask(h, "GET", "/es/api/v1/orders"); w.Code != http.StatusNotFound {
+		t.Errorf("the API below a language: %d", w.Code)
+	}
+}
+
 func TestNumbersAsPeopleReadThem(t *testing.T) {
 	for in, want := range map[string]string{"5": "5", "1234": "1\u202f234", "-1234567.5": "-1\u202f234\u202f567.5"} {
 		if got := webpage.Grouped(in); got != want {

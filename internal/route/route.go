@@ -116,13 +116,16 @@ func Wrap(text string, width int) []string {
 	return lines
 }
 
-// Mux makes the handlers of the listeners. Both fields may be nil.
+// Mux makes the handlers of the listeners. Each field may be nil.
 type Mux struct {
 	// Refuse answers a request with a status and a sentence. nil: http.Error is used.
 	Refuse func(w http.ResponseWriter, status int, detail string)
 	// Count is called after each request to a route with a name. nil: requests are not
 	// counted.
 	Count func(name string, status int)
+	// Front wraps the handler of all public routes, and may change the path of a request
+	// before the mux sees the path. nil: the mux is the handler.
+	Front func(http.Handler) http.Handler
 }
 
 // Public returns the handler of the table's public routes. Pages of every origin may read
@@ -149,6 +152,9 @@ func (m Mux) Public(t Table) http.Handler {
 		if strings.HasSuffix(pattern, "/") {
 			trees.Handle(pattern, p)
 		}
+	}
+	if m.Front != nil {
+		return m.Front(mux)
 	}
 	return mux
 }
