@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -103,6 +104,17 @@ func (o *operator) must(who string, typed []string, env []string, name string, a
 	return out
 }
 
+// renamed writes a path as another one.
+type renamed struct {
+	io.Writer
+	from, to string
+}
+
+func (r renamed) Write(b []byte) (int, error) {
+	_, err := r.Writer.Write(bytes.ReplaceAll(b, []byte(r.from), []byte(r.to)))
+	return len(b), err
+}
+
 // server is the running program. Its log is kept.
 type server struct {
 	cmd  *exec.Cmd
@@ -190,6 +202,8 @@ func TestFirstTrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(home) })
+	// The transcript has a path that says more than that of a temporary directory.
+	transcript = renamed{transcript, home, "/home/operator"}
 	o := &operator{t: t, program: program, home: home, out: transcript, began: time.Now()}
 	config, listen, private := filepath.Join(home, "mostrodex.toml"), freePort(t), freePort(t)
 
@@ -199,11 +213,18 @@ func TestFirstTrade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	macaroon := filepath.Join(home, "mostrodex.macaroon")
+	macaroon, cert := filepath.Join(home, "mostrodex.macaroon"), filepath.Join(home, ".lnd", "tls.cert")
+	pem, err := os.ReadFile(baked.CertFile)
+	if err == nil {
+		err = errors.Join(os.Mkdir(filepath.Dir(cert), 0o700), os.WriteFile(cert, pem, 0o600))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	o.note("init asks, and writes")
 	out := o.must("operator", []string{
-		"en", config, "mostro", "", "none", listen, private, "none", "First Mostro", "none", baked.Address, baked.CertFile, macaroon,
+		"en", config, "mostro", "", "none", listen, private, "none", "First Mostro", "none", baked.Address, "", "",
 	}, nil, program, "init")
 	npub := npubText.FindString(out)
 	if npub == "" {
@@ -280,7 +301,7 @@ func TestFirstTrade(t *testing.T) {
 	}
 	cli("buyer", buyer, "addinvoice", "-o", id, "-i", invoice)
 
-	o.note("the seller pays the hold invoice with his own LND")
+	o.note("the seller pays the hold invoice with an LND of its own")
 	var hold string
 	eventually(t, "the hold invoice", s.log, func() bool {
 		out, err := (&operator{t: t, home: home, out: io.Discard}).run("seller", []string{"y"}, seller, client, "getdm")
