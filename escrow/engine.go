@@ -1171,7 +1171,8 @@ func (e *Engine) commit(ctx context.Context, ticked bool) error {
 		e.said = now
 	}
 	for i := range c.Trades {
-		if id := c.Trades[i].ID; !c.Trades[i].Frozen && e.withheld[id] != nil {
+		// A frozen trade that is over has no operator to wait for. Its calls change nothing, as after a restart.
+		if id := c.Trades[i].ID; (!c.Trades[i].Frozen || c.Trades[i].Over()) && e.withheld[id] != nil {
 			e.withheld[id] = slices.DeleteFunc(e.withheld[id], func(r OutboxRow) bool { return slices.Contains(c.Done, r.ID) })
 			e.outbox.add(e.withheld[id]) // older than the rows of the same commit
 			delete(e.withheld, id)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -343,6 +344,33 @@ func TestRowsOfAFrozenTradeWait(t *testing.T) {
 	}
 	if n := e.outbox.depth()[laneNode]; n != 1 {
 		t.Errorf("%d calls are queued after the operator's command, want 1", n)
+	}
+}
+
+// If the payout of a frozen trade turns out to be made, its last call of the node is no longer
+// held back. The row stayed in the store until a restart otherwise.
+func TestRowsOfAFrozenTradeThatIsOver(t *testing.T) {
+	r := newRig(t)
+	id, _, _ := r.toSettled()
+	r.hold[trade.FxTrack] = true
+	for n := 0; !slices.ContainsFunc(r.store.rows, func(row uint64) bool { return r.store.outbox[row].Effect.Kind == trade.FxTrack }); n++ {
+		if n > 100 {
+			t.Fatal("the payout is never tracked")
+		}
+		r.pass(60)
+	}
+	r.applyInput(id, trade.Input{Kind: trade.InUncommitted})
+	r.commit()
+	e := engineOn(t, r, false)
+	p := r.trade(id).Payout
+	if err := e.book.ApplyInput(id, trade.Input{At: r.node.now, Kind: trade.InPayment, Hash: p.Hash, Attempt: p.Attempt, Payment: trade.Result{Status: trade.PaymentSucceeded}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.commit(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	if n := e.outbox.depth()[laneNode]; n != 1 || r.trade(id).Status != message.TradeSuccess {
+		t.Errorf("the trade is %s, and %d calls are queued, want 1", r.trade(id).Status, n)
 	}
 }
 

@@ -547,7 +547,7 @@ func (s *sim) judge(c *Commit) {
 	s.judgePorts(c)
 	for _, t := range c.Trades {
 		s.truth[t.ID].frozen = t.Frozen
-		if !t.Frozen {
+		if !t.Frozen || t.Over() {
 			delete(s.withheld, t.ID)
 		}
 	}
