@@ -55,6 +55,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.MustRefuse(testkit.Signed(t, 7, testkit.Now(), nostr.Tag{"y"}), "blocked: kind 7 is not kept here")
+	c.MustRefuse(testkit.Order(t, "4", testkit.Now(), "pending"), "blocked: kind 38383 is not kept here")
 	if err := r.srv.Reload(Settings{}); err != nil {
 		t.Fatal(err)
 	}
