@@ -20,7 +20,7 @@ build:
 	$(GO) build -trimpath -tags "$(TAGS)" -o bin/mostrodex ./cmd/mostrodex
 
 # Everything that must hold before a change lands.
-test: lint lnd unit race fuzz-short interop-npm interop-clients openapi
+test: lint lnd unit race fuzz-short interop-npm interop-clients openapi dashboard-check
 
 # The whole of what make test has slices of. It takes a night, most of it fuzz; FUZZTIME
 # shortens that part.
@@ -106,4 +106,4 @@ vuln:
 clean:
 	rm -rf bin
 
-include tools/interop.mk tools/bench.mk tools/lnd.mk tools/openapi.mk tools/examples.mk tools/first-trade.mk
+include tools/interop.mk tools/bench.mk tools/lnd.mk tools/openapi.mk tools/examples.mk tools/deploy.mk tools/release.mk tools/dashboard.mk tools/first-trade.mk

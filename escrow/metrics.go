@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/fund"
 	"github.com/mostrodex/mostrodex/escrow/nodecard"
 	"github.com/mostrodex/mostrodex/escrow/trade"
 	"github.com/mostrodex/mostrodex/mostro/message"
@@ -26,6 +27,7 @@ type metrics struct {
 	commits  prometheus.Histogram
 	open     *prometheus.GaugeVec // status
 	queue    *prometheus.GaugeVec // lane
+	waits    *prometheus.GaugeVec // lane
 	doubtful prometheus.Gauge
 	disputes *prometheus.GaugeVec // state
 	due      prometheus.Gauge
@@ -35,7 +37,7 @@ type metrics struct {
 	aside    prometheus.Counter
 	node     *prometheus.GaugeVec // problem
 	ahead    prometheus.Gauge
-	fund     fundMetrics
+	fund     fund.Metrics
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -57,6 +59,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 		open:     auto.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_open_trades", Help: "Trades that are not over, by status."}, []string{"status"}),
 		queue:    auto.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_outbox_rows", Help: "Effects that wait to be performed, by lane."}, []string{"lane"}),
+		waits:    auto.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_outbox_oldest_seconds", Help: "Longest time for which the first effect of a queue has waited, by lane. A restart begins it anew."}, []string{"lane"}),
 		refused:  counter("events_refused_total", "Own events that the relay refused for ever, by kind.", "kind"),
 		aside:    auto.NewCounter(prometheus.CounterOpts{Name: "mostrodex_escrow_set_aside_total", Help: "Inputs that no commit could hold. Messages were skipped and trades frozen."}),
 		node:     auto.NewGaugeVec(prometheus.GaugeOpts{Name: "mostrodex_escrow_node_problem", Help: "1 for the reason why the Lightning node cannot be used."}, []string{"problem"}),
@@ -66,7 +69,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		heldSats: auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_held_sats", Help: "Sats of the payments that the Lightning node holds for open trades."}),
 		held:     auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_held_payments", Help: "Payments that the Lightning node holds for open trades."}),
 		doubtful: auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_frozen_trades", Help: "Trades that wait for an operator."}),
-		fund:     newFundMetrics(auto),
+		fund:     fund.NewMetrics(auto),
 	}
 }
 
@@ -149,47 +152,14 @@ func (m *metrics) survey(b *TradeBook, o *outbox, ahead int64) {
 	m.due.Set(float64(b.dueDisputes()))
 	m.held.Set(float64(b.held))
 	m.heldSats.Set(float64(b.heldMsat / 1000))
-	for l, n := range o.depth() {
-		m.queue.WithLabelValues(laneNames[l]).Set(float64(n))
+	depth, waits := o.depth(), o.waits()
+	for l, name := range laneNames {
+		m.queue.WithLabelValues(name).Set(float64(depth[l]))
+		m.waits.WithLabelValues(name).Set(waits[l].Seconds())
 	}
 	m.ahead.Set(float64(ahead))
-	m.fund.survey(b.fund)
-}
-
-// fundMetrics are the metrics of the development fees.
-type fundMetrics struct {
-	due, oldest, parked  prometheus.Gauge
-	paid, sats, failures prometheus.Counter
-}
-
-func newFundMetrics(auto promauto.Factory) fundMetrics {
-	gauge := func(name, help string) prometheus.Gauge {
-		return auto.NewGauge(prometheus.GaugeOpts{Name: "mostrodex_escrow_dev_fees_" + name, Help: help})
-	}
-	counter := func(name, help string) prometheus.Counter {
-		return auto.NewCounter(prometheus.CounterOpts{Name: "mostrodex_escrow_dev_fees_" + name, Help: help})
-	}
-	return fundMetrics{
-		due:      gauge("due_sats", "Development fees that are due and not paid, in sats."),
-		oldest:   gauge("oldest_due_timestamp_seconds", "Settlement of the trade whose development fee is due for the longest time; 0 for none."),
-		parked:   gauge("parked", "Development fees about which an operator must decide."),
-		paid:     counter("paid_total", "Development fees that were paid."),
-		sats:     counter("paid_sats_total", "Development fees that were paid, in sats."),
-		failures: counter("failed_attempts_total", "Failed attempts to pay a development fee."),
-	}
-}
-
-func (m fundMetrics) survey(d *fundBook) {
-	sum := devfee.Sum(d.fees)
-	m.due.Set(float64(sum.DueSats))
-	m.oldest.Set(float64(sum.OldestAt))
-	m.parked.Set(float64(sum.Parked))
-	for _, sats := range d.paid {
-		m.paid.Inc()
-		m.sats.Add(float64(sats))
-	}
-	m.failures.Add(float64(d.failed))
-	d.paid, d.failed = nil, 0
+	m.fund.Survey(devfee.Sum(b.fund.fees), b.fund.paid, b.fund.failed)
+	b.fund.paid, b.fund.failed = nil, 0
 }
 
 func (m *metrics) refusedEvent(kind int) {

@@ -68,7 +68,7 @@ func (n *nodeHealth) facts(e *Engine, at int64) (health.Facts, error) {
 		since, known := n.unpaid[t.ID]
 		if !known {
 			var readErr error
-			since, readErr = settledAt(e.Store, t)
+			since, readErr = SettledAt(e.Store, t)
 			err = errors.Join(err, readErr)
 		}
 		unpaid[t.ID] = since
@@ -78,8 +78,8 @@ func (n *nodeHealth) facts(e *Engine, at int64) (health.Facts, error) {
 	return f, err
 }
 
-// settledAt returns the time at which the hold of a trade was settled.
-func settledAt(store Store, t *trade.Trade) (at int64, err error) {
+// SettledAt returns the time at which the hold of a trade was settled.
+func SettledAt(store Store, t *trade.Trade) (at int64, err error) {
 	at = t.HeldAt
 	err = store.Journal(t.ID, func(_ uint32, in trade.Input) error {
 		if in.Kind == trade.InSettled || in.Kind == trade.InHold && in.Hold.Phase == trade.HoldSettled {

@@ -146,8 +146,9 @@ type laneQueue struct {
 	key      laneKey
 	site     string // laneProbe and laneMint: the site that is asked
 	rows     []OutboxRow
-	failures int // failures of the first row
-	refusals int // how many of the last failures were ErrRefused, in a row
+	since    time.Time // since when the first row is the first
+	failures int       // failures of the first row
+	refusals int       // how many of the last failures were ErrRefused, in a row
 }
 
 // readyList is an unbounded queue. This is safe because every row in it is in the store as
@@ -190,7 +191,7 @@ func (o *outbox) add(rows []OutboxRow) {
 			q.rows = append(q.rows, r)
 			continue
 		}
-		q := &laneQueue{key: key, rows: []OutboxRow{r}}
+		q := &laneQueue{key: key, rows: []OutboxRow{r}, since: time.Now()}
 		if key.lane == laneProbe || key.lane == laneMint {
 			q.site = siteOf(r.Effect.Text)
 		}
@@ -359,7 +360,7 @@ func (o *outbox) serve(ctx context.Context, q *laneQueue) {
 		return
 	}
 	o.queued[q.key.lane]--
-	q.failures, q.refusals = 0, 0
+	q.failures, q.refusals, q.since = 0, 0, time.Now()
 	q.rows = q.rows[1:]
 	if len(q.rows) == 0 {
 		delete(o.lanes, q.key)
@@ -477,6 +478,18 @@ func (o *outbox) depth() map[laneOf]int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return maps.Clone(o.queued)
+}
+
+// waits returns, by lane, the longest time for which the first row of a queue has waited. A
+// restart begins these times anew.
+func (o *outbox) waits() map[laneOf]time.Duration {
+	longest := make(map[laneOf]time.Duration)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for key, q := range o.lanes {
+		longest[key.lane] = max(longest[key.lane], time.Since(q.since))
+	}
+	return longest
 }
 
 // nodeClass returns the class of a node's error, for metrics.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/devfee"
+	"github.com/mostrodex/mostrodex/escrow/exposure"
 	"github.com/mostrodex/mostrodex/escrow/health"
 	"github.com/mostrodex/mostrodex/escrow/rating"
 	"github.com/mostrodex/mostrodex/escrow/trade"
@@ -220,7 +221,7 @@ func (b *TradeBook) put(t *trade.Trade) {
 }
 
 func (b *TradeBook) index(t *trade.Trade, by int) {
-	if holdsSats(t) {
+	if exposure.Holds(t) {
 		b.held += by
 		b.heldMsat += int64(by) * t.HeldMsat()
 	}
@@ -246,11 +247,6 @@ func (b *TradeBook) index(t *trade.Trade, by int) {
 			}
 		}
 	}
-}
-
-// holdsSats reports whether the node holds a payment for the trade, as far as the store knows.
-func holdsSats(t *trade.Trade) bool {
-	return t.Hash != trade.Hash{} && t.HeldAt != 0 && !t.EscrowGone && (trade.Escrowed(t.Status) || t.Status == message.TradeWaitingBuyerInvoice)
 }
 
 // full reports whether the node holds as many payments as the policy allows.

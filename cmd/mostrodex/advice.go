@@ -71,7 +71,7 @@ type secretFile struct {
 }
 
 func secretFiles(c *Config) (list []secretFile) {
-	for key, path := range map[string]string{"reputation.key": c.Reputation.Key, "indexer.key": c.Indexer.Key} {
+	for key, path := range map[string]string{"reputation.key": c.Reputation.Key, "indexer.key": c.Indexer.Key, "operator.webhook_file": c.Operator.WebhookFile, "operator.ntfy_file": c.Operator.NtfyFile} {
 		if path != "" {
 			list = append(list, secretFile{key, path, 0o077})
 		}

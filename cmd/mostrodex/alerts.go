@@ -156,8 +156,13 @@ func (a *alertRoom) push(ctx context.Context, url string, evt *nostr.Event) erro
 }
 
 // inbox returns the relays of the newest event of kind 10050 of a key, except our own.
-func (a *alertRoom) inbox(ctx context.Context, pubkey string) (relays []string) {
-	found, err := a.store.Query(ctx, nil, nostr.Filter{Kinds: []int{kindInboxRelays}, Authors: []string{pubkey}}, 1, 0)
+func (a *alertRoom) inbox(ctx context.Context, pubkey string) []string {
+	return inboxRelays(ctx, a.store, a.own, pubkey)
+}
+
+// inboxRelays returns the relays of the newest event of kind 10050 of a key, except own.
+func inboxRelays(ctx context.Context, store *eventlog.Store, own, pubkey string) (relays []string) {
+	found, err := store.Query(ctx, nil, nostr.Filter{Kinds: []int{kindInboxRelays}, Authors: []string{pubkey}}, 1, 0)
 	if err != nil || len(found) == 0 {
 		return nil
 	}
@@ -170,7 +175,7 @@ func (a *alertRoom) inbox(ctx context.Context, pubkey string) (relays []string) 
 			continue
 		}
 		url := strings.TrimSuffix(strings.TrimSpace(tag[1]), "/")
-		if (strings.HasPrefix(url, "wss://") || strings.HasPrefix(url, "ws://")) && url != a.own && !slices.Contains(relays, url) {
+		if (strings.HasPrefix(url, "wss://") || strings.HasPrefix(url, "ws://")) && url != own && !slices.Contains(relays, url) {
 			relays = append(relays, url)
 		}
 	}

@@ -33,6 +33,8 @@ type Config struct {
 
 	Reputation ReputationConfig `toml:"reputation"`
 	Alerts     AlertsConfig     `toml:"alerts"`
+	Operator   OperatorConfig   `toml:"operator"`
+	Log        LogConfig        `toml:"log"`
 }
 
 // RelayConfig is section [relay].
@@ -42,6 +44,7 @@ type RelayConfig struct {
 	Name           string   `toml:"name"`             // NIP-11
 	Description    string   `toml:"description"`      // NIP-11
 	URL            string   `toml:"url"`              // public wss:// address; "": proofs of keys (NIP-42, NIP-98) are valid only for the listener's own address
+	Domain         string   `toml:"domain"`           // host name for which the program has TLS of its own; "": no TLS
 	Onion          string   `toml:"onion"`            // http://….onion address of the pages in the Tor network, named to Tor Browser (Onion-Location); "": none
 	Contact        string   `toml:"contact"`          // NIP-11, e.g. mailto:
 	MaxEventBytes  int      `toml:"max_event_bytes"`  // of an event's JSON; 0: relay.DefaultMaxEventBytes
@@ -55,6 +58,7 @@ type RelayConfig struct {
 	DiskReserveMiB int      `toml:"disk_reserve_mib"` // free space below which no event is accepted; 0: the default; negative: no check
 	MailFor        []string `toml:"mail_for"`         // hex keys; if not empty, mail is accepted only by or for these keys and known Mostros
 
+	ACME       ACMEConfig       `toml:"acme"`
 	Quota      QuotaConfig      `toml:"quota"`
 	Federation FederationConfig `toml:"federation"`
 }
@@ -186,6 +190,8 @@ func defaultConfig() Config {
 			Federation: FederationConfig{Discover: defaultDiscover}},
 		Indexer:    IndexerConfig{Enabled: true},
 		Alerts:     AlertsConfig{Webhooks: true, PerKey: 10, InAll: 10_000, PerHour: 30, PerMinute: 600, Days: 30},
+		Operator:   OperatorConfig{RepeatHours: 4, PerHour: 30, MarginBlocks: 12, PayoutMinutes: 30, OutboxMinutes: 10, BackupHours: 26},
+		Log:        LogConfig{Format: "text"},
 		Export:     ExportConfig{Partitions: true},
 		Reputation: ReputationConfig{Enabled: true, Every: "10m", Publish: true},
 		Escrow: EscrowConfig{Transports: []string{"v2"}, ElToqueToken: "ELTOQUE_TOKEN", Fee: "0.006", DevFee: "0.30", MinSats: 100, MaxSats: 1_000_000, OrderHours: 24, WaitSeconds: 900, HoldBlocks: 144, MarginBlocks: 24,
@@ -212,6 +218,7 @@ func loadConfig(path string, environ []string) (Config, error) {
 	if err := applyEnviron(&cfg, environ); err != nil {
 		return cfg, err
 	}
+	cfg.Relay.applyDomain()
 	return cfg, cfg.settle()
 }
 
@@ -358,6 +365,9 @@ func (c *Config) validate() error {
 	if u := c.Relay.URL; u != "" && !strings.HasPrefix(u, "wss://") && !strings.HasPrefix(u, "ws://") {
 		return fmt.Errorf("relay.url: %q does not begin with wss:// or ws://", u)
 	}
+	if err := c.Relay.checkDomain(); err != nil {
+		return err
+	}
 	if c.Relay.Onion != "" {
 		if err := checkOnion(c.Relay.Onion); err != nil {
 			return err
@@ -392,6 +402,15 @@ func (c *Config) validate() error {
 	}
 	if err := c.Alerts.validate(c.Indexer.Enabled); err != nil {
 		return fmt.Errorf("alerts.%w", err)
+	}
+	if err := c.Operator.validate(); err != nil {
+		return fmt.Errorf("operator.%w", err)
+	}
+	if c.Role == roleEscrow && c.Operator.Nostr != "" && len(c.Operator.NostrRelays) == 0 {
+		return errors.New("operator.nostr_relays: name a relay for the private messages, because an escrow alone serves none")
+	}
+	if err := c.Log.validate(); err != nil {
+		return fmt.Errorf("log.%w", err)
 	}
 	_, err := c.proxies()
 	return err

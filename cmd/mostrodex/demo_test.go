@@ -34,6 +34,12 @@ func newDemoUser(t *testing.T, m *Main, transport envelope.Transport) *demoUser 
 	if err != nil {
 		t.Fatal(err)
 	}
+	return demoUserOf(t, m, transport, keys)
+}
+
+// demoUserOf returns the client of a key.
+func demoUserOf(t *testing.T, m *Main, transport envelope.Transport, keys *envelope.Keys) *demoUser {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	relay := dialNostr(t, ctx, m)
@@ -52,7 +58,7 @@ func (u *demoUser) send(action message.Action, id *message.UUID, payload message
 		msg.TradeIndex = new(int64)
 		*msg.TradeIndex = 1
 	}
-	evt, err := envelope.Seal(context.Background(), msg, envelope.SealOptions{Transport: u.transport, To: u.m.escrow.engine.Events.Pubkey, Trade: u.keys, Identity: u.identity, Now: time.Now()})
+	evt, err := envelope.Seal(context.Background(), msg, envelope.SealOptions{Transport: u.transport, To: u.m.escrow.engine.Events.Pubkey, Trade: u.keys, Identity: u.identity, Now: u.m.Now()})
 	if err != nil {
 		u.t.Fatalf("seal %s: %v", action, err)
 	}

@@ -45,13 +45,17 @@ func (r *escrowRoom) inviter(private string) func() (string, error) {
 		if private == "" {
 			return "", errConflict{errors.New("there is no private listener: start the program with --private ADDRESS")}
 		}
-		if host, port, err := net.SplitHostPort(private); err == nil {
-			if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-				private = net.JoinHostPort("127.0.0.1", port)
-			}
-		}
-		return "http://" + private + r.inbox.Invite(), nil
+		return "http://" + fromHere(private) + r.inbox.Invite(), nil
 	}
+}
+
+// fromHere returns the address at which this machine reaches one of its own listeners.
+func fromHere(listener string) string {
+	host, port, err := net.SplitHostPort(listener)
+	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return listener
 }
 
 func (e inboxEscrow) Disputes(ctx context.Context) ([]trade.Trade, error) {

@@ -2,12 +2,34 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
+
+// LogConfig is section [log].
+type LogConfig struct {
+	Format string `toml:"format"` // of the lines on the standard error: text or json
+}
+
+func (c *LogConfig) validate() error {
+	if c.Format != "text" && c.Format != "json" {
+		return fmt.Errorf("format: %q is neither text nor json", c.Format)
+	}
+	return nil
+}
+
+// logger returns a logger that writes lines in the configured format.
+func (c *LogConfig) logger(w io.Writer) *slog.Logger {
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, nil))
+	}
+	return slog.New(slog.NewTextHandler(w, nil))
+}
 
 func newLogCmd() *cobra.Command {
 	return groupOf("log", "Look after the event log", newLogVerifyCmd())

@@ -27,7 +27,7 @@ func TestMetricNames(t *testing.T) {
 	for _, f := range families {
 		name := f.GetName()
 		if !strings.HasPrefix(name, "go_") && !strings.HasPrefix(name, "process_") && !strings.HasPrefix(name, "promhttp_") &&
-			!strings.HasPrefix(name, "mostrodex_relay_") && !strings.HasPrefix(name, "mostrodex_indexer_") && !strings.HasPrefix(name, "mostrodex_reputation_") {
+			!strings.HasPrefix(name, "mostrodex_relay_") && !strings.HasPrefix(name, "mostrodex_indexer_") && !strings.HasPrefix(name, "mostrodex_reputation_") && !strings.HasPrefix(name, "mostrodex_operator_") {
 			t.Errorf("%s has none of our prefixes", name)
 		}
 		if len(f.GetMetric()) > 100 {

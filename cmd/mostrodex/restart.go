@@ -50,6 +50,7 @@ func (m *Main) handOver(ctx context.Context, next successor) *kept {
 		if cfg, err := m.Reread(); err == nil { // the check has read the same
 			moved[publicSocket] = cfg.Relay.Listen != m.Config.Relay.Listen
 			moved[privateSocket] = cfg.Relay.Private != m.Config.Relay.Private
+			moved[secureSocket] = cfg.Relay.Domain == "" || cfg.Relay.ACME.Listen != m.Config.Relay.ACME.Listen
 		}
 	}
 	k := new(kept)
@@ -63,6 +64,7 @@ func (m *Main) handOver(ctx context.Context, next successor) *kept {
 			return nil
 		}
 	}
+	m.replaced.Store(true)
 	m.Logger.Info("handing over to the new program: connections wait", "program", next.path)
 	return k
 }

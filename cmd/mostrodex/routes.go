@@ -28,6 +28,7 @@ type surface struct {
 	escrow    *escrowRoom         // nil: no escrow
 	alerts    *alertRoom          // nil: no alerts
 	exports   *partitions.Store   // nil: no files of closed months
+	wallet    []route.Route       // of a demo
 	alone     bool                // an escrow alone: the public listener has no route but the health
 }
 
@@ -160,5 +161,6 @@ func (s surface) private() []route.Route {
 	if s.escrow != nil && s.escrow.wallet != nil {
 		rows = append(rows, row("/lnsim/", "", s.escrow.wallet))
 	}
+	rows = append(rows, s.wallet...)
 	return rows
 }

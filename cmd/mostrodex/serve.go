@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,10 +10,13 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/mostrodex/mostrodex/escrow/price"
 	"github.com/mostrodex/mostrodex/indexer/partitions"
+	"github.com/mostrodex/mostrodex/internal/demowallet"
+	"github.com/mostrodex/mostrodex/internal/opalert"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -39,21 +43,25 @@ type Main struct {
 	stores
 	inherited sockets                 // listeners that were open before; nil: none
 	sockets   map[string]net.Listener // the listeners, by name, without limits
+	replaced  atomic.Bool             // another program takes over this process
 	serving   chan struct{}           // closed when the listeners answer
 	relay     *relay.Server
 	upstreams *federation.Upstreams
 	registry  *prometheus.Registry
 	public    net.Listener
 	private   net.Listener
-	control   net.Listener // the operator's socket; nil without an escrow
-	escrow    *escrowRoom  // nil: disabled
-	tune      tuning       // of a test; nil: nothing is changed
+	secure    *secureListener // of relay.domain; nil: none
+	control   net.Listener    // the operator's socket; nil without an escrow
+	escrow    *escrowRoom     // nil: disabled
+	tune      tuning          // of a test; nil: nothing is changed
 	lowDisk   *lowDisk
 	scores    *reputation.Service // nil: disabled
 	alerts    *alertRoom          // nil: disabled
 	prices    *price.Feed         // of reputation.prices; nil: none are named
 	exports   *partitions.Store   // nil: disabled
 	documents *publication        // nil: no statistics are published
+	operator  *opalert.Service
+	lookEvery time.Duration // of a test; 0: the default of opalert
 	routes    route.Table
 	web       http.Handler // of the public routes
 }
@@ -134,7 +142,14 @@ func (m *Main) Open() (err error) {
 	if m.exports, err = openExports(&m.Config, &m.stores, with); err != nil {
 		return fmt.Errorf("exports: %w", err)
 	}
-	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, onion: m.Config.Relay.Onion, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, exports: m.exports, alone: m.Config.Role == roleEscrow, ambient: with}.table()
+	if m.operator, err = openOperator(m); err != nil {
+		return err
+	}
+	wallet, err := openDemoWallet(m)
+	if err != nil {
+		return err
+	}
+	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, onion: m.Config.Relay.Onion, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, exports: m.exports, alone: m.Config.Role == roleEscrow, wallet: wallet, ambient: with}.table()
 	if err != nil {
 		return err
 	}
@@ -143,7 +158,19 @@ func (m *Main) Open() (err error) {
 		return err
 	}
 	m.sockets[publicSocket] = m.public
-	m.public = bound(m.public, m.Config.Relay.Quota.ConnectionsPerIP, cfg.TrustedProxies)
+	limit := func(l net.Listener) net.Listener {
+		return bound(l, m.Config.Relay.Quota.ConnectionsPerIP, cfg.TrustedProxies)
+	}
+	m.public = limit(m.public)
+	if m.Config.Relay.Domain != "" {
+		if m.sockets[secureSocket], err = m.inherited.listen(secureSocket, cmp.Or(m.Config.Relay.ACME.Listen, defaultSecureListen), "relay.acme.listen (deploy/mostrodex-tls.conf gives the right to port 443)"); err != nil {
+			return fmt.Errorf("relay.domain: %w", err)
+		}
+		if m.secure, err = newSecureListener(&m.Config, m.Logger, m.sockets[secureSocket], limit); err != nil {
+			m.sockets[secureSocket].Close()
+			return err
+		}
+	}
 	if m.Config.Relay.Private != "" {
 		if m.private, err = m.inherited.listen(privateSocket, m.Config.Relay.Private, "--private"); err != nil {
 			return err
@@ -169,6 +196,7 @@ func (m *Main) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return runMemoryLimit(ctx) })
 	g.Go(func() error { return runThreads(ctx, m.store.Head) })
+	g.Go(func() error { return runSupervisor(ctx, m) })
 	g.Go(func() error { return m.relay.Run(ctx) })
 	g.Go(func() error { return m.upstreams.Run(ctx) })
 	g.Go(func() error { return runClock(ctx, m.upstreams, m.Logger) })
@@ -220,11 +248,22 @@ func (m *Main) answer(ctx context.Context, g *errgroup.Group) {
 	if m.alerts != nil {
 		g.Go(func() error { return ended(ctx, m.alerts.service.Run(ctx)) })
 	}
+	g.Go(func() error { return m.operator.Run(ctx) })
 	var face http.Handler = m.relay
 	if m.Config.Role == roleEscrow {
 		face = m.web // without websockets
 	}
-	serveHTTP(ctx, g, m.public, &http.Server{Handler: m.Demo.marked(rated(relay.NewHTTPRates(m.relay), face)), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10})
+	face = m.Demo.marked(rated(relay.NewHTTPRates(m.relay), face))
+	public := func() *http.Server {
+		return &http.Server{Handler: face, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	}
+	serveHTTP(ctx, g, m.public, public())
+	if m.secure != nil {
+		server := public()
+		server.ErrorLog = slog.NewLogLogger(room.Logger(nil).Handler(), slog.LevelError) // a line for each handshake that a stranger breaks off
+		serveHTTP(ctx, g, m.secure, server)
+		g.Go(func() error { return m.secure.run(ctx) })
+	}
 	if m.private != nil {
 		serveHTTP(ctx, g, m.private, &http.Server{Handler: m.Demo.marked(relay.GuardPrivate(route.Mux{}.Private(m.routes), m.Config.Relay.PrivateHosts...)), ReadHeaderTimeout: 10 * time.Second})
 	}
@@ -249,6 +288,9 @@ func (m *Main) Close() error {
 		if l != nil {
 			l.Close() // Serve has closed the listener already if Run was called
 		}
+	}
+	if m.secure != nil {
+		m.secure.Close()
 	}
 	var readers []io.Closer
 	if m.escrow != nil {
@@ -326,7 +368,7 @@ docs/running.md.`,
 // serve opens the program, prints its addresses, runs it and closes it. At a handover serve
 // returns only if the new program cannot be started.
 func (m *Main) serve(ctx context.Context, stderr io.Writer) error {
-	m.Logger = slog.New(slog.NewTextHandler(stderr, nil))
+	m.Logger = m.Config.Log.logger(stderr)
 	hangup, replace, stop := signals()
 	defer stop()
 	next, err := thisProgram()
@@ -362,5 +404,7 @@ func (m *Main) logStart() {
 	}
 	if m.Demo == nil {
 		warn(m.Logger, advice(&m.Config))
+	} else if m.private != nil {
+		m.Logger.Info("a trade can be played in the browser", "wallet", "http://"+fromHere(m.PrivateAddr())+demowallet.Path)
 	}
 }

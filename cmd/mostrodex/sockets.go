@@ -13,7 +13,12 @@ import (
 const (
 	publicSocket  = "public"
 	privateSocket = "private"
+	secureSocket  = "secure"
 )
+
+func isSocket(name string) bool {
+	return name == publicSocket || name == privateSocket || name == secureSocket
+}
 
 // socketsVar names the listeners that a program hands to the program that replaces it, such as
 // "public=7,private=8". The numbers are file descriptors.
@@ -24,7 +29,7 @@ type sockets map[string]*os.File
 
 // inheritedSockets returns the listeners of socketsVar, or of systemd's socket activation
 // (LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES; sd_listen_fds(3)). A listener of systemd without
-// one of the two names is the public one if it is the only one. inheritedSockets removes the
+// one of these names is the public one if it is the only one. inheritedSockets removes the
 // variables, so that child processes do not believe that the listeners are theirs.
 func inheritedSockets() (sockets, error) {
 	handed, pid, count, names := os.Getenv(socketsVar), os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_FDNAMES")
@@ -54,11 +59,11 @@ func inheritedSockets() (sockets, error) {
 		if i < len(list) {
 			name = list[i]
 		}
-		if name != publicSocket && name != privateSocket && n == 1 {
+		if !isSocket(name) && n == 1 {
 			name = publicSocket
 		}
-		if _, twice := s[name]; twice || name != publicSocket && name != privateSocket {
-			return nil, fmt.Errorf("systemd passes a socket named %q: name the sockets public and private, each once, with FileDescriptorName", name)
+		if _, twice := s[name]; twice || !isSocket(name) {
+			return nil, fmt.Errorf("systemd passes a socket named %q: name the sockets public, private and secure, each once, with FileDescriptorName", name)
 		}
 		s[name] = os.NewFile(uintptr(first+i), name)
 	}

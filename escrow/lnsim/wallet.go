@@ -66,32 +66,41 @@ func (u wallet) servePay(rw http.ResponseWriter, r *http.Request) {
 	if !read(rw, r, &in) {
 		return
 	}
-	invoice, err := lightning.ParseInvoice(in.Bolt11)
+	state, err := PayFrom(r.Context(), u.w, u.name, in.Bolt11, in.AmountSats)
 	if err != nil {
-		problem(rw, http.StatusBadRequest, err.Error())
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), payPatience)
-	defer cancel()
-	payer := u.w.Node(u.name)
-	sats, _ := invoice.AmountSats()
-	err = payer.Pay(ctx, lightning.Payment{
-		Bolt11:     in.Bolt11,
-		AmountSats: in.AmountSats,
-		MaxFeeSats: (sats+in.AmountSats)/100 + 10,
-	})
-	// If the payment already exists, the handler waits for it as for a new one, so
-	// that a client may repeat its request.
-	if err != nil && !errors.Is(err, lightning.ErrExists) {
 		refuse(rw, err)
 		return
 	}
-	state, err := payer.settled(ctx, invoice.Hash)
-	if err != nil {
-		problem(rw, http.StatusGatewayTimeout, "the payment is still in flight")
-		return
-	}
 	answer(rw, map[string]string{"state": state})
+}
+
+// errInFlight reports a payment that is neither held nor has ended in time.
+var errInFlight = errors.New("the payment is still in flight")
+
+// PayFrom pays an invoice from the named node of a world, and returns when the payment is held or has ended, with
+// its state. If the payment already exists, PayFrom waits for it as for a new one, so that a
+// client may repeat its request. sats is the amount if the invoice states none.
+func PayFrom(ctx context.Context, w *World, name, bolt11 string, sats int64) (state string, err error) {
+	invoice, err := lightning.ParseInvoice(bolt11)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, payPatience)
+	defer cancel()
+	payer := w.Node(name)
+	stated, _ := invoice.AmountSats()
+	err = payer.Pay(ctx, lightning.Payment{
+		Bolt11:     bolt11,
+		AmountSats: sats,
+		MaxFeeSats: (stated+sats)/100 + 10,
+	})
+	if err != nil && !errors.Is(err, lightning.ErrExists) {
+		return "", err
+	}
+	if state, err = payer.settled(ctx, invoice.Hash); err != nil {
+		return "", errInFlight
+	}
+	return state, nil
 }
 
 func (u wallet) serveBlocks(rw http.ResponseWriter, r *http.Request) {
@@ -132,7 +141,10 @@ func answer(rw http.ResponseWriter, body any) {
 
 func refuse(rw http.ResponseWriter, err error) {
 	status := http.StatusBadRequest
-	if errors.Is(err, lightning.ErrUnavailable) {
+	switch {
+	case errors.Is(err, errInFlight):
+		status = http.StatusGatewayTimeout
+	case errors.Is(err, lightning.ErrUnavailable):
 		status = http.StatusServiceUnavailable
 	}
 	problem(rw, status, err.Error())

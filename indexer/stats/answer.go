@@ -57,6 +57,14 @@ func (c *Collector) Metrics(names []string, q Query) ([]Figure, error) {
 		all, found[i], labels[i] = all|d.needs, d, label
 	}
 	s, _ := newScan(c, &q, windowBounds(q.From, q.Until), all, "")
+	if all&needFiat != 0 { // all metrics by currency have a label
+		s.labeled = newCohortSet(len(c.cohorts))
+		for id := range c.cohorts {
+			if slices.Contains(labels, c.fiats.text[c.cohorts[id].fiat]) {
+				s.labeled.add(uint32(id))
+			}
+		}
+	}
 	s.run()
 	f := s.figures(0, 1)
 	f.complete(all)
@@ -367,7 +375,7 @@ func (c *Collector) BookAt(q Query) (Book, error) {
 			continue
 		}
 		v, ok := s.stateAt(i, at)
-		if !ok || v.status != statusPending || expired(v.ends, at) || s.targets[v.cohort] == nil {
+		if !ok || v.status != statusPending || expired(v.ends, at) || !s.counts(v.cohort) {
 			continue
 		}
 		fiat := c.cohorts[v.cohort].fiat
@@ -448,7 +456,7 @@ func (c *Collector) ImpliedRates(fiat string, q Query, by Every, trim float64) (
 			continue
 		}
 		chunk, k := s.view.of(i/rows), i%rows
-		if chunk.at[q.Clock][firstSeen][k] == 0 || s.targets[chunk.cohort[k]] == nil {
+		if chunk.at[q.Clock][firstSeen][k] == 0 || !s.counts(chunk.cohort[k]) {
 			continue
 		}
 		if t := chunk.at[q.Clock][firstSuccess][k]; chunk.status[k] == statusSuccess && chunk.flags[k]&flagFixed != 0 && chunk.sats[k] > 0 {
@@ -500,7 +508,7 @@ func (c *Collector) Survival(q Query) (Survival, error) {
 		at := &chunk.at[q.Clock]
 		for k := range c.orders.size(n) {
 			first := at[firstSeen][k]
-			if s.bucket(first) != 1 || s.targets[chunk.cohort[k]] == nil {
+			if s.bucket(first) != 1 || !s.counts(chunk.cohort[k]) {
 				continue
 			}
 			end := q.Until
@@ -612,7 +620,7 @@ func (c *Collector) Trades(q Query) ([]Trade, error) {
 		for k := range c.orders.size(n) {
 			t := chunk.at[q.Clock][firstSuccess][k]
 			if chunk.status[k] != statusSuccess || chunk.flags[k]&flagFixed == 0 || chunk.sats[k] <= 0 || !(chunk.amount[k] > 0) ||
-				s.bucket(t) != 1 || s.targets[chunk.cohort[k]] == nil {
+				s.bucket(t) != 1 || !s.counts(chunk.cohort[k]) {
 				continue
 			}
 			h := &c.cohorts[chunk.cohort[k]]

@@ -125,6 +125,7 @@ type Collector struct {
 	banned   map[[32]byte]uint64 // seqs of the events that do not count, by id; 0: not seen yet
 
 	restoring bool // during Restore
+	workers   int  // goroutines of one query; 0: one for each core
 
 	versions []version // buffers of Apply
 	encoded  []byte
@@ -381,6 +382,19 @@ func (c *Collector) methodsOf(set uint32) []uint32 {
 	return out
 }
 
+// byLabel sums numbers of lists of payment methods by the payment methods in the lists.
+func (c *Collector) byLabel(bySet []int64) map[uint32]int64 {
+	out := map[uint32]int64{}
+	for set, n := range bySet {
+		if n != 0 {
+			for _, label := range c.methodsOf(uint32(set)) {
+				out[label] += n
+			}
+		}
+	}
+	return out
+}
+
 // versionsOf decodes the versions of row i into the Collector's buffer. Only Apply may
 // use the buffer.
 func (c *Collector) versionsOf(i int) []version {
@@ -405,6 +419,9 @@ func (c *Collector) setVersions(i int, versions []version) {
 	r := derive(versions)
 	if o.fee[k] != 0 {
 		r.flags |= flagPaid
+	}
+	if c.cohorts[r.cohort].buy {
+		r.flags |= flagBuy
 	}
 	chunk.store(k, &r)
 }

@@ -24,7 +24,7 @@ type columns struct {
 	flags  [rows]uint16
 }
 
-// part names some of the columns. cohort, status and the times of the first versions are always
+// part names some of the columns. status and the times of the first versions are always
 // included, and fee never.
 type part uint16
 
@@ -39,6 +39,7 @@ const (
 	partPremium
 	partAmount
 	partFlags
+	partCohort
 	partMoments = partTaken | partSuccess | partCanceled
 	partAll     = 1<<iota - 1
 )
@@ -301,7 +302,9 @@ func (c *columns) pack(n int) *packed {
 // unpack fills columns of c. codes is a buffer.
 func (p *packed) unpack(c *columns, want part, codes *[rows]uint64) {
 	n := p.n
-	unpack(&p.cohort, c.cohort[:n])
+	if want&partCohort != 0 {
+		unpack(&p.cohort, c.cohort[:n])
+	}
 	if want&partFlags != 0 {
 		unpack(&p.flags, c.flags[:n])
 	}

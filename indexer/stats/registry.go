@@ -1,7 +1,6 @@
 package stats
 
 import (
-	"iter"
 	"math"
 	"slices"
 	"strings"
@@ -90,13 +89,15 @@ type figures struct {
 
 // breakdown sums cells by a property of their cohorts, as orders and as sats.
 func (f *figures) breakdown(t *tally, dim Dimension) (orders, sats []float64) {
-	created, volume := map[uint32]int64{}, map[uint32]total{}
+	size := len(f.s.c.authors)
+	if dim == ByFiat {
+		size = len(f.s.c.fiats.text)
+	}
+	created, volume := make([]int64, size), make([]total, size)
 	for id, cell := range t.eachCell() {
 		p := f.s.c.cohorts[id].property(dim)
 		created[p] += cell.created
-		v := volume[p]
-		v.addTotal(cell.sats)
-		volume[p] = v
+		volume[p].addTotal(cell.sats)
 	}
 	for p, n := range created {
 		if n > 0 {
@@ -109,30 +110,19 @@ func (f *figures) breakdown(t *tally, dim Dimension) (orders, sats []float64) {
 	return orders, sats
 }
 
-// eachCell returns the cells that count an order, by cohort.
-func (t *tally) eachCell() iter.Seq2[uint32, *cell] {
-	return func(yield func(uint32, *cell) bool) {
-		for id := range t.dense {
-			if cell := &t.dense[id]; cell.created+cell.completed > 0 && !yield(uint32(id), cell) {
-				return
-			}
-		}
-		for id, cell := range t.cells {
-			if !yield(id, cell) {
-				return
-			}
-		}
-	}
-}
-
 func delta(now, before int64) Value { return ratio(now-before, before) }
 
-func mean(sample []float64) Value {
+// mean returns the mean of samples that follow each other.
+func mean(samples ...[]float64) Value {
 	var all sum
-	for _, v := range sample {
-		all.add(v)
+	n := 0
+	for _, sample := range samples {
+		for _, v := range sample {
+			all.add(v)
+		}
+		n += len(sample)
 	}
-	return floatValue(all.value() / float64(len(sample)))
+	return floatValue(all.value() / float64(n))
 }
 
 func middle(sample []float64) Value {
@@ -142,8 +132,6 @@ func middle(sample []float64) Value {
 	}
 	return floatValue(v)
 }
-
-func (t *tally) bothSides() []float64 { return slices.Concat(t.premiums[0], t.premiums[1]) }
 
 // byFiat returns a metric for each currency with a completed order.
 func byFiat(fn func(*fiatTally) Value) func(*figures) map[string]Value {
@@ -195,6 +183,9 @@ var definitions = func() []Definition {
 			d.Kind = KindObserved
 		}
 		d.needs |= momentsOf[d.family]
+		if strings.HasPrefix(d.Name, "volume.") {
+			d.needs |= needSats
+		}
 		out = append(out, d)
 	}
 	const order, feeEvents, disputeEvents = "38383", "8383", "38386"
@@ -216,9 +207,9 @@ var definitions = func() []Definition {
 	count("orders.completed", "newest status success, first success in the window", famCompleted, func(f *figures) Value { return intValue(f.t.completed.n) })
 	count("orders.canceled", "newest status canceled or expired, first such version in the window", famCanceled, func(f *figures) Value { return intValue(f.t.canceled.n) })
 	share("orders.completion_rate", "completed / (completed + canceled)", famEnded, 0, func(f *figures) Value { return ratio(f.t.completed.n, f.t.completed.n+f.t.canceled.n) })
-	share("orders.abandonment_rate", "of the created: newest status canceled and never in progress, / created", famCreated, 0, func(f *figures) Value { return ratio(f.t.abandoned, f.t.created.n) })
-	share("orders.created_delta", "(created - before) / before; before: the window before", famCreated, 0, func(f *figures) Value { return delta(f.t.created.n, f.before.created.n) })
-	share("orders.completed_delta", "(completed - before) / before", famCompleted, 0, func(f *figures) Value { return delta(f.t.completed.n, f.before.completed.n) })
+	share("orders.abandonment_rate", "of the created: newest status canceled and never in progress, / created", famCreated, needFunnel, func(f *figures) Value { return ratio(f.t.abandoned, f.t.created.n) })
+	share("orders.created_delta", "(created - before) / before; before: the window before", famCreated, needBefore, func(f *figures) Value { return delta(f.t.created.n, f.before.created.n) })
+	share("orders.completed_delta", "(completed - before) / before", famCompleted, needBefore, func(f *figures) Value { return delta(f.t.completed.n, f.before.completed.n) })
 	add(Definition{Name: "orders.open_now", Unit: UnitCount, Events: order, Formula: "pending at the end of the window, and expires_at later or absent", family: famOpen, needs: needOpen, value: func(f *figures) Value { return intValue(f.t.open.n) }})
 	add(Definition{Name: "orders.in_progress_now", Unit: UnitCount, Events: order, Formula: "in progress at the end of the window, of any age", family: famProgress, needs: needOpen, value: func(f *figures) Value { return intValue(f.t.inProgress.n) }})
 
@@ -264,7 +255,8 @@ var definitions = func() []Definition {
 		if f.t.rated == 0 {
 			return Value{}
 		}
-		return fiatValue(f.t.in.value())
+		in := sumOf(f.t.in)
+		return fiatValue(in.value())
 	})
 	in("unpriced_sats", "sum of amt without such a rate", UnitSats, func(f *figures) Value { return f.t.unpriced.value() })
 	in("other_rates", "completed that were priced by another node's rate", UnitCount, func(f *figures) Value { return intValue(f.t.otherRates) })
@@ -285,11 +277,11 @@ var definitions = func() []Definition {
 		}
 		return ratio(n, f.t.created.n)
 	})
-	share("market.buy_volume_share", "volume.buy_sats / volume.sats", famCompleted, 0, func(f *figures) Value {
+	share("market.buy_volume_share", "volume.buy_sats / volume.sats", famCompleted, needSats, func(f *figures) Value {
 		return floatValue(f.t.buySats.float() / f.t.sats.float())
 	})
-	share("market.premium_avg", "mean premium / 100 of the created that state one", famCreated, needPremiums, func(f *figures) Value { return mean(f.t.bothSides()) })
-	share("market.premium_p50", "50th percentile of the premium / 100", famCreated, needPremiums, func(f *figures) Value { return middle(f.t.bothSides()) })
+	share("market.premium_avg", "mean premium / 100 of the created that state one", famCreated, needPremiums, func(f *figures) Value { return mean(f.t.premiums[0], f.t.premiums[1]) })
+	share("market.premium_p50", "50th percentile of the premium / 100", famCreated, needPremiums, func(f *figures) Value { return middle(slices.Concat(f.t.premiums[0], f.t.premiums[1])) })
 	for i, side := range []string{"buy", "sell"} {
 		share("market.premium_"+side+"_avg", "mean premium / 100 of makers who "+side, famCreated, needPremiums, func(f *figures) Value { return mean(f.t.premiums[i]) })
 		share("market.premium_"+side+"_p50", "50th percentile of the premium / 100 of makers who "+side, famCreated, needPremiums, func(f *figures) Value { return middle(f.t.premiums[i]) })
@@ -299,7 +291,10 @@ var definitions = func() []Definition {
 	})
 	share("market.market_price_share", "created whose first version has amt 0 / created", famCreated, 0, func(f *figures) Value { return ratio(f.t.market, f.t.created.n) })
 	share("market.range_share", "created whose first version states a range / created", famCreated, 0, func(f *figures) Value { return ratio(f.t.ranged, f.t.created.n) })
-	share("market.range_width_avg", "mean of (max - min) / max over the ranges", famCreated, needWidths, func(f *figures) Value { return floatValue(f.t.widths.value() / float64(f.t.ranged)) })
+	share("market.range_width_avg", "mean of (max - min) / max over the ranges", famCreated, needWidths, func(f *figures) Value {
+		widths := sumOf(f.t.widths)
+		return floatValue(widths.value() / float64(f.t.ranged))
+	})
 	concentration := func(prefix, of string, dim Dimension, bySats bool) {
 		fam := famCreated
 		if bySats {
@@ -318,14 +313,12 @@ var definitions = func() []Definition {
 	concentration("market.fiat_orders", "of the currencies in the created", ByFiat, false)
 	concentration("market.fiat_sats", "of the currencies in the sats of the completed", ByFiat, true)
 	add(Definition{Name: "market.methods.{method}.orders", Unit: UnitCount, Events: order, Formula: "created that name the payment method; each order counts in full for each of its methods", family: famCreated, needs: needBreakdown, each: func(f *figures) map[string]Value {
-		n := map[uint32]int64{}
+		bySet := make([]int64, len(f.s.c.sets.text))
 		for id, cell := range f.t.eachCell() {
-			for _, label := range f.s.c.methodsOf(f.s.c.cohorts[id].methods) {
-				n[label] += cell.created
-			}
+			bySet[f.s.c.cohorts[id].methods] += cell.created
 		}
 		out := map[string]Value{}
-		for label, n := range n {
+		for label, n := range f.s.c.byLabel(bySet) {
 			if n > 0 {
 				out[f.s.c.labels.text[label]] = intValue(n)
 			}
@@ -364,32 +357,32 @@ var definitions = func() []Definition {
 		{"completed", "of the created: newest status success", func(t *tally) int64 { return t.funnel.completed }},
 		{"open", "of the created: newest status pending or in progress", func(t *tally) int64 { return t.funnel.open }},
 	} {
-		count("timing.funnel."+m.name, m.formula, famCreated, func(f *figures) Value { return intValue(m.of(f.t)) })
+		add(Definition{Name: "timing.funnel." + m.name, Unit: UnitCount, Events: order, Formula: m.formula, family: famCreated, needs: needFunnel, value: func(f *figures) Value { return intValue(m.of(f.t)) }})
 	}
 
 	// Development fees. Each order has one canonical fee, the earliest.
-	fees := func(name, formula string, kind Kind, unit Unit, fam family, value func(*figures) Value) {
-		add(Definition{Name: "dev_fees." + name, Kind: kind, Unit: unit, Events: feeEvents + ", 38383, 38385", Formula: formula, family: fam, needs: needFees, value: value})
+	fees := func(name, formula string, kind Kind, unit Unit, fam family, need needs, value func(*figures) Value) {
+		add(Definition{Name: "dev_fees." + name, Kind: kind, Unit: unit, Events: feeEvents + ", 38383, 38385", Formula: formula, family: fam, needs: need, value: value})
 	}
-	fees("count", "canonical fees in the window", KindObserved, UnitCount, famFees, func(f *figures) Value { return intValue(f.t.fees.n) })
-	fees("sats", "sum of the canonical fees", KindObserved, UnitSats, famFees, func(f *figures) Value { return f.t.feeSats.value() })
-	fees("duplicates", "later fees of the same orders", KindObserved, UnitCount, famFees, func(f *figures) Value { return intValue(f.t.duplicates.n) })
-	fees("coverage", "completed with a fee / completed, of nodes whose fee in force was above 0", KindObserved, UnitRatio, famCompleted, func(f *figures) Value { return ratio(f.t.paid, f.t.chargeable) })
-	fees("latency_p50", "50th percentile of fee - first success, by the time of the fee", KindObserved, UnitSeconds, famFees, func(f *figures) Value { return percentile(f.t.lateness, 50) })
-	fees("latency_p90", "90th percentile of fee - first success", KindObserved, UnitSeconds, famFees, func(f *figures) Value { return percentile(f.t.lateness, 90) })
-	fees("implied_volume", "sum of fee / (fee in force * 0.30)", KindInferred, UnitSats, famFees, func(f *figures) Value {
+	fees("count", "canonical fees in the window", KindObserved, UnitCount, famFees, needFees, func(f *figures) Value { return intValue(f.t.fees.n) })
+	fees("sats", "sum of the canonical fees", KindObserved, UnitSats, famFees, needFees, func(f *figures) Value { return f.t.feeSats.value() })
+	fees("duplicates", "later fees of the same orders", KindObserved, UnitCount, famFees, needFees, func(f *figures) Value { return intValue(f.t.duplicates.n) })
+	fees("coverage", "completed with a fee / completed, of nodes whose fee in force was above 0", KindObserved, UnitRatio, famCompleted, needPaid, func(f *figures) Value { return ratio(f.t.paid, f.t.chargeable) })
+	fees("latency_p50", "50th percentile of fee - first success, by the time of the fee", KindObserved, UnitSeconds, famFees, needFees|needFeeOrders, func(f *figures) Value { return percentile(f.t.lateness, 50) })
+	fees("latency_p90", "90th percentile of fee - first success", KindObserved, UnitSeconds, famFees, needFees|needFeeOrders, func(f *figures) Value { return percentile(f.t.lateness, 90) })
+	fees("implied_volume", "sum of fee / (fee in force * 0.30)", KindInferred, UnitSats, famFees, needFees|needPolicies, func(f *figures) Value {
 		if f.t.implied.value() == 0 {
 			return Value{}
 		}
 		return intValue(int64(math.Round(f.t.implied.value())))
 	})
-	fees("implied_volume_error", "ceil(sum of 1 / (fee in force * 0.30))", KindInferred, UnitSats, famFees, func(f *figures) Value {
+	fees("implied_volume_error", "ceil(sum of 1 / (fee in force * 0.30))", KindInferred, UnitSats, famFees, needFees|needPolicies, func(f *figures) Value {
 		if f.t.impliedError.value() == 0 {
 			return Value{}
 		}
 		return intValue(int64(math.Ceil(f.t.impliedError.value() - 1e-6)))
 	})
-	fees("implied_vs_observed", "implied / observed - 1 over the fees of completed orders", KindInferred, UnitRatio, famFees, func(f *figures) Value {
+	fees("implied_vs_observed", "implied / observed - 1 over the fees of completed orders", KindInferred, UnitRatio, famFees, needFees|needPolicies|needFeeOrders, func(f *figures) Value {
 		return floatValue(f.t.settled.value()/f.t.settledSats.float() - 1)
 	})
 
@@ -434,24 +427,27 @@ var definitions = func() []Definition {
 	share("instances.orders_share", "created / created of all instances; null without a filter by instance", famCreated, needNetwork, func(f *figures) Value {
 		return f.share(func(t *tally) float64 { return float64(t.created.n) })
 	})
-	share("instances.sats_share", "volume.sats / volume.sats of all instances; null without a filter by instance", famCompleted, needNetwork, func(f *figures) Value {
+	share("instances.sats_share", "volume.sats / volume.sats of all instances; null without a filter by instance", famCompleted, needNetwork|needSats, func(f *figures) Value {
 		return f.share(func(t *tally) float64 { return t.sats.float() })
 	})
 
 	// Section 2.2: the newest version of each order alone.
-	node := func(name, formula string, unit Unit, value func(*figures) Value) {
-		add(Definition{Name: "instances." + name, Unit: unit, Events: order, Formula: formula, family: famNone, needs: needScore, oneOnly: true, value: value})
+	nodeNeeds := func(need needs) func(name, formula string, unit Unit, value func(*figures) Value) {
+		return func(name, formula string, unit Unit, value func(*figures) Value) {
+			add(Definition{Name: "instances." + name, Unit: unit, Events: order, Formula: formula, family: famNone, needs: needScore | needNodeTrades | need, oneOnly: true, value: value})
+		}
 	}
-	node("first_seen_at", "least created_at of a fee (8383) before the end of the window", UnitTime, func(f *figures) Value { return orNull(f.node.firstFee) })
-	node("days_active", "(end - first_seen_at) / 86400; without a fee from the first success", UnitDays, func(f *figures) Value { return f.node.age(f.now) })
+	node, ofSats, ofPremiums, ofFees := nodeNeeds(0), nodeNeeds(needNodeSats), nodeNeeds(needNodePremiums), nodeNeeds(needNodeFees)
+	ofFees("first_seen_at", "least created_at of a fee (8383) before the end of the window", UnitTime, func(f *figures) Value { return orNull(f.node.firstFee) })
+	ofFees("days_active", "(end - first_seen_at) / 86400; without a fee from the first success", UnitDays, func(f *figures) Value { return f.node.age(f.now) })
 	node("total_successful_trades", "orders with newest status success in the window", UnitCount, func(f *figures) Value { return intValue(f.node.trades) })
-	node("total_volume_sats", "sum of their amt", UnitSats, func(f *figures) Value { return f.node.sats.value() })
-	node("min", "least amt, 0 included", UnitSats, func(f *figures) Value { return f.node.min() })
-	node("max", "greatest amt", UnitSats, func(f *figures) Value { return f.node.max() })
-	node("mean", "mean of amt", UnitSats, func(f *figures) Value { return f.node.mean() })
-	node("median", "median of amt; of an even number the mean of the middle two", UnitSats, func(f *figures) Value { return floatValue(median(f.node.amounts)) })
-	node("std_dev", "population sigma of amt; null below two", UnitSats, func(f *figures) Value { return floatValue(sigma(f.node.amounts)) })
-	node("cv", "std_dev / median; null below two or at median 0", UnitRatio, func(f *figures) Value { return f.node.variation() })
+	ofSats("total_volume_sats", "sum of their amt", UnitSats, func(f *figures) Value { return f.node.sats.value() })
+	ofSats("min", "least amt, 0 included", UnitSats, func(f *figures) Value { return f.node.min() })
+	ofSats("max", "greatest amt", UnitSats, func(f *figures) Value { return f.node.max() })
+	ofSats("mean", "mean of amt", UnitSats, func(f *figures) Value { return f.node.mean() })
+	ofSats("median", "median of amt; of an even number the mean of the middle two", UnitSats, func(f *figures) Value { return floatValue(median(f.node.amounts)) })
+	ofSats("std_dev", "population sigma of amt; null below two", UnitSats, func(f *figures) Value { return floatValue(sigma(f.node.amounts)) })
+	ofSats("cv", "std_dev / median; null below two or at median 0", UnitRatio, func(f *figures) Value { return f.node.variation() })
 	node("last_trade", "greatest created_at of a success before the end", UnitTime, func(f *figures) Value { return orNull(f.node.last) })
 	node("days_since", "floor((end - last_trade) / 86400)", UnitDays, func(f *figures) Value {
 		if f.node.last == 0 {
@@ -479,16 +475,16 @@ var definitions = func() []Definition {
 		if m.name == "disputes_per_100_trades" {
 			unit = UnitRatio
 		}
-		add(Definition{Name: "instances." + m.name, Unit: unit, Events: disputeEvents, Formula: m.formula, family: famOpened, needs: needScore | needDisputes, oneOnly: true, byNode: true, value: m.value})
+		add(Definition{Name: "instances." + m.name, Unit: unit, Events: disputeEvents, Formula: m.formula, family: famOpened, needs: needScore | needNodeTrades | needDisputes, oneOnly: true, byNode: true, value: m.value})
 	}
-	add(Definition{Name: "instances.fiat.{code}.share", Unit: UnitRatio, Events: order, Formula: "successes in the currency / successes", family: famNone, needs: needScore, oneOnly: true, each: func(f *figures) map[string]Value {
+	add(Definition{Name: "instances.fiat.{code}.share", Unit: UnitRatio, Events: order, Formula: "successes in the currency / successes", family: famNone, needs: needScore | needNodeTrades | needNodeLabels, oneOnly: true, each: func(f *figures) map[string]Value {
 		return fraction(f.node.fiats, f.node.fiatsAll, &f.s.c.fiats)
 	}})
-	add(Definition{Name: "instances.methods.{method}.share", Unit: UnitRatio, Events: order, Formula: "mentions in successes / all mentions, labels byte for byte", family: famNone, needs: needScore, oneOnly: true, each: func(f *figures) map[string]Value {
+	add(Definition{Name: "instances.methods.{method}.share", Unit: UnitRatio, Events: order, Formula: "mentions in successes / all mentions, labels byte for byte", family: famNone, needs: needScore | needNodeTrades | needNodeLabels, oneOnly: true, each: func(f *figures) map[string]Value {
 		return fraction(f.node.labels, f.node.allPM, &f.s.c.labels)
 	}})
-	node("premium_baseline", "median premium of the successes", UnitPercent, func(f *figures) Value { return floatValue(median(f.node.premiums)) })
-	node("premium_dispersion", "population sigma of the premium; null below two", UnitPercent, func(f *figures) Value { return floatValue(sigma(f.node.premiums)) })
+	ofPremiums("premium_baseline", "median premium of the successes", UnitPercent, func(f *figures) Value { return floatValue(median(f.node.premiums)) })
+	ofPremiums("premium_dispersion", "population sigma of the premium; null below two", UnitPercent, func(f *figures) Value { return floatValue(sigma(f.node.premiums)) })
 	add(Definition{Name: "instances.bond", Unit: UnitText, Events: "38385", Formula: "enabled, disabled or unknown by the info in force at the end; null without a filter by one instance", family: famNone, needs: needScore, oneOnly: true, byNode: true, value: func(f *figures) Value {
 		switch bond := f.node.bond; {
 		case onlyAuthor(f.s) == 0:

@@ -3,8 +3,10 @@ package stats
 import (
 	"maps"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/mostrodex/mostrodex/mostro"
 )
@@ -23,9 +25,11 @@ type scan struct {
 	bounds  []int64 // bucket k is [bounds[k], bounds[k+1])
 	width   int64   // of every bucket; 0 if the widths differ
 	needs   needs
-	targets [][]int32 // groups of a cohort; nil: no order of the cohort counts
+	match   cohortSet // cohorts that count; nil: all
+	targets [][]int32 // groups of a cohort, if split is set
 	groups  int
-	tallies []*tally // by group and bucket
+	tallies []*tally  // by group and bucket
+	labeled cohortSet // cohorts of the currency that needFiat looks at; nil: of all currencies
 
 	split    Dimension        // of the groups; "" for one group
 	authors  []bool           // authors whose events count; nil: all
@@ -44,28 +48,43 @@ type views [4]view
 
 func (v *views) of(n int) *columns { return v[n%len(v)].of(n) }
 
+// cohortSet is a set of cohorts, a bit for each.
+type cohortSet []uint64
+
+func newCohortSet(n int) cohortSet { return make(cohortSet, (n+63)/64) }
+
+func (c cohortSet) add(id uint32) { c[id/64] |= 1 << (id % 64) }
+
+func (c cohortSet) has(id uint32) bool { return c[id/64]&(1<<(id%64)) != 0 }
+
 // view reads the columns of chunks. The columns that of returns are valid until its next call.
 type view struct {
 	t     *table
 	want  part
 	cols  *columns // of a sealed chunk
 	codes *[rows]uint64
-	n     int // 1 + the chunk in cols
+	n     int  // 1 + the chunk in cols
+	have  part // in cols
 }
 
-func (v *view) of(n int) *columns {
+func (v *view) of(n int) *columns { return v.with(n, v.want) }
+
+// with returns some columns of a chunk. All others are undefined.
+func (v *view) with(n int, want part) *columns {
 	c := v.t.chunks[n]
 	if c.open != nil {
 		return c.open
 	}
-	if v.n == n+1 {
+	if v.n != n+1 {
+		v.have = 0
+	} else if want &^= v.have; want == 0 {
 		return v.cols
 	}
 	if v.cols == nil {
 		v.cols, v.codes = new(columns), new([rows]uint64)
 	}
-	c.sealed.unpack(v.cols, v.want, v.codes)
-	v.n = n + 1
+	v.n, v.have = n+1, v.have|want
+	c.sealed.unpack(v.cols, v.have, v.codes)
 	return v.cols
 }
 
@@ -74,7 +93,7 @@ func (s *scan) reads(want part) {
 	if s.q.Clock == Witnessed {
 		want |= partWitnessed
 	}
-	s.view = view{t: &s.c.orders, want: want}
+	s.view = view{t: &s.c.orders, want: want | partCohort}
 }
 
 // openStep is a change of the open orders from one bucket to the next.
@@ -154,18 +173,24 @@ func newScan(c *Collector, q *Query, bounds []int64, need needs, split Dimension
 			}
 		}
 	}
-	s.targets = make([][]int32, len(c.cohorts))
-	for id := 1; id < len(c.cohorts); id++ {
+	sides := q.Filter[BySide]
+	all := s.authors == nil && fiats == nil && platforms == nil && networks == nil && sets == nil && len(sides) == 0
+	if split != "" {
+		s.targets = make([][]int32, len(c.cohorts))
+	} else if !all {
+		s.match = newCohortSet(len(c.cohorts))
+	}
+	for id := 1; id < len(c.cohorts) && (split != "" || !all); id++ {
 		h := &c.cohorts[id]
 		if !passes(s.authors, h.author) || !passes(fiats, h.fiat) || !passes(platforms, h.platform) || !passes(networks, h.network) || !passes(sets, h.methods) {
 			continue
 		}
-		if sides := q.Filter[BySide]; len(sides) > 0 && !slices.Contains(sides, sideOf(h.buy)) {
+		if len(sides) > 0 && !slices.Contains(sides, sideOf(h.buy)) {
 			continue
 		}
 		switch split {
 		case "":
-			s.targets[id] = noGroup
+			s.match.add(uint32(id))
 		case ByMethod:
 			for _, label := range c.methodsOf(h.methods) {
 				s.targets[id] = append(s.targets[id], group(label))
@@ -173,6 +198,9 @@ func newScan(c *Collector, q *Query, bounds []int64, need needs, split Dimension
 		default:
 			s.targets[id] = []int32{group(h.property(split))}
 		}
+	}
+	if split != "" && need&needPaid != 0 { // a node with a fee is a group
+		s.needs |= needFees
 	}
 	var keys []string
 	if split != "" {
@@ -184,6 +212,20 @@ func newScan(c *Collector, q *Query, bounds []int64, need needs, split Dimension
 	s.tallies = make([]*tally, s.groups*(len(bounds)-1))
 	return s, keys
 }
+
+// groupsOfCohort returns the groups in which the orders of a cohort count, or nil.
+func (s *scan) groupsOfCohort(id uint32) []int32 {
+	switch {
+	case s.targets != nil:
+		return s.targets[id]
+	case s.match == nil || s.match.has(id):
+		return noGroup
+	}
+	return nil
+}
+
+// counts reports whether the orders of a cohort count.
+func (s *scan) counts(id uint32) bool { return s.groupsOfCohort(id) != nil }
 
 func sideOf(buy bool) string {
 	if buy {
@@ -259,20 +301,18 @@ func (s *scan) run() {
 	if s.needs&needFirst != 0 {
 		s.firstBy = make([]uint32, len(s.c.cohorts))
 	}
-	if s.needs&needBreakdown != 0 && s.split == "" && len(s.bounds) == 3 {
-		s.tally(0, 1).dense = make([]cell, len(s.c.cohorts))
-	}
 	series := len(s.bounds) > 3
-	if !series && s.split == "" && s.c.orders.n > 0 {
-		s.reserve()
-	}
 	if s.needs&needOpen != 0 && series {
 		s.openDiff = make([][]openStep, s.groups)
 		for g := range s.openDiff {
 			s.openDiff[g] = make([]openStep, len(s.bounds))
 		}
 	}
-	if s.needs&orderNeeds != 0 {
+	switch {
+	case s.needs&orderNeeds == 0:
+	case s.split == "" && !series:
+		s.window()
+	default:
 		s.eachOrder(series)
 	}
 	if s.openDiff != nil {
@@ -290,16 +330,232 @@ func (s *scan) run() {
 	if s.needs&needInstances != 0 {
 		s.addInstances()
 	}
+	for _, t := range s.tallies {
+		if t != nil {
+			t.finish()
+		}
+	}
+}
+
+// orderNeeds are the parts that walk over the orders.
+const orderNeeds = needMoments | needOpen | needFirst
+
+// parts returns the columns that needs read, without flags and cohorts.
+func (n needs) parts() (p part) {
+	add := func(need needs, want part) {
+		if n&need != 0 {
+			p |= want
+		}
+	}
+	add(needOpen, partMoments|partNewest|partEnds)
+	if n&needCreated != 0 {
+		add(needFunnel, partTaken)
+		add(needWidths, partAmount)
+		add(needPremiums, partPremium)
+	}
+	if n&needCompleted != 0 {
+		add(needCompleted, partSuccess)
+		add(needSats|needTickets|needFiat|needBreakdown|needIn, partSats)
+		add(needFiat, partAmount)
+		add(needTimes, partTaken)
+	}
+	add(needCanceled, partCanceled)
+	add(needLeft, partTaken|partSuccess)
+	return p
+}
+
+// cohortNeeds are the parts for which the cohort of an order is looked up.
+const cohortNeeds = needBreakdown | needFirst | needFiat | needIn | needPaid
+
+// window adds the orders of one window and one group. Workers share the chunks: each has some that
+// follow each other, and the tallies are added in the order of the chunks, so that the figures do
+// not depend on the number of workers.
+func (s *scan) window() {
+	var todo []int
+	for n, c := range s.c.orders.chunks {
+		if s.needsOf(c) != 0 {
+			todo = append(todo, n)
+		}
+	}
+	limit := s.c.workers
+	if limit == 0 {
+		limit = min(runtime.GOMAXPROCS(0), maxWorkers)
+	}
+	workers := make([]*scan, max(1, min(limit, len(todo))))
+	var wait sync.WaitGroup
+	for i := range workers {
+		w := *s
+		w.tallies, w.buf, w.view = make([]*tally, len(s.tallies)), nil, view{t: &s.c.orders}
+		if s.firstBy != nil && i > 0 {
+			w.firstBy = make([]uint32, len(s.firstBy))
+		}
+		workers[i] = &w
+		part := todo[len(todo)*i/len(workers) : len(todo)*(i+1)/len(workers)]
+		if i == len(workers)-1 {
+			w.sweep(part)
+		} else {
+			wait.Go(func() { w.sweep(part) })
+		}
+	}
+	wait.Wait()
+	for i, w := range workers {
+		for b, t := range w.tallies {
+			if t == nil {
+				continue
+			}
+			if s.tallies[b] == nil {
+				s.tallies[b] = t
+			} else {
+				s.tallies[b].addOrders(t)
+			}
+		}
+		if i == 0 {
+			continue
+		}
+		for id, t := range w.firstBy {
+			if held := &s.firstBy[id]; t != 0 && (*held == 0 || t < *held) {
+				*held = t
+			}
+		}
+	}
+}
+
+// maxWorkers bounds the goroutines of one query.
+const maxWorkers = 4
+
+// needsOf returns the needs for which orders of a chunk may count. Orders arrive almost in the
+// order of their times, so that a short window needs few chunks.
+func (s *scan) needsOf(c *chunk) needs {
+	need := s.needs &^ (needMoments | needOpen)
+	lo, hi := s.window32()
+	within := func(m moment) bool {
+		span := &c.spans[s.q.Clock][m]
+		return span.last != 0 && int64(span.last) >= lo && int64(span.first) < hi
+	}
+	for m, of := range [moments]needs{needCreated, needLeft, needCompleted | needLeft, needCanceled} {
+		if of &= s.needs; of != 0 && within(moment(m)) {
+			need |= of
+		}
+	}
+	if s.needs&needOpen != 0 && !s.idle(c) {
+		need |= needOpen
+	}
+	if need&orderNeeds == 0 {
+		return 0
+	}
+	return need
+}
+
+// window32 returns the first time that counts, at least 1, and the first one that no longer does.
+func (s *scan) window32() (lo, hi int64) {
+	lo = s.bounds[1]
+	if s.needs&needBefore != 0 {
+		lo = s.bounds[0]
+	}
+	return max(lo, 1), s.bounds[2]
+}
+
+// sweep adds the orders of chunks to the tallies of one window, moment by moment.
+func (s *scan) sweep(chunks []int) {
+	if len(chunks) == 0 {
+		return
+	}
+	s.reserve(len(chunks) * rows)
+	before, t := s.tally(0, 0), s.tally(0, 1)
+	lo, hi := s.window32()
+	from := s.bounds[1]
+	for _, n := range chunks {
+		need := s.needsOf(s.c.orders.chunks[n])
+		want := partFlags | (need &^ needOpen).parts()
+		if s.match != nil || need&cohortNeeds != 0 {
+			want |= partCohort
+		}
+		if need&needOpen != 0 {
+			want |= partNewest | partEnds
+		}
+		if s.q.Clock == Witnessed {
+			want |= partWitnessed
+		}
+		c, size := s.view.with(n, want), s.c.orders.size(n)
+		at := &c.at[s.q.Clock]
+		if s.firstBy != nil {
+			for k, first := range at[firstSeen][:size] {
+				id := c.cohort[k]
+				if held := &s.firstBy[id]; first != 0 && (*held == 0 || first < *held) && (s.match == nil || s.match.has(id)) {
+					*held = first
+				}
+			}
+		}
+		if need&needCreated != 0 {
+			for k, first := range at[firstSeen][:size] {
+				if int64(first) < lo || int64(first) >= hi || s.match != nil && !s.match.has(c.cohort[k]) {
+					continue
+				}
+				if int64(first) < from {
+					before.created.add(c.flags[k]&(1<<firstSeen) != 0)
+				} else {
+					s.addCreated(t, 1, c, at, k)
+				}
+			}
+		}
+		if need&needCompleted != 0 {
+			for k, success := range at[firstSuccess][:size] {
+				if int64(success) < lo || int64(success) >= hi || s.match != nil && !s.match.has(c.cohort[k]) {
+					continue
+				}
+				if int64(success) >= from {
+					s.addSuccess(t, 1, c, at, k)
+				} else if c.status[k] == statusSuccess {
+					before.completed.add(c.flags[k]&(1<<firstSuccess) != 0)
+				}
+			}
+		}
+		if need&needCanceled != 0 {
+			for k, canceled := range at[firstCanceled][:size] {
+				if int64(canceled) >= max(lo, from) && int64(canceled) < hi && (s.match == nil || s.match.has(c.cohort[k])) {
+					s.addCanceled(t, 1, c, at, k)
+				}
+			}
+		}
+		if need&needLeft != 0 {
+			for k, left := range at[firstTaken][:size] {
+				if left == 0 {
+					left = at[firstSuccess][k]
+				}
+				if int64(left) >= max(lo, from) && int64(left) < hi && (s.match == nil || s.match.has(c.cohort[k])) {
+					s.addLeft(t, c, at, k)
+				}
+			}
+		}
+		if need&needOpen != 0 {
+			s.sweepOpen(c, t, n, want)
+		}
+	}
+}
+
+// sweepOpen adds the orders of a chunk that are open at the end of the window.
+func (s *scan) sweepOpen(c *columns, t *tally, n int, want part) {
+	now, complete := s.bounds[2], false
+	for k := range s.c.orders.size(n) {
+		first := int64(c.at[s.q.Clock][firstSeen][k])
+		if first == 0 || first > now || s.match != nil && !s.match.has(c.cohort[k]) {
+			continue
+		}
+		if s.q.Clock == Signed && int64(c.newest[k]) <= now && c.flags[k]&flagDeleted == 0 { // the newest version is in force
+			s.countOpen(t, c.status[k], c.ends[k], c.flags[k], first)
+			continue
+		}
+		if !complete {
+			c, complete = s.view.with(n, want|partMoments), true
+		}
+		if state, ends, ok := s.openState(c, n*rows+k); ok {
+			s.countOpen(t, state, ends, c.flags[k], first)
+		}
+	}
 }
 
 // reserve allocates the samples of one window for the greatest number of orders.
-func (s *scan) reserve() {
-	n := 0
-	for _, c := range s.c.orders.chunks {
-		if s.overlaps(c) {
-			n += rows
-		}
-	}
+func (s *scan) reserve(n int) {
 	n = min(n, s.c.orders.n)
 	t := s.tally(0, 1)
 	if s.needs&needTickets != 0 {
@@ -317,24 +573,15 @@ func (s *scan) reserve() {
 			}
 		}
 	}
-}
-
-// orderNeeds are the parts that walk over the orders.
-const orderNeeds = needMoments | needOpen | needFirst
-
-// parts returns the columns that needs read.
-func (n needs) parts() (p part) {
-	for need, part := range map[needs]part{
-		needOpen: partMoments | partNewest | partEnds, needCreated: partTaken, needCompleted: partTaken | partSuccess | partSats, needCanceled: partCanceled,
-		needLeft: partTaken | partSuccess, needFiat: partAmount, needWidths: partAmount, needPremiums: partPremium,
-	} {
-		if n&need != 0 {
-			p |= part
-		}
+	if s.needs&needBreakdown != 0 && s.needs&needCreated != 0 {
+		t.createdOf = make([]uint32, len(s.c.cohorts))
 	}
-	return p
+	if s.needs&needBreakdown != 0 && s.needs&needCompleted != 0 {
+		t.satsOf = make([]total, len(s.c.cohorts))
+	}
 }
 
+// eachOrder adds the orders of a series or of groups.
 func (s *scan) eachOrder(series bool) {
 	s.reads(s.needs.parts() | partFlags)
 	for n, whole := range s.c.orders.chunks {
@@ -348,7 +595,7 @@ func (s *scan) eachOrder(series bool) {
 			if first == 0 {
 				continue
 			}
-			targets := s.targets[chunk.cohort[k]]
+			targets := s.groupsOfCohort(chunk.cohort[k])
 			if s.firstBy != nil && targets != nil {
 				if held := &s.firstBy[chunk.cohort[k]]; *held == 0 || first < *held {
 					*held = first
@@ -361,16 +608,15 @@ func (s *scan) eachOrder(series bool) {
 				}
 				if series {
 					s.addIntervals(g, chunk, i+k)
-				} else {
-					s.addOpen(g, chunk, i+k)
+				} else if state, ends, ok := s.openState(chunk, i+k); ok {
+					s.countOpen(s.tally(g, 1), state, ends, chunk.flags[k], int64(first))
 				}
 			}
 		}
 	}
 }
 
-// overlaps reports whether a chunk may hold an order that counts. Orders arrive almost in the
-// order of their times, so that a short window needs few chunks.
+// overlaps reports whether a chunk may hold an order that counts in a series or in groups.
 func (s *scan) overlaps(c *chunk) bool {
 	if s.needs&needFirst != 0 || s.needs&needOpen != 0 && (len(s.bounds) > 3 || !s.idle(c)) {
 		return true
@@ -389,82 +635,92 @@ func (s *scan) overlaps(c *chunk) bool {
 var sizeBounds = [...]int64{9_999, 50_000, 200_000, 1_000_000}
 
 func (s *scan) addOrder(g int32, c *columns, at *[moments][rows]uint32, k int) {
-	first, taken, success, canceled := at[firstSeen][k], at[firstTaken][k], at[firstSuccess][k], at[firstCanceled][k]
-	flags, state := c.flags[k], c.status[k]
 	if s.needs&needCreated != 0 {
-		if b := s.bucket(first); b >= 0 {
-			s.addCreated(s.tally(g, b), b, c, k, taken, state, flags)
+		if b := s.bucket(at[firstSeen][k]); b >= 0 {
+			s.addCreated(s.tally(g, b), b, c, at, k)
 		}
 	}
-	if s.needs&needCompleted != 0 && success != 0 {
-		if b := s.bucket(success); b >= 0 {
-			t := s.tally(g, b)
-			if state == statusSuccess {
-				s.addCompleted(t, b, c, k, success, flags)
-			}
-			if b > 0 && s.needs&needTimes != 0 {
-				if taken != 0 && success > taken {
-					t.done = append(t.done, success-taken)
-				}
-				if success > first {
-					t.cycle = append(t.cycle, success-first)
-				}
-			}
+	if s.needs&needCompleted != 0 {
+		if b := s.bucket(at[firstSuccess][k]); b >= 0 {
+			s.addSuccess(s.tally(g, b), b, c, at, k)
 		}
 	}
-	if s.needs&needCanceled != 0 && canceled != 0 {
-		if b := s.bucket(canceled); b >= 0 {
-			t := s.tally(g, b)
-			if state == statusCanceled {
-				t.canceled.add(flags&(1<<firstCanceled) != 0)
-			}
-			if b > 0 && s.needs&needTimes != 0 && canceled > first {
-				t.cancel = append(t.cancel, canceled-first)
-			}
+	if s.needs&needCanceled != 0 {
+		if b := s.bucket(at[firstCanceled][k]); b >= 0 {
+			s.addCanceled(s.tally(g, b), b, c, at, k)
 		}
 	}
-	left := taken
-	if left == 0 {
-		left = success
-	}
-	if s.needs&needLeft != 0 && left != 0 {
+	if s.needs&needLeft != 0 {
+		left := at[firstTaken][k]
+		if left == 0 {
+			left = at[firstSuccess][k]
+		}
 		if b := s.bucket(left); b > 0 {
-			t := s.tally(g, b)
-			t.left++
-			if taken != 0 {
-				t.taken.add(flags&(1<<firstTaken) != 0)
-				if s.needs&needTimes != 0 && taken > first {
-					t.fill = append(t.fill, taken-first)
-				}
-			}
+			s.addLeft(s.tally(g, b), c, at, k)
 		}
 	}
 }
 
-func earliest(m map[uint32]uint32, id, t uint32) {
-	if held, ok := m[id]; !ok || t < held {
-		m[id] = t
+// addSuccess adds an order whose first success is in bucket b.
+func (s *scan) addSuccess(t *tally, b int, c *columns, at *[moments][rows]uint32, k int) {
+	success := at[firstSuccess][k]
+	if c.status[k] == statusSuccess {
+		s.addCompleted(t, b, c, k, success, c.flags[k])
+	}
+	if b > 0 && s.needs&needTimes != 0 {
+		if taken := at[firstTaken][k]; taken != 0 && success > taken {
+			t.done = append(t.done, success-taken)
+		}
+		if first := at[firstSeen][k]; success > first {
+			t.cycle = append(t.cycle, success-first)
+		}
 	}
 }
 
-func (s *scan) addCreated(t *tally, b int, c *columns, k int, taken uint32, state status, flags uint16) {
+// addCanceled adds an order whose first cancellation is in bucket b.
+func (s *scan) addCanceled(t *tally, b int, c *columns, at *[moments][rows]uint32, k int) {
+	if c.status[k] == statusCanceled {
+		t.canceled.add(c.flags[k]&(1<<firstCanceled) != 0)
+	}
+	if first, canceled := at[firstSeen][k], at[firstCanceled][k]; b > 0 && s.needs&needTimes != 0 && canceled > first {
+		t.cancel = append(t.cancel, canceled-first)
+	}
+}
+
+// addLeft adds an order that left the book in the bucket of t.
+func (s *scan) addLeft(t *tally, c *columns, at *[moments][rows]uint32, k int) {
+	t.left++
+	if taken := at[firstTaken][k]; taken != 0 {
+		t.taken.add(c.flags[k]&(1<<firstTaken) != 0)
+		if first := at[firstSeen][k]; s.needs&needTimes != 0 && taken > first {
+			t.fill = append(t.fill, taken-first)
+		}
+	}
+}
+
+// addCreated adds an order whose first version is in bucket b.
+func (s *scan) addCreated(t *tally, b int, c *columns, at *[moments][rows]uint32, k int) {
+	flags := c.flags[k]
 	t.created.add(flags&(1<<firstSeen) != 0)
 	if b == 0 {
 		return
 	}
-	if taken != 0 {
-		t.funnel.taken++
-	}
-	switch {
-	case state == statusCanceled && taken == 0:
-		t.abandoned++
-		t.funnel.canceledUntaken++
-	case state == statusCanceled:
-		t.funnel.canceledTaken++
-	case state == statusSuccess:
-		t.funnel.completed++
-	case state == statusPending || state == statusInProgress:
-		t.funnel.open++
+	if s.needs&needFunnel != 0 {
+		taken, state := at[firstTaken][k], c.status[k]
+		if taken != 0 {
+			t.funnel.taken++
+		}
+		switch {
+		case state == statusCanceled && taken == 0:
+			t.abandoned++
+			t.funnel.canceledUntaken++
+		case state == statusCanceled:
+			t.funnel.canceledTaken++
+		case state == statusSuccess:
+			t.funnel.completed++
+		case state == statusPending || state == statusInProgress:
+			t.funnel.open++
+		}
 	}
 	if flags&flagMarket != 0 {
 		t.market++
@@ -472,32 +728,42 @@ func (s *scan) addCreated(t *tally, b int, c *columns, k int, taken uint32, stat
 	if flags&flagRange != 0 {
 		t.ranged++
 		if s.needs&needWidths != 0 {
-			t.widths.add(c.amount[k])
+			t.widths = append(t.widths, c.amount[k])
 		}
 	}
 	if s.needs&needPremiums != 0 && !math.IsNaN(c.premium[k]) {
 		side := 1
-		if s.c.cohorts[c.cohort[k]].buy {
+		if flags&flagBuy != 0 {
 			side = 0
 		}
 		t.premiums[side] = append(t.premiums[side], c.premium[k]/100)
 	}
 	if s.needs&needBreakdown != 0 {
-		t.cell(c.cohort[k]).created++
+		t.addCreated(c.cohort[k])
 	}
 }
 
 func (s *scan) addCompleted(t *tally, b int, c *columns, k int, success uint32, flags uint16) {
 	t.completed.add(flags&(1<<firstSuccess) != 0)
-	if b == 0 {
+	if b == 0 || s.needs&(needSats|needTickets|needFiat|needBreakdown|needIn|needPaid) == 0 {
 		return
 	}
-	h := &s.c.cohorts[c.cohort[k]]
+	if s.needs&needPaid != 0 {
+		if p := s.c.authors[s.c.cohorts[c.cohort[k]].author].policyAt(success); p != nil && p.Fee != nil && *p.Fee > 0 {
+			t.chargeable++
+			if flags&flagPaid != 0 {
+				t.paid++
+			}
+		}
+		if s.needs&(needSats|needTickets|needFiat|needBreakdown|needIn) == 0 { // sats is not read
+			return
+		}
+	}
 	sats := max(0, c.sats[k]) // amt 0 states no amount
 	if sats > 0 {
 		t.sats.add(sats)
 		t.priced++
-		if h.buy {
+		if flags&flagBuy != 0 {
 			t.buySats.add(sats)
 		} else {
 			t.sellSats.add(sats)
@@ -512,29 +778,19 @@ func (s *scan) addCompleted(t *tally, b int, c *columns, k int, success uint32, 
 		}
 	}
 	if s.needs&needBreakdown != 0 {
-		cell := t.cell(c.cohort[k])
-		cell.completed++
-		cell.sats.add(sats)
+		t.addSats(c.cohort[k], sats)
 	}
-	if s.needs&needFiat != 0 {
-		if t.fiat == nil {
-			t.fiat = map[uint32]*fiatTally{}
-		}
-		f := t.fiat[h.fiat]
-		if f == nil {
-			f = &fiatTally{}
-			t.fiat[h.fiat] = f
-		}
+	if s.needs&needFiat != 0 && (s.labeled == nil || s.labeled.has(c.cohort[k])) {
+		f := t.fiatOf(s.c.cohorts[c.cohort[k]].fiat)
 		f.all++
 		f.sats.add(sats)
 		if flags&flagFixed != 0 {
-			f.total.add(c.amount[k])
 			f.amounts = append(f.amounts, c.amount[k])
 		}
 	}
 	if s.needs&needIn != 0 && sats > 0 {
-		if r, ok := s.rateOf(h.author, success); ok {
-			t.in.add(float64(sats) / 1e8 * r.price)
+		if r, ok := s.rateOf(s.c.cohorts[c.cohort[k]].author, success); ok {
+			t.in = append(t.in, float64(sats)/1e8*r.price)
 			t.rated++
 			t.maxAge = max(t.maxAge, int64(r.age))
 			if r.other {
@@ -542,14 +798,6 @@ func (s *scan) addCompleted(t *tally, b int, c *columns, k int, success uint32, 
 			}
 		} else {
 			t.unpriced.add(sats)
-		}
-	}
-	if s.needs&needFees != 0 {
-		if p := s.c.authors[h.author].policyAt(success); p != nil && p.Fee != nil && *p.Fee > 0 {
-			t.chargeable++
-			if flags&flagPaid != 0 {
-				t.paid++
-			}
 		}
 	}
 }
@@ -586,21 +834,23 @@ func (s *scan) stateAt(i int, t int64) (v version, ok bool) {
 
 func expired(ends uint32, t int64) bool { return ends != 0 && int64(ends) <= t }
 
-func (s *scan) addOpen(g int32, c *columns, i int) {
+// openState returns the status and the end of the take window of the version of row i that is in
+// force at the end of the window. ok is false if there is none or if the order has ended.
+func (s *scan) openState(c *columns, i int) (state status, ends uint32, ok bool) {
 	k, now := i%rows, s.bounds[len(s.bounds)-1]
-	first := int64(c.at[s.q.Clock][firstSeen][k])
-	if first > now || c.final(k, now, s.q.Clock) {
-		return
+	if int64(c.at[s.q.Clock][firstSeen][k]) > now || c.final(k, now, s.q.Clock) {
+		return statusNone, 0, false
 	}
-	state, ends, live := c.status[k], c.ends[k], c.flags[k]&(1<<firstSeen) != 0
-	if s.q.Clock == Witnessed || int64(c.newest[k]) > now || c.flags[k]&flagDeleted != 0 {
-		v, ok := s.stateAt(i, now)
-		if !ok {
-			return
-		}
-		state, ends = v.status, v.ends
+	if s.q.Clock == Signed && int64(c.newest[k]) <= now && c.flags[k]&flagDeleted == 0 {
+		return c.status[k], c.ends[k], true
 	}
-	t := s.tally(g, len(s.bounds)-2)
+	v, ok := s.stateAt(i, now)
+	return v.status, v.ends, ok
+}
+
+// countOpen counts an order by its state at the end of the window.
+func (s *scan) countOpen(t *tally, state status, ends uint32, flags uint16, first int64) {
+	now, live := s.bounds[len(s.bounds)-1], flags&(1<<firstSeen) != 0
 	switch {
 	case state == statusPending && !expired(ends, now):
 		t.open.add(live)
@@ -688,37 +938,80 @@ func (s *scan) sumIntervals() {
 	}
 }
 
+// firstTimes is the first time of each currency, set of payment methods or author: a slice if
+// there is one group, else a map.
+type firstTimes struct {
+	dense  []uint32
+	sparse map[uint32]uint32
+}
+
+func newFirstTimes(n, groups int) firstTimes {
+	if groups == 1 {
+		return firstTimes{dense: make([]uint32, n)}
+	}
+	return firstTimes{sparse: map[uint32]uint32{}}
+}
+
+func (f *firstTimes) note(id, t uint32) {
+	if f.dense != nil {
+		if held := &f.dense[id]; *held == 0 || t < *held {
+			*held = t
+		}
+	} else if held, ok := f.sparse[id]; !ok || t < held {
+		f.sparse[id] = t
+	}
+}
+
+func (f *firstTimes) each(fn func(id, t uint32)) {
+	for id, t := range f.dense {
+		if t != 0 {
+			fn(uint32(id), t)
+		}
+	}
+	for id, t := range f.sparse {
+		fn(id, t)
+	}
+}
+
 func (s *scan) addFirst() {
-	type firsts struct{ fiats, labels, authors map[uint32]uint32 }
+	type firsts struct{ fiats, sets, authors *firstTimes }
 	by := make([]firsts, s.groups)
+	times := func(n int) *firstTimes { f := newFirstTimes(n, s.groups); return &f }
 	for id, t := range s.firstBy {
 		if t == 0 {
 			continue
 		}
 		h := &s.c.cohorts[id]
-		for _, g := range s.targets[id] {
+		for _, g := range s.groupsOfCohort(uint32(id)) {
 			f := &by[g]
 			if f.fiats == nil {
-				*f = firsts{map[uint32]uint32{}, map[uint32]uint32{}, map[uint32]uint32{}}
+				*f = firsts{times(len(s.c.fiats.text)), times(len(s.c.sets.text)), times(len(s.c.authors))}
 			}
-			earliest(f.fiats, h.fiat, t)
-			earliest(f.authors, h.author, t)
-			for _, label := range s.c.methodsOf(h.methods) {
-				earliest(f.labels, label, t)
-			}
+			f.fiats.note(h.fiat, t)
+			f.sets.note(h.methods, t)
+			f.authors.note(h.author, t)
 		}
 	}
-	for g := range by {
-		note := func(firsts map[uint32]uint32, count func(*tally) *int64) {
-			for _, t := range firsts {
+	for g, f := range by {
+		if f.fiats == nil {
+			continue
+		}
+		labels := times(len(s.c.labels.text))
+		f.sets.each(func(set, t uint32) {
+			for _, label := range s.c.methodsOf(set) {
+				labels.note(label, t)
+			}
+		})
+		note := func(firsts *firstTimes, count func(*tally) *int64) {
+			firsts.each(func(_, t uint32) {
 				if b := s.bucket(t); b > 0 {
 					*count(s.tally(int32(g), b))++
 				}
-			}
+			})
 		}
-		note(by[g].fiats, func(t *tally) *int64 { return &t.newFiats })
-		note(by[g].labels, func(t *tally) *int64 { return &t.newMethods })
-		note(by[g].authors, func(t *tally) *int64 { return &t.newAuthors })
+		note(f.fiats, func(t *tally) *int64 { return &t.newFiats })
+		note(labels, func(t *tally) *int64 { return &t.newMethods })
+		note(f.authors, func(t *tally) *int64 { return &t.newAuthors })
 	}
 }
 
@@ -731,7 +1024,7 @@ func (s *scan) withoutInstances(need needs) *scan {
 	q := *s.q
 	q.Filter = maps.Clone(q.Filter)
 	delete(q.Filter, ByInstance)
-	out, _ := newScan(s.c, &q, s.bounds, need&needMoments, "")
+	out, _ := newScan(s.c, &q, s.bounds, need&(needMoments|needSats), "")
 	out.run()
 	return out
 }

@@ -12,7 +12,11 @@ func (s *scan) feeTime(f *fee) uint32 {
 // groups of the order. Another fee counts in the group of its node, or, without groups, if
 // the filter names no dimension but instance and network.
 func (s *scan) addFees() {
-	s.eachFee(partSuccess|partSats, func(f *fee, author uint32, order *columns, k int, targets []int32, bucket int) {
+	want := part(0)
+	if s.needs&needFeeOrders != 0 {
+		want = partSuccess | partSats
+	}
+	s.eachFee(want, func(f *fee, author uint32, order *columns, k int, targets []int32, bucket int) {
 		for _, g := range targets {
 			s.addFee(s.tally(g, bucket), f, author, order, k)
 		}
@@ -31,10 +35,16 @@ func (s *scan) eachFee(want part, fn func(f *fee, author uint32, order *columns,
 	for dim, values := range s.q.Filter {
 		joined = joined || dim != ByNetwork && dim != ByInstance && len(values) > 0
 	}
+	// A fee counts whatever its order is, if no order is left out.
+	whole := s.match == nil && s.split == "" && s.needs&(needFeeOrders|needPolicies) == 0
 	for i := range s.c.fees.n {
 		f := s.c.fees.at(i)
 		b := s.bucket(s.feeTime(f))
 		if b <= 0 || f.is(feeBanned) {
+			continue
+		}
+		if whole {
+			fn(f, 0, nil, 0, noGroup, b)
 			continue
 		}
 		var order *columns
@@ -45,7 +55,7 @@ func (s *scan) eachFee(want part, fn func(f *fee, author uint32, order *columns,
 			k = row % rows
 			c := s.views.of(n)
 			if author = s.c.cohorts[c.cohort[k]].author; s.c.orders.chunks[n].blob[k] != 0 {
-				order, targets = c, s.targets[c.cohort[k]] // nil if the author does not pass
+				order, targets = c, s.groupsOfCohort(c.cohort[k]) // nil if the author does not pass
 			}
 		} else {
 			author = s.c.fees.orphans[f.owner].key.author
@@ -82,12 +92,15 @@ func (s *scan) addFee(t *tally, f *fee, author uint32, c *columns, k int) {
 	t.feeSats.add(f.sats())
 	var sats int64
 	settled := false
-	if c != nil {
+	if c != nil && s.needs&needFeeOrders != 0 {
 		if success := c.at[s.q.Clock][firstSuccess][k]; success != 0 {
 			t.lateness = append(t.lateness, int64(s.feeTime(f))-int64(success))
 			settled = c.status[k] == statusSuccess && c.sats[k] > 0
 			sats = c.sats[k]
 		}
+	}
+	if s.needs&needPolicies == 0 {
+		return
 	}
 	p := s.c.authors[author].policyAt(f.created)
 	if p == nil || p.Fee == nil || *p.Fee <= 0 {

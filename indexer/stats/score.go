@@ -25,20 +25,35 @@ type nodeStats struct {
 // scoreOf computes the figures of section 2.2 from the orders that the scan selects.
 func scoreOf(s *scan) *nodeStats {
 	from, now := s.bounds[len(s.bounds)-2], s.bounds[len(s.bounds)-1]
-	n := &nodeStats{fiats: map[uint32]int64{}, labels: map[uint32]int64{}}
+	n := &nodeStats{fiats: map[uint32]int64{}}
+	need := s.needs
 	byCohort := make([]int64, len(s.c.cohorts))
 	const day = 86400
 	today := (now - 1) / day
 	var days [30]bool
-	want := partNewest | partSats | partPremium
+	want := partNewest
 	if s.q.Clock == Witnessed {
-		want |= partSuccess
+		want = partSuccess | partWitnessed
 	}
-	s.reads(want)
-	for j := range s.c.orders.chunks {
+	for of, part := range map[needs]part{needNodeSats: partSats, needNodePremiums: partPremium, needNodeLabels: partCohort} {
+		if need&of != 0 {
+			want |= part
+		}
+	}
+	if s.match != nil {
+		want |= partCohort
+	}
+	s.view = view{t: &s.c.orders, want: want}
+	for j, whole := range s.c.orders.chunks {
+		if need&needNodeTrades == 0 {
+			break
+		}
+		if span := whole.spans[s.q.Clock][firstSuccess]; span.last == 0 || int64(span.first) >= now { // the newest version is not older
+			continue
+		}
 		chunk := s.view.of(j)
 		for k := range s.c.orders.size(j) {
-			if chunk.status[k] != statusSuccess || s.targets[chunk.cohort[k]] == nil {
+			if chunk.status[k] != statusSuccess || s.match != nil && !s.match.has(chunk.cohort[k]) {
 				continue
 			}
 			t := int64(chunk.newest[k])
@@ -68,16 +83,20 @@ func scoreOf(s *scan) *nodeStats {
 				continue
 			}
 			n.trades++
-			if sats := chunk.sats[k]; sats >= 0 {
+			if need&needNodeSats != 0 && chunk.sats[k] >= 0 {
+				sats := chunk.sats[k]
 				n.amounts = append(n.amounts, float64(sats))
 				n.sats.add(sats)
 			}
-			byCohort[chunk.cohort[k]]++
-			if p := chunk.premium[k]; !math.IsNaN(p) {
-				n.premiums = append(n.premiums, p)
+			if need&needNodeLabels != 0 {
+				byCohort[chunk.cohort[k]]++
+			}
+			if need&needNodePremiums != 0 && !math.IsNaN(chunk.premium[k]) {
+				n.premiums = append(n.premiums, chunk.premium[k])
 			}
 		}
 	}
+	bySet := make([]int64, len(s.c.sets.text))
 	for id, trades := range byCohort {
 		if trades == 0 {
 			continue
@@ -85,10 +104,11 @@ func scoreOf(s *scan) *nodeStats {
 		h := &s.c.cohorts[id]
 		n.fiats[h.fiat] += trades
 		n.fiatsAll += trades
-		for _, label := range s.c.methodsOf(h.methods) {
-			n.labels[label] += trades
-			n.allPM += trades
-		}
+		bySet[h.methods] += trades
+	}
+	n.labels = s.c.byLabel(bySet)
+	for _, trades := range n.labels {
+		n.allPM += trades
 	}
 	pause := int64(0)
 	for _, active := range days {
@@ -99,6 +119,9 @@ func scoreOf(s *scan) *nodeStats {
 		n.longestPause = max(n.longestPause, pause)
 	}
 	for i := range s.c.fees.n {
+		if need&needNodeFees == 0 {
+			break
+		}
 		f := s.c.fees.at(i)
 		t := int64(s.feeTime(f))
 		if t != 0 && t < now && (n.firstFee == 0 || t < n.firstFee) && !f.is(feeBanned) && passes(s.authors, s.feeAuthor(f)) {

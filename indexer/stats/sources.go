@@ -10,16 +10,18 @@ const maxSeqs = 1000
 
 // onlyLabel restricts a scan to the orders of one currency or one payment method.
 func (s *scan) onlyLabel(pattern, label string) {
-	for id := range s.targets {
+	narrow := newCohortSet(len(s.c.cohorts))
+	for id := 1; id < len(s.c.cohorts); id++ {
 		h := &s.c.cohorts[id]
 		ok := s.c.fiats.text[h.fiat] == label
 		if strings.HasPrefix(pattern, "market.methods.") {
 			ok = slices.ContainsFunc(s.c.methodsOf(h.methods), func(m uint32) bool { return s.c.labels.text[m] == label })
 		}
-		if !ok {
-			s.targets[id] = nil
+		if ok && s.counts(uint32(id)) {
+			narrow.add(uint32(id))
 		}
 	}
+	s.match = narrow
 }
 
 // orderSeqs calls add with the seq of the version of each order that a family counts.
@@ -28,7 +30,7 @@ func (s *scan) orderSeqs(f family, add func(uint64)) {
 	for i := range s.c.orders.n {
 		chunk, k := s.view.of(i/rows), i%rows
 		at := &chunk.at[s.q.Clock]
-		if at[firstSeen][k] == 0 || s.targets[chunk.cohort[k]] == nil {
+		if at[firstSeen][k] == 0 || !s.counts(chunk.cohort[k]) {
 			continue
 		}
 		counts := func(m moment) bool { return s.bucket(at[m][k]) == 1 }

@@ -41,6 +41,7 @@ const (
 	flagDeleted                   // the author deleted a version
 	flagPaid                      // a development fee names the order
 	flagSettled                   // each version after the first success or cancellation is final
+	flagBuy                       // the maker buys
 )
 
 type span struct{ first, last uint32 }

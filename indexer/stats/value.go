@@ -139,6 +139,13 @@ func (s *sum) add(f float64) {
 
 func (s *sum) value() float64 { return s.s + s.c }
 
+func sumOf(sample []float64) (s sum) {
+	for _, f := range sample {
+		s.add(f)
+	}
+	return s
+}
+
 type number interface{ ~int64 | ~uint32 | ~float64 }
 
 // nearestRank returns the p-th percentile of a sample by nearest rank: the element at index

@@ -188,3 +188,20 @@ func ExpiredAt(tags nostr.Tags, now time.Time) bool {
 	}
 	return false
 }
+
+// Ping returns nil if the committer works: it has ended a group, and takes the next one. Ping
+// returns the error of ctx if the committer does not answer in time, for example because the
+// disk does not end a write.
+func (st *Store) Ping(ctx context.Context) error {
+	if err := st.failure.get(); err != nil {
+		return err
+	}
+	select {
+	case st.pings <- struct{}{}:
+		return nil
+	case <-st.closing:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -55,6 +55,7 @@ func (c *committer) run() {
 				due, err = nil, c.flush()
 			case <-c.sweep:
 				err = c.moveHidden()
+			case <-c.pings:
 			case <-c.closing:
 				// No goroutine can enqueue any more. Commit the rest of the queue.
 				select {

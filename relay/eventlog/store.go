@@ -95,6 +95,7 @@ type parts struct {
 	pace    *pace
 
 	sweep   chan struct{}  // the ticker asks the committer to move the index entries of expired events
+	pings   chan struct{}  // Ping asks the committer to receive
 	closing chan struct{}  // closed by Close after the last put
 	done    sync.WaitGroup // counts the store's goroutines
 }
@@ -116,7 +117,7 @@ var (
 // ErrReadOnly or ErrFull if the directory cannot be used, and ErrDamaged or ErrIndex if
 // acknowledged data is damaged or missing.
 func Open(cfg Config) (*Store, error) {
-	st := &Store{parts: &parts{cfg: cfg, now: room.Clock(cfg.Now), logger: room.Logger(cfg.Logger), metrics: newMetrics(cfg.Metrics), sweep: make(chan struct{}), closing: make(chan struct{})}}
+	st := &Store{parts: &parts{cfg: cfg, now: room.Clock(cfg.Now), logger: room.Logger(cfg.Logger), metrics: newMetrics(cfg.Metrics), sweep: make(chan struct{}), pings: make(chan struct{}), closing: make(chan struct{})}}
 	st.cfg.flushAfter = cmp.Or(cfg.flushAfter, flushAfter)
 	st.cfg.DiskReserve = cmp.Or(cfg.DiskReserve, DefaultDiskReserve)
 	if cfg.Bulk {

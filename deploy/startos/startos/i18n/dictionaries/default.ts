@@ -1,0 +1,48 @@
+export const DEFAULT_LANG = 'en_US'
+
+const dict = {
+  'Starting Mostrodex': 0,
+  'Relay, index and scores': 1,
+  'Everything answers': 2,
+  'The index or the scores are not ready yet': 3,
+  'Explorer': 4,
+  'Orders, Mostros, statistics and search': 5,
+  'Relay': 6,
+  'Nostr clients connect to this address': 7,
+  'Relay settings': 8,
+  'Name, contact and public address of the relay': 9,
+  'Name': 10,
+  'Name of the relay in its public description': 11,
+  'Contact': 12,
+  'Address for users, for example mailto:you@example.org': 13,
+  'Public address': 14,
+  'The wss:// or ws:// address that clients use. Without it proofs of keys are refused.': 15,
+  'Escrow settings': 16,
+  'Turn your own Mostro on or off, and set its fee and limits': 17,
+  'Escrow': 18,
+  'Run a Mostro over LND. Real money of other people: read the runbook first.': 19,
+  'Fee': 20,
+  'Fraction of the amount for both sides together, for example 0.006': 21,
+  'Smallest order (sats)': 22,
+  'Largest order (sats)': 23,
+  'Relays to publish to': 24,
+  'Relays to which the events of your Mostro are sent': 25,
+  'Must be a ws:// or wss:// address': 26,
+  'Must be a fraction such as 0.006': 27,
+  'Pause new trades': 28,
+  'No new order and no taker is accepted. Open trades go on.': 29,
+  'Resume new trades': 30,
+  'New orders and takers are accepted again.': 31,
+  'Open trades': 32,
+  'List the open trades of the escrow': 33,
+  'Check': 34,
+  'Check the configuration, LND, the clock, the disk and the relays': 35,
+  'Operation': 36,
+  'Done': 37,
+  'Findings': 38,
+  'Must be empty, or a ws:// or wss:// address': 39,
+} as const
+
+export type I18nKey = keyof typeof dict
+export type LangDict = Record<(typeof dict)[I18nKey], string>
+export default dict
