@@ -39,7 +39,7 @@ func TestMarketPage(t *testing.T) {
 	}
 	plain := plainText(body)
 	for _, want := range []string{
-		"Bitcoin in USD", "101 000 USD / BTC", "To buy bitcoin, from +1 % 102 010 USD / BTC", "To sell bitcoin, up to +3 % 104 030 USD / BTC",
+		"Bitcoin in USD", "101,000 USD / BTC", "To buy bitcoin, from +1 % 102,010 USD / BTC", "To sell bitcoin, up to +3 % 104,030 USD / BTC",
 		"Depth by premium", "Time until an order is taken", "Crossed pairs", "+2 % cash", "Zelle", "One bitcoin in USD, 30 days",
 	} {
 		if !strings.Contains(plain, want) {
@@ -161,6 +161,39 @@ func TestSitemap(t *testing.T) {
 		r.Host = `evil"><script>`
 		if o.Handler().ServeHTTP(got, r); strings.Contains(got.Body.String(), "evil") {
 			t.Errorf("%s repeats the header Host: %s", path, got.Body)
+		}
+	}
+}
+
+// TestDataPagesInThreeLanguages: a page in a language has its texts and numbers, and its links
+// stay in the language.
+func TestDataPagesInThreeLanguages(t *testing.T) {
+	o := smallMarket(t, nil)
+	h := o.Handler()
+	for prefix, want := range map[string][]string{
+		"/es": {"Bitcoin en USD", "Para comprar bitcoin, desde", "102.010", "Profundidad por prima"},
+		"/pt": {"Bitcoin em USD", "Para comprar bitcoin, a partir de", "102.010", "Profundidade por prêmio"},
+		"/en": {"Bitcoin in USD", "To buy bitcoin, from", "102,010", "Depth by premium"},
+	} {
+		for _, path := range []string{"/market", "/market/USD", "/disputes", "/card/" + pubkeyOf(1)} {
+			w := fetch(t, h, prefix+path)
+			body := html.UnescapeString(w.Body.String())
+			if w.Code != http.StatusOK || strings.Contains(body, "⟦") || strings.Contains(body, "%!") || !strings.Contains(body, `<html lang="`+prefix[1:]+`"`) {
+				t.Errorf("%s%s: %d, %s", prefix, path, w.Code, body)
+			}
+			for _, m := range regexp.MustCompile(`<a [^>]*href="(/[^"]*)"( hreflang)?`).FindAllStringSubmatch(body, -1) {
+				if m[2] == "" && !strings.HasPrefix(m[1], prefix+"/") && !strings.HasPrefix(m[1], "/api/v1/") {
+					t.Errorf("%s%s has a link to %s", prefix, path, m[1])
+				}
+			}
+			if path != "/market/USD" {
+				continue
+			}
+			for _, text := range want {
+				if !strings.Contains(plainText(body), text) {
+					t.Errorf("%s%s has no %q", prefix, path, text)
+				}
+			}
 		}
 	}
 }

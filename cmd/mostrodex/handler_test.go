@@ -119,7 +119,7 @@ func fillFair(tb testing.TB, m *Main, stop func()) *fair {
 	for _, name := range []string{"alfa", "beta", "gamma", "delta"} {
 		f.nodes[name] = testKeys(tb, name)
 	}
-	now := time.Now()
+	now := m.Now()
 	const days = 60
 	at := func(d float64) time.Time { return now.Add(time.Duration((d - days) * 24 * float64(time.Hour))) }
 	for d := range days {

@@ -321,6 +321,11 @@ func TestRestarts(t *testing.T) {
 	w.mu.Unlock()
 	w.order("one", "VES", "sell", "pending")
 	testkit.Eventually(t, "the first publication", func() bool { return w.about(alice, "Order one") == 1 })
+	testkit.Eventually(t, "the end of the webhook's row", func() bool { // else a stop in the middle repeats the call
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return w.called(`"d":"one"`) == 1 && s.rows == 1
+	})
 	stop()
 	w.order("two", "VES", "sell", "pending") // while the program is off
 	w.order("one", "VES", "sell", "in-progress")

@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/lang"
 	"github.com/mostrodex/mostrodex/internal/route"
 	"github.com/mostrodex/mostrodex/internal/webpage"
 )
@@ -83,6 +83,7 @@ type relayRow struct {
 
 func (x dataPages) relaysPage(data Data) func(*http.Request) (string, any, error) {
 	return func(r *http.Request) (string, any, error) {
+		l := lang.Of(r)
 		d := &struct {
 			frame
 			Address  string
@@ -90,7 +91,7 @@ func (x dataPages) relaysPage(data Data) func(*http.Request) (string, any, error
 			Live     int
 			RowsLeft int
 		}{frame: frame{Page: "relays"}, Address: data.Address}
-		d.Title, d.Description = d.T("relays.title"), d.T("relays.lede")
+		d.Title, d.Description = l.T("relays.title"), l.T("relays.lede")
 		if d.Address == "" && plainHost.MatchString(r.Host) {
 			d.Address = "ws://" + r.Host
 			if r.TLS != nil {
@@ -109,11 +110,11 @@ func (x dataPages) relaysPage(data Data) func(*http.Request) (string, any, error
 				d.RowsLeft++
 				continue
 			}
-			row := relayRow{URL: one.URL, State: d.T("relay." + strings.ReplaceAll(one.State, " ", "")), Class: strings.ReplaceAll(one.State, " ", ""), Software: one.Software, Configured: one.Configured,
-				Since: webpage.MomentAt(one.Since, now), Synced: webpage.MomentAt(one.Synced, now), LastLive: webpage.MomentAt(one.LastLive, now),
-				Received: count(one.Received), Kept: count(one.Kept), Refused: count(one.Refused)}
+			row := relayRow{URL: one.URL, State: l.T("relay." + strings.ReplaceAll(one.State, " ", "")), Class: strings.ReplaceAll(one.State, " ", ""), Software: one.Software, Configured: one.Configured,
+				Since: l.Moment(one.Since, now), Synced: l.Moment(one.Synced, now), LastLive: l.Moment(one.LastLive, now),
+				Received: l.Int(one.Received), Kept: l.Int(one.Kept), Refused: l.Int(one.Refused)}
 			if !one.LastLive.IsZero() {
-				row.Lag = webpage.Ago(one.Lag)
+				row.Lag = l.Span(one.Lag)
 			}
 			d.Rows = append(d.Rows, row)
 		}
@@ -139,15 +140,16 @@ type exportMonth struct {
 type exportLink struct{ Path, Format, Size, SHA256 string }
 
 func (x dataPages) downloadsPage(data Data) func(*http.Request) (string, any, error) {
-	return func(*http.Request) (string, any, error) {
+	return func(r *http.Request) (string, any, error) {
+		l := lang.Of(r)
 		d := &struct {
 			frame
 			Sets  []exportRow
 			Files bool
 		}{frame: frame{Page: "downloads"}}
-		d.Title, d.Description = d.T("downloads.title"), d.T("downloads.lede")
+		d.Title, d.Description = l.T("downloads.title"), l.T("downloads.lede")
 		for _, set := range data.Exports() {
-			row := exportRow{Export: set, Text: d.T("set." + set.Name)}
+			row := exportRow{Export: set, Text: l.T("set." + set.Name)}
 			slices.SortFunc(set.Files, func(a, b ExportFile) int {
 				return cmp.Or(strings.Compare(b.Month, a.Month), strings.Compare(a.Format, b.Format))
 			})
@@ -157,10 +159,10 @@ func (x dataPages) downloadsPage(data Data) func(*http.Request) (string, any, er
 						row.Left++
 						continue
 					}
-					row.Months = append(row.Months, exportMonth{Month: f.Month, Rows: count(f.Rows)})
+					row.Months = append(row.Months, exportMonth{Month: f.Month, Rows: l.Int(f.Rows)})
 				}
 				m := &row.Months[len(row.Months)-1]
-				m.Files = append(m.Files, exportLink{"/api/v1/export/" + f.Path, f.Format, byteText(f.Bytes), f.SHA256})
+				m.Files = append(m.Files, exportLink{"/api/v1/export/" + f.Path, f.Format, byteText(l, f.Bytes), f.SHA256})
 				d.Files = true
 			}
 			d.Sets = append(d.Sets, row)
@@ -170,16 +172,16 @@ func (x dataPages) downloadsPage(data Data) func(*http.Request) (string, any, er
 }
 
 // byteText returns a number of bytes in its largest unit.
-func byteText(n int64) string {
+func byteText(l *lang.Lang, n int64) string {
 	for _, u := range []struct {
 		size int64
 		name string
 	}{{1 << 30, "GiB"}, {1 << 20, "MiB"}, {1 << 10, "KiB"}} {
 		if n >= u.size {
-			return strconv.FormatFloat(float64(n)/float64(u.size), 'f', 1, 64) + " " + u.name
+			return l.Float(float64(n)/float64(u.size), 1) + " " + u.name
 		}
 	}
-	return strconv.FormatInt(n, 10) + " B"
+	return l.Int(n) + " B"
 }
 
 type apiGroup struct {
@@ -239,15 +241,16 @@ func (x dataPages) apiPage(table route.Table) func(*http.Request) (string, any, 
 		groups[at].Rows = append(groups[at].Rows, row)
 	}
 	return func(r *http.Request) (string, any, error) {
+		l := lang.Of(r)
 		d := &struct {
 			frame
 			Base   string
 			Groups []apiGroup
 		}{frame: frame{Page: "api"}, Base: x.base(r)}
-		d.Title, d.Description = d.T("api.title"), d.T("api.lede")
+		d.Title, d.Description = l.T("api.title"), l.T("api.lede")
 		for i, g := range groups {
 			if len(g.Rows) > 0 {
-				g.Name, g.Title = apiGroups[i].name, d.T("api."+apiGroups[i].name)
+				g.Name, g.Title = apiGroups[i].name, l.T("api."+apiGroups[i].name)
 				d.Groups = append(d.Groups, g)
 			}
 		}

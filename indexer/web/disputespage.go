@@ -2,10 +2,11 @@ package web
 
 import (
 	"net/http"
-	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mostrodex/mostrodex/indexer/stats"
+	"github.com/mostrodex/mostrodex/internal/lang"
 	"github.com/mostrodex/mostrodex/internal/plot"
 	"github.com/mostrodex/mostrodex/internal/webpage"
 )
@@ -81,6 +82,7 @@ type disputedRow struct {
 }
 
 func (x marketPages) disputesPage(r *http.Request) (string, any, error) {
+	l := lang.Of(r)
 	v, at, err := x.minuteOf(r.Context(), "/disputes", func(c *stats.Collector, q stats.Query) (any, error) { return disputeFiguresOf(c, q) })
 	if err != nil {
 		return "", nil, err
@@ -94,19 +96,20 @@ func (x marketPages) disputesPage(r *http.Request) (string, any, error) {
 		Weeks   *figure
 		Of      []disputedRow
 		OfLeft  int
-	}{frame: frame{Page: "disputes"}, At: at}
-	d.Title, d.Description = d.T("disputes.title"), d.T("disputes.lede")
+	}{frame: frame{Page: "disputes"}, At: l.Moment(at, now)}
+	d.Title, d.Description = l.T("disputes.title"), l.T("disputes.lede")
 	for _, days := range disputeDays {
-		d.Windows = append(d.Windows, d.T("days", days))
+		d.Windows = append(d.Windows, l.T("figure.days", days))
 	}
 	for i, name := range disputeMetrics {
-		row := disputeRow{Name: d.T("disputes." + name), Note: d.T("disputes." + name + ".note")}
+		key := strings.TrimPrefix(name, "outcome.")
+		row := disputeRow{Name: l.T("disputes." + key), Note: l.T("disputes." + key + "_note")}
 		for k := range f.windows {
-			row.Values = append(row.Values, figureText(f.windows[k][i]))
+			row.Values = append(row.Values, figureText(l, f.windows[k][i]))
 		}
 		d.Rows = append(d.Rows, row)
 	}
-	opened, closed := plot.Line{Name: d.T("disputes.opened")}, plot.Line{Name: d.T("disputes.closed")}
+	opened, closed := plot.Line{Name: l.T("disputes.opened")}, plot.Line{Name: l.T("disputes.closed")}
 	var rows [][]string
 	begun := false
 	for i, p := range f.opened {
@@ -117,23 +120,23 @@ func (x marketPages) disputesPage(r *http.Request) (string, any, error) {
 		text := ""
 		if i < len(f.closed) {
 			closed.Points = append(closed.Points, plot.Point{At: p.From, Value: f.closed[i].Figure.Value.Float()})
-			text = figureText(f.closed[i].Figure)
+			text = figureText(l, f.closed[i].Figure)
 		}
-		rows = append([][]string{{time.Unix(p.From, 0).UTC().Format(time.DateOnly), figureText(p.Figure), text}}, rows...)
+		rows = append([][]string{{time.Unix(p.From, 0).UTC().Format(time.DateOnly), figureText(l, p.Figure), text}}, rows...)
 	}
-	d.Weeks = figureOf(&plot.Chart{Title: d.T("disputes.weeks"), Lines: []plot.Line{opened, closed}, Shape: plot.Bars, Zero: true, Label: dayText}, d.T("disputes.weeks.note"))
-	d.Weeks.Head, d.Weeks.Rows = []string{d.T("disputes.week"), d.T("disputes.opened"), d.T("disputes.closed")}, rows
+	d.Weeks = figureOf(&plot.Chart{Title: l.T("disputes.weeks"), Lines: []plot.Line{opened, closed}, Shape: plot.Bars, Zero: true, Label: dayText, Description: l.T("disputes.weeks_desc", len(opened.Points))}, l.T("disputes.weeks_note"))
+	d.Weeks.Head, d.Weeks.Rows = []string{l.T("disputes.week"), l.T("disputes.opened"), l.T("disputes.closed")}, rows
 	text := func(m map[string]stats.Value, key string, otherwise string) string {
 		if v, ok := m[key]; ok && !v.IsNull() {
-			return webpage.Grouped(v.String())
+			return l.Number(v.String())
 		}
 		return otherwise
 	}
 	for _, p := range f.ofInstance[:min(len(f.ofInstance), disputeInstances)] {
-		row := disputedRow{Opened: figureText(p.Figure), Open: text(f.openOf, p.Group, "0"), Trades: text(f.tradOf, p.Group, "0"), Rate: "–"}
-		row.publisherCell = x.publisherCell(p.Group, "mostro", now)
+		row := disputedRow{Opened: figureText(l, p.Figure), Open: text(f.openOf, p.Group, "0"), Trades: text(f.tradOf, p.Group, "0"), Rate: "–"}
+		row.publisherCell = x.publisherCell(l, p.Group, "mostro", now)
 		if v, ok := f.rateOf[p.Group]; ok && !v.IsNull() {
-			row.Rate = strconv.FormatFloat(v.Float()*100, 'f', 1, 64)
+			row.Rate = l.Float(v.Float()*100, 1)
 		}
 		d.Of = append(d.Of, row)
 	}
@@ -142,15 +145,15 @@ func (x marketPages) disputesPage(r *http.Request) (string, any, error) {
 }
 
 // figureText returns the value of a figure by its unit.
-func figureText(f stats.Figure) string {
+func figureText(l *lang.Lang, f stats.Figure) string {
 	if f.Value.IsNull() {
 		return "–"
 	}
 	switch f.Unit {
 	case stats.UnitRatio:
-		return strconv.FormatFloat(f.Value.Float()*100, 'f', 1, 64)
+		return l.Float(f.Value.Float()*100, 1)
 	case stats.UnitSeconds:
-		return webpage.Ago(time.Duration(f.Value.Float()) * time.Second)
+		return l.Span(time.Duration(f.Value.Float()) * time.Second)
 	}
-	return webpage.Grouped(f.Value.String())
+	return l.Number(f.Value.String())
 }

@@ -132,7 +132,7 @@ func (x *explorer) servePage(route string, get func(*http.Request) (string, any,
 	}
 	fr.Share = sharing{Icon: icon.path, Icon2: icon2.path}
 	if base := x.base(r); base != "" {
-		fr.Share.URL, fr.Share.Picture = base+r.URL.EscapedPath(), base+share.path
+		fr.Share.URL, fr.Share.Picture = base+l.Link(r.URL.EscapedPath()), base+share.path
 	}
 	x.setOnion(h, r)
 	if fr.Script {

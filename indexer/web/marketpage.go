@@ -61,8 +61,8 @@ func figureOf(c *plot.Chart, note string) *figure {
 	c.Width, c.Height = chartWidth, chartHeight
 	f := &figure{Title: c.Title, Note: note, Chart: template.HTML(c.Inline())} // package plot escapes its texts
 	if len(c.Lines) > 1 {
-		for _, l := range c.Lines {
-			f.Legend = append(f.Legend, l.Name)
+		for _, line := range c.Lines {
+			f.Legend = append(f.Legend, line.Name)
 		}
 	}
 	return f
@@ -77,7 +77,7 @@ type minute struct {
 // minuteOf returns the answer that fn computed for the present minute and a key, so that many
 // visitors of a page cost one computation. at is the time of the computation. The window of the
 // query ends with the minute, so that the answer has no order that expires in it.
-func (x marketPages) minuteOf(ctx context.Context, key string, fn func(c *stats.Collector, q stats.Query) (any, error)) (v any, at webpage.Moment, err error) {
+func (x marketPages) minuteOf(ctx context.Context, key string, fn func(c *stats.Collector, q stats.Query) (any, error)) (v any, at time.Time, err error) {
 	until := roundUp(x.index.Now().Unix(), windowStep)
 	v, err = x.figures.answers.made(ctx, key, fmt.Sprintf("page.%x.%x", until, x.index.RulesVersion()), func() (any, error) {
 		out := minute{at: x.index.Now()}
@@ -91,7 +91,7 @@ func (x marketPages) minuteOf(ctx context.Context, key string, fn func(c *stats.
 		return nil, at, err
 	}
 	out := v.(minute)
-	return out.value, webpage.MomentAt(out.at, x.index.Now()), nil
+	return out.value, out.at, nil
 }
 
 // marketRow is a currency in the list of markets.
@@ -102,6 +102,7 @@ type marketRow struct {
 }
 
 func (x marketPages) marketsPage(r *http.Request) (string, any, error) {
+	l := lang.Of(r)
 	v, at, err := x.minuteOf(r.Context(), "/market", func(c *stats.Collector, q stats.Query) (any, error) { return x.figures.marketsOf(r, c, q) })
 	if err != nil {
 		return "", nil, err
@@ -110,13 +111,13 @@ func (x marketPages) marketsPage(r *http.Request) (string, any, error) {
 		frame
 		At   webpage.Moment
 		Rows []marketRow
-	}{frame: frame{Page: "market"}, At: at}
-	d.Title, d.Description = d.T("markets.title"), d.T("markets.lede")
+	}{frame: frame{Page: "market"}, At: l.Moment(at, x.index.Now())}
+	d.Title, d.Description = l.T("markets.title"), l.T("markets.lede")
 	for _, m := range v.(*marketList).Items {
-		row := marketRow{Fiat: m.Fiat, Link: "/market/" + url.PathEscape(m.Fiat), Offers: m.Offers, ToBuy: m.Sell, ToSell: m.Buy,
-			Buy: levelOf(m.Ask), Sell: levelOf(m.Bid), Spread: premiumOf(m.SpreadPct), Crossed: m.SpreadPct != nil && *m.SpreadPct < 0}
+		row := marketRow{Fiat: m.Fiat, Link: l.Link("/market/" + url.PathEscape(m.Fiat)), Offers: m.Offers, ToBuy: m.Sell, ToSell: m.Buy,
+			Buy: levelOf(l, m.Ask), Sell: levelOf(l, m.Bid), Spread: premiumOf(l, m.SpreadPct), Crossed: m.SpreadPct != nil && *m.SpreadPct < 0}
 		if m.Rate != nil {
-			row.Price, row.Age = priceText(m.Rate.Price), webpage.Ago(time.Duration(m.Rate.AgeSeconds)*time.Second)
+			row.Price, row.Age = priceText(l, m.Rate.Price), l.Span(time.Duration(m.Rate.AgeSeconds)*time.Second)
 		}
 		d.Rows = append(d.Rows, row)
 	}
@@ -201,6 +202,7 @@ type pairRow struct {
 
 type marketData struct {
 	frame
+	l                            *lang.Lang
 	Fiat                         string
 	At                           webpage.Moment
 	Rate, RateNote, Implied      string
@@ -209,6 +211,7 @@ type marketData struct {
 	Crossed                      bool
 	Offers, ToBuy, ToSell        int64
 	BuyLink, SellLink, JSON      string
+	BookLink                     string
 	Unleveled, Unsized           int64
 	Depth, Rates, Time           *figure
 	Median, Taken                string
@@ -222,6 +225,7 @@ type marketData struct {
 }
 
 func (x marketPages) marketPage(r *http.Request) (string, any, error) {
+	l := lang.Of(r)
 	fiat, err := parseFiat(r)
 	if err != nil {
 		return "", nil, err
@@ -230,29 +234,29 @@ func (x marketPages) marketPage(r *http.Request) (string, any, error) {
 		return x.marketFigures(r, c, fiat, q)
 	})
 	if errors.Is(err, errNoMarket) {
-		return "", nil, refuse(http.StatusNotFound, (&frame{}).T("market.unknown", fiat))
+		return "", nil, refuse(http.StatusNotFound, l.T("market.unknown", fiat))
 	}
 	if err != nil {
 		return "", nil, err
 	}
 	m, now := v.(*marketFigures), x.index.Now()
-	d := &marketData{frame: frame{Page: "market"}, Fiat: fiat, At: at, Spread: premiumOf(m.SpreadPct), Crossed: m.SpreadPct != nil && *m.SpreadPct < 0,
-		Buy: cellOf(m.Ask), Sell: cellOf(m.Bid), Offers: m.Offers, ToBuy: m.marketItem.Sell, ToSell: m.marketItem.Buy, Unleveled: m.Unleveled, Unsized: m.Unsized,
-		BuyLink: "/?side=sell&fiat=" + fiat, SellLink: "/?side=buy&fiat=" + fiat, JSON: "/api/v1/market/" + fiat, Series: "/api/v1/market/" + fiat + "/series", SurvivalJS: "/api/v1/stats/survival?fiat=" + fiat}
-	d.Title, d.Description = d.T("market.title", fiat), d.T("market.description", fiat, m.Offers)
+	d := &marketData{frame: frame{Page: "market"}, l: l, Fiat: fiat, At: l.Moment(at, now), Spread: premiumOf(l, m.SpreadPct), Crossed: m.SpreadPct != nil && *m.SpreadPct < 0,
+		Buy: cellOf(l, m.Ask), Sell: cellOf(l, m.Bid), Offers: m.Offers, ToBuy: m.marketItem.Sell, ToSell: m.marketItem.Buy, Unleveled: m.Unleveled, Unsized: m.Unsized,
+		BuyLink: l.Link("/?side=sell&fiat=" + fiat), SellLink: l.Link("/?side=buy&fiat=" + fiat), BookLink: l.Link("/?fiat=" + fiat), JSON: "/api/v1/market/" + fiat, Series: "/api/v1/market/" + fiat + "/series", SurvivalJS: "/api/v1/stats/survival?fiat=" + fiat}
+	d.Title, d.Description = l.T("market.title", fiat), l.T("market.description", fiat, m.Offers)
 	if m.Rate != nil {
-		d.Rate = priceText(m.Rate.Price)
-		d.RateNote = d.T("market.signed", m.Rate.Nodes, webpage.Ago(time.Duration(m.Rate.AgeSeconds)*time.Second))
+		d.Rate = priceText(l, m.Rate.Price)
+		d.RateNote = l.T("market.signed", m.Rate.Nodes, l.Span(time.Duration(m.Rate.AgeSeconds)*time.Second))
 	}
 	if m.Implied != nil {
-		d.Implied = priceText(m.Implied.Rate.String())
+		d.Implied = priceText(l, m.Implied.Rate.String())
 	}
 	d.depth(m)
 	d.rates(m.rates)
 	d.time(&m.survival)
 	for _, b := range m.Best[:min(len(m.Best), shownBest)] {
-		row := bestRow{Platform: b.Platform, Buy: cellOf(b.Ask), Sell: cellOf(b.Bid)}
-		row.publisherCell = x.publisherCell(b.Pubkey, b.Platform, now)
+		row := bestRow{Platform: b.Platform, Buy: cellOf(l, b.Ask), Sell: cellOf(l, b.Bid)}
+		row.publisherCell = x.publisherCell(l, b.Pubkey, b.Platform, now)
 		if rank := x.rankOf(b.Pubkey); rank != nil {
 			row.Rank = strconv.Itoa(*rank)
 		}
@@ -261,7 +265,7 @@ func (x marketPages) marketPage(r *http.Request) (string, any, error) {
 	d.BestLeft = len(m.Best) - len(d.Best)
 	d.methods(m.methods)
 	for _, p := range m.marketView.Crossed[:min(len(m.marketView.Crossed), shownPairs)] {
-		row := pairRow{Gap: premiumOf(&p.GapPct), Methods: strings.Join(p.Methods[:min(len(p.Methods), shownMethods)], ", "), Buy: pageOf(p.BuyAt), Sell: pageOf(p.SellAt)}
+		row := pairRow{Gap: premiumOf(l, &p.GapPct), Methods: strings.Join(p.Methods[:min(len(p.Methods), shownMethods)], ", "), Buy: pageOf(l, p.BuyAt), Sell: pageOf(l, p.SellAt)}
 		if p.Network != "mainnet" {
 			row.Network = p.Network
 		}
@@ -277,74 +281,78 @@ type publisherCell struct {
 	Note            noteRow
 }
 
-func (x marketPages) publisherCell(pubkey, platform string, now time.Time) publisherCell {
-	c := publisherCell{Link: "/?open=any&instance=" + pubkey, Key: pubkey[:8], Note: x.noteRow(lang.Default, x.index.NoteOf(pubkey, platform), now)}
+func (x marketPages) publisherCell(l *lang.Lang, pubkey, platform string, now time.Time) publisherCell {
+	c := publisherCell{Link: x.authorLink(l, pubkey), Key: pubkey[:8], Note: x.noteRow(l, x.index.NoteOf(pubkey, platform), now)}
 	c.Name = cmp.Or(x.index.NameFor(&mostro.Order{Pubkey: pubkey, Platform: platform}), c.Key+"…")
-	if x.index.IsInstance(pubkey) {
-		c.Link = "/instances/" + pubkey
-	}
 	return c
 }
 
 // pageOf returns the page of an order, by its path in the API.
-func pageOf(api *string) string {
+func pageOf(l *lang.Lang, api *string) string {
 	if api == nil {
 		return ""
 	}
-	return strings.TrimPrefix(*api, "/api/v1")
+	return l.Link(strings.TrimPrefix(*api, "/api/v1"))
 }
 
-func cellOf(b *bestView) offerCell {
+func cellOf(l *lang.Lang, b *bestView) offerCell {
 	if b == nil {
 		return offerCell{}
 	}
-	c := offerCell{Level: premiumOf(b.LevelPct), Link: pageOf(b.Order)}
+	c := offerCell{Level: premiumOf(l, b.LevelPct), Link: pageOf(l, b.Order)}
 	if !b.Price.IsNull() {
-		c.Price = priceText(b.Price.String())
+		c.Price = priceText(l, b.Price.String())
 	}
 	return c
 }
 
-func levelOf(b *bestView) string {
+func levelOf(l *lang.Lang, b *bestView) string {
 	if b == nil {
 		return ""
 	}
-	return premiumOf(b.LevelPct)
+	return premiumOf(l, b.LevelPct)
 }
 
 // premiumOf returns a premium as text, "" if it is unknown.
-func premiumOf(f *float64) string {
+func premiumOf(l *lang.Lang, f *float64) string {
 	if f == nil {
 		return ""
 	}
-	d, err := mostro.ParseDecimal(strconv.FormatFloat(math.Round(*f*100)/100, 'f', -1, 64))
-	if err != nil {
-		return ""
+	sign := "±"
+	rounded := math.Round(*f*100) / 100
+	if rounded > 0 {
+		sign = "+"
+	} else if rounded < 0 {
+		sign = "−"
 	}
-	return premiumText(&d)
+	return sign + shortest(l, math.Abs(rounded)) + " %"
+}
+
+// shortest returns a number with the decimals that it needs.
+func shortest(l *lang.Lang, f float64) string {
+	return l.Number(strconv.FormatFloat(f, 'f', -1, 64))
 }
 
 // priceText returns a price with about six digits.
-func priceText(decimal string) string {
+func priceText(l *lang.Lang, decimal string) string {
 	f, err := strconv.ParseFloat(decimal, 64)
 	switch {
 	case err != nil:
 		return decimal
 	case f >= 1000:
-		return webpage.Grouped(strconv.FormatFloat(f, 'f', 0, 64))
+		return l.Float(f, 0)
 	case f >= 1:
-		return strconv.FormatFloat(f, 'f', 2, 64)
+		return l.Float(f, 2)
 	}
 	return strconv.FormatFloat(f, 'g', 4, 64)
 }
-
-func count(n int64) string { return webpage.Grouped(strconv.FormatInt(n, 10)) }
 
 // hundredths of a percent are the numbers below the chart of the depth.
 func hundredths(f float64) int64 { return int64(math.Round(max(-1e9, min(1e9, f)) * 100)) }
 
 // depth sets the chart of the offers by premium.
 func (d *marketData) depth(m *marketFigures) {
+	l := d.l
 	if len(m.Bids)+len(m.Asks) == 0 {
 		return
 	}
@@ -358,61 +366,72 @@ func (d *marketData) depth(m *marketFigures) {
 	near := func(level float64) bool { return math.Abs(level-middle) <= depthAround }
 	var bids, asks []plot.Point
 	for i := len(m.Bids) - 1; i >= 0; i-- { // lowest premium first: of the sum at a level, its own bids end above it
-		if l := m.Bids[i]; near(l.Level) {
+		if level := m.Bids[i]; near(level.Level) {
 			above := int64(0)
 			if i > 0 {
 				above = m.Bids[i-1].Cumulative
 			}
-			bids = append(bids, plot.Point{At: hundredths(l.Level), Value: float64(l.Cumulative)}, plot.Point{At: hundredths(l.Level + 1), Value: float64(above)})
+			bids = append(bids, plot.Point{At: hundredths(level.Level), Value: float64(level.Cumulative)}, plot.Point{At: hundredths(level.Level + 1), Value: float64(above)})
 		}
 	}
-	for _, l := range m.Asks {
-		if near(l.Level) {
-			asks = append(asks, plot.Point{At: hundredths(l.Level), Value: float64(l.Cumulative)})
+	for _, level := range m.Asks {
+		if near(level.Level) {
+			asks = append(asks, plot.Point{At: hundredths(level.Level), Value: float64(level.Cumulative)})
 		}
 	}
 	if n := len(asks); n > 0 {
 		asks = append(asks, plot.Point{At: hundredths(middle + depthAround), Value: asks[n-1].Value})
 	}
-	d.Depth = figureOf(&plot.Chart{Title: d.T("market.depth"), Unit: "sats", Shape: plot.Steps, Number: true, Zero: true, Description: d.T("market.depth.desc", d.ToSell, d.ToBuy),
+	d.Depth = figureOf(&plot.Chart{Title: l.T("market.depth"), Unit: "sats", Shape: plot.Steps, Number: true, Zero: true, Description: l.T("market.depth_desc", d.ToSell, d.ToBuy),
 		Label: func(at int64) string { return strconv.FormatInt(at/100, 10) + " %" },
-		Lines: []plot.Line{{Name: d.T("market.bids"), Points: bids}, {Name: d.T("market.asks"), Points: asks}}}, d.T("market.depth.note"))
-	d.Depth.Head = []string{d.T("market.premium"), d.T("market.side"), d.T("market.offers"), d.T("market.sats"), d.T("market.sum")}
+		Lines: []plot.Line{{Name: l.T("market.bids"), Points: bids}, {Name: l.T("market.asks"), Points: asks}}}, l.T("market.depth_note"))
+	d.Depth.Head = []string{l.T("market.premium"), l.T("market.side"), l.T("market.offers"), l.T("market.sats"), l.T("market.sum")}
 	left := 0
 	for i, side := range [][]stats.DepthLevel{m.Asks, m.Bids} {
-		name := d.T([]string{"market.asks", "market.bids"}[i])
-		for _, l := range side[:min(len(side), shownLevels)] {
-			from, until := l.Level, l.Level+1
-			d.Depth.Rows = append(d.Depth.Rows, []string{d.T("market.level", premiumOf(&from), premiumOf(&until)), name, count(l.Orders), count(l.Sats), count(l.Cumulative)})
+		name := l.T([]string{"market.asks", "market.bids"}[i])
+		for _, level := range side[:min(len(side), shownLevels)] {
+			from, until := level.Level, level.Level+1
+			d.Depth.Rows = append(d.Depth.Rows, []string{l.T("market.level", premiumOf(l, &from), premiumOf(l, &until)), name, l.Int(level.Orders), l.Int(level.Sats), l.Int(level.Cumulative)})
 		}
 		left += max(0, len(side)-shownLevels)
 	}
 	if left > 0 {
-		d.Depth.More = d.T("market.levels.left", left)
+		d.Depth.More = l.T("market.levels_left", left)
 	}
 }
 
 // rates sets the chart of prices by day.
 func (d *marketData) rates(points []stats.RatePoint) {
-	implied, signed, known := plot.Line{Name: d.T("market.implied")}, plot.Line{Name: d.T("market.rate")}, false
+	l := d.l
+	text := func(v stats.Value) string {
+		if v.IsNull() {
+			return "–"
+		}
+		return priceText(l, v.String())
+	}
+	var low, high stats.Value
+	days := 0
+	implied, signed, known := plot.Line{Name: l.T("market.implied")}, plot.Line{Name: l.T("market.rate")}, false
 	for _, p := range points {
 		implied.Points = append(implied.Points, plot.Point{At: p.From, Value: p.Rate.Float()})
 		implied.Low = append(implied.Low, plot.Point{At: p.From, Value: p.Low.Float()})
 		implied.High = append(implied.High, plot.Point{At: p.From, Value: p.High.Float()})
 		signed.Points = append(signed.Points, plot.Point{At: p.From, Value: p.Signed.Float()})
+		if !p.Rate.IsNull() {
+			if days++; days == 1 || p.Rate.Float() < low.Float() {
+				low = p.Rate
+			}
+			if days == 1 || p.Rate.Float() > high.Float() {
+				high = p.Rate
+			}
+		}
 		known = known || !p.Rate.IsNull() || !p.Signed.IsNull()
 	}
 	if !known {
 		return
 	}
-	d.Rates = figureOf(&plot.Chart{Title: d.T("market.rates", d.Fiat), Unit: d.Fiat, Lines: []plot.Line{implied, signed}, Label: dayText}, d.T("market.rates.note"))
-	d.Rates.Head = []string{d.T("market.day"), d.T("market.implied"), d.T("market.interval"), d.T("market.samples"), d.T("market.rate")}
-	text := func(v stats.Value) string {
-		if v.IsNull() {
-			return "–"
-		}
-		return priceText(v.String())
-	}
+	d.Rates = figureOf(&plot.Chart{Title: l.T("market.rates", d.Fiat), Unit: d.Fiat, Lines: []plot.Line{implied, signed}, Label: dayText, Description: l.T("market.rates_desc", days, text(low), text(high), d.Fiat)}, l.T("market.rates_note"))
+	d.Rates.Head = []string{l.T("market.day"), l.T("market.implied"), l.T("market.interval"), l.T("market.samples"), l.T("market.rate")}
 	for _, p := range slices.Backward(points) {
 		if p.Samples == 0 && p.Signed.IsNull() {
 			continue
@@ -421,7 +440,7 @@ func (d *marketData) rates(points []stats.RatePoint) {
 		if !p.Low.IsNull() {
 			between = text(p.Low) + "–" + text(p.High)
 		}
-		d.Rates.Rows = append(d.Rates.Rows, []string{time.Unix(p.From, 0).UTC().Format(time.DateOnly), text(p.Rate), between, count(int64(p.Samples)), text(p.Signed)})
+		d.Rates.Rows = append(d.Rates.Rows, []string{time.Unix(p.From, 0).UTC().Format(time.DateOnly), text(p.Rate), between, l.Int(int64(p.Samples)), text(p.Signed)})
 	}
 }
 
@@ -430,12 +449,13 @@ func dayText(t int64) string { return time.Unix(t, 0).UTC().Format("01-02") }
 
 // time sets the chart of the share of orders that are taken by their age.
 func (d *marketData) time(s *stats.Survival) {
+	l := d.l
 	if d.Orders = s.Orders; s.Taken == 0 {
 		return
 	}
-	d.Taken = percentOf(float64(s.Taken) / float64(s.Orders))
+	d.Taken = percentOf(l, float64(s.Taken)/float64(s.Orders))
 	if !s.Median.IsNull() {
-		d.Median = webpage.Ago(time.Duration(s.Median.Float()) * time.Second)
+		d.Median = l.Span(time.Duration(s.Median.Float()) * time.Second)
 	}
 	shareAt := func(age int64) float64 {
 		share := 0.0
@@ -448,26 +468,27 @@ func (d *marketData) time(s *stats.Survival) {
 		return share * 100
 	}
 	const day = 24
-	line := plot.Line{Name: d.T("market.taken")}
+	line := plot.Line{Name: l.T("market.taken")}
 	for hour := int64(0); hour <= day; hour++ {
 		line.Points = append(line.Points, plot.Point{At: hour, Value: shareAt(hour * 3600)})
 	}
-	d.Time = figureOf(&plot.Chart{Title: d.T("market.time"), Unit: "%", Lines: []plot.Line{line}, Shape: plot.Steps, Number: true, Zero: true,
-		Label: func(at int64) string { return strconv.FormatInt(at, 10) + " h" }}, d.T("market.time.note", pageDays))
-	d.Time.Head = []string{d.T("market.within"), d.T("market.taken")}
+	d.Time = figureOf(&plot.Chart{Title: l.T("market.time"), Unit: "%", Lines: []plot.Line{line}, Shape: plot.Steps, Number: true, Zero: true, Description: l.T("market.time_desc", percentOf(l, shareAt(86400)/100)),
+		Label: func(at int64) string { return strconv.FormatInt(at, 10) + " h" }}, l.T("market.time_note", pageDays))
+	d.Time.Head = []string{l.T("market.within"), l.T("market.taken")}
 	for _, age := range []time.Duration{15 * time.Minute, time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour} {
-		d.Time.Rows = append(d.Time.Rows, []string{webpage.Ago(age), percentOf(shareAt(int64(age.Seconds())) / 100)})
+		d.Time.Rows = append(d.Time.Rows, []string{l.Span(age), percentOf(l, shareAt(int64(age.Seconds()))/100)})
 	}
 }
 
-func percentOf(share float64) string {
-	return strconv.FormatFloat(math.Round(share*1000)/10, 'f', -1, 64) + " %"
+func percentOf(l *lang.Lang, share float64) string {
+	return shortest(l, math.Round(share*1000)/10) + " %"
 }
 
 // methods sets the payment methods with the most offers.
 func (d *marketData) methods(all map[string]*methodOffers) {
+	l := d.l
 	for _, m := range all {
-		d.Methods = append(d.Methods, methodRow{Text: m.text, Link: "/?fiat=" + d.Fiat + "&method=" + url.QueryEscape(m.text), Buy: m.sell, Sell: m.buy, Total: m.buy + m.sell})
+		d.Methods = append(d.Methods, methodRow{Text: m.text, Link: l.Link("/?fiat=" + d.Fiat + "&method=" + url.QueryEscape(m.text)), Buy: m.sell, Sell: m.buy, Total: m.buy + m.sell})
 	}
 	slices.SortFunc(d.Methods, func(a, b methodRow) int {
 		return cmp.Or(cmp.Compare(b.Total, a.Total), strings.Compare(strings.ToLower(a.Text), strings.ToLower(b.Text)))

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/mostrodex/mostrodex/indexer/stats"
+	"github.com/mostrodex/mostrodex/internal/lang"
 	"github.com/mostrodex/mostrodex/internal/route"
 )
 
@@ -77,7 +78,7 @@ func (x crawled) routes() []route.Route {
 // serveRobots answers GET /robots.txt. Searches and single orders are left out, because there are
 // more of these than of any other page.
 func (x crawled) serveRobots(w http.ResponseWriter, r *http.Request) {
-	text := "User-agent: *\nDisallow: /api/\nDisallow: /orders/\nDisallow: /card/\nDisallow: /*?\nAllow: /\n"
+	text := "User-agent: *\nDisallow: /api/\nDisallow: /orders/\nDisallow: /*/orders/\nDisallow: /card/\nDisallow: /*/card/\nDisallow: /*?\nAllow: /\n"
 	if base := x.base(r); base != "" {
 		text += "\nSitemap: " + base + "/sitemap.xml\n"
 	}
@@ -118,7 +119,11 @@ func (x crawled) serveSitemap(w http.ResponseWriter, r *http.Request) {
 		URLs    []entry  `xml:"url"`
 	}{}
 	for _, p := range paths {
-		set.URLs = append(set.URLs, entry{base + p})
+		for _, l := range append([]*lang.Lang{lang.Default}, lang.All...) {
+			if l != lang.English { // its pages are those without a language
+				set.URLs = append(set.URLs, entry{base + l.Link(p)})
+			}
+		}
 	}
 	body, err := xml.Marshal(set)
 	if err != nil {
@@ -156,7 +161,7 @@ func (x origin) setOnion(h http.Header, r *http.Request) {
 	if x.onion == "" || strings.HasSuffix(strings.ToLower(hostOf(r.Host)), ".onion") {
 		return
 	}
-	h.Set("Onion-Location", x.onion+r.URL.EscapedPath()+queryText(r.URL))
+	h.Set("Onion-Location", x.onion+lang.Of(r).Link(r.URL.EscapedPath())+queryText(r.URL))
 }
 
 func hostOf(host string) string {

@@ -80,7 +80,7 @@ func (x *Site) Mux() route.Mux {
 
 // Routes returns the rows of the explorer and the API.
 func (x *Site) Routes() []route.Route {
-	return slices.Concat(x.explorer.routes(), marketPages{x.explorer}.routes(), crawled{marketPages{x.explorer}}.routes(), x.api.routes(x.API, x.figures), []route.Route{x.feedRoute(), x.stream.route()},
+	return slices.Concat(x.explorer.routes(), marketPages{x.explorer}.routes(), crawled{marketPages{x.explorer}}.routes(), cards{x.explorer}.routes(), x.api.routes(x.API, x.figures), []route.Route{x.feedRoute(), x.stream.route()},
 		x.figures.routes(x.API), bisq{x.figures}.routes(x.API))
 }
 
