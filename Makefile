@@ -34,7 +34,7 @@ test-long: sim kill-long attack attack-escrow reputation-arm64
 	@$(MAKE) --no-print-directory fuzz
 
 # Whole programs with real Lightning nodes, real clients and the reference implementation.
-e2e: lnd interop-npm interop-clients interop-core interop-cli interop-data federation
+e2e: lnd first-trade interop-npm interop-clients interop-core interop-cli interop-data federation
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 20m -run OnLND ./escrow -lnd.long
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 20m -run OnLND ./escrow/lnd
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 20m ./cmd/mostrodex
@@ -108,4 +108,4 @@ vuln:
 clean:
 	rm -rf bin
 
-include tools/interop.mk tools/bench.mk tools/lnd.mk tools/openapi.mk tools/examples.mk tools/deploy.mk tools/release.mk tools/dashboard.mk
+include tools/interop.mk tools/bench.mk tools/lnd.mk tools/openapi.mk tools/examples.mk tools/deploy.mk tools/release.mk tools/dashboard.mk tools/first-trade.mk
