@@ -28,6 +28,7 @@ test-long: sim kill-long attack attack-escrow reputation-arm64
 	$(GO) test -race -timeout 60m -tags "$(TAGS)" $(RACEPKGS)
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 3h ./relay/eventlog -run 'TestFlippedBit|TestFullDisk' -flips 1000 -disks
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 1h ./escrow -run TestFlippedBitInTheStore -store.flips 1000
+	$(GO) test -tags "$(TAGS)" -count 1 -timeout 6h ./cmd/mostrodex -run TestPowerCuts -powercuts 10000
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 3h ./reputation/simulate -run TestFull -sim.seeds 3
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 1h ./cmd/mostrodex -run TestBookLives -pages.live 30m
 	@$(MAKE) --no-print-directory fuzz
@@ -71,7 +72,7 @@ kill-long:
 # Every fuzz target of every package, for FUZZTIME each; a short slice of it in
 # make test.
 FUZZTIME ?= 10m
-FUZZPKGS = ./mostro ./mostro/message ./mostro/envelope ./mostro/attestation ./mostro/receipt ./internal/jsonscan ./internal/lang ./internal/plot ./relay ./relay/eventlog/recordlog ./relay/negentropy ./indexer ./indexer/alerts ./indexer/orders ./indexer/stats ./indexer/words ./escrow/effect ./escrow/lightning ./escrow/lnurl ./indexer/export ./reputation/witness
+FUZZPKGS = ./internal/backup ./internal/badgerfiles ./mostro ./mostro/message ./mostro/envelope ./mostro/attestation ./mostro/receipt ./internal/jsonscan ./internal/lang ./internal/plot ./relay ./relay/eventlog/recordlog ./relay/negentropy ./indexer ./indexer/alerts ./indexer/orders ./indexer/stats ./indexer/words ./escrow/effect ./escrow/lightning ./escrow/lnurl ./indexer/export ./reputation/witness
 fuzz:
 	@TAGS="$(TAGS)" GO="$(GO)" FUZZTIME=$(FUZZTIME) FUZZPROCS=2 tools/fuzz.sh $(FUZZPKGS)
 

@@ -360,3 +360,31 @@ func TestUnitIsHardened(t *testing.T) {
 		}
 	}
 }
+
+// TestContainerHasEveryPackage: the container file copies the directory of every package of the
+// program.
+func TestContainerHasEveryPackage(t *testing.T) {
+	file, err := os.ReadFile("../../deploy/Containerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}}", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for pkg := range strings.Lines(string(out)) {
+		path, own := strings.CutPrefix(strings.TrimSpace(pkg), "github.com/mostrodex/mostrodex/")
+		if !own {
+			continue
+		}
+		n++
+		dir, _, _ := strings.Cut(path, "/")
+		if !strings.Contains(string(file), "\nCOPY "+dir+" "+dir+"\n") {
+			t.Errorf("deploy/Containerfile does not copy %s", dir)
+		}
+	}
+	if n < 40 {
+		t.Errorf("%d packages found", n)
+	}
+}
