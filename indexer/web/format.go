@@ -32,19 +32,6 @@ func amountText(l *lang.Lang, r mostro.Range) string {
 	return l.Number(*lo) + "–" + l.Number(*hi)
 }
 
-func premiumText(d *mostro.Decimal) string {
-	if d == nil {
-		return "–"
-	}
-	if d.Sign() > 0 {
-		return "+" + d.String() + " %"
-	}
-	if d.Sign() < 0 {
-		return "−" + strings.TrimPrefix(d.String(), "-") + " %"
-	}
-	return "±0 %"
-}
-
 // orderPath returns the path of an order. The d of an order may contain slashes and dots.
 func orderPath(pubkey, d string) string {
 	d = url.PathEscape(d)
