@@ -70,7 +70,7 @@ kill-long:
 # Every fuzz target of every package, for FUZZTIME each; a short slice of it in
 # make test.
 FUZZTIME ?= 10m
-FUZZPKGS = ./mostro ./mostro/message ./mostro/envelope ./mostro/attestation ./mostro/receipt ./internal/jsonscan ./internal/lang ./internal/plot ./relay ./relay/eventlog/recordlog ./relay/negentropy ./indexer ./indexer/alerts ./indexer/orders ./indexer/stats ./indexer/words ./escrow/effect ./escrow/lightning ./escrow/lnurl ./indexer/export
+FUZZPKGS = ./mostro ./mostro/message ./mostro/envelope ./mostro/attestation ./mostro/receipt ./internal/jsonscan ./internal/lang ./internal/plot ./relay ./relay/eventlog/recordlog ./relay/negentropy ./indexer ./indexer/alerts ./indexer/orders ./indexer/stats ./indexer/words ./escrow/effect ./escrow/lightning ./escrow/lnurl ./indexer/export ./reputation/witness
 fuzz:
 	@TAGS="$(TAGS)" GO="$(GO)" FUZZTIME=$(FUZZTIME) FUZZPROCS=2 tools/fuzz.sh $(FUZZPKGS)
 

@@ -296,7 +296,7 @@ func parseImports(t *testing.T, file string) (paths []string) {
 }
 
 // pure are the packages whose results depend on their arguments alone.
-var pure = []string{"reputation/score", "escrow/trade", "escrow/ledger", "escrow/rating", "escrow/devfee", "indexer/sorted", "indexer/stats", "indexer/names", "indexer/orders", "indexer/export", "internal/arena", "internal/plot", "internal/demomarket"}
+var pure = []string{"reputation/score", "reputation/witness", "escrow/trade", "escrow/ledger", "escrow/rating", "escrow/devfee", "indexer/sorted", "indexer/stats", "indexer/names", "indexer/orders", "indexer/export", "internal/arena", "internal/plot", "internal/demomarket"}
 
 // pureTables are packages of tables and functions without state, which a pure package may
 // import as well. indexer/words embeds its table of currencies.

@@ -149,7 +149,7 @@ func (m *Main) Open() (err error) {
 	if err != nil {
 		return err
 	}
-	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, onion: m.Config.Relay.Onion, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, exports: m.exports, alone: m.Config.Role == roleEscrow, wallet: wallet, ambient: with}.table()
+	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, onion: m.Config.Relay.Onion, relay: m.relay, upstreams: m.upstreams, scores: m.scores, seeds: m.Config.Reputation.Seeds, prices: m.prices, escrow: m.escrow, exports: m.exports, alone: m.Config.Role == roleEscrow, wallet: wallet, ambient: with}.table()
 	if err != nil {
 		return err
 	}
