@@ -538,3 +538,22 @@ func TestReadersAreBounded(t *testing.T) {
 		t.Errorf("%d keys", len(n.readers))
 	}
 }
+
+// TestNotesAreForTheOperator: the operator sees above the list what is wrong with the escrow, and a
+// solver does not.
+func TestNotesAreForTheOperator(t *testing.T) {
+	r := newRig(t)
+	r.x.cfg.Notes = func() []string { return []string{"escrow: no new orders: the node <b>is down</b>"} }
+	_, operator := r.login(r.keys).get("/disputes")
+	_, solver := r.login(r.write).get("/disputes")
+	if !strings.Contains(operator, "The escrow needs the operator") || !strings.Contains(operator, "the node &lt;b&gt;is down&lt;/b&gt;") {
+		t.Errorf("the operator sees\n%s", operator)
+	}
+	if strings.Contains(solver, "is down") || strings.Contains(solver, "needs the operator") {
+		t.Error("a solver sees the notes of the operator")
+	}
+	r.x.cfg.Notes = func() []string { return nil }
+	if _, page := r.login(r.keys).get("/disputes"); strings.Contains(page, "needs the operator") {
+		t.Error("a note is shown although nothing is wrong")
+	}
+}
