@@ -28,11 +28,13 @@ test-long: sim kill-long attack attack-escrow reputation-arm64
 	$(GO) test -race -timeout 60m -tags "$(TAGS)" $(RACEPKGS)
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 3h ./relay/eventlog -run 'TestFlippedBit|TestFullDisk' -flips 1000 -disks
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 1h ./escrow -run TestFlippedBitInTheStore -store.flips 1000
+	$(GO) test -tags "$(TAGS)" -count 1 -timeout 6h ./cmd/mostrodex -run TestPowerCuts -powercuts 10000
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 3h ./reputation/simulate -run TestFull -sim.seeds 3
+	$(GO) test -tags "$(TAGS)" -count 1 -timeout 1h ./cmd/mostrodex -run TestBookLives -pages.live 30m
 	@$(MAKE) --no-print-directory fuzz
 
 # Whole programs with real Lightning nodes, real clients and the reference implementation.
-e2e: lnd interop-npm interop-clients interop-core interop-cli interop-data federation
+e2e: lnd first-trade interop-npm interop-clients interop-core interop-cli interop-data federation
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 20m -run OnLND ./escrow -lnd.long
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 20m -run OnLND ./escrow/lnd
 	$(GO) test -tags "$(TAGS)" -count 1 -timeout 20m ./cmd/mostrodex
@@ -70,7 +72,7 @@ kill-long:
 # Every fuzz target of every package, for FUZZTIME each; a short slice of it in
 # make test.
 FUZZTIME ?= 10m
-FUZZPKGS = ./mostro ./mostro/message ./mostro/envelope ./mostro/attestation ./mostro/receipt ./internal/jsonscan ./internal/lang ./internal/plot ./relay ./relay/eventlog/recordlog ./relay/negentropy ./indexer ./indexer/alerts ./indexer/orders ./indexer/stats ./indexer/words ./escrow/effect ./escrow/lightning ./escrow/lnurl ./indexer/export
+FUZZPKGS = ./internal/backup ./internal/badgerfiles ./mostro ./mostro/message ./mostro/envelope ./mostro/attestation ./mostro/receipt ./internal/jsonscan ./internal/lang ./internal/plot ./relay ./relay/eventlog/recordlog ./relay/negentropy ./indexer ./indexer/alerts ./indexer/orders ./indexer/stats ./indexer/words ./escrow/effect ./escrow/lightning ./escrow/lnurl ./indexer/export ./reputation/witness
 fuzz:
 	@TAGS="$(TAGS)" GO="$(GO)" FUZZTIME=$(FUZZTIME) FUZZPROCS=2 tools/fuzz.sh $(FUZZPKGS)
 
@@ -106,4 +108,4 @@ vuln:
 clean:
 	rm -rf bin
 
-include tools/interop.mk tools/bench.mk tools/lnd.mk tools/openapi.mk tools/examples.mk tools/deploy.mk tools/release.mk tools/dashboard.mk
+include tools/interop.mk tools/bench.mk tools/lnd.mk tools/openapi.mk tools/examples.mk tools/deploy.mk tools/release.mk tools/dashboard.mk tools/first-trade.mk

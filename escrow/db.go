@@ -176,6 +176,9 @@ func (db *DB) carry() error {
 // Close closes the store.
 func (db *DB) Close() error { return db.b.Close() }
 
+// Snapshot returns the content of the store for a backup.
+func (db *DB) Snapshot() *badgerfiles.Snapshot { return badgerfiles.Begin(db.b) }
+
 func tradeKey(space byte, id trade.OrderID) []byte { return append([]byte{space}, id[:]...) }
 
 func journalKey(id trade.OrderID, n uint32) []byte {

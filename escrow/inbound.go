@@ -188,11 +188,12 @@ func (b *TradeBook) fresh(msg InboundMessage, at int64) error {
 	if err != nil {
 		return err
 	}
-	opened, closes := t.Window(at)
 	if msg.Message.Action == message.ActionRateUser {
-		// A vote counts once at any time, and a log that was lost comes back from other relays.
-		opened, closes = 0, at
+		// A vote counts once at any time. A log that was lost comes back from other relays, and
+		// an older copy of the store reads it again, perhaps with a clock that is hours behind.
+		return nil
 	}
+	opened, closes := t.Window(at)
 	if closes == at { // the step has no end, and the sender's clock may be ahead
 		closes = now.Add(envelope.DefaultFreshness.MaxAhead).Unix()
 	}

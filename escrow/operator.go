@@ -31,7 +31,7 @@ var ErrRefundTo = errors.New("the refund cannot be paid to this destination: nam
 
 // ErrRefundMoves reports that the node has the payment of an earlier refund in flight, or has
 // paid it. Another decision would move the amount twice.
-var ErrRefundMoves = errors.New("the Lightning node has the payment of an earlier refund in flight or has paid it: 'mostrodex trade resume' lets the program follow the payment")
+var ErrRefundMoves = errors.New("the Lightning node has the payment of an earlier refund in flight or has paid it: the program records the payment within a day, and for a frozen trade after 'mostrodex trade resume'")
 
 // Resolve applies a decision about an amount in suspense. Resolve returns ErrUncompared, an
 // error of the node, or an error of TradeBook.Resolve.

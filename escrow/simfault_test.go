@@ -92,7 +92,7 @@ func (s *sim) judgeLook(in trade.Input) {
 	if t.Hash != in.Hash || t.Frozen || t.Settling || t.EscrowGone || hold.state.Phase != trade.HoldAccepted || s.node.height+marginBlocks(t.Terms) < hold.state.ExpiryHeight {
 		return
 	}
-	if trade.Escrowed(t.Status) && t.Last != trade.OnGuardFiatSent { // a dispute that this look opened is decided at the next
+	if trade.Escrowed(t.Status) && t.Dispute.OpenedAt != s.clock() { // a dispute that this look opened is decided at the next
 		s.fail("trade %s is %s, and its hold was looked up %d blocks before its expiry", t.ID, t.Status, hold.state.ExpiryHeight-s.node.height)
 	}
 }

@@ -119,7 +119,7 @@ func (s *sim) maintain() {
 		}
 	case s.operators && !is.On:
 		s.fail("the program has ended an operator's maintenance")
-	case was.On && !is.On && s.sick != 0:
+	case was.On && !is.On && (s.node.down || s.node.unsynced):
 		s.fail("maintenance ends although the node is not synced")
 	case !is.On && s.node.unsynced && s.unhealthyFor() > 1800 && s.sync.UnsyncedFor(s.trueTime()) > 1800*time.Second:
 		s.fail("no maintenance begins although the node has not been synced for %d s", s.unhealthyFor())

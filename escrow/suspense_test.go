@@ -240,6 +240,32 @@ func TestRefundInFlightIsNotReplaced(t *testing.T) {
 	}
 }
 
+// The payment of a refund that this store counts as failed has succeeded, in a time that the store
+// has lost. The invoice has expired, so no further payment begins, and no other decision is
+// possible: the program looks at the last payment again.
+func TestRefundThatSucceededInALostTime(t *testing.T) {
+	r := newRig(t)
+	r.node.fickle = false
+	id, h := r.toSuspense()
+	first := trade.Hash{1}
+	sats := r.trade(id).Suspended[0].PaidMsat / 1000
+	if err := r.resolve(id, h, trade.OutcomeRefund, simInvoice(first, sats*1000, r.node.now+7200, id.String()), false); err != nil {
+		t.Fatal(err)
+	}
+	r.pass(1)
+	r.node.resolve(first, false)
+	r.pass(trackSeconds)
+	if o := r.trade(id).Outflows[0]; o.Failures == 0 || o.Done() {
+		t.Fatalf("%+v", o)
+	}
+	r.node.pays[first].state.Status = trade.PaymentSucceeded
+	r.node.now += 3 * 86400
+	r.pass(2 * 86400)
+	if tr := r.trade(id); !tr.Over() || tr.Outflows[0].LastHash != first || tr.Outflows[0].Withdrawn {
+		t.Errorf("%+v", tr.Outflows)
+	}
+}
+
 // A frozen trade that is resumed goes on with its refund.
 func TestRefundAfterAResume(t *testing.T) {
 	r := newRig(t)

@@ -53,7 +53,7 @@ func (f *Finder) Orders(ctx context.Context, q orders.Query) (*Answer, error) {
 	}
 	now := f.now()
 	if q.Sort == orders.SortCost {
-		q.Costs = f.costs()
+		q.Costs = f.costs(q.Fiat)
 	}
 	if !q.At.IsZero() {
 		defer func() { f.metrics.queries.WithLabelValues("history").Observe(time.Since(start).Seconds()) }()
@@ -291,15 +291,19 @@ func (f *Finder) Offers(ctx context.Context, fiat string, side mostro.Side, meth
 // MethodSpelling returns the original spelling of a folded payment method.
 func (f *Finder) MethodSpelling(folded string) string { return f.book.live.Load().Spelling(folded) }
 
-// costs returns the fees of all instances and the references of all currencies on offer.
-func (f *Finder) costs() *orders.Costs {
+// costs returns the fees of all instances and the references of currencies, or of all currencies
+// on offer if fiats is empty.
+func (f *Finder) costs(fiats []string) *orders.Costs {
 	c := &orders.Costs{Fees: map[string]float64{}, Rates: map[string]float64{}}
 	for _, info := range f.directory.Infos() {
 		if info.Fee != nil {
 			c.Fees[info.Pubkey] = info.Fee.Float()
 		}
 	}
-	for _, fiat := range f.book.live.Load().Fiats() {
+	if len(fiats) == 0 {
+		fiats = f.book.live.Load().Fiats()
+	}
+	for _, fiat := range fiats {
 		if r, ok := f.figures.Reference(fiat); ok {
 			c.Rates[fiat] = r.Price
 		}

@@ -217,9 +217,10 @@ func TestHTTPContract(t *testing.T) {
 		{"/api/v1/events/12", 400, "64 hex digits"},
 		{"/api/v1/nothing", 404, "/api/v1/orders"},
 		{"/nothing", 404, "no page at this address"},
-		{"/", 200, "60 orders on offer"},
+		{"/", 200, "60 offers"},
 		{"/?limit=0", 400, "from 1 to 500"},
-		{"/?q=absent", 200, "No order fits"},
+		{"/?q=absent", 200, "No offer fits exactly. The nearest 10"},
+		{"/?q=absent&open=any", 200, "No offer fits<"},
 		{"/instances?sort=rank", 400, "switched off here"},
 	} {
 		w := fetch(t, h, c.target)
@@ -307,6 +308,9 @@ func TestHistoryShowsWhenWeReceived(t *testing.T) {
 
 var quoted = regexp.MustCompile(`"[^"]*"`)
 
+// bookScript is the only script of the book.
+var bookScript = regexp.MustCompile(`<script src="/assets/book-[0-9a-f]+\.js" defer></script>`)
+
 var tags = regexp.MustCompile(`<\s*(/?[a-zA-Z]+)`)
 
 func TestPagesEscapeWhatPublishersWrite(t *testing.T) {
@@ -331,6 +335,11 @@ func TestPagesEscapeWhatPublishersWrite(t *testing.T) {
 	for _, target := range []string{"/", "/?q=" + url.QueryEscape(evil), "/?sort=" + url.QueryEscape(evil), "/?method=" + url.QueryEscape(evil), "/orders/" + pk + "/" + url.PathEscape(evil), "/instances", "/instances/" + pk} {
 		w := fetch(t, h, target)
 		body := w.Body.String()
+		ours := bookScript.FindAllString(body, -1)
+		if len(ours) > 1 {
+			t.Errorf("%s has %d scripts", target, len(ours))
+		}
+		body = bookScript.ReplaceAllString(body, "")
 		for _, m := range tags.FindAllStringSubmatch(body, -1) {
 			if name := strings.ToLower(m[1]); name == "script" || name == "img" || name == "b" {
 				t.Errorf("%s contains <%s>", target, name)
@@ -340,7 +349,7 @@ func TestPagesEscapeWhatPublishersWrite(t *testing.T) {
 			t.Errorf("%s contains a script", target)
 		}
 		policy := w.Header().Get("Content-Security-Policy")
-		if !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || strings.Contains(policy, "script-src") {
+		if !strings.Contains(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || strings.Contains(policy, "script-src 'self'") != (len(ours) == 1) {
 			t.Errorf("%s: policy is %q", target, policy)
 		}
 		if strings.Contains(body, "style=") {
@@ -353,6 +362,77 @@ func TestPagesEscapeWhatPublishersWrite(t *testing.T) {
 	css := regexp.MustCompile(`/assets/style-[0-9a-f]+\.css`).FindString(fetch(t, h, "/").Body.String())
 	if w := fetch(t, h, css); css == "" || w.Code != http.StatusOK || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/css") {
 		t.Errorf("style %q: %d", css, w.Code)
+	}
+}
+
+// TestTextsOfPublishersAreInert shows texts that change the direction of a page, that are invisible,
+// or that have no space, in all languages.
+func TestTextsOfPublishersAreInert(t *testing.T) {
+	l, clk := newMemLog(), newClock()
+	o := openTest(t, l, clk, "")
+	const turned, hidden = "\u202eredro\u2066x", "pa\u200bgo\ufeff m\u00e1vil"
+	long := strings.Repeat("W", 10<<10)
+	pk := pubkeyOf(0)
+	evt := draft{d: "a" + turned, at: t0, expiry: t0 + 100, methods: []string{turned, hidden, long}, name: turned, content: turned + long, network: turned, platform: turned, fiat: "VES"}.event()
+	l.add(signless(*evt), clk.now(), mostro.OriginClient, false)
+	l.add(signless(*draft{author: 1, d: "b", at: t0, expiry: t0 + 100, name: long, platform: long, fiat: "VES", methods: []string{"e" + strings.Repeat("\u0301", 500)}}.event()), clk.now(), mostro.OriginClient, false)
+	o.catchUp(t)
+	h := o.Handler()
+	for _, prefix := range []string{"", "/es", "/en", "/pt"} {
+		for _, target := range []string{"/", "/?q=" + url.QueryEscape(hidden), "/?method=" + url.QueryEscape(long[:1000]), "/orders/" + pk + "/" + url.PathEscape("a"+turned)} {
+			w := fetch(t, h, prefix+target)
+			if w.Code != http.StatusOK {
+				t.Errorf("%s%.60s: %d %s", prefix, target, w.Code, regexp.MustCompile(`(?s)<main.*</main>`).FindString(w.Body.String()))
+			}
+			body := w.Body.String()
+			if at := strings.IndexAny(regexp.MustCompile(`(href|value|data-id|content)="[^"]*"`).ReplaceAllString(body, ""), "\u202e\u2066\u200b\ufeff"); at >= 0 {
+				t.Errorf("%s%.60s shows an invisible character: %q", prefix, target, body[max(0, at-60):at+20])
+			}
+			if strings.Contains(body, strings.Repeat("\u0301", 10)) {
+				t.Errorf("%s%.60s shows a pile of marks", prefix, target)
+			}
+			if len(body) > 40<<10 {
+				t.Errorf("%s%.60s has %d bytes", prefix, target, len(body))
+			}
+		}
+	}
+}
+
+// TestSearchesOfPeople searches as people write: with typing errors, words that say nothing, and
+// words written as one. If no order fits, the nearest ones are shown.
+func TestSearchesOfPeople(t *testing.T) {
+	l, clk := newMemLog(), newClock()
+	o := openTest(t, l, clk, "")
+	for i, d := range []draft{
+		{d: "movil", side: "sell", fiat: "VES", fa: []string{"100", "500"}, methods: []string{"Pago Móvil"}},
+		{d: "zelle", side: "sell", fiat: "USD", fa: []string{"50"}, methods: []string{"Zelle"}},
+		{d: "pix", side: "buy", fiat: "BRL", fa: []string{"200"}, methods: []string{"PIX", "Transferência"}},
+	} {
+		d.author, d.at, d.expiry = 1, t0+int64(i), t0+1000
+		l.add(d.event(), clk.now(), mostro.OriginClient, false)
+	}
+	o.catchUp(t)
+	h := o.Handler()
+	for query, want := range map[string]string{
+		"q=pago+movl": "movil", "q=PagoMovil": "movil", "q=pagomovl": "movil", "q=comprar+bitcoin+con+zelle": "zelle", "q=quiero+comprar+300+ves": "movil", "q=zele": "zelle", "q=pgao+m%C3%B3vil+barato": "movil",
+		"q=bolibares": "movil", "q=vender+bitcoin": "pix", "q=sell+by+transferensia": "pix", "method=PagoMovil": "movil", "want=buy&method=zele": "zelle", "want=sell": "pix", "q=fiat:BRL": "pix",
+		"want=buy&fiat=VES&fiat_amount=900": "movil", // nearest
+	} {
+		body := fetch(t, h, "/es/?"+query).Body.String()
+		var got []string
+		for _, m := range regexp.MustCompile(`class="deal" href="/es/orders/[0-9a-f]+/([a-z]+)"`).FindAllStringSubmatch(body, -1) {
+			got = append(got, m[1])
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s finds %q, want %s", query, got, want)
+		}
+		if nearest := strings.Contains(body, "más cercana"); nearest != strings.Contains(query, "900") {
+			t.Errorf("%s: nearest orders: %t", query, nearest)
+		}
+	}
+	// Text with key:value pairs, and the API, are searched as they are written.
+	if body := fetch(t, h, "/api/v1/orders?q=PagoMovil").Body.String(); !strings.Contains(body, `"total":0`) {
+		t.Errorf("the API corrects: %s", body)
 	}
 }
 

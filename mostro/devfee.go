@@ -23,6 +23,10 @@ type DevFee struct {
 	// Verify is the URL of LUD-21 at which anyone can ask the receiver whether the invoice is
 	// paid; "" if there is none. The tag is a tag of this project.
 	Verify string
+	// Invoice is the BOLT11 invoice of the payment, and Preimage its preimage, hex. Both
+	// together prove the payment to the payee of the invoice. "" if not disclosed. The tags
+	// are tags of this project.
+	Invoice, Preimage string `json:",omitempty"`
 
 	InstanceName string
 	Expiration   nostr.Timestamp // NIP-40; 0 none
@@ -43,6 +47,7 @@ func ParseDevFee(evt *nostr.Event) (DevFee, error) {
 		EventID: evt.ID, Pubkey: evt.PubKey, CreatedAt: evt.CreatedAt,
 		OrderID: t.Value("order-id"), Hash: strings.ToLower(t.Value("hash")),
 		Destination: t.Value("destination"), Network: network(t), Verify: t.Value("verify"),
+		Invoice: t.Value("bolt11"), Preimage: t.Value("preimage"),
 		InstanceName: second, Expiration: t.time("expiration"),
 	}
 	if fee.OrderID == "" {
@@ -76,6 +81,10 @@ func (f DevFee) Event() nostr.Event {
 	w.time("expiration", f.Expiration)
 	if f.Verify != "" {
 		w.Add("verify", f.Verify)
+	}
+	if f.Invoice != "" {
+		w.Add("bolt11", f.Invoice)
+		w.Add("preimage", f.Preimage)
 	}
 	return nostr.Event{PubKey: f.Pubkey, CreatedAt: f.CreatedAt, Kind: KindDevFee, Tags: nostr.Tags(w)}
 }

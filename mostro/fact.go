@@ -10,7 +10,7 @@ import (
 // dispute, fee or node, its state, amounts and times.
 var factTags = []string{"d", "y", "z", "s", "k", "f", "fa", "amt", "pm", "premium", "network", "layer", "expires_at", "expiration",
 	"initiator", "created_at", "published_at", "order-id", "amount", "hash", "mostro_version", "protocol_version", "lnd_node_pubkey",
-	"total_reviews", "total_rating"}
+	"total_reviews", "total_rating", "bolt11", "preimage", "lnd_signature"}
 
 // maxFactTag bounds the values of one kept tag, in bytes.
 const maxFactTag = 1024

@@ -74,6 +74,9 @@ type LightningNode struct {
 	Chains   []string
 	Networks []string // normalised as Order.Network
 	URIs     []string
+	// Signature is the signature of the node over the key of the Mostro (receipt.NodeSigned);
+	// "" if there is none. The tag is a tag of this project.
+	Signature string `json:",omitempty"`
 }
 
 // BondPolicy is the bond that a node asks of its users. The size of a bond is the
@@ -185,7 +188,7 @@ func lightningNode(t TagReader) *LightningNode {
 	return &LightningNode{
 		Version: t.Value("lnd_version"), Pubkey: strings.ToLower(t.Value("lnd_node_pubkey")),
 		Commit: t.Value("lnd_commit_hash"), Alias: t.Value("lnd_node_alias"),
-		Chains: t.list("lnd_chains"), Networks: networkList(t.Value("lnd_networks")), URIs: t.list("lnd_uris"),
+		Chains: t.list("lnd_chains"), Networks: networkList(t.Value("lnd_networks")), URIs: t.list("lnd_uris"), Signature: t.Value("lnd_signature"),
 	}
 }
 
@@ -258,6 +261,9 @@ func (i Info) Event() nostr.Event {
 		w.Add("lnd_chains", strings.Join(n.Chains, ","))
 		w.Add("lnd_networks", strings.Join(n.Networks, ","))
 		w.Add("lnd_uris", strings.Join(n.URIs, ","))
+		if n.Signature != "" {
+			w.Add("lnd_signature", n.Signature)
+		}
 	}
 	w.Whole("invoice_expiration_window", i.InvoiceWindowSeconds)
 	w.Whole("hold_invoice_expiration_window", i.HoldInvoiceWindowSeconds)

@@ -6,6 +6,7 @@ type ReputationSummary struct {
 	Lo, Hi      float64  // 5 and 95 percent bounds of the node's good behaviour, 0 to 100
 	Provisional bool     // no event of the node was witnessed yet: it has no rank
 	Unranked    string   // reason for having no rank: "unwitnessed", "watching", "clock"; "" if there is a rank
+	Borrowed    *int     // rank by the receive logs of other relays; nil if there is none
 	WatchedDays int      // days on which an event of the node was witnessed
 	WatchDays   int      // days that a rank needs
 	Claim       float64  // if Provisional: 0 to 100, the rank if all claims were true

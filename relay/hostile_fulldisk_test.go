@@ -24,15 +24,24 @@ func TestFullDiskRefusesEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := startRelayOn(t, st, nil)
+	r := startRelayOn(t, st, func(cfg *Config) {
+		cfg.Urgent = func(evt *nostr.Event, _ int) bool { return evt.Tags.FindWithValue("d", "urgent") != nil }
+	})
 	c := r.Dial()
 	held := testkit.Order(t, "held", testkit.Now(), "pending")
 	c.MustPublish(held)
 	free.Store(eventlog.DefaultDiskReserve - 1)
 	testkit.Eventually(t, "the disk is found full", func() bool { return st.Full() })
 	c.MustRefuse(testkit.Order(t, "refused", testkit.Now(), "pending"), reasonFull)
+	urgent := testkit.Order(t, "urgent", testkit.Now(), "pending")
+	c.MustPublish(urgent)
+	free.Store(eventlog.DefaultDiskReserve/2 - 1)
+	testkit.Eventually(t, "the last part of the reserve is kept", func() bool {
+		ok, reason := c.Publish(testkit.Order(t, "urgent", testkit.Now(), "canceled"))
+		return !ok && reason == reasonFull
+	})
 	c.MustRefuse(testkit.Signed(t, mostro.KindDeletion, testkit.Now(), nostr.Tag{"e", held.ID}), reasonFull)
-	if ids := c.Req("s", testkit.Object{"kinds": []int{38383}}); len(ids) != 1 || ids[0] != held.ID {
+	if ids := c.Req("s", testkit.Object{"kinds": []int{38383}, "#d": []string{"held", "refused"}}); len(ids) != 1 || ids[0] != held.ID {
 		t.Errorf("%v are read", ids)
 	}
 	c.Send("CLOSE", "s")

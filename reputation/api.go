@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/cache"
@@ -32,14 +33,17 @@ type scoreView struct {
 	ClaimedValue *score.Micro `json:"claimed_value" null:"the node is not provisional" doc:"value by claims alone; never a rank"`
 	ExposureSats int64        `json:"exposure_sats" doc:"amount that the evidence can secure"`
 
-	Ratings    int             `json:"ratings"`
-	NEff       score.Micro     `json:"n_eff" doc:"weight of the ratings that count, in ratings"`
-	Mu         score.Micro     `json:"mu" doc:"mean that the ratings are shrunk to, 0 to 1"`
-	Components []componentView `json:"components" doc:"parts of the value"`
-	Gates      []string        `json:"gates" doc:"limits that hold the value down"`
-	Flags      []score.Flag    `json:"flags" doc:"warnings"`
-	Linked     []string        `json:"linked" doc:"keys that name the same Lightning node"`
-	Evidence   evidenceView    `json:"evidence" doc:"facts behind the score"`
+	Ratings      int             `json:"ratings"`
+	NEff         score.Micro     `json:"n_eff" doc:"weight of the ratings that count, in ratings"`
+	Mu           score.Micro     `json:"mu" doc:"mean that the ratings are shrunk to, 0 to 1"`
+	Components   []componentView `json:"components" doc:"parts of the value"`
+	Gates        []string        `json:"gates" doc:"limits that hold the value down"`
+	Flags        []score.Flag    `json:"flags" doc:"warnings"`
+	Linked       []string        `json:"linked" doc:"keys that name the same Lightning node"`
+	Evidence     evidenceView    `json:"evidence" doc:"facts behind the score"`
+	BorrowedRank *int            `json:"borrowed_rank" null:"no witnesses are configured, or too few of them have a rank" doc:"rank by the receive logs of other relays: the median of seen_by; never published, and never part of rank"`
+	SeenBy       []seenByView    `json:"seen_by" doc:"the score as each trusted relay saw the node"`
+	Facts        factsView       `json:"facts" doc:"facts that need no score, each the node's own word or witnessed"`
 
 	Algo  string    `json:"algo" doc:"version of the method"`
 	Root  string    `json:"root" doc:"hash over the evidence"`
@@ -137,6 +141,9 @@ func costs(s *score.Score, sub score.SubScore) score.Micro {
 // scoreAPI answers questions about one score. Its only state is the cache of ratings.
 type scoreAPI struct {
 	known Known
+	seeds []string    // keys that the operator trusts
+	walks *sync.Mutex // held while a personal order is computed: one at a time, because anybody can ask
+	about describer   // nil: nothing is known of what a node says of itself
 	rated *cache.Cache[string, ratedAt]
 }
 
@@ -187,6 +194,7 @@ func (f scoreAPI) view(s *score.Score) scoreView {
 			VolumeSats: e.VolumeSats, Disputes: e.Disputes, Resolved: e.Resolved, Unresolved: e.Unresolved, DevFees: e.DevFees, DevFeeSats: e.DevFeeSats,
 			Ratings: e.Ratings, Proven: e.Proven, UserRatings: e.UserRatings, Infos: e.Infos, OpenSats: e.OpenSats, WitnessedDays: e.WitnessedDays,
 			Equivocations: []equivocationView{}},
+		Facts: factsOf(s, f.about), SeenBy: seenByViews(f.known, s.Pubkey), BorrowedRank: borrowedRank(f.known, s.Pubkey),
 		Links: linksView{Ratings: "/api/v1/instances/" + s.Pubkey + "/ratings", Instance: "/api/v1/instances/" + s.Pubkey, Page: "/instances/" + s.Pubkey,
 			Badge: "/badge/" + s.Pubkey + ".svg", Method: "/method"},
 	}
@@ -354,10 +362,15 @@ func (f scoreAPI) getRatings(r *http.Request) (any, error) {
 		return nil, err
 	}
 	s, err := f.scoreOf(r)
-	if err != nil {
-		return nil, err
+	var all []score.RatedBy
+	if err != nil { // a coordinator of RoboSats has ratings and no score
+		if from, ok := f.known.(starred); !ok || from.Stars(q.node).Count == 0 {
+			return nil, err
+		}
+		all = f.known.Ratings(q.node)
+	} else {
+		all = f.ratings(&s)
 	}
-	all := f.ratings(&s)
 	out := ratingsView{Items: []ratingView{}, Total: len(all)}
 	for i := range all {
 		if all[i].Weight > 0 {

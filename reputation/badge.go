@@ -33,10 +33,8 @@ func badgeText(s *score.Score, ok bool) (text, fill string) {
 	switch {
 	case !ok:
 		return "unknown", "#6b6673"
-	case s.Unranked == score.UnrankedWatching:
-		return s.WatchProgress(), "#6b6673"
 	case s.Unranked != "":
-		return "unrated", "#6b6673"
+		return s.WatchProgress(), "#6b6673" // neutral, because too little is known for a verdict
 	}
 	text = strconv.Itoa(s.Rank) + " (" + strconv.FormatInt(int64(s.Lo/score.One), 10) + "–" + strconv.FormatInt(int64((s.Hi+score.One-1)/score.One), 10) + ")"
 	switch {

@@ -18,8 +18,9 @@ import (
 // unknown, the file is ignored, and the facts are rebuilt from the log.
 //
 // The format also changes if the same log has other facts. Up to format 4 the disputes that
-// their parties cancelled were not counted as ended, and Paygress' offers were orders.
-const checkpointFormat = "mostrodex reputation checkpoint 5"
+// their parties cancelled were not counted as ended, and Paygress' offers were orders. Up to format 5 hours
+// of health were not kept.
+const checkpointFormat = "mostrodex reputation checkpoint 6"
 
 // checkpointName is the name of the file in Config.Dir.
 const checkpointName = "checkpoint"

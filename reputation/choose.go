@@ -132,6 +132,8 @@ type Choice struct {
 	AmountSats *int64   `json:"amount_sats" null:"unknown, or an offer at the market price" doc:"of an answer: the amount in sats; of an offer: its stated amount"`
 	Notes      []string `json:"notes" doc:"facts about the answer as a whole"`
 
+	SharedFlags []string `json:"shared_flags" doc:"names of warnings that all candidates have; they tell no candidate from another"`
+
 	Candidates    []Candidate `json:"candidates" doc:"the best first"`
 	Total         int         `json:"total"`
 	Excluded      []Candidate `json:"excluded" doc:"with the reasons against"`
@@ -145,6 +147,7 @@ type Candidate struct {
 	Rank         *int            `json:"rank" null:"there is no rank; reason says why" doc:"0 to 100"`
 	Lo           *score.Micro    `json:"lo" null:"there is no rank" doc:"lower bound, 0 to 100"`
 	Hi           *score.Micro    `json:"hi" null:"there is no rank" doc:"upper bound, 0 to 100"`
+	BorrowedRank *int            `json:"borrowed_rank" null:"no witnesses are configured, or too few of them have a rank" doc:"rank by the receive logs of other relays"`
 	Provisional  bool            `json:"provisional" doc:"the value rests on claims"`
 	Reason       *string         `json:"reason" null:"there is a rank" doc:"unwitnessed, watching or clock"`
 	WatchedDays  *int            `json:"watched_days" unit:"days" null:"there is no score"`
@@ -172,6 +175,7 @@ type Candidate struct {
 	networks     map[string]int  // number of offers in this currency and side, by network
 	against      map[string]bool // set of reasons for the exclusion: limits, exposure ...
 	cost         float64         // fee and premium together, as a fraction of the amount
+	unsecured    string          // warning that the record does not secure the amount; "" if there is none
 }
 
 type offerView struct {
@@ -195,7 +199,8 @@ type facts struct {
 	fit    map[string]bool // addresses of the offers with the wanted method; nil for all offers
 	scores map[string]score.Score
 	rates  []Rate
-	own    Prices // nil if the operator has no sources
+	own    Prices         // nil if the operator has no sources
+	lent   map[string]int // borrowed ranks
 	whole  bool
 	now    time.Time
 
@@ -205,7 +210,7 @@ type facts struct {
 // choose compares all Mostros for a wish. choose is a pure function.
 func choose(w Wish, from facts) *Choice {
 	out := &Choice{Fiat: w.Fiat, Amount: w.Amount, Side: w.Side, MakerSide: w.maker(), Method: wordsOrNull(w.Method), Network: w.Network, Exposure: w.Exposure,
-		Price: price(w.Fiat, from.rates, from.scores, from.own, from.now), Notes: []string{}, Candidates: []Candidate{}, Excluded: []Candidate{}}
+		Price: price(w.Fiat, from.rates, from.scores, from.own, from.now), Notes: []string{}, SharedFlags: []string{}, Candidates: []Candidate{}, Excluded: []Candidate{}}
 	note := func(format string, args ...any) { out.Notes = append(out.Notes, fmt.Sprintf(format, args...)) }
 	sats, firm := w.Sats, w.Sats > 0 || out.Price != nil && out.Price.Verified
 	if sats == 0 && out.Price != nil && w.Amount != nil {
@@ -229,6 +234,9 @@ func choose(w Wish, from facts) *Choice {
 	var all []*Candidate
 	for i := range from.infos {
 		c := newCandidate(&from.infos[i], from.scores)
+		if rank, ok := from.lent[c.Pubkey]; ok {
+			c.BorrowedRank = &rank
+		}
 		if of, ok := from.impostors[c.Pubkey]; ok {
 			c.doubt(of)
 		}
@@ -252,11 +260,12 @@ func choose(w Wish, from facts) *Choice {
 			if c.firm && (w.Exposure == exposureRequire || w.Exposure == exposureAuto && secured) {
 				c.exclude("exposure", "%s", text)
 			} else {
-				c.Warnings = append(c.Warnings, text+": it could gain by running away with it")
+				c.unsecured = text + ": it could gain by running away with it"
 			}
 		}
 	}
 	slices.SortFunc(all, compareCandidates)
+	out.warn(all)
 	for _, c := range all {
 		if len(c.against) > 0 {
 			if out.ExcludedTotal++; len(out.Excluded) < w.Limit {
@@ -267,7 +276,7 @@ func choose(w Wish, from facts) *Choice {
 			out.Candidates = append(out.Candidates, *c)
 		}
 	}
-	if sats > 0 && !secured && out.Total > 0 && w.Exposure != exposureIgnore {
+	if sats > 0 && !secured && out.Total > 0 {
 		note("No Mostro that fits has a record that secures %s sats: a smaller trade is the safer one.", thousands(sats))
 	}
 	return out
@@ -375,13 +384,6 @@ func (c *Candidate) weigh(w *Wish, sats int64, firm bool) {
 			c.FeeSats = &fee
 		}
 	}
-	if c.score != nil {
-		for _, f := range c.score.Flags {
-			if f.Name != score.FlagExposure {
-				c.Warnings = append(c.Warnings, f.Text)
-			}
-		}
-	}
 }
 
 func (c *Candidate) excludeForOffers(w *Wish) {
@@ -408,12 +410,10 @@ func (c *Candidate) praise(w *Wish) {
 		say("no score yet")
 	case s.Unranked == score.UnrankedWatching:
 		say("no rank yet: %s", s.WatchProgress())
-	case s.Unranked == score.UnrankedClock:
+	case c.Rank == nil && c.BorrowedRank != nil:
+		say("rank %d as other relays saw it; here %s", *c.BorrowedRank, s.WhyUnranked())
+	case s.Unranked != "" || s.Provisional:
 		say("no rank: %s", s.WhyUnranked())
-	case s.Provisional && s.Evidence.Successes.Claimed == 0:
-		say("no rank: nothing of it was witnessed here yet, and it claims no trade")
-	case s.Provisional:
-		say("no rank: nothing of it was witnessed here yet; %s of 100, were all that it claims so", points(s.Claim))
 	default:
 		say("rank %d of 100, between %s and %s", s.Rank, points(s.Lo), points(s.Hi))
 	}
@@ -439,20 +439,22 @@ func (c *Candidate) praise(w *Wish) {
 }
 
 // compareCandidates orders candidates. Candidates that use the name of another key come
-// last. Otherwise the order is by rank, and candidates without a rank follow, by watched
-// days and then by claim. Candidates that are equal so far are ordered by exposure, total
+// last. Otherwise the order is by rank. Candidates with a borrowed rank follow, by that
+// rank, and then candidates without a rank, by watched days and then by claim. Candidates that are equal so far are ordered by exposure, total
 // cost and number of offers.
 func compareCandidates(a, b *Candidate) int {
 	class := func(c *Candidate) int {
 		switch {
 		case c.Rank != nil:
 			return 0
-		case c.Provisional:
-			return 2
-		case c.score != nil:
+		case c.BorrowedRank != nil:
 			return 1
+		case c.Provisional:
+			return 3
+		case c.score != nil:
+			return 2
 		}
-		return 3
+		return 4
 	}
 	days := func(c *Candidate) int {
 		if c.Rank != nil || c.WatchedDays == nil {
@@ -461,10 +463,13 @@ func compareCandidates(a, b *Candidate) int {
 		return *c.WatchedDays
 	}
 	rank := func(c *Candidate) int {
-		if c.Rank == nil {
-			return 0
+		switch {
+		case c.Rank != nil:
+			return *c.Rank
+		case c.BorrowedRank != nil:
+			return *c.BorrowedRank
 		}
-		return *c.Rank
+		return 0
 	}
 	claim := func(c *Candidate) score.Micro {
 		if c.ClaimedValue == nil {
@@ -524,7 +529,7 @@ type chooser struct {
 }
 
 func (f chooser) choose(ctx context.Context, w Wish) (*Choice, error) {
-	from := facts{infos: f.market.Infos(), scores: map[string]score.Score{}, now: f.now(), impostors: map[string]namesake{}}
+	from := facts{infos: f.market.Infos(), scores: map[string]score.Score{}, now: f.now(), impostors: map[string]namesake{}, lent: map[string]int{}}
 	if m, ok := f.market.(impostors); ok {
 		for i := range from.infos {
 			if of, name, ok := m.Impostor(from.infos[i].Pubkey); ok {
@@ -534,6 +539,9 @@ func (f chooser) choose(ctx context.Context, w Wish) (*Choice, error) {
 	}
 	for _, s := range f.known.Scores() {
 		from.scores[s.Pubkey] = s
+		if rank := borrowedRank(f.known, s.Pubkey); rank != nil {
+			from.lent[s.Pubkey] = *rank
+		}
 	}
 	var err error
 	if from.offers, from.whole, err = f.market.Offers(ctx, w.Fiat, w.maker(), ""); err != nil {

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mostrodex/mostrodex/internal/cache"
@@ -68,12 +69,14 @@ type Rate struct {
 type Handler struct {
 	Known  Known
 	Market Market
-	Prices Prices // nil if the operator has no sources
+	Prices Prices   // nil if the operator has no sources
+	Seeds  []string // keys that the operator trusts, for a personal order without keys of a visitor; nil: none
 	Web    Web
 	URL    string           // public http(s) address without a path; if "", the address of each request
 	Now    func() time.Time // nil: time.Now
 
 	rated cache.Cache[string, ratedAt] // by the key of the node
+	walks sync.Mutex                   // see scoreAPI
 }
 
 //go:embed web
@@ -94,7 +97,10 @@ var rateScript, rateScriptPath = func() ([]byte, string) {
 	return script, "/assets/rate-" + hex.EncodeToString(sum[:6]) + ".js"
 }()
 
-func (h *Handler) scores() scoreAPI { return scoreAPI{known: h.Known, rated: &h.rated} }
+func (h *Handler) scores() scoreAPI {
+	about, _ := h.Market.(describer) // nil if the market describes no Mostro
+	return scoreAPI{known: h.Known, rated: &h.rated, about: about, seeds: h.Seeds, walks: &h.walks}
+}
 
 func (h *Handler) chooser() chooser {
 	return chooser{known: h.Known, market: h.Market, prices: h.Prices, now: room.Clock(h.Now)}
@@ -122,6 +128,9 @@ func (h *Handler) Routes() []route.Route {
 		described(h.Web.API("/api/v1/instances/{pubkey}/score", "score", "rank, bounds, exposure, components with what each costs, evidence claimed, witnessed and costed, proofs", h.scores().get), scoreView{}, pubkey),
 		described(h.Web.API("/api/v1/instances/{pubkey}/ratings", "ratings", "every rating: receipt, counted or not and why, weight, how far it moves the value; limit cursor", h.scores().getRatings), ratingsView{}, pubkey,
 			route.Param{Name: "limit", Type: "integer", Default: "50", Doc: "from 1 to 500"}, route.Param{Name: "cursor", Doc: "next_cursor of the page before"}),
+		described(h.Web.API("/api/v1/coordinators", "coordinators", "coordinators of RoboSats with their own stars and the count of verified ratings; no rank follows from stars", h.scores().getCoordinators), coordinatorsView{}),
+		described(h.Web.API("/api/v1/personal", "personal", "a second order of the Mostros, by the trust that flows from named keys over proven ratings (EigenTrust); no rank depends on it", h.scores().getPersonal), personalView{},
+			route.Param{Name: "trust", Doc: "public keys that you trust, in hex or as npub, separated by commas; at most 2000; without it those of the operator"}),
 		described(h.Web.API("/api/v1/choose", "choose", "fiat side amount sats method network exposure=auto|require|ignore limit; side is what you do: buy takes an order of a seller", h.chooser().get), Choice{},
 			route.Param{Name: "fiat", Needed: true, Doc: "currency that you pay or want, such as VES"},
 			route.Param{Name: "side", Needed: true, Enum: []string{"buy", "sell"}, Doc: "what you do: buy takes an order of a maker who sells"},
@@ -130,8 +139,10 @@ func (h *Handler) Routes() []route.Route {
 			route.Param{Name: "exposure", Enum: []string{exposureAuto, exposureRequire, exposureIgnore}, Default: exposureAuto, Doc: "whether the evidence of a Mostro must be able to secure the amount"},
 			route.Param{Name: "limit", Type: "integer", Doc: "candidates, from 1 to 500"}),
 		h.Web.Page("/choose", "choose_page", "choose", "the same for people (HTML)", h.chooser().page),
+		h.Web.Page("/coordinators", "coordinators_page", "instances", "the stars of RoboSats' coordinators (HTML)", h.scores().coordinatorsPage),
+		h.Web.Page("/coordinators/{pubkey}", "coordinator", "instances", "one coordinator with its ratings (HTML)", h.scores().coordinatorPage),
 		h.Web.Page("/method", "method", "method", "how ranks come about (HTML)", func(*http.Request) (string, template.HTML, error) { return methodPage(h.Known) }),
-		{Method: http.MethodGet, Path: "/badge/{file}", Summary: `PUBKEY.svg: rank with its interval, "watched 3 of 30 days", "unrated" or "unknown"`, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveBadge(h.Known, w, r) })},
+		{Method: http.MethodGet, Path: "/badge/{file}", Summary: `PUBKEY.svg: rank with its interval, "watched 3 of 30 days" or "unknown"`, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveBadge(h.Known, w, r) })},
 		{Method: http.MethodGet, Path: rateScriptPath, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
 			w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
@@ -175,7 +186,7 @@ func (h *Handler) ReputationSummary(pubkey string) (mostro.ReputationSummary, bo
 	if !ok {
 		return mostro.ReputationSummary{}, false
 	}
-	return mostro.ReputationSummary{Rank: s.Rank, Lo: s.Lo.Float(), Hi: s.Hi.Float(), Provisional: s.Provisional, Unranked: s.Unranked,
+	return mostro.ReputationSummary{Borrowed: borrowedRank(h.Known, pubkey), Rank: s.Rank, Lo: s.Lo.Float(), Hi: s.Hi.Float(), Provisional: s.Provisional, Unranked: s.Unranked,
 		WatchedDays: s.Evidence.WitnessedDays, WatchDays: s.WatchDays, Claim: s.Claim.Float(), Exposure: s.ExposureSats,
 		Trades: mostro.Evidence(s.Evidence.Successes), VolumeSats: mostro.Evidence(s.Evidence.VolumeSats), Disputes: mostro.Evidence(s.Evidence.Disputes),
 		Flags: flagNames(s.Flags)}, true

@@ -62,11 +62,14 @@ type scorePage struct {
 	Score      *score.Score
 	Pubkey     string
 	Interval   interval
-	Claim      string
 	Unranked   string // reason why there is no rank; "" if there is one
 	AsOf       string
 	AsOfRFC    string
 	Components []componentRow
+	Facts      []factRow
+	SeenBy     []seenByRow
+	Borrowed   *int
+	Flags      []score.Flag // without the exposure if no fund is named here: then all Mostros have it
 	Evidence   []tripleRow
 	First      string
 	Proofs     []equivocationView
@@ -95,7 +98,12 @@ func section(f scoreAPI, base, pubkey string) (template.HTML, error) {
 	if s.Unranked != "" {
 		p.Unranked = s.WhyUnranked()
 	}
-	p.Interval, p.Claim = intervalOf(s.Lo, s.Value, s.Hi, true), points(s.Claim)
+	for _, flag := range s.Flags {
+		if flag.Name != score.FlagExposure || p.Funds {
+			p.Flags = append(p.Flags, flag)
+		}
+	}
+	p.Interval = intervalOf(s.Lo, s.Value, s.Hi, true)
 	for j, sub := range s.Sub {
 		row := componentRow{Title: componentWords[j][0], What: componentWords[j][1], Why: sub.Why, Weight: percentOf(sub.Weight), Mean: percentOf(sub.Mean),
 			Bar: intervalOf(100*sub.Lo, 100*sub.Mean, 100*sub.Hi, true)}
@@ -116,6 +124,7 @@ func section(f scoreAPI, base, pubkey string) (template.HTML, error) {
 		p.First = e.FirstWitnessed.UTC().Format("2 January 2006")
 	}
 	v := f.view(&s)
+	p.Facts, p.SeenBy, p.Borrowed = factRows(&v.Facts), seenByRows(v.SeenBy), v.BorrowedRank
 	p.Proofs = v.Evidence.Equivocations
 	if v.Links.Assertion != nil {
 		p.Assertion = *v.Links.Assertion
@@ -163,7 +172,7 @@ func methodPage(known Known) (string, template.HTML, error) {
 	}
 	name, hash, _ := strings.Cut(p.Algo(), " ")
 	body, err := render("method", map[string]any{
-		"Components": weights, "Params": p, "Algo": name, "Hash": hash, "Key": known.Pubkey(),
+		"Components": weights, "Params": p, "Funds": len(p.Funds)+len(p.Payees) > 0, "Algo": name, "Hash": hash, "Key": known.Pubkey(),
 		"Plain": percentOf(p.CPlain), "Witnessed": percentOf(p.CWitnessed), "Free": percentOf(p.VolumeFree), "Late": p.LateSeconds / 60, "Neutral": p.NeutralSeconds / 60,
 		"DisputeTop": percentOf(p.DisputeTop), "DayCap": percentOf(p.DayCap), "NEff": int64(p.GateNEff / score.One),
 		"Example": intervalOf(52*score.One, 61*score.One, 68*score.One, true),
@@ -192,7 +201,7 @@ func formOptions(on string, pairs ...string) (out []formOption) {
 type candidateRow struct {
 	*Candidate
 	Title   string
-	Watched string // "watched 3 of 30 days"; "" if there is a rank or another reason for none
+	Watched string // "watched 3 of 30 days"; "" if there is a rank, or no score
 	Bar     interval
 	Place   int
 }
@@ -240,7 +249,7 @@ func (f chooser) page(r *http.Request) (string, template.HTML, error) {
 			if c.Name != nil {
 				row.Title = *c.Name
 			}
-			if c.score != nil && c.score.Unranked == score.UnrankedWatching {
+			if c.score != nil && c.score.Unranked != "" {
 				row.Watched = c.score.WatchProgress()
 			}
 			if c.Rank != nil {

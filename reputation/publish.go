@@ -69,6 +69,7 @@ type published struct {
 	Announced map[string]bool            // published proofs of equivocation
 	Sent      map[string]nostr.Timestamp // by address: the last created_at
 	About     string                     // content of the key's profile
+	Stated    uint64                     // position of the log up to which receipts were stated
 }
 
 // assertions publishes NIP-85 events about scores, and owns the list of published events.
@@ -81,8 +82,9 @@ type assertions struct {
 	count  *prometheus.CounterVec
 	now    func() time.Time
 
-	said    published
-	unsaved bool // said changed after the last checkpoint
+	said      published
+	unsaved   bool  // said changed after the last checkpoint
+	testified int64 // time of the last call of testify that read the log, unix seconds
 }
 
 // profile returns the profile of the signing key. NIP-85 requires one key and one profile

@@ -57,6 +57,10 @@ type Config struct {
 	Proofs    score.Proofs  // if nil, score.Receipts
 	Params    score.Params  // if zero (Draws is 0), score.DefaultParams with the given Funds and Payees
 	Every     time.Duration // interval between two computations of all scores; 0: DefaultEvery
+	Testify   bool          // publish the receive log, signed, so that other relays can use it (docs/witness.md)
+	Witnesses []string      // keys of relays whose receive logs are read, at most MaxWitnesses
+	Finder    Finder        // required if Witnesses is set
+	Getter    Getter        // asks the payment services of Params.FeeAddresses; nil: none is asked
 
 	Logger  *slog.Logger          // nil: log lines are discarded
 	Metrics prometheus.Registerer // nil: metrics are not registered
@@ -94,8 +98,12 @@ type Service struct {
 	deriving sync.Mutex
 
 	// The fields below belong to the follower.
-	restored   bool   // restore was called, or is not needed
-	saved      uint64 // cursor of the last checkpoint
+	columns    *columns
+	stars      starLists
+	graphs     trustGraphs // not of the follower: it has a lock of its own
+	asker      *asker      // nil: no payment service is asked
+	restored   bool        // restore was called, or is not needed
+	saved      uint64      // cursor of the last checkpoint
 	savedAt    time.Time
 	assertions *assertions
 	took       time.Duration // duration of the last computation of changed scores
@@ -122,7 +130,14 @@ func Open(cfg Config) (*Service, error) {
 	if cfg.Proofs == nil {
 		cfg.Proofs = score.Receipts{}
 	}
-	s := &Service{cfg: cfg, log: cfg.Logger, scores: map[string]score.Score{}}
+	columns, err := newColumns(cfg.Witnesses, cfg.Finder, cfg.Params, cfg.Proofs)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, log: cfg.Logger, scores: map[string]score.Score{}, columns: columns}
+	if cfg.Getter != nil && cfg.Publisher != nil && len(cfg.Params.FeeAddresses) > 0 {
+		s.asker = newAsker(cfg.Params, cfg.Signer.Pubkey(), cfg.Getter, cfg.Now)
+	}
 	s.ledger = score.NewLedger(cfg.Params, cfg.Proofs)
 	s.metrics = newMetrics(cfg.Metrics, s)
 	s.assertions = &assertions{to: cfg.Publisher, signer: cfg.Signer, pairs: cfg.Pairs, algo: cfg.Params.Algo(), count: s.metrics.published, now: cfg.Now,
@@ -143,6 +158,13 @@ func (s *Service) Close() error {
 // Run follows the log until ctx ends, and returns the error of ctx or the first other
 // error.
 func (s *Service) Run(ctx context.Context) error {
+	if s.asker != nil {
+		asking, stop := context.WithCancel(ctx)
+		var wait sync.WaitGroup
+		wait.Go(func() { s.asker.run(asking) })
+		defer wait.Wait()
+		defer stop()
+	}
 	for {
 		if err := s.CatchUp(ctx); err != nil {
 			return err
@@ -158,8 +180,18 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// publish publishes the assertions and proofs that changed.
+// publish publishes the assertions and proofs that changed, and the receive log.
 func (s *Service) publish(ctx context.Context) error {
+	if s.asker != nil {
+		if err := record(ctx, s.assertions, s.asker.take()); err != nil {
+			return err
+		}
+	}
+	if s.cfg.Testify {
+		if err := s.assertions.testify(ctx, s.cfg.Log, s.ledger.Cursor()); err != nil {
+			return err
+		}
+	}
 	if err := s.assertions.publish(ctx, s.Scores()); err != nil || s.cfg.Pairs == nil {
 		return err
 	}
@@ -226,6 +258,9 @@ func (s *Service) CatchUp(ctx context.Context) error {
 	s.caught = true
 	due := s.cfg.Dir != "" && (s.ledger.Cursor() != s.saved || s.assertions.unsaved) && start.Sub(s.savedAt) >= checkpointAfter
 	s.mu.Unlock()
+	if err := s.columns.follow(ctx, s.cfg.Log, start, full); err != nil {
+		return err
+	}
 	if !due {
 		return nil
 	}
@@ -266,7 +301,7 @@ func (s *Service) restore() error {
 	if said.Sent != nil {
 		have.Sent = said.Sent
 	}
-	have.About = said.About
+	have.About, have.Stated = said.About, said.Stated
 	return nil
 }
 
@@ -301,6 +336,7 @@ func (s *Service) read(ctx context.Context) error {
 		})
 	}()
 	for batch := range batches {
+		s.asker.read(batch)
 		prepared := s.ledger.PrepareAll(batch)
 		s.mu.Lock()
 		for i, e := range batch {
@@ -365,6 +401,14 @@ func (s *Service) Pubkey() string {
 	return s.cfg.Signer.Pubkey()
 }
 
+// BundleSigner returns the signer of the scores for bundles, or nil if there is none.
+func (s *Service) BundleSigner() score.BundleSigner {
+	if s.cfg.Signer == nil {
+		return nil
+	}
+	return s.cfg.Signer
+}
+
 // Score returns the score of a node. ok is false if the key never described itself as a
 // Mostro.
 func (s *Service) Score(pubkey string) (score score.Score, ok bool) {
@@ -396,6 +440,16 @@ func (s *Service) Ratings(pubkey string) []score.RatedBy {
 		mu = score.Mu
 	}
 	return s.ledger.Ratings(pubkey, mu, at)
+}
+
+// SeenBy returns the scores of a node as the witnesses saw the node, sorted by the key of
+// the witness.
+func (s *Service) SeenBy(pubkey string) []SeenBy { return s.columns.seenBy(pubkey) }
+
+// Borrowed returns the rank of a node by the receive logs of the witnesses. ok is false if
+// no more than half of the witnesses have a rank of the node.
+func (s *Service) Borrowed(pubkey string) (rank int, ok bool) {
+	return borrowed(s.columns.seenBy(pubkey), len(s.cfg.Witnesses))
 }
 
 // Refusals returns the events that are no evidence, each with its reason, and the number

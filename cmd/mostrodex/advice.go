@@ -48,6 +48,9 @@ func advice(c *Config) (list []finding) {
 		if len(c.forwardTo()) == 0 {
 			list = append(list, finding{isWarn, "relays", "the orders of this Mostro are published to its own relay only", "name relays in escrow.publish.relays"})
 		}
+		if o := &c.Operator; o.WebhookFile == "" && o.NtfyFile == "" && o.Nostr == "" {
+			list = append(list, finding{isWarn, "operator", "no one is told when the escrow needs a person, for example at a dispute or if the Lightning node is down", "name a channel in section [operator], and send a test with 'mostrodex alert test'"})
+		}
 		if !slices.Contains(c.Escrow.Transports, "v2") {
 			list = append(list, finding{isWarn, "transports", "transport v2 is off, and today's clients use no other one", `add "v2" to escrow.transports`})
 		}

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -134,7 +135,7 @@ func startPebble(t *testing.T, tlsPort string) (directory, rootsFile string, iss
 func TestOwnTLS(t *testing.T) {
 	data, port := t.TempDir(), freePort(t)
 	directory, rootsFile, issuer := startPebble(t, port)
-	var log bytes.Buffer
+	var log syncBuffer
 	run := func() (m *Main, stop func()) {
 		cfg := defaultConfig()
 		cfg.Data, cfg.Relay.Listen, cfg.Relay.Domain = data, "127.0.0.1:0", acmeDomain
@@ -184,6 +185,25 @@ func TestOwnTLS(t *testing.T) {
 		t.Errorf("wss: %s %v", msg, err)
 	}
 	ws.CloseNow()
+	// A client that never begins the handshake is cut off (below).
+	silent, err := net.Dial("tcp", "127.0.0.1:"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	cut := make(chan error, 1)
+	go func() {
+		silent.SetReadDeadline(time.Now().Add(time.Minute))
+		_, err := silent.Read(make([]byte, 1))
+		cut <- err
+	}()
+	// A stranger who asks for the challenge's certificate gets none, and does no harm.
+	for range 50 {
+		conn, err := tls.Dial("tcp", "127.0.0.1:"+port, &tls.Config{InsecureSkipVerify: true, ServerName: acmeDomain, NextProtos: []string{"acme-tls/1"}})
+		if err == nil {
+			conn.Close()
+		}
+	}
 	// A name that is not the domain has no certificate, and orders none.
 	for _, name := range []string{"other.mostrodex.test", ""} {
 		conn, err := tls.Dial("tcp", "127.0.0.1:"+port, &tls.Config{InsecureSkipVerify: true, ServerName: name})
@@ -209,6 +229,15 @@ func TestOwnTLS(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+	if !answers() {
+		t.Error("the server does not answer after the strangers")
+	}
+	if err := <-cut; !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("a silent client is not cut off: %v", err)
+	}
+	if n := strings.Count(log.String(), "\n"); n > 20 {
+		t.Errorf("the strangers wrote %d lines of the log", n)
 	}
 	stop()
 	m, stop = run()

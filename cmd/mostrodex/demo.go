@@ -62,7 +62,8 @@ the clock is the real time from then on, so that real clients can trade at once.
 higher speed begins further back and meets the real time after an hour; until then
 events of real clients are refused, because they come from the clock's future.
 
-The private listener offers a simulated wallet in JSON:
+The private listener has pages at /wallet on which a visitor plays both sides of a
+trade, and offers a simulated wallet in JSON:
   POST /lnsim/invoice  {"amount_sats":1000,"memo":"payout"}  -> {"bolt11":"..."}
   POST /lnsim/pay      {"bolt11":"..."}                      -> {"state":"accepted"}
   POST /lnsim/blocks   {"n":6}                               -> {"height":506}

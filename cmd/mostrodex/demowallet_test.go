@@ -207,6 +207,102 @@ func TestWalletRefusesStrangers(t *testing.T) {
 	}
 }
 
+// person is a visitor of the wallet without a browser: forms are read from the pages.
+type person struct {
+	t         *testing.T
+	base, who string
+}
+
+// page returns the page of the person.
+func (p person) page() string {
+	p.t.Helper()
+	_, _, body := getBody(p.t, p.base+"/wallet/"+p.who)
+	return body
+}
+
+// send sends the first form of a page whose action and content match.
+func (p person) send(path, action, content string, change url.Values) {
+	p.t.Helper()
+	var form string
+	eventually(p.t, p.who+" has the form "+action+" "+content, func() bool {
+		_, _, body := getBody(p.t, p.base+path)
+		for _, one := range regexp.MustCompile(`(?s)<form [^>]*action="`+action+`".*?</form>`).FindAllString(body, -1) {
+			if strings.Contains(one, content) {
+				form = one
+				return true
+			}
+		}
+		return false
+	})
+	values := url.Values{}
+	for _, field := range regexp.MustCompile(`<input type="hidden" name="(\w+)" value="([^"]*)">`).FindAllStringSubmatch(form, -1) {
+		values.Set(field[1], field[2])
+	}
+	for name, value := range change {
+		values[name] = value
+	}
+	req, err := http.NewRequest(http.MethodPost, p.base+action, strings.NewReader(values.Encode()))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Origin", p.base)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
+		p.t.Fatalf("%s %s: %d: %s", action, content, resp.StatusCode, body)
+	}
+}
+
+// act presses the button of a verb, once the trade offers it.
+func (p person) act(verb string) {
+	p.t.Helper()
+	p.send("/wallet/"+p.who, "/wallet/"+p.who+"/trade", `data-verb="`+verb+`"`, nil)
+}
+
+// TestBuyOrderInTheWallet: Ana wants to buy, at the market price, and Beto sells; then both agree
+// to cancel another trade. A restart in between keeps the keys.
+func TestBuyOrderInTheWallet(t *testing.T) {
+	dir := t.TempDir()
+	m, stop := runDemo(t, dir, nil)
+	people := func() (ana, beto person) {
+		base := "http://" + m.PrivateAddr()
+		return person{t, base, "ana"}, person{t, base, "beto"}
+	}
+	ana, beto := people()
+	ana.send("/wallet/ana/new", "/wallet/ana/new", "side", url.Values{"side": {"buy"}, "fiat": {"usd"}, "amount": {"10"}, "sats": {""}, "method": {"<b>Zelle</b>"}})
+	beto.send("/wallet/beto", "/wallet/beto/take", "Sell my sats", nil)
+	beto.act("pay")
+	stop()
+	m, stop = runDemo(t, dir, nil)
+	defer stop()
+	ana, beto = people()
+	ana.act("invoice")
+	ana.act("fiat-sent")
+	beto.act("release")
+	eventually(t, "Ana has the sats", func() bool { return strings.Contains(ana.page(), "Done: the sats have arrived.") })
+	ana.act("rate")
+
+	ana.send("/wallet/ana/new", "/wallet/ana/new", "side", url.Values{"side": {"sell"}, "fiat": {"USD"}, "amount": {"10"}, "sats": {"10000"}, "method": {"<b>Zelle</b>"}})
+	if page := beto.page(); strings.Contains(page, "<b>Zelle") {
+		t.Error("a payment method is not escaped")
+	}
+	beto.send("/wallet/beto", "/wallet/beto/take", "Buy these sats", nil)
+	beto.act("invoice")
+	ana.act("pay")
+	beto.act("cancel")
+	ana.act("cancel")
+	eventually(t, "both see the end", func() bool {
+		return strings.Contains(ana.page(), "Canceled by both") && strings.Contains(beto.page(), "Canceled by both")
+	})
+	if held := m.escrow.world.Purse(visitorNode).HeldSats; held != 0 {
+		t.Errorf("%d sats are held", held)
+	}
+}
+
 // TestOnlyADemoHasAWallet: the pages of the wallet hold keys, so no other program has them.
 func TestOnlyADemoHasAWallet(t *testing.T) {
 	m := MustRunMain(t, t.TempDir())

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"net/http"
 	"os"
 	"os/exec"
@@ -244,34 +243,35 @@ func programTexts(tb testing.TB) string {
 // TestRunbookQuotesTheProgram: every text that the runbook says the program
 // prints is a text of the program. "…" stands for a value.
 func TestRunbookQuotesTheProgram(t *testing.T) {
-	f, err := os.Open("../../deploy/RUNBOOK.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	texts := programTexts(t)
-	quoting, n := false, 0
-	for s := bufio.NewScanner(f); s.Scan(); {
-		line := s.Text()
-		if strings.HasPrefix(line, "```") {
-			quoting = line == "```text"
-			continue
+	for file, atLeast := range map[string]int{"RUNBOOK.md": 30, "RUNBOOK.es.md": 4} {
+		raw, err := os.ReadFile(filepath.Join("../../deploy", file))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if !quoting {
-			continue
-		}
-		for _, part := range strings.Split(line, "…") {
-			if part = strings.Trim(part, ` "`); len(part) < 4 {
+		quoting, n := false, 0
+		for line := range strings.Lines(string(raw)) {
+			line = strings.TrimSpace(line)
+			if strings.HasPrefix(line, "```") {
+				quoting = line == "```text"
 				continue
 			}
-			n++
-			if !strings.Contains(texts, part) {
-				t.Errorf("no text of the program has %q", part)
+			if !quoting {
+				continue
+			}
+			for _, part := range strings.Split(line, "…") {
+				if part = strings.Trim(part, ` "`); len(part) < 4 {
+					continue
+				}
+				n++
+				if !strings.Contains(texts, part) {
+					t.Errorf("%s: no text of the program has %q", file, part)
+				}
 			}
 		}
-	}
-	if n < 30 {
-		t.Errorf("the runbook quotes %d texts", n)
+		if n < atLeast {
+			t.Errorf("%s quotes %d texts", file, n)
+		}
 	}
 }
 
@@ -314,13 +314,19 @@ func TestUnitIsHardened(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	backup, err := os.ReadFile("../../deploy/mostrodex-backup.service")
+	if err != nil {
+		t.Fatal(err)
+	}
 	dropIns, err := filepath.Glob("../../deploy/mostrodex-*.conf")
 	if err != nil || len(dropIns) == 0 {
 		t.Fatal(dropIns, err)
 	}
-	for _, dropIn := range append(dropIns, "") {
+	for _, dropIn := range append(dropIns, "", "the unit of backups") {
 		text := string(unit)
-		if dropIn != "" {
+		if dropIn == "the unit of backups" {
+			text = string(backup)
+		} else if dropIn != "" {
 			more, err := os.ReadFile(dropIn)
 			if err != nil {
 				t.Fatal(err)
@@ -328,7 +334,15 @@ func TestUnitIsHardened(t *testing.T) {
 			text += "\n" + string(more) // a drop-in is read after the unit
 		}
 		// verify looks for the program and reports a file that does not exist.
-		path := filepath.Join(t.TempDir(), "mostrodex.service")
+		name := "mostrodex.service"
+		dir := t.TempDir()
+		if text == string(backup) {
+			name = "mostrodex-backup.service"
+			if err := os.WriteFile(filepath.Join(dir, "mostrodex.service"), []byte(strings.ReplaceAll(string(unit), "/usr/local/bin/mostrodex", "/bin/true")), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "/usr/local/bin/mostrodex", "/bin/true")), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -336,7 +350,7 @@ func TestUnitIsHardened(t *testing.T) {
 		if err != nil || !strings.Contains(string(out), "Overall exposure level") {
 			t.Errorf("%s: %v\n%s", dropIn, err, out[max(0, len(out)-300):])
 		}
-		if out, err := exec.Command("systemd-analyze", "verify", "--man=no", path).CombinedOutput(); err != nil || strings.Contains(string(out), "mostrodex.service") {
+		if out, err := exec.Command("systemd-analyze", "verify", "--man=no", path).CombinedOutput(); err != nil || strings.Contains(string(out), name) {
 			t.Errorf("%s: %v\n%s", dropIn, err, out)
 		}
 	}
@@ -344,5 +358,33 @@ func TestUnitIsHardened(t *testing.T) {
 		if !strings.Contains(string(unit), "\n"+line+"\n") {
 			t.Errorf("the unit has no line %s", line)
 		}
+	}
+}
+
+// TestContainerHasEveryPackage: the container file copies the directory of every package of the
+// program.
+func TestContainerHasEveryPackage(t *testing.T) {
+	file, err := os.ReadFile("../../deploy/Containerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}}", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for pkg := range strings.Lines(string(out)) {
+		path, own := strings.CutPrefix(strings.TrimSpace(pkg), "github.com/mostrodex/mostrodex/")
+		if !own {
+			continue
+		}
+		n++
+		dir, _, _ := strings.Cut(path, "/")
+		if !strings.Contains(string(file), "\nCOPY "+dir+" "+dir+"\n") {
+			t.Errorf("deploy/Containerfile does not copy %s", dir)
+		}
+	}
+	if n < 40 {
+		t.Errorf("%d packages found", n)
 	}
 }

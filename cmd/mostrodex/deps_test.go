@@ -61,7 +61,7 @@ var nounLayers = []string{"mostro", "mostro/message", "mostro/envelope", "mostro
 var nounTools = []string{"internal/cache", "internal/hex32", "internal/jsonscan", "internal/jsontext"}
 
 // testPackages are imported by tests and by each other only.
-var testPackages = []string{"internal/testkit", "internal/reference", "reputation/score/scoretest", "relay/relaytest"}
+var testPackages = []string{"internal/testkit", "internal/powercut", "internal/reference", "reputation/score/scoretest", "relay/relaytest"}
 
 // TestFuzzCoversTargets checks that `make fuzz` runs each package that has a fuzz target.
 func TestFuzzCoversTargets(t *testing.T) {
@@ -111,7 +111,6 @@ func TestRaceCoversGoroutines(t *testing.T) {
 		"cmd/mostrodex",                       // go-nostr's client races with itself
 		"escrow/lncontract", "escrow/lndtest", // for tests
 		"mostro/corpus",                       // the tests of relay use it
-		"internal/badgerfiles",                // has no tests
 		"reputation/simulate", "tools/attack", // programs for measurements
 	}, testPackages...)
 	concurrent := regexp.MustCompile(`(?m)^\s*go (func\b|[\w.]+\()|\.Go\(|\bsync\.(RW)?Mutex|\batomic\.`)
@@ -296,7 +295,7 @@ func parseImports(t *testing.T, file string) (paths []string) {
 }
 
 // pure are the packages whose results depend on their arguments alone.
-var pure = []string{"reputation/score", "escrow/trade", "escrow/ledger", "escrow/rating", "escrow/devfee", "indexer/sorted", "indexer/stats", "indexer/names", "indexer/orders", "indexer/export", "internal/arena", "internal/plot", "internal/demomarket"}
+var pure = []string{"reputation/score", "reputation/witness", "escrow/trade", "escrow/ledger", "escrow/rating", "escrow/devfee", "indexer/sorted", "indexer/stats", "indexer/names", "indexer/orders", "indexer/export", "internal/arena", "internal/plot", "internal/demomarket"}
 
 // pureTables are packages of tables and functions without state, which a pure package may
 // import as well. indexer/words embeds its table of currencies.

@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 	"unicode"
+
+	"github.com/mostrodex/mostrodex/mostro"
+	"github.com/nbd-wtf/go-nostr"
 )
 
 func TestNearestKey(t *testing.T) {
@@ -199,6 +202,30 @@ func TestDoctor(t *testing.T) {
 	}); i < 0 {
 		t.Errorf("the running relay is not found to be fine: %+v", list)
 	}
+	// A relay that holds neither own events nor orders of others may refuse them in silence.
+	cfg.Escrow.Publish.Relays = []string{"ws://" + m.Addr()}
+	evidence := func(want string) {
+		t.Helper()
+		list := (&doctor{config: &cfg, client: http.DefaultClient, now: time.Now, limit: doctorTimeout}).relays(t.Context())
+		if text, _ := json.Marshal(list); !strings.Contains(string(text), "publish ws://"+m.Addr()+": "+want) {
+			t.Errorf("no %q in %s", want, text)
+		}
+	}
+	evidence("holds no order of any Mostro")
+	order := nostr.Event{Kind: mostro.KindOrder, CreatedAt: nostr.Now(), Tags: nostr.Tags{{"d", "x"}, {"z", "order"}}}
+	if err := dialNostr(t, t.Context(), m).Publish(t.Context(), *signAs(t, testKeys(t, "other"), order)); err != nil {
+		t.Fatal(err)
+	}
+	evidence("holds orders of other Mostros")
+	node, err := loadKeys(cfg.Escrow.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dialNostr(t, t.Context(), m).Publish(t.Context(), *signAs(t, node, order)); err != nil {
+		t.Fatal(err)
+	}
+	evidence("holds events of this Mostro")
+
 	text, err := json.Marshal(list)
 	key, _ := os.ReadFile(cfg.Escrow.Key)
 	if err != nil || strings.Contains(string(text), strings.TrimSpace(string(key))) {

@@ -59,7 +59,7 @@ func (s surface) downloads(site *web.Site) (exported, error) {
 				if err != nil {
 					return err
 				}
-				_, err = score.WriteBundle(ctx, w, shownEvidence{evidence{s.stores.store}, hidden}, params, asOf, pubkey, nil)
+				_, err = score.WriteSignedBundle(ctx, w, shownEvidence{evidence{s.stores.store}, hidden}, params, asOf, pubkey, s.scores.BundleSigner(), nil)
 				return err
 			}}
 		if err := c.Bundles.Open(); err != nil {
@@ -67,6 +67,11 @@ func (s surface) downloads(site *web.Site) (exported, error) {
 		}
 	}
 	return exported{downloads.New(c)}, nil
+}
+
+// Omits names the hidden events in a bundle.
+func (shownEvidence) Omits() []score.Omission {
+	return []score.Omission{{What: "hidden", Text: "events that the operator of this relay hides"}}
 }
 
 // shownEvidence is the evidence without the events that the operator hides.

@@ -41,6 +41,7 @@ import (
 type escrowRoom struct {
 	engine  *escrow.Engine
 	db      *escrow.DB
+	feed    *commitFeed    // the same store
 	auditor *audit.Auditor // compares the ledger with the node
 	prices  *price.Feed    // nil: fixed prices
 	lnd     *lnd.Client    // nil: a simulated node
@@ -330,8 +331,15 @@ func openEscrow(c *Config, demo *Demo, log escrow.Log, server *relay.Server, spa
 	if room.db, err = escrow.OpenDB(filepath.Join(c.Data, "escrow")); err != nil {
 		return nil, err
 	}
-	ec.Store = room.db
+	room.feed = &commitFeed{DB: room.db}
+	ec.Store = room.feed
+	copied := filepath.Join(c.Data, "escrow", copiedFile)
+	ec.Reconcile = ec.Reconcile || exists(copied)
 	if room.engine, err = escrow.Open(ec); err != nil {
+		return nil, err
+	}
+	// The store itself says now that it is a copy.
+	if err := os.Remove(copied); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	space.knows, space.node = ec.Prefilter.Knows, keys.Pubkey()

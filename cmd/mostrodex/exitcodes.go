@@ -5,6 +5,7 @@ import (
 	"syscall"
 
 	"github.com/mostrodex/mostrodex/escrow"
+	"github.com/mostrodex/mostrodex/internal/backup"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
 )
 
@@ -45,9 +46,9 @@ func exitCode(err error) int {
 		return exitUsage
 	case is(eventlog.ErrFull, eventlog.ErrReadOnly, syscall.ENOSPC, syscall.EROFS, syscall.EDQUOT):
 		return exitDisk
-	case is(eventlog.ErrLocked, syscall.EADDRINUSE):
+	case is(eventlog.ErrLocked, backup.ErrBusy, errRestoring, syscall.EADDRINUSE):
 		return exitInUse
-	case is(eventlog.ErrNewerSchema, eventlog.ErrDamaged, eventlog.ErrIndex, escrow.ErrNewerSchema, escrow.ErrStoreDamaged):
+	case is(eventlog.ErrNewerSchema, eventlog.ErrDamaged, eventlog.ErrIndex, escrow.ErrNewerSchema, escrow.ErrStoreDamaged, errUnfinished):
 		return exitData
 	case errors.As(err, &config):
 		return exitConfig

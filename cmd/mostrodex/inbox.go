@@ -36,7 +36,7 @@ type inboxEscrow struct {
 // openInbox makes the dispute inbox.
 func (r *escrowRoom) openInbox(store *eventlog.Store, server *relay.Server, name string, with ambient) {
 	r.counter = &tradeCounter{engine: r.engine, db: r.db, now: with.now, wake: make(chan struct{}, 1)}
-	r.inbox = disputes.New(disputes.Config{Escrow: inboxEscrow{r.engine, r.db, store, server, r.counter}, Keys: r.keys, Name: name, Notice: with.notice, Now: with.now, Logger: with.logger})
+	r.inbox = disputes.New(disputes.Config{Escrow: inboxEscrow{r.engine, r.db, store, server, r.counter}, Keys: r.keys, Name: name, Notice: with.notice, Notes: r.notes, Now: with.now, Logger: with.logger})
 }
 
 // inviter returns a function that returns a link to the inbox on the private listener.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -275,5 +274,5 @@ func TestInitKilled(t *testing.T) {
 			mustProgram(t, "", "init", "--yes", "-c", filepath.Join(dir, "a.toml"), "--runs", "mostro")
 		}
 	}
-	t.Log(fmt.Sprintf("%d of 12 inits ended before the kill", complete))
+	t.Logf("%d of 12 inits ended before the kill", complete)
 }

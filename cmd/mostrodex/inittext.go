@@ -122,7 +122,7 @@ var (
 	textWritten    = phrase{"\nWritten: %s", "\nEscrito: %s"}
 	textKeyWritten = phrase{"The key of the Mostro: %s (mode 0600). Keep a copy of it offline.\nThe Mostro's name for clients: %s", "La clave del Mostro: %s (modo 0600). Guarda una copia fuera de línea.\nEl nombre del Mostro para clientes: %s"}
 	textBake       = phrase{"\n%s does not exist yet. Make it on the machine of LND:\n  %s", "\n%s no existe todavía. Créalo en la máquina de LND:\n  %s"}
-	textAdvice     = phrase{"\nserve will warn of this:", "\nserve advertirá de esto:"}
+	textAdvice     = phrase{"\nThis is left to do, or to know:", "\nQueda por hacer o por saber:"}
 	textNext       = phrase{"\nNext:\n  mostrodex doctor -c %s\n  mostrodex serve -c %s", "\nSigue:\n  mostrodex doctor -c %s\n  mostrodex serve -c %s"}
 )
 

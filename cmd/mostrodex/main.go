@@ -94,7 +94,7 @@ or read-only.`,
 	root.AddCommand(newInitCmd(), newServeCmd(), newDemoCmd(), newImportCmd(), newExportCmd(), newSearchCmd(), newOrdersCmd(), newWatchCmd(), newInstancesCmd(),
 		newLogCmd(), newIndexCmd(), newKeysCmd(), newMessageCmd(), newSendCmd(), newInboxCmd(), newReceiptCmd(), newRateCmd(), newTradeCmd(), newDisputeCmd(), newSolverCmd(), newUserCmd(), newLedgerCmd(), newDevFeeCmd(), newReputationCmd(), newChooseCmd(), newMCPCmd(),
 		newPauseCmd("pause", "Have the running escrow take no new trades", "Have the running escrow take no new orders and no takers. Trades under way go on.\nThis survives a restart."),
-		newMaintenanceCmd(), newConfigCmd(), newDoctorCmd(), newHealthCmd(), newManCmd(), newAlertCmd(),
+		newMaintenanceCmd(), newConfigCmd(), newDoctorCmd(), newBackupCmd(), newRestoreCmd(), newHealthCmd(), newManCmd(), newAlertCmd(),
 		newPauseCmd("resume", "Have the running escrow take new trades again", "Have the running escrow take new orders and takers again."),
 		newVersionCmd())
 	return root

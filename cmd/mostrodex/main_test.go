@@ -67,7 +67,13 @@ func startMainUntil(tb testing.TB, m *Main) (stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- m.Run(ctx) }()
+	go func() {
+		err := m.Run(ctx)
+		if ctx.Err() == nil {
+			tb.Logf("the program has ended: %v", err)
+		}
+		done <- err
+	}()
 	return sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -472,18 +478,18 @@ func TestMistakes(t *testing.T) {
 		"BadChoice":        {[]string{"choose", "--fiat", "VES", "--side", "both", "--url", "http://" + m.Addr()}, 2, "side"},
 		"NotHeld":          {[]string{"instances", strings.Repeat("ab", 32), "--url", "http://" + m.Addr()}, 1, "Not held"},
 		"AuditNoData":      {[]string{"reputation", "audit", "--data", filepath.Join(dir, "nowhere")}, 1, "name one with --data\n"},
-		"AuditLocked":      {[]string{"reputation", "audit", "--data", filepath.Join(dir, "busy")}, 1, "stop the server first\n"},
+		"AuditLocked":      {[]string{"reputation", "audit", "--data", filepath.Join(dir, "busy")}, 5, "stop the server first\n"},
 		"NoFile":           {[]string{"import"}, 2, "takes one FILE"},
 		"MissingFile":      {[]string{"import", "nowhere.ndjson", "--data", dir}, 1, "nowhere.ndjson"},
 		"Directory":        {[]string{"import", dir, "--data", dir}, 1, "is a directory"},
 		"NoServer":         {[]string{"orders", "--url", "http://127.0.0.1:1"}, 1, "mostrodex serve"},
 		"BadURL":           {[]string{"orders", "--url", "nonsense"}, 2, "not a URL"},
 		"NoData":           {[]string{"log", "verify", "--data", filepath.Join(dir, "nowhere")}, 1, "there is no data directory"},
-		"Locked":           {[]string{"log", "verify", "--data", filepath.Join(dir, "busy")}, 1, "in use by another"},
-		"LockedServe":      {[]string{"serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(dir, "busy")}, 1, "in use by another"},
-		"PortTaken":        {[]string{"serve", "--listen", m.Addr(), "--data", filepath.Join(dir, "free")}, 1, "--listen"},
-		"UnknownConfigKey": {[]string{"serve", "-c", bad}, 1, "line 2: relay.lissten"},
-		"NoConfig":         {[]string{"serve", "-c", filepath.Join(dir, "no.toml")}, 1, "there is no config file"},
+		"Locked":           {[]string{"log", "verify", "--data", filepath.Join(dir, "busy")}, 5, "in use by another"},
+		"LockedServe":      {[]string{"serve", "--listen", "127.0.0.1:0", "--data", filepath.Join(dir, "busy")}, 5, "in use by another"},
+		"PortTaken":        {[]string{"serve", "--listen", m.Addr(), "--data", filepath.Join(dir, "free")}, 5, "--listen"},
+		"UnknownConfigKey": {[]string{"serve", "-c", bad}, 3, "line 2: relay.lissten"},
+		"NoConfig":         {[]string{"serve", "-c", filepath.Join(dir, "no.toml")}, 3, "there is no config file"},
 		"BadListen":        {[]string{"serve", "--listen", "7777"}, 2, "host:port"},
 		"BadLimit":         {[]string{"orders", "--url", "http://" + m.Addr(), "--limit", "501"}, 2, "500"},
 		"BadFiat":          {[]string{"orders", "--url", "http://" + m.Addr(), "--side", "both"}, 2, "side"},

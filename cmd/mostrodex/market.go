@@ -47,3 +47,16 @@ func (k market) Rates(ctx context.Context, fiat string) (rates []reputation.Rate
 	}
 	return rates, nil
 }
+
+// Describe returns what a Mostro says of itself: its newest info, and its newest health if
+// that has not expired.
+func (k market) Describe(pubkey string) (info mostro.Info, health *mostro.Health, ok bool) {
+	i, err := k.Instance(context.Background(), pubkey, true)
+	if err != nil || i.Info == nil {
+		return info, nil, false // an unknown key describes nothing
+	}
+	if h := i.Health; h != nil && (h.Expiration == 0 || int64(h.Expiration) > k.now().Unix()) {
+		health = h
+	}
+	return *i.Info, health, true
+}

@@ -117,7 +117,7 @@ func openOperator(m *Main) (*opalert.Service, error) {
 	program := programName(&m.Config)
 	channels, err := m.Config.Operator.channels(program, m.Now, func(ctx context.Context, to, text string) error { return mailOperator(ctx, m, to, text) })
 	if err != nil {
-		return nil, err
+		return nil, configError{err}
 	}
 	c := &m.Config.Operator
 	looker := newLooker(m)

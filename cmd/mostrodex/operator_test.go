@@ -249,6 +249,7 @@ func TestConditions(t *testing.T) {
 		want   string // kind level subject, or "" for none
 	}{
 		"nothing":                  {func(*facts) {}, ""},
+		"the clock is wrong":       {func(f *facts) { f.clock = []string{"the clock is behind"} }, "clock warning "},
 		"old backup":               {func(f *facts) { f.backupAt = at - 26*3600 }, "backup warning "},
 		"no backup":                {func(f *facts) { f.backupAt = 0 }, "backup critical "},
 		"disk low":                 {set(map[string]float64{"mostrodex_relay_disk_free_bytes": 1<<30 - 1}), "disk warning "},
@@ -422,9 +423,22 @@ func TestOperatorConfig(t *testing.T) {
 	if list := advice(&cfg); !slices.ContainsFunc(list, func(f finding) bool { return f.State == isFail && strings.Contains(f.Text, "operator.webhook_file") }) {
 		t.Errorf("a missing file is no finding: %v", list)
 	}
-	if m := (&Main{Config: cfg}); m.Open() == nil {
-		m.Close()
-		t.Error("the program starts without its webhook file")
+	m := &Main{Config: cfg}
+	if err := m.Open(); exitCode(err) != exitConfig || !strings.Contains(err.Error(), "operator.webhook_file") {
+		t.Errorf("the program starts without its webhook file: %v", err)
+	}
+	cfg = defaultConfig()
+	told := func() bool {
+		return slices.ContainsFunc(advice(&cfg), func(f finding) bool { return f.Check == "operator" })
+	}
+	if told() {
+		t.Error("a relay is warned that nobody is told")
+	}
+	if cfg.Escrow.Enabled = true; !told() {
+		t.Error("an escrow that tells nobody is no finding")
+	}
+	if cfg.Operator.Nostr = "npub1"; told() {
+		t.Error("an escrow that tells its operator is a finding")
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/mostrodex/mostrodex/internal/opalert"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
+	"github.com/mostrodex/mostrodex/relay/federation"
 	"github.com/nbd-wtf/go-nostr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -30,6 +31,7 @@ type facts struct {
 	escrow   *escrowFacts // nil: there is no escrow
 	backupAt int64        // time of the newest backup; 0: none
 	reserve  int64        // bytes of the disk reserve; 0: the disk is not watched
+	clock    []string     // what is wrong with the clock; empty: nothing
 }
 
 // escrowFacts are the facts about the escrow.
@@ -103,6 +105,7 @@ const (
 	kindRelays    = "relays"
 	kindIndex     = "index"
 	kindBackup    = "backup"
+	kindClock     = "clock"
 )
 
 // tradeKinds are the kinds that are unknown if the engine does not answer.
@@ -114,6 +117,9 @@ func (c *OperatorConfig) look(f *facts) (l opalert.Look) {
 		l.Conditions = append(l.Conditions, opalert.Condition{Kind: kind, Subject: subject, Level: level, Delay: delay, Text: fmt.Sprintf(format, args...)})
 	}
 	c.lookAtRelay(f, add)
+	for _, wrong := range f.clock {
+		add(kindClock, "", opalert.Warning, 10*time.Minute, "%s", wrong)
+	}
 	if f.backupAt == 0 && c.Backup != "" {
 		add(kindBackup, "", opalert.Critical, 0, "There is no backup at %s.", c.Backup)
 	} else if hours := (f.at - f.backupAt) / 3600; c.Backup != "" && hours >= c.BackupHours {
@@ -241,14 +247,17 @@ type looker struct {
 	registry *prometheus.Registry
 	store    *eventlog.Store
 	escrow   *escrowRoom // nil: there is no escrow
+	relays   *federation.Upstreams
 	now      func() time.Time
 	unpaid   map[trade.OrderID]int64 // of the last look; one goroutine looks
 	gauges   *exposureGauges         // nil without an escrow
 	backup   prometheus.Gauge        // nil if no backup is configured
+	skew     prometheus.Gauge
 }
 
 func newLooker(m *Main) *looker {
-	l := &looker{config: &m.Config.Operator, disk: m.Config.Relay.DiskReserveMiB, registry: m.registry, store: m.store, escrow: m.escrow, now: m.Now}
+	l := &looker{config: &m.Config.Operator, disk: m.Config.Relay.DiskReserveMiB, registry: m.registry, store: m.store, escrow: m.escrow, relays: m.upstreams, now: m.Now,
+		skew: promauto.With(m.registry).NewGauge(prometheus.GaugeOpts{Name: "mostrodex_operator_clock_ahead_seconds", Help: "Time by which our clock is ahead of those of the relays that are followed, negative if it is behind; 0 if none has answered."})}
 	if m.escrow != nil {
 		l.gauges = newExposureGauges(m.registry)
 		l.gauges.least.Set(math.Inf(1)) // until the engine has answered
@@ -261,7 +270,11 @@ func newLooker(m *Main) *looker {
 }
 
 func (l *looker) look(ctx context.Context) opalert.Look {
-	f := &facts{at: l.now().Unix()}
+	f := &facts{at: l.now().Unix(), clock: clockNotes(l.relays)}
+	if l.relays != nil {
+		ahead, _ := l.relays.ClockSkew()
+		l.skew.Set(ahead.Seconds())
+	}
 	if l.escrow != nil {
 		f.escrow = l.ofEscrow(ctx, f.at)
 		l.gauges.set(f)

@@ -27,6 +27,7 @@ func TestOnionAddress(t *testing.T) {
 func TestPagesOfTheProgram(t *testing.T) {
 	onion := "http://" + strings.Repeat("b", 56) + ".onion"
 	m := mustRunConfig(t, t.TempDir(), func(c *Config) { c.Relay.Onion, c.Relay.URL = onion, "wss://relay.example.org" })
+	ready(t, m)
 	for _, path := range []string{"/", "/market", "/instances", "/disputes", "/relays", "/downloads", "/api", "/robots.txt", "/sitemap.xml", "/favicon.ico"} {
 		code, h, body := getBody(t, "http://"+m.Addr()+path)
 		if code != http.StatusOK || len(body) < 100 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -14,6 +15,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/publicnet"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/relay/eventlog"
@@ -35,6 +37,21 @@ type ReputationConfig struct {
 	// Payees are the Lightning nodes of the funds. If they are empty, no fee is confirmed.
 	Funds  []string `toml:"funds"`
 	Payees []string `toml:"payees"`
+	// FeeAddresses are Lightning addresses of development funds, and FeeDescriptions the
+	// SHA-256 of the LNURL metadata of each, hex. With Payees they confirm fees without a list
+	// of a fund: by invoice and preimage, or by the answer of the service (LUD-21). If they
+	// are empty, no service is asked.
+	FeeAddresses    []string `toml:"fee_addresses"`
+	FeeDescriptions []string `toml:"fee_descriptions"`
+	// SignReceiveLog publishes which event this relay received when, signed by Key. Other
+	// relays can name Key in Witnesses. The statements add about 5 % to the log.
+	SignReceiveLog bool `toml:"sign_receive_log"`
+	// Witnesses are the keys of relays whose signed receive logs are read, at most 5. Each
+	// becomes a column of its own, "seen by". Own ranks do not change.
+	Witnesses []string `toml:"witnesses"`
+	// Seeds are keys that the operator trusts. They give the personal order of a visitor who
+	// names no keys (GET /api/v1/personal). No rank depends on them.
+	Seeds []string `toml:"seeds"`
 	// Prices are sources of prices for choose: yadio, coingecko, currency_api or blockchain,
 	// each as a name or as name=URL. If Prices is empty, the sources of the escrow are used
 	// if it runs, else prices that Mostros sign.
@@ -48,12 +65,24 @@ func (c *ReputationConfig) validate() error {
 	for name, list := range map[string]struct {
 		keys   []string
 		digits int
-	}{"funds": {c.Funds, 64}, "payees": {c.Payees, 66}} {
+	}{"funds": {c.Funds, 64}, "payees": {c.Payees, 66}, "witnesses": {c.Witnesses, 64}, "fee_descriptions": {c.FeeDescriptions, 64}, "seeds": {c.Seeds, 64}} {
 		for _, k := range list.keys {
 			if len(k) != list.digits || strings.Trim(k, "0123456789abcdef") != "" {
 				return fmt.Errorf("%s: %q is not a public key of %d lower-case hex digits", name, k, list.digits)
 			}
 		}
+	}
+	for _, a := range c.FeeAddresses {
+		user, host, ok := strings.Cut(a, "@")
+		if !ok || user == "" || strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789.-") != "" || !strings.Contains(host, ".") {
+			return fmt.Errorf("fee_addresses: %q is not a Lightning address in lower case, such as dev@example.com", a)
+		}
+	}
+	if len(c.FeeDescriptions) > 0 && len(c.Payees) == 0 || len(c.FeeAddresses) > 0 && len(c.FeeDescriptions) == 0 {
+		return errors.New("fee_addresses: fee_addresses need fee_descriptions, and both need payees, the Lightning nodes of the fund")
+	}
+	if len(c.Witnesses) > reputation.MaxWitnesses {
+		return fmt.Errorf("witnesses: %d keys, at most %d", len(c.Witnesses), reputation.MaxWitnesses)
 	}
 	for _, p := range c.Prices {
 		if _, err := priceSource(p); err != nil {
@@ -68,7 +97,23 @@ func (c *ReputationConfig) validate() error {
 func (c *ReputationConfig) params() score.Params {
 	p := score.DefaultParams()
 	p.Funds, p.Payees = c.Funds, c.Payees
+	p.FeeAddresses, p.FeeDescriptions = c.FeeAddresses, c.FeeDescriptions
 	return p
+}
+
+// paramsOf returns the parameters with the key of a data directory. The records that this
+// key signs about answers of payment services are believed.
+func (c *ReputationConfig) paramsOf(data string) (score.Params, error) {
+	p := c.params()
+	if len(c.FeeAddresses) == 0 {
+		return p, nil
+	}
+	by, err := bundleSigner(c, data)
+	if err != nil || by == nil {
+		return p, err
+	}
+	p.FeeAskers = []string{by.Pubkey()}
+	return p, nil
 }
 
 // openReputation opens the reputation of a data directory. If publisher is not nil, the
@@ -78,14 +123,19 @@ func openReputation(c *ReputationConfig, s *stores, publisher reputation.Publish
 		return nil, err
 	}
 	every, _ := time.ParseDuration(c.Every) // validate has checked the value
-	cfg := reputation.Config{Dir: filepath.Join(s.data, "reputation"), Log: evidence{s.store}, Params: c.params(), Every: every,
-		Logger: with.logger, Metrics: with.registry, Now: with.now}
+	cfg := reputation.Config{Dir: filepath.Join(s.data, "reputation"), Log: evidence{s.store}, Every: every,
+		Logger: with.logger, Metrics: with.registry, Now: with.now, Witnesses: c.Witnesses, Finder: s.store}
 	if publisher != nil && c.Publish {
 		keys, err := ownKeys(c.Key, s.data, "reputation")
 		if err != nil {
 			return nil, err
 		}
-		cfg.Publisher, cfg.Signer, cfg.Pairs = publisher, signer{keys}, pairs{s.store}
+		cfg.Getter = &publicnet.Net{}
+		cfg.Publisher, cfg.Signer, cfg.Pairs, cfg.Testify = publisher, signer{keys}, pairs{s.store}, c.SignReceiveLog
+	}
+	var err error
+	if cfg.Params, err = c.paramsOf(s.data); err != nil { // after ownKeys, which makes the key
+		return nil, err
 	}
 	return reputation.Open(cfg)
 }
@@ -287,7 +337,15 @@ reads it. The server is to be stopped.`,
 				return err
 			}
 			return from.withStores(cmd.Context(), cmd.ErrOrStderr(), false, func(s *stores, _ ambient) error {
-				scores, err := score.WriteBundle(cmd.Context(), cmd.OutOrStdout(), evidence{s.store}, cfg.Reputation.params(), time.Now(), only, nil)
+				by, err := bundleSigner(&cfg.Reputation, data)
+				if err != nil {
+					return err
+				}
+				params, err := cfg.Reputation.paramsOf(data)
+				if err != nil {
+					return err
+				}
+				scores, err := score.WriteSignedBundle(cmd.Context(), cmd.OutOrStdout(), evidence{s.store}, params, time.Now(), only, by, nil)
 				if err == nil {
 					_, err = fmt.Fprintf(cmd.ErrOrStderr(), "%d scores\n", len(scores))
 				}
@@ -298,6 +356,20 @@ reads it. The server is to be stopped.`,
 	cmd.Flags().StringVar(&data, "data", defaultConfig().Data, "data directory of a stopped server")
 	cmd.Flags().StringVarP(&config, "config", "c", "", "config file, for [reputation]")
 	return cmd
+}
+
+// bundleSigner returns the signer of the scores, or nil if no score was published yet: then
+// there is no key.
+func bundleSigner(c *ReputationConfig, data string) (score.BundleSigner, error) {
+	file := cmp.Or(c.Key, filepath.Join(data, "keys", "reputation"))
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) && c.Key == "" {
+		return nil, nil
+	}
+	keys, err := loadKeys(file)
+	if err != nil {
+		return nil, err
+	}
+	return signer{keys}, nil
 }
 
 func newReputationVerifyCmd() *cobra.Command {
@@ -328,8 +400,21 @@ That the times of receipt are true is the word of who wrote the bundle.`,
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), v)
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "sound: %d scores follow from %d events, as of %s\nroot %s\n", len(v.Scores), v.Events, v.AsOf.Format(time.RFC3339), v.Root)
-			return err
+			p := &printer{w: cmd.OutOrStdout()}
+			p.f("sound: %d scores follow from %d events, as of %s\nroot %s\n", len(v.Scores), v.Events, v.AsOf.Format(time.RFC3339), v.Root)
+			if v.Signer == "" {
+				p.f("not signed\n")
+			} else {
+				p.f("signed by %s\n", v.Signer)
+			}
+			for _, o := range v.Omits {
+				p.f("leaves out %s", clip(o.What, 40))
+				if o.Count > 0 {
+					p.f(" (%d)", o.Count)
+				}
+				p.f(": %s\n", clip(o.Text, 300))
+			}
+			return p.err
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the scores as JSON")

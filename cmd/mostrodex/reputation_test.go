@@ -16,6 +16,7 @@ import (
 	"github.com/mostrodex/mostrodex/mostro/corpus"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
 	"github.com/mostrodex/mostrodex/relay/federation"
+	"github.com/mostrodex/mostrodex/reputation/score"
 	"github.com/nbd-wtf/go-nostr"
 )
 
@@ -76,7 +77,7 @@ func TestReputationFromSocketToBundle(t *testing.T) {
 		if ok, err := found[0].CheckSignature(); err != nil || !ok || provider != m.scores.Pubkey() || provider == node.Pubkey() {
 			t.Errorf("the assertion is signed by %s", provider)
 		}
-		if about := mustREQ(t, m, nostr.Filter{Kinds: []int{0}, Authors: []string{provider}}); len(about) != 1 || !strings.Contains(about[0].Content, "mostrodex@2") {
+		if about := mustREQ(t, m, nostr.Filter{Kinds: []int{0}, Authors: []string{provider}}); len(about) != 1 || !strings.Contains(about[0].Content, score.AlgoName) {
 			t.Errorf("the profile of the key does not state its purpose: %v", about)
 		}
 	})

@@ -112,7 +112,7 @@ func TestRoleEscrow(t *testing.T) {
 
 	// A client that knows the relay alone: the users below speak with front, and take the key and
 	// the wallet from the escrow.
-	client := &Main{public: front.public, private: m.private, escrow: m.escrow}
+	client := &Main{Now: m.Now, public: front.public, private: m.private, escrow: m.escrow}
 	honestTrade(t, client)
 
 	if _, _, body := getBody(t, "http://"+m.Addr()+"/readyz"); !strings.HasPrefix(body, "ready") {

@@ -24,6 +24,7 @@ type surface struct {
 	relay     *relay.Server
 	upstreams *federation.Upstreams
 	scores    *reputation.Service // nil: no scores
+	seeds     []string            // reputation.seeds
 	prices    *price.Feed         // of reputation.prices; nil: none are named
 	escrow    *escrowRoom         // nil: no escrow
 	alerts    *alertRoom          // nil: no alerts
@@ -117,7 +118,7 @@ func (s surface) site() (*web.Site, []route.Route) {
 	if s.scores == nil {
 		return site, rows
 	}
-	handler := &reputation.Handler{Known: s.scores, Market: market{s.stores.index, s.stores.store, s.now}, Web: site, Now: s.now}
+	handler := &reputation.Handler{Seeds: s.seeds, Known: s.scores, Market: market{s.stores.index, s.stores.store, s.now}, Web: site, Now: s.now}
 	if feed := s.ownPrices(); feed != nil {
 		handler.Prices = ownPrices{feed}
 	}

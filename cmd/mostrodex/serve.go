@@ -15,6 +15,7 @@ import (
 
 	"github.com/mostrodex/mostrodex/escrow/price"
 	"github.com/mostrodex/mostrodex/indexer/partitions"
+	"github.com/mostrodex/mostrodex/internal/demowallet"
 	"github.com/mostrodex/mostrodex/internal/opalert"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/internal/route"
@@ -50,7 +51,8 @@ type Main struct {
 	public    net.Listener
 	private   net.Listener
 	secure    *secureListener // of relay.domain; nil: none
-	control   net.Listener    // the operator's socket; nil without an escrow
+	control   net.Listener    // the operator's socket; nil without an escrow if it cannot be made
+	backups   *backupServer   // nil until the stores are open
 	escrow    *escrowRoom     // nil: disabled
 	tune      tuning          // of a test; nil: nothing is changed
 	lowDisk   *lowDisk
@@ -129,15 +131,19 @@ func (m *Main) Open() (err error) {
 		mail.escrow = m.escrow.pubkey
 		m.escrow.engine.Relays = relaysOf(&m.Config, m.upstreams)
 		m.escrow.openInbox(m.store, m.relay, m.Config.Escrow.Name, with)
-		if m.control, err = listenControl(m.Config.Data); err != nil {
+	}
+	if m.control, err = listenControl(m.Config.Data); err != nil {
+		if m.escrow != nil {
 			return err
 		}
+		m.Logger.Warn("no backup is possible while the server runs", "error", err)
 	}
 	if alertKey != nil {
 		if m.alerts, err = openAlerts(&m.Config, alertKey, &m.stores, m.relay, m.scores != nil, with); err != nil {
 			return err
 		}
 	}
+	m.backups = newBackups(m)
 	if m.exports, err = openExports(&m.Config, &m.stores, with); err != nil {
 		return fmt.Errorf("exports: %w", err)
 	}
@@ -148,7 +154,7 @@ func (m *Main) Open() (err error) {
 	if err != nil {
 		return err
 	}
-	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, onion: m.Config.Relay.Onion, relay: m.relay, upstreams: m.upstreams, scores: m.scores, prices: m.prices, escrow: m.escrow, exports: m.exports, alone: m.Config.Role == roleEscrow, wallet: wallet, ambient: with}.table()
+	m.routes, m.web, err = surface{alerts: m.alerts, stores: &m.stores, url: m.Config.Relay.URL, onion: m.Config.Relay.Onion, relay: m.relay, upstreams: m.upstreams, scores: m.scores, seeds: m.Config.Reputation.Seeds, prices: m.prices, escrow: m.escrow, exports: m.exports, alone: m.Config.Role == roleEscrow, wallet: wallet, ambient: with}.table()
 	if err != nil {
 		return err
 	}
@@ -267,7 +273,9 @@ func (m *Main) answer(ctx context.Context, g *errgroup.Group) {
 		serveHTTP(ctx, g, m.private, &http.Server{Handler: m.Demo.marked(relay.GuardPrivate(route.Mux{}.Private(m.routes), m.Config.Relay.PrivateHosts...)), ReadHeaderTimeout: 10 * time.Second})
 	}
 	if m.control != nil {
-		serveHTTP(ctx, g, m.control, &http.Server{Handler: controlServer{m.escrow.engine, m.escrow.db, m.escrow.auditor, m.escrow.inviter(m.PrivateAddr())}.handler(), ReadHeaderTimeout: 10 * time.Second})
+		srv := &http.Server{Handler: controlHandler(m), ReadHeaderTimeout: 10 * time.Second}
+		srv.RegisterOnShutdown(m.backups.cancel)
+		serveHTTP(ctx, g, m.control, srv)
 	}
 	close(m.serving)
 }
@@ -287,6 +295,9 @@ func (m *Main) Close() error {
 		if l != nil {
 			l.Close() // Serve has closed the listener already if Run was called
 		}
+	}
+	if m.backups != nil {
+		m.backups.stop()
 	}
 	if m.secure != nil {
 		m.secure.Close()
@@ -403,5 +414,7 @@ func (m *Main) logStart() {
 	}
 	if m.Demo == nil {
 		warn(m.Logger, advice(&m.Config))
+	} else if m.private != nil {
+		m.Logger.Info("a trade can be played in the browser", "wallet", "http://"+fromHere(m.PrivateAddr())+demowallet.Path)
 	}
 }

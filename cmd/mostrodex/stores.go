@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/mostrodex/mostrodex/indexer"
@@ -50,6 +51,9 @@ func (r *relayRules) Hidden() (version uint64, never, onDemand, events map[[32]b
 // close closes the stores that were opened.
 func (s *stores) open(c *Config, with ambient, bulk bool, serving <-chan struct{}) (err error) {
 	s.data = c.Data
+	if exists(filepath.Join(c.Data, unfinishedFile)) {
+		return fmt.Errorf("%s: %w", c.Data, errUnfinished)
+	}
 	budget := c.Relay.BodyCacheMiB << 20
 	if budget == 0 {
 		budget = -1

@@ -144,6 +144,9 @@ func openUpstreams(c *Config, server *relay.Server, store *eventlog.Store, score
 	if scores != nil {
 		cfg.Trust = func(pubkey string) federation.Trust { return trustIn(scores, pubkey) }
 	}
+	if c.Reputation.Enabled {
+		cfg.Lists = slices.Concat(c.Reputation.Funds, c.Reputation.Witnesses)
+	}
 	if err := c.followOwnMostro(); err != nil {
 		return nil, err
 	}

@@ -102,6 +102,9 @@ type Config struct {
 	Keys   *envelope.Keys // the node's keys, which decrypt messages of parties to the node
 	Name   string         // of the Mostro; "" for none
 	Notice string         // shown at the top of every page; "" for none
+	// Notes returns what is wrong with the escrow. The operator sees the notes above the list of
+	// disputes; a solver does not. nil: none.
+	Notes func() []string
 
 	Logger *slog.Logger     // nil: log lines are discarded
 	Now    func() time.Time // nil: time.Now

@@ -381,18 +381,6 @@ func TestTextsAreInert(t *testing.T) {
 	}
 }
 
-func TestPlain(t *testing.T) {
-	for in, want := range map[string]string{
-		"Pago Móvil\nBanesco": "Pago Móvil\nBanesco", "a\r\nb": "a\nb", "a\tb\x00\x1b[31m": "a\ufffdb\ufffd\ufffd[31m",
-		"\u202egpj.exe": "\ufffdgpj.exe", "a\u200bb\u2028c\ufeff": "a\ufffdb\ufffdc\ufffd", "\u3164": "\ufffd", "\xff": "\ufffd",
-		"e" + strings.Repeat("\u0301", 50): "e" + strings.Repeat("\u0301", maxMarks), "مرحبا": "مرحبا",
-	} {
-		if got := Plain(in); got != want {
-			t.Errorf("%q is shown as %q, want %q", in, got, want)
-		}
-	}
-}
-
 func TestManyDisputes(t *testing.T) {
 	r := newRig(t)
 	want := make([]string, 500)
@@ -548,5 +536,24 @@ func TestReadersAreBounded(t *testing.T) {
 	}
 	if len(n.readers) > maxReaders {
 		t.Errorf("%d keys", len(n.readers))
+	}
+}
+
+// TestNotesAreForTheOperator: the operator sees above the list what is wrong with the escrow, and a
+// solver does not.
+func TestNotesAreForTheOperator(t *testing.T) {
+	r := newRig(t)
+	r.x.cfg.Notes = func() []string { return []string{"escrow: no new orders: the node <b>is down</b>"} }
+	_, operator := r.login(r.keys).get("/disputes")
+	_, solver := r.login(r.write).get("/disputes")
+	if !strings.Contains(operator, "The escrow needs the operator") || !strings.Contains(operator, "the node &lt;b&gt;is down&lt;/b&gt;") {
+		t.Errorf("the operator sees\n%s", operator)
+	}
+	if strings.Contains(solver, "is down") || strings.Contains(solver, "needs the operator") {
+		t.Error("a solver sees the notes of the operator")
+	}
+	r.x.cfg.Notes = func() []string { return nil }
+	if _, page := r.login(r.keys).get("/disputes"); strings.Contains(page, "needs the operator") {
+		t.Error("a note is shown although nothing is wrong")
 	}
 }

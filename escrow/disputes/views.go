@@ -88,6 +88,10 @@ func (x *Inbox) list(w http.ResponseWriter, r *http.Request, v visitor) error {
 		Hidden, Free, Mine int
 		Due                int
 		Count              string
+		Notes              []string
+	}
+	if x.cfg.Notes != nil && v.role == trade.RoleNode {
+		d.Notes = x.cfg.Notes()
 	}
 	for i := range trades {
 		t := &trades[i]

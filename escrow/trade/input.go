@@ -117,8 +117,10 @@ const (
 	rules1 Rules = 1 // November 2026: the findings of the second audit
 	rules2 Rules = 2 // December 2026: amounts as mostrod 0.20 computes them; solvers decide disputes
 
+	rules3 Rules = 3 // December 2026: a hold that waits for the buyer's invoice is dated again when it is seen
+
 	// CurrentRules decide about every new input, in trades of any age.
-	CurrentRules = rules2
+	CurrentRules = rules3
 )
 
 // InputKind names the event of an input.

@@ -144,6 +144,11 @@ func (s *step) outflowDue(n uint32) error {
 	case o.claimed(): // the outbox is still performing the call
 	case !o.To.usable(at):
 		o.Deadline = at + remindFirst // until there is another destination
+		if (o.LastHash != Hash{}) {
+			// In a time that an older copy of the store has lost, the same invoice may have been
+			// tried once more.
+			s.do(Effect{Kind: FxTrack, Hash: o.LastHash, Attempt: o.Attempt, Outflow: n})
+		}
 	default:
 		o.Attempt++
 		if o.To.Address() {

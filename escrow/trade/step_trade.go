@@ -112,19 +112,28 @@ func (s *step) held() error {
 		s.say(t.Seller, message.ActionWaitingBuyerInvoice, nil)
 		return nil
 	}
-	if s.in.Hold.Height == 0 || !Escrowed(t.Status) || t.Settling || t.EscrowGone {
+	// While the trade waits for the buyer's invoice, a time that an older copy of the store has lost
+	// may have taken most of the blocks.
+	waits := s.rules(rules3) && t.Status == message.TradeWaitingBuyerInvoice && t.HeldAt != 0
+	if s.in.Hold.Height == 0 || !Escrowed(t.Status) && !waits || t.Settling || t.EscrowGone {
 		return ErrNothing
 	}
 	if s.in.Hold.ExpiryHeight == 0 {
+		if waits {
+			return ErrNothing
+		}
 		return s.holdUnknown()
 	}
-	if err := s.watchDispute(int64(s.in.Hold.ExpiryHeight)-int64(s.in.Hold.Height)-int64(t.Terms.margin()), true); !errors.Is(err, ErrNothing) {
-		return err
+	left := int64(s.in.Hold.ExpiryHeight) - int64(s.in.Hold.Height) - int64(t.Terms.margin())
+	if !waits {
+		if err := s.watchDispute(left, true); !errors.Is(err, ErrNothing) {
+			return err
+		}
+		if left <= 0 {
+			return s.guard(true)
+		}
 	}
-	if s.in.Hold.Height+t.Terms.margin() >= s.in.Hold.ExpiryHeight {
-		return s.guard(true)
-	}
-	if left := int64(s.in.Hold.ExpiryHeight) - int64(s.in.Hold.Height) - int64(t.Terms.margin()); s.rules(rules1) {
+	if s.rules(rules1) {
 		// The chain is slower or faster than ten minutes a block, or the clock was set.
 		if until := s.in.At + left*BlockSeconds; until < t.SafeUntil-safeDrift || until > t.SafeUntil+safeDrift {
 			t.SafeUntil = until

@@ -1,6 +1,11 @@
 package trade
 
-import "testing"
+import (
+	"errors"
+	"testing"
+
+	"github.com/mostrodex/mostrodex/mostro/message"
+)
 
 // The routing fee of a payout never exceeds the fees that the trade earns.
 func TestNoTradeCostsMoreThanItEarns(t *testing.T) {
@@ -46,5 +51,35 @@ func TestTermsCheck(t *testing.T) {
 	terms := DefaultTerms()
 	if terms.MarginBlocks = 18; terms.Check() != nil {
 		t.Error("the least margin is refused: ", terms.Check())
+	}
+}
+
+// A hold that waits for the buyer's invoice is dated again when it is seen. Rules 2 kept the date of
+// the payment, so a trade of an older copy of the store began with a hold that was nearly over.
+func TestHoldBeforeTheInvoiceIsDatedAgain(t *testing.T) {
+	const at = 1_790_000_000
+	tr := Trade{ID: OrderID{1}, Status: message.TradeWaitingBuyerInvoice, Terms: Terms{CLTVBlocks: 144, MarginBlocks: 24}}
+	tr.Hash, tr.HeldAt, tr.SafeUntil = Hash{1}, at-1000, at+70_000
+	in := Input{At: at, Kind: InHold, Rules: rules3, Hash: Hash{1}, Hold: Hold{Phase: HoldAccepted, Height: 1128, ExpiryHeight: 1147}}
+	next, _, err := Step(tr, in)
+	if err != nil || next.Status != tr.Status || next.SafeUntil != at-5*BlockSeconds {
+		t.Errorf("%v, %s, safe until %d", err, next.Status, next.SafeUntil-at)
+	}
+	in.Rules = rules2
+	if _, _, err := Step(tr, in); !errors.Is(err, ErrNothing) {
+		t.Errorf("rules 2: %v", err)
+	}
+	for name, change := range map[string]func(){
+		"without a height": func() { in.Hold.Height = 0 },
+		"without a lock":   func() { in.Hold.Height, in.Hold.ExpiryHeight = 1128, 0 },
+		"nearly as before": func() { in.Hold.Height, in.Hold.ExpiryHeight = 1000, 1147 },
+	} {
+		in.Rules = rules3
+		if change(); name == "nearly as before" {
+			tr.SafeUntil = at + 123*BlockSeconds + 60
+		}
+		if _, _, err := Step(tr, in); !errors.Is(err, ErrNothing) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/words"
+	"github.com/mostrodex/mostrodex/internal/badgerfiles"
 	"github.com/mostrodex/mostrodex/internal/room"
 	"github.com/mostrodex/mostrodex/mostro"
 	"github.com/mostrodex/mostrodex/mostro/envelope"
@@ -181,6 +182,20 @@ func (s *Service) place(h *head) error {
 
 // Close closes the store.
 func (s *Service) Close() error { return s.store.close() }
+
+// Snapshot returns the content of the store for a backup.
+func (s *Service) Snapshot() *badgerfiles.Snapshot { return badgerfiles.Begin(s.store.db) }
+
+// SnapshotOf returns the content of the store of a data directory whose server is stopped, and
+// a function that closes the snapshot and the store.
+func SnapshotOf(data string) (snapshot *badgerfiles.Snapshot, closing func() error, err error) {
+	st, err := openStore(data)
+	if err != nil {
+		return nil, nil, err
+	}
+	snapshot = badgerfiles.Begin(st.db)
+	return snapshot, func() error { snapshot.Close(); return st.close() }, nil
+}
 
 // Run delivers until ctx ends.
 func (s *Service) Run(ctx context.Context) error {

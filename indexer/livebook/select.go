@@ -436,7 +436,14 @@ func (s *Store) pageOfClasses(q *orders.Query, sel selection, after *orders.Mark
 	if groups == nil {
 		return s.page(q, sel, after, limit)
 	}
-	_, descending := q.Order()
+	order, descending := q.Order()
+	page := func(class uint8, after *orders.Mark, limit int) []orders.Mark {
+		of := s.ofClass(sel, class)
+		if order == orders.ByCost {
+			return cheapest(s, q, class, of, after, limit)
+		}
+		return s.page(q, of, after, limit)
+	}
 	for _, group := range groups {
 		if after != nil && after.Class > group[len(group)-1] || len(out) == limit {
 			continue
@@ -447,7 +454,7 @@ func (s *Store) pageOfClasses(q *orders.Query, sel selection, after *orders.Mark
 		}
 		var found []orders.Mark
 		for _, class := range group {
-			for _, h := range s.page(q, s.ofClass(sel, class), seenBy(from, class, descending), limit-len(out)) {
+			for _, h := range page(class, seenBy(from, class, descending), limit-len(out)) {
 				h.Class = class
 				found = append(found, h)
 			}

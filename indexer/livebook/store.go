@@ -42,6 +42,10 @@ type Store struct {
 	found   cache.Cache[string, cachedTerm]
 	counted cache.Cache[string, countedFacets] // by the cache key of the query
 
+	changed  [maxChanged]orders.Key // by number of the change, modulo maxChanged
+	judgedAt uint64                 // number of the last change of classes
+	cheap    cache.Cache[costKey, cheapOrders]
+
 	ids       []orders.Key
 	created   []uint32
 	deadline  []uint32
@@ -78,7 +82,7 @@ type Store struct {
 // New returns an empty Store.
 func New() *Store {
 	s := &Store{DenseAbove: 1 << 14, slots: map[orders.Key]uint32{}, described: roaring.New(), several: roaring.New()}
-	s.found.Max, s.counted.Max = maxFound, maxCachedFacets
+	s.found.Max, s.counted.Max, s.cheap.Max = maxFound, maxCachedFacets, maxCheapLists
 	s.judged = map[string]Judgement{}
 	for i := range s.byClass {
 		s.byClass[i] = roaring.New()
@@ -215,7 +219,7 @@ func (s *Store) put(it Item, now time.Time, toSorted func(order int, p sorted.Pl
 		s.take(it.Key)
 		return
 	}
-	s.changes++
+	noteChange(s, it.Key)
 	slot, held := s.slots[it.Key]
 	if held {
 		s.strip(slot)
@@ -276,7 +280,7 @@ func (s *Store) take(k orders.Key) {
 	s.strip(slot)
 	delete(s.slots, k)
 	s.free = append(s.free, slot)
-	s.changes++
+	noteChange(s, k)
 }
 
 // strip removes a slot from all postings and sorted lists.
@@ -533,6 +537,7 @@ func (s *Store) Judge(all map[string]Judgement) {
 			continue
 		}
 		s.changes++
+		s.judgedAt = s.changes
 		s.authors.bits[id].Iterate(func(slot uint32) bool {
 			s.setClass(slot, j.class(s.platforms.names[s.platform[slot]]))
 			return true

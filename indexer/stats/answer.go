@@ -58,9 +58,15 @@ func (c *Collector) Metrics(names []string, q Query) ([]Figure, error) {
 	}
 	s, _ := newScan(c, &q, windowBounds(q.From, q.Until), all, "")
 	if all&needFiat != 0 { // all metrics by currency have a label
+		fiats := make([]bool, len(c.fiats.text))
+		for _, label := range labels {
+			if id, ok := c.fiats.ids[label]; ok {
+				fiats[id] = true
+			}
+		}
 		s.labeled = newCohortSet(len(c.cohorts))
 		for id := range c.cohorts {
-			if slices.Contains(labels, c.fiats.text[c.cohorts[id].fiat]) {
+			if fiats[c.cohorts[id].fiat] {
 				s.labeled.add(uint32(id))
 			}
 		}

@@ -51,7 +51,7 @@ func (x cards) serve(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin") // a page with COEP may show the card
 	l := lang.Of(r)
 	h.Set("Content-Language", l.Code)
-	d, status := &cardData{frame: frame{Lang: l.Code}, Style: template.CSS(cardStyle), Base: x.base(r)}, http.StatusOK
+	d, status := &cardData{frame: frame{Lang: l.Code, Notice: x.notice}, Style: template.CSS(cardStyle), Base: x.base(r)}, http.StatusOK
 	pubkey, err := orders.ParsePubkey(r.PathValue("pubkey"))
 	if err != nil {
 		d.State, status = l.T("card.badkey"), http.StatusBadRequest

@@ -7,7 +7,6 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,9 +38,10 @@ func newPages() pageSet {
 // explorer answers with the HTML pages.
 type explorer struct {
 	*views
-	figures *figures
-	pages   pageSet
-	notice  string // at the top of every page; "": none
+	vocabularies vocabularies
+	figures      *figures
+	pages        pageSet
+	notice       string // at the top of every page; "": none
 	origin
 	own string // public key of the operator's Mostro; "": none
 	log *slog.Logger
@@ -54,6 +54,7 @@ func (x *explorer) routes() []route.Route {
 		x.page("/orders/{pubkey}/{d...}", "explorer_order", "one order with its history (HTML)", x.orderPage),
 		x.page("/instances", "explorer_instances", "the instances and what they are ranked by (HTML)", x.instancesPage),
 		x.page("/instances/{pubkey}", "explorer_instance", "one instance (HTML)", x.instancePage),
+		{Method: http.MethodGet, Path: bookScriptPath, Handler: http.HandlerFunc(serveBookScript)},
 		{Method: http.MethodGet, Path: webpage.StylePath(), Handler: http.HandlerFunc(webpage.ServeStyle)},
 	}
 }
@@ -69,6 +70,7 @@ type frame struct {
 	Notice             string // for every page; "": none
 	Rated              bool   // the site has reputations
 	Share              sharing
+	Live               bool // the page has the script of the book
 	Script             bool // the page has scripts, which connect to the relay
 	Problem            *problem
 }
@@ -113,6 +115,7 @@ func (x *explorer) servePage(route string, get func(*http.Request) (string, any,
 		if prob.Status == http.StatusInternalServerError {
 			x.log.Error("request failed", "route", route, "error", err)
 		}
+		prob = prob.in(l)
 		name, data, status = "sorry", &frame{Title: prob.Title, Problem: prob}, prob.Status
 	}
 	f, ok := data.(framed)
@@ -135,11 +138,14 @@ func (x *explorer) servePage(route string, get func(*http.Request) (string, any,
 		fr.Share.URL, fr.Share.Picture = base+l.Link(r.URL.EscapedPath()), base+share.path
 	}
 	x.setOnion(h, r)
+	if fr.Live {
+		h.Set("Content-Security-Policy", contentPolicy+"; script-src 'self'; connect-src 'self'")
+	}
 	if fr.Script {
 		h.Set("Content-Security-Policy", scriptPolicy(r))
 	}
 	if fr.Problem != nil && status == http.StatusOK {
-		status = fr.Problem.Status
+		fr.Problem, status = fr.Problem.in(l), fr.Problem.Status
 	}
 	body := takeBuffer()
 	defer body.release()
@@ -196,22 +202,6 @@ func most(f map[string]int, limit int) []countRow {
 	return out[:min(len(out), limit)]
 }
 
-// orderRow is one order in a table of orders.
-type orderRow struct {
-	Side, Amount, Fiat, Sats, Premium string
-	Market                            bool
-	Methods                           []string
-	MoreMethods                       int
-	Instance, Platform, Network       string
-	Rating, Reviews, Status           string
-	Left, Age                         string
-	Link, InstanceLink, JSON          string
-	Key                               string       // beginning of the author's public key
-	Take                              template.URL // "" if the order cannot be taken, or has no link that is safe to follow
-	Unchecked                         string       // text that the publisher wrote instead of such a link
-	Note                              noteRow
-}
-
 // noteRow is a note about an author, as text.
 type noteRow struct {
 	Unknown        bool
@@ -224,6 +214,9 @@ type noteRow struct {
 
 // Marked reports whether the page warns of the author.
 func (n noteRow) Marked() bool { return n.Unknown || n.UsesNameOf != "" }
+
+// Any reports whether there is a note.
+func (n noteRow) Any() bool { return n.Marked() || n.SharesNameWith != "" || n.NewSince != "" }
 
 func (x *explorer) noteRow(l *lang.Lang, n indexer.Note, now time.Time) noteRow {
 	out := noteRow{Unknown: n.Unknown}
@@ -249,235 +242,6 @@ func (x *explorer) authorLink(l *lang.Lang, pubkey string) string {
 		return l.Link("/instances/" + pubkey)
 	}
 	return l.Link("/?open=any&instance=" + pubkey)
-}
-
-// shownMethods bounds the payment methods in a row of the book.
-const shownMethods = 5
-
-func (x *explorer) row(l *lang.Lang, r *orders.Record, now time.Time) orderRow {
-	o := &r.Order
-	note := x.index.NoteOf(o.Pubkey, o.Platform)
-	out := orderRow{Key: o.Pubkey[:8], Note: x.noteRow(l, note, now),
-		Side: string(o.Side), Amount: amountText(o.FiatAmount), Fiat: o.Fiat, Premium: premiumText(o.PremiumPct),
-		Methods: o.Methods, Platform: cmp.Or(o.Platform, "unknown platform"), Status: cmp.Or(string(o.Status), "unknown"),
-		Instance: x.index.NameFor(o), Age: ageText(now.Sub(time.Unix(int64(o.CreatedAt), 0))),
-		Link: l.Link("/orders/" + orderPath(o.Pubkey, o.D)), JSON: "/api/v1/orders/" + orderPath(o.Pubkey, o.D),
-		InstanceLink: x.authorLink(l, o.Pubkey), Take: template.URL(note.TakeLink(&r.Version, now)), // the scheme is one that TakeLink permits
-	}
-	if out.Take == "" && o.TakeLink() == "" {
-		out.Unchecked = o.Link
-	}
-	if o.Network != "mainnet" {
-		out.Network = o.Network
-	}
-	if out.Instance == "" {
-		out.Instance = o.Pubkey[:8] + "…"
-	}
-	if len(out.Methods) > shownMethods {
-		out.MoreMethods = len(out.Methods) - shownMethods
-		out.Methods = out.Methods[:shownMethods]
-	}
-	if n := satsOrNull(o.AmountSats); n != nil {
-		out.Sats = webpage.Grouped(strconv.FormatInt(*n, 10))
-	} else if o.AmountSats != nil {
-		out.Market = true
-	}
-	if m := o.MakerRating; m != nil && m.Mean != nil {
-		out.Rating = "★ " + strconv.FormatFloat(*m.Mean, 'f', 1, 64)
-		if m.Max > 0 {
-			out.Rating += " of " + strconv.FormatFloat(m.Max, 'f', -1, 64)
-		}
-		if m.Reviews != nil {
-			out.Reviews = webpage.Plural(int(*m.Reviews), "review", "reviews")
-		} else {
-			out.Reviews = "number of reviews not stated"
-		}
-	} else if m != nil && m.Reviews != nil && *m.Reviews == 0 {
-		out.Rating, out.Reviews = "New", "no reviews yet"
-	}
-	if end, ok := r.Ends(); ok && o.Status == mostro.StatusPending {
-		if left := end.Sub(now); left > 0 {
-			out.Left = webpage.Ago(left)
-		} else {
-			out.Left = "expired"
-		}
-	}
-	return out
-}
-
-type bookData struct {
-	frame
-	Form                       url.Values
-	Sides, Opens, Statuses     []option
-	Sorts, Networks            []option
-	Fiats, Methods, Platforms  []countRow
-	Facets                     []facetRow
-	Rows                       []orderRow
-	Caption                    string
-	First, Next, JSON, AnyLink string
-	Limit                      int
-	Filtered, More, Past       bool
-}
-
-type facetRow struct {
-	Name   string
-	Values []countRow
-}
-
-func (x *explorer) bookPage(r *http.Request) (string, any, error) {
-	form := r.URL.Query()
-	for name, values := range form { // a form also sends its empty fields
-		if values = slices.DeleteFunc(values, func(v string) bool { return strings.TrimSpace(v) == "" }); len(values) == 0 {
-			delete(form, name)
-		} else {
-			form[name] = values
-		}
-	}
-	with := func(path string, change ...string) string {
-		next := url.Values{}
-		for k, v := range form {
-			next[k] = v
-		}
-		next.Del("cursor")
-		for i := 0; i+1 < len(change); i += 2 {
-			if change[i+1] == "" {
-				next.Del(change[i])
-			} else {
-				next.Set(change[i], change[i+1])
-			}
-		}
-		if len(next) == 0 {
-			return path
-		}
-		return path + "?" + next.Encode()
-	}
-	d := &bookData{frame: frame{Title: "Order book", Page: "book"}, Form: form,
-		Sides:    choices(form.Get("side"), "", "Anyone", "sell", "sells bitcoin", "buy", "buys bitcoin"),
-		Opens:    choices(form.Get("open"), "", "On offer now", "any", "All, past too", "false", "Past only"),
-		Statuses: choices(form.Get("status"), "", "Any that fits", "pending", "pending", "in-progress", "in progress", "success", "success", "canceled", "canceled", "expired", "expired", "gone", "gone"),
-		Sorts:    choices(form.Get("sort"), "", "Known first", "newest", "Newest first", "oldest", "Oldest first", "cost", "Lowest cost, fee included", "premium", "Lowest premium", "-premium", "Highest premium", "amount", "Fewest sats", "-amount", "Most sats", "expiry", "Ending soonest", "-expiry", "Ending latest"),
-		Networks: choices(form.Get("network"), "", "Any", "mainnet", "mainnet", "testnet", "testnet", "signet", "signet", "regtest", "regtest"),
-		Past:     form.Get("open") == "any" || form.Get("open") == "false" || form.Get("at") != "",
-		JSON:     with("/api/v1/orders", "cursor", form.Get("cursor")),
-	}
-	for name := range form {
-		d.Filtered = d.Filtered || name != "sort" && name != "limit" && name != "cursor"
-		d.More = d.More || slices.Contains([]string{"method", "min_premium", "max_premium", "min_maker_rating", "min_maker_days", "min_rank", "amount", "platform", "instance", "network", "open", "status"}, name)
-	}
-	q, err := orders.ParseQuery(form)
-	var a *indexer.Answer
-	if err == nil {
-		a, err = x.find(r.Context(), q)
-	}
-	if err != nil {
-		if d.Problem = problemOf(err); d.Problem.Param == "" {
-			return "", nil, err
-		}
-		return "book", d, nil
-	}
-	now := x.index.Now()
-	for _, o := range a.Orders {
-		d.Rows = append(d.Rows, x.row(lang.Of(r), o, now))
-	}
-	d.Fiats, d.Methods, d.Platforms = most(a.Facets.Fiat, 200), most(a.Facets.Method, 50), most(a.Facets.Platform, 50)
-	for _, f := range []struct {
-		title, param string
-		values       map[string]int
-		limit        int
-	}{{"Maker", "side", a.Facets.Side, 2}, {"Currency", "fiat", a.Facets.Fiat, 12}, {"Platform", "platform", a.Facets.Platform, 6}, {"Method", "method", a.Facets.Method, 8}} {
-		row := facetRow{Name: f.title, Values: most(f.values, f.limit)}
-		for i := range row.Values {
-			v := &row.Values[i]
-			if f.param == "method" {
-				v.Text = x.index.MethodSpelling(v.Name)
-			}
-			v.On = strings.EqualFold(form.Get(f.param), v.Name)
-			v.Link = with(lang.Of(r).Link("/"), f.param, v.Name)
-			if v.On {
-				v.Link = with(lang.Of(r).Link("/"), f.param, "")
-			}
-		}
-		if len(row.Values) > 1 || len(row.Values) == 1 && row.Values[0].On {
-			d.Facets = append(d.Facets, row)
-		}
-	}
-	d.Limit = cmp.Or(q.Limit, orders.DefaultLimit)
-	if a.Next != "" {
-		d.Next = with(lang.Of(r).Link("/"), "cursor", a.Next)
-	}
-	if q.Cursor != "" {
-		d.First = with(lang.Of(r).Link("/"))
-	}
-	if q.Open != orders.OpenAny {
-		d.AnyLink = with(lang.Of(r).Link("/"), "open", "any")
-	}
-	kind := "on offer"
-	if d.Past {
-		kind = "found"
-	}
-	d.Caption = webpage.Plural(a.Total, "order ", "orders ") + kind
-	if len(d.Rows) < a.Total {
-		d.Caption += ", " + strconv.Itoa(len(d.Rows)) + " on this page"
-	}
-	if !q.At.IsZero() {
-		d.Caption += ", as it was at " + rfc(q.At)
-	}
-	return "book", d, nil
-}
-
-type historyRow struct {
-	Status, Raw, Via, Sats, ID, Short string
-	Created, Received                 webpage.Moment
-	Archived, Withdrawn               bool
-}
-
-func (x *explorer) orderPage(r *http.Request) (string, any, error) {
-	pubkey, err := orders.ParsePubkey(r.PathValue("pubkey"))
-	if err != nil {
-		return "", nil, &orders.QueryError{Param: "pubkey", Reason: err.Error()}
-	}
-	record, versions, next, err := x.shownOrder(r, pubkey)
-	if err != nil {
-		return "", nil, err
-	}
-	now, o := x.index.Now(), &record.Order
-	end, ends := record.Ends()
-	d := &struct {
-		frame
-		Row                 orderRow
-		Methods             []string
-		Description, Layers string
-		Pubkey, D, EventID  string
-		Expires, FirstSeen  webpage.Moment
-		Expired             bool
-		History             []historyRow
-		Count               string
-		Older, Newest       string // URLs of other pages of the history; "" if there are none
-	}{
-		frame: frame{Title: "Order", Page: "order"}, Row: x.row(lang.Of(r), record, now), Methods: o.Methods, Description: o.Description,
-		Layers: strings.Join(o.Layers, ", "), Pubkey: o.Pubkey, D: o.D, EventID: o.EventID,
-		Expires: lang.Of(r).Moment(time.Unix(int64(o.ExpiresAt), 0), now), FirstSeen: lang.Of(r).Moment(record.FirstSeenAt, now),
-		Expired: o.Status == mostro.StatusPending && ends && end.Unix() <= now.Unix(),
-	}
-	d.Count = webpage.Plural(record.Versions, "version of this order", "versions of this order")
-	if next != "" {
-		d.Older = d.Row.Link + "?cursor=" + url.QueryEscape(next)
-	}
-	if r.URL.Query().Get("cursor") != "" {
-		d.Newest = d.Row.Link
-	}
-	for _, v := range slices.Backward(versions) {
-		h := historyRow{Status: cmp.Or(string(v.Order.Status), "unknown"), Via: v.Source.String(), ID: v.Order.EventID, Short: v.Order.EventID[:8],
-			Created: lang.Of(r).Moment(v.Order.CreatedAt.Time(), now), Received: lang.Of(r).Moment(v.ReceivedAt, now), Archived: v.Archived, Withdrawn: v.Withdrawn}
-		if v.Order.RawStatus != string(v.Order.Status) {
-			h.Raw = v.Order.RawStatus
-		}
-		if n := satsOrNull(v.Order.AmountSats); n != nil {
-			h.Sats = webpage.Grouped(strconv.FormatInt(*n, 10))
-		}
-		d.History = append(d.History, h)
-	}
-	return "order", d, nil
 }
 
 type instanceRow struct {

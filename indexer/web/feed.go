@@ -62,7 +62,7 @@ func (x *Site) serveFeed(w http.ResponseWriter, r *http.Request) {
 		if p.Status == http.StatusInternalServerError {
 			x.log.Error("request failed", "route", "feed", "error", err)
 		}
-		p.write(w)
+		p.answer(w, r)
 		return
 	}
 	w.Header().Set("Content-Type", "application/atom+xml; charset=utf-8")

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mostrodex/mostrodex/internal/clip"
 	"github.com/mostrodex/mostrodex/internal/lang"
 	"github.com/mostrodex/mostrodex/internal/webpage"
 	"github.com/mostrodex/mostrodex/mostro"
@@ -17,40 +18,18 @@ func momentOf(l *lang.Lang, unix *int64, now time.Time) webpage.Moment {
 	return l.Moment(time.Unix(*unix, 0), now)
 }
 
-// ageText returns the time since an order was signed, as text. The time is negative if
-// the publisher's clock is fast.
-func ageText(age time.Duration) string {
-	if age < 0 {
-		return "dated " + webpage.Ago(age) + " ahead"
-	}
-	return "signed " + webpage.Ago(age) + " ago"
-}
-
 // amountText returns a fiat amount or range as text.
-func amountText(r mostro.Range) string {
+func amountText(l *lang.Lang, r mostro.Range) string {
 	lo, hi := decimalOrNull(r.Min), decimalOrNull(r.Max)
 	switch {
 	case lo == nil && hi == nil:
-		return "any amount"
+		return l.T("book.any_amount")
 	case lo == nil:
-		return "up to " + webpage.Grouped(*hi)
+		return l.T("book.up_to", l.Number(*hi))
 	case hi == nil || *lo == *hi:
-		return webpage.Grouped(*lo)
+		return l.Number(*lo)
 	}
-	return webpage.Grouped(*lo) + "–" + webpage.Grouped(*hi)
-}
-
-func premiumText(d *mostro.Decimal) string {
-	if d == nil {
-		return "–"
-	}
-	if d.Sign() > 0 {
-		return "+" + d.String() + " %"
-	}
-	if d.Sign() < 0 {
-		return "−" + strings.TrimPrefix(d.String(), "-") + " %"
-	}
-	return "±0 %"
+	return l.Number(*lo) + "–" + l.Number(*hi)
 }
 
 // orderPath returns the path of an order. The d of an order may contain slashes and dots.
@@ -76,3 +55,12 @@ func percent(fraction string) string {
 	}
 	return shifted.String() + " %"
 }
+
+// plainLine returns a text of a publisher as one line that cannot change how the page around it
+// reads.
+func plainLine(s string) string {
+	return strings.Join(strings.Fields(webpage.Plain(clip.Text(s, maxLine))), " ")
+}
+
+// maxLine bounds the bytes of a text in a line of a page.
+const maxLine = 240

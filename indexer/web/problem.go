@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"github.com/mostrodex/mostrodex/indexer"
 	"github.com/mostrodex/mostrodex/indexer/market"
 	"github.com/mostrodex/mostrodex/indexer/orders"
 	"github.com/mostrodex/mostrodex/indexer/stats"
+	"github.com/mostrodex/mostrodex/internal/lang"
 	"github.com/mostrodex/mostrodex/mostro"
 )
 
@@ -21,6 +24,39 @@ type problem struct {
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
 	Param  string `json:"param,omitempty"` // the invalid parameter
+}
+
+// in returns the problem in a language. A reason without a translation stays in English.
+func (p *problem) in(l *lang.Lang) *problem {
+	if l == lang.Default || l == lang.English {
+		return p
+	}
+	out := *p
+	if key := "problem." + strconv.Itoa(p.Status); p.Param != "" {
+		out.Title = l.T("problem.param")
+	} else if l.Has(key) {
+		out.Title = l.T(key)
+	}
+	name, reason, ok := strings.Cut(p.Detail, ": ")
+	if !ok || p.Param == "" || name != p.Param {
+		out.Detail, _ = l.Translate(p.Detail)
+		return &out
+	}
+	text, _ := l.Translate(reason)
+	if inner, rest, ok := strings.Cut(reason, ": "); ok && text == reason { // q: key: reason
+		rest, _ = l.Translate(rest)
+		text = inner + ": " + rest
+	}
+	out.Detail = name + ": " + text
+	return &out
+}
+
+// answer writes the problem in the language that a request to the API prefers.
+func (p *problem) answer(w http.ResponseWriter, r *http.Request) {
+	l := lang.Asked(r)
+	w.Header().Add("Vary", "Accept-Language")
+	w.Header().Set("Content-Language", l.Code)
+	p.in(l).write(w)
 }
 
 func (p *problem) Error() string { return p.Title + ": " + p.Detail }

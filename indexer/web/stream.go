@@ -135,7 +135,7 @@ func (x *stream) serve(w http.ResponseWriter, r *http.Request) {
 		err = x.enter(address)
 	}
 	if err != nil {
-		problemOf(err).write(w)
+		problemOf(err).answer(w, r)
 		return
 	}
 	defer x.leave(address)

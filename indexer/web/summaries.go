@@ -30,6 +30,7 @@ type reputationView struct {
 	Hi           *float64        `json:"hi"`
 	Provisional  bool            `json:"provisional"`
 	Reason       *string         `json:"reason" doc:"why rank is null: \"unwitnessed\", \"watching\" or \"clock\""`
+	BorrowedRank *int            `json:"borrowed_rank" doc:"rank by the receive logs of other relays that the operator trusts; null if there is none"`
 	WatchedDays  int             `json:"watched_days"`
 	WatchDays    int             `json:"watch_days" doc:"days of watching that a rank requires"`
 	ClaimedValue *float64        `json:"claimed_value" doc:"value of a provisional reputation; never a rank"`
@@ -50,7 +51,7 @@ func (x *views) stand(v *instanceView) {
 	if !ok {
 		return
 	}
-	r := &reputationView{Provisional: s.Provisional, WatchedDays: s.WatchedDays, WatchDays: s.WatchDays, ExposureSats: s.Exposure, Trades: s.Trades, VolumeSats: s.VolumeSats, Disputes: s.Disputes,
+	r := &reputationView{Provisional: s.Provisional, BorrowedRank: s.Borrowed, WatchedDays: s.WatchedDays, WatchDays: s.WatchDays, ExposureSats: s.Exposure, Trades: s.Trades, VolumeSats: s.VolumeSats, Disputes: s.Disputes,
 		Flags: listOf(s.Flags), Why: "/api/v1/instances/" + v.Pubkey + "/score"}
 	if s.Unranked != "" {
 		r.Reason = &s.Unranked
@@ -76,13 +77,16 @@ func (x *views) rankOf(pubkey string) *int {
 	return &s.Rank
 }
 
-// byRank sorts by rank, then by the lower bound of the rank's interval. Instances that
-// were not watched long enough come next, by days watched. Instances without witnessed
+// byRank sorts by rank, then by the lower bound of the rank's interval. Instances with a
+// borrowed rank alone follow, by that rank. Instances that were not watched long enough come
+// next, by days watched. Instances without witnessed
 // events come last, by the value that they claim.
 func byRank(v *instanceView) float64 {
 	switch r := v.Reputation; {
 	case r == nil:
 		return math.Inf(-1)
+	case r.Rank == nil && r.BorrowedRank != nil:
+		return float64(*r.BorrowedRank) / 1000
 	case r.Rank == nil && r.ClaimedValue == nil:
 		return float64(r.WatchedDays) - 500
 	case r.Rank == nil:
@@ -95,7 +99,7 @@ func byRank(v *instanceView) float64 {
 // rankCell is a rank with its interval in a table. The bar is 100 wide.
 type rankCell struct {
 	Known, Provisional bool
-	Watched            string // "watched 3 of 30 days"; "" if too few days are not the reason
+	Watched            string // "watched 3 of 30 days"; "" if there is a rank
 	Rank               int
 	Lo, Hi, Claim      string
 	From, Width        string
@@ -109,12 +113,8 @@ func rankCellOf(l *lang.Lang, r *reputationView) rankCell {
 		return rankCell{}
 	}
 	c := rankCell{Known: true, Provisional: r.Provisional, Secures: l.Int(r.ExposureSats), Trades: r.Trades, Flags: r.Flags}
-	if r.Rank == nil && r.ClaimedValue == nil {
+	if r.Rank == nil { // too little was witnessed for any number
 		c.Watched = l.T("rank.watched", r.WatchedDays, r.WatchDays)
-		return c
-	}
-	if r.Rank == nil {
-		c.Claim = strconv.Itoa(int(*r.ClaimedValue))
 		return c
 	}
 	c.Rank = *r.Rank

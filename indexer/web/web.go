@@ -151,7 +151,7 @@ func (x *Site) API(path, name, summary string, get func(*http.Request) (any, err
 			if p.Status == http.StatusInternalServerError {
 				x.log.Error("request failed", "route", name, "error", err)
 			}
-			p.write(w)
+			p.answer(w, r)
 			return
 		}
 		body := takeBuffer()
@@ -160,7 +160,7 @@ func (x *Site) API(path, name, summary string, get func(*http.Request) (any, err
 		enc.SetEscapeHTML(false)
 		if err := enc.Encode(value); err != nil {
 			x.log.Error("request failed", "route", name, "error", err)
-			problemOf(err).write(w)
+			problemOf(err).answer(w, r)
 			return
 		}
 		h.Set("Content-Type", "application/json; charset=utf-8")

@@ -46,9 +46,12 @@ var ErrInUse = errors.New("in use by another process")
 var ErrFile = errors.New("the file is damaged")
 
 // CheckFiles returns the first damage in Badger's files in dir, as an error that wraps
-// ErrFile. It does not change the files. A torn write at the end of a file is not
-// damage, because a crash can cause it.
+// ErrFile. It changes no file, and removes logs without a byte. A torn write at the end of a
+// file is not damage, because a crash can cause it.
 func CheckFiles(dir string) error {
+	if err := RemoveEmptyLogs(dir); err != nil {
+		return err
+	}
 	tables, err := checkManifest(filepath.Join(dir, "MANIFEST"))
 	if errors.Is(err, fs.ErrNotExist) {
 		// Badger creates the manifest first, and deletes tables that the manifest does
@@ -87,6 +90,28 @@ func CheckFiles(dir string) error {
 		group.Go(func() error { return checkValueLog(path) })
 	}
 	return group.Wait()
+}
+
+// RemoveEmptyLogs removes Badger's logs whose length is 0: those of memtables, and value logs.
+// Badger creates such a log and then sets its length. If the power is cut in between, the log
+// has no record, and Badger does not open the store.
+func RemoveEmptyLogs(dir string) error {
+	for _, pattern := range []string{"*.mem", "*.vlog"} {
+		logs, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, path := range logs {
+			info, err := os.Stat(path)
+			if err == nil && info.Mode().IsRegular() && info.Size() == 0 {
+				err = os.Remove(path)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // manifestHead is the start of a manifest of Badger 4, version 8.

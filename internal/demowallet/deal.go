@@ -21,6 +21,7 @@ type deal struct {
 	Said    []string // what the Mostro has written, in words
 	invoice string   // hold invoice that the seller pays
 	payout  int64    // sats of the invoice that the buyer is asked for
+	asks    int      // times that the Mostro has asked for an invoice
 }
 
 // verb is a form of a trade.
@@ -36,9 +37,12 @@ func view(d dealInFile, mail []message.Message) deal {
 	v := deal{dealInFile: d}
 	seen := make(map[message.Action]bool)
 	var order *message.SmallOrder
-	refusals := 0
+	refusals, asks := 0, 0
 	for _, m := range mail {
 		seen[m.Action] = true
+		if m.Action == message.ActionAddInvoice {
+			asks++
+		}
 		if v.Order == "" && m.ID != nil {
 			v.Order = m.ID.String()
 		}
@@ -62,7 +66,7 @@ func view(d dealInFile, mail []message.Message) deal {
 			v.Said = append(v.Said, text)
 		}
 	}
-	v.Title = titleOf(d, order)
+	v.Title, v.asks = titleOf(d, order), asks
 	active := seen[message.ActionHoldInvoicePaymentAccepted] || seen[message.ActionBuyerTookOrder]
 	disputed := seen[message.ActionDisputeInitiatedByYou] || seen[message.ActionDisputeInitiatedByPeer]
 	cancelling := seen[message.ActionCooperativeCancelInitiatedByPeer]
@@ -81,6 +85,9 @@ func view(d dealInFile, mail []message.Message) deal {
 		v.State, v.Over = "Canceled.", true
 	case seen[message.ActionReleased] && d.Side == mostro.SideBuy:
 		v.State = "The seller has released the sats. They are on their way."
+		if asks > d.Invoices {
+			v.add("invoice", "Send another invoice of my wallet", "", false)
+		}
 	case disputed:
 		v.State = "In dispute: a solver decides in the dispute inbox ('mostrodex dispute inbox')."
 		if d.Side == mostro.SideSell {
@@ -105,7 +112,7 @@ func view(d dealInFile, mail []message.Message) deal {
 		v.add("pay", "Pay the hold invoice", "From the simulated wallet.", false)
 	case v.invoice != "" && d.Side == mostro.SideSell:
 		v.State = "Your payment is held. The Mostro tells the buyer."
-	case v.payout > 0 && d.Side == mostro.SideBuy && !seen[message.ActionWaitingSellerToPay]:
+	case v.payout > 0 && d.Side == mostro.SideBuy && asks > d.Invoices:
 		v.State = "The Mostro asks where your sats should go."
 		v.add("invoice", "Send an invoice of my wallet", fmt.Sprintf("%s sats, the fee is taken off.", grouped(v.payout)), false)
 	case seen[message.ActionWaitingSellerToPay]:
@@ -239,6 +246,7 @@ func (w *Wallet) act(ctx context.Context, who string, index uint32, id string) e
 	}
 	d.Order = v.Order
 	m := message.Message{ID: &order}
+	answers := 0
 	switch id {
 	case "pay":
 		if err := w.cfg.Purse.Pay(ctx, v.invoice); err != nil {
@@ -252,6 +260,7 @@ func (w *Wallet) act(ctx context.Context, who string, index uint32, id string) e
 			return refused("The wallet makes no invoice: %v", err)
 		}
 		m.Action, m.Payload = message.ActionAddInvoice, message.PaymentRequest{Invoice: bolt11}
+		answers = v.asks
 	case "fiat-sent":
 		m.Action = message.ActionFiatSent
 	case "release":
@@ -263,12 +272,11 @@ func (w *Wallet) act(ctx context.Context, who string, index uint32, id string) e
 	case "rate":
 		m.Action, m.Payload = message.ActionRateUser, message.RatingUser(5)
 	}
-	err = w.send(ctx, who, d, m)
-	if id == "rate" && err == nil {
-		d.Rated = true
-		err = w.save()
+	if err = w.send(ctx, who, d, m); err != nil {
+		return err
 	}
-	return err
+	d.Rated, d.Invoices = d.Rated || id == "rate", max(d.Invoices, answers)
+	return w.save()
 }
 
 // wanted is an order that a person fills in.

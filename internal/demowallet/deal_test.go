@@ -27,21 +27,23 @@ func TestView(t *testing.T) {
 		state string
 		verbs string
 	}{
-		"made":           {dealInFile{Side: mostro.SideSell, Maker: true}, []message.Message{made}, "In the book", "cancel"},
-		"taken":          {dealInFile{Side: mostro.SideSell, Maker: true}, []message.Message{made, known, asked}, "asks for your sats", "pay,cancel"},
-		"paid":           {dealInFile{Side: mostro.SideSell, Maker: true, Paid: true}, []message.Message{made, asked}, "is held", "cancel"},
-		"active":         {dealInFile{Side: mostro.SideSell, Maker: true, Paid: true}, []message.Message{made, asked, held}, "Waiting for the fiat", "dispute,cancel"},
-		"sent":           {dealInFile{Side: mostro.SideSell, Maker: true, Paid: true}, []message.Message{made, asked, held, sent}, "says that the fiat is sent", "release,dispute,cancel"},
-		"done":           {dealInFile{Side: mostro.SideSell, Maker: true, Paid: true}, []message.Message{made, asked, held, sent, say(message.ActionHoldInvoicePaymentSettled, nil), say(message.ActionRate, nil)}, "Done", "rate"},
-		"rated":          {dealInFile{Side: mostro.SideSell, Rated: true}, []message.Message{say(message.ActionHoldInvoicePaymentSettled, nil), say(message.ActionRate, nil)}, "Done", ""},
-		"dispute":        {dealInFile{Side: mostro.SideBuy}, []message.Message{say(message.ActionHoldInvoicePaymentAccepted, nil), say(message.ActionDisputeInitiatedByYou, nil)}, "In dispute", ""},
-		"asked to pay":   {dealInFile{Side: mostro.SideBuy, Order: id.String()}, []message.Message{say(message.ActionAddInvoice, order)}, "where your sats should go", "invoice,cancel"},
-		"invoice sent":   {dealInFile{Side: mostro.SideBuy, Order: id.String()}, []message.Message{say(message.ActionAddInvoice, order), say(message.ActionWaitingSellerToPay, nil)}, "Waiting for the seller to pay", "cancel"},
-		"refused":        {dealInFile{Side: mostro.SideBuy}, []message.Message{{Action: message.ActionCantDo, Payload: message.CantDo{}}}, "refused", ""},
-		"no answer":      {dealInFile{Side: mostro.SideBuy, Order: id.String()}, nil, "Waiting for the Mostro", "cancel"},
-		"other cancels":  {dealInFile{Side: mostro.SideSell}, []message.Message{held, say(message.ActionCooperativeCancelInitiatedByPeer, nil)}, "Waiting for the fiat", "dispute,cancel"},
-		"I have asked":   {dealInFile{Side: mostro.SideSell}, []message.Message{held, say(message.ActionCooperativeCancelInitiatedByYou, nil)}, "Waiting for the fiat", "dispute"},
-		"both cancelled": {dealInFile{Side: mostro.SideSell}, []message.Message{held, say(message.ActionCooperativeCancelAccepted, nil)}, "Canceled by both", ""},
+		"made":              {dealInFile{Side: mostro.SideSell, Maker: true}, []message.Message{made}, "In the book", "cancel"},
+		"taken":             {dealInFile{Side: mostro.SideSell, Maker: true}, []message.Message{made, known, asked}, "asks for your sats", "pay,cancel"},
+		"paid":              {dealInFile{Side: mostro.SideSell, Maker: true, Paid: true}, []message.Message{made, asked}, "is held", "cancel"},
+		"active":            {dealInFile{Side: mostro.SideSell, Maker: true, Paid: true}, []message.Message{made, asked, held}, "Waiting for the fiat", "dispute,cancel"},
+		"sent":              {dealInFile{Side: mostro.SideSell, Maker: true, Paid: true}, []message.Message{made, asked, held, sent}, "says that the fiat is sent", "release,dispute,cancel"},
+		"done":              {dealInFile{Side: mostro.SideSell, Maker: true, Paid: true}, []message.Message{made, asked, held, sent, say(message.ActionHoldInvoicePaymentSettled, nil), say(message.ActionRate, nil)}, "Done", "rate"},
+		"rated":             {dealInFile{Side: mostro.SideSell, Rated: true}, []message.Message{say(message.ActionHoldInvoicePaymentSettled, nil), say(message.ActionRate, nil)}, "Done", ""},
+		"dispute":           {dealInFile{Side: mostro.SideBuy}, []message.Message{say(message.ActionHoldInvoicePaymentAccepted, nil), say(message.ActionDisputeInitiatedByYou, nil)}, "In dispute", ""},
+		"asked to pay":      {dealInFile{Side: mostro.SideBuy, Order: id.String()}, []message.Message{say(message.ActionAddInvoice, order)}, "where your sats should go", "invoice,cancel"},
+		"invoice sent":      {dealInFile{Side: mostro.SideBuy, Invoices: 1, Order: id.String()}, []message.Message{say(message.ActionAddInvoice, order), say(message.ActionWaitingSellerToPay, nil)}, "Waiting for the seller to pay", "cancel"},
+		"seller paid first": {dealInFile{Side: mostro.SideBuy, Maker: true, Order: id.String()}, []message.Message{say(message.ActionWaitingSellerToPay, nil), say(message.ActionAddInvoice, order)}, "where your sats should go", "invoice,cancel"},
+		"payout failed":     {dealInFile{Side: mostro.SideBuy, Invoices: 1}, []message.Message{say(message.ActionAddInvoice, order), say(message.ActionReleased, nil), say(message.ActionPaymentFailed, nil), say(message.ActionAddInvoice, order)}, "on their way", "invoice"},
+		"refused":           {dealInFile{Side: mostro.SideBuy}, []message.Message{{Action: message.ActionCantDo, Payload: message.CantDo{}}}, "refused", ""},
+		"no answer":         {dealInFile{Side: mostro.SideBuy, Order: id.String()}, nil, "Waiting for the Mostro", "cancel"},
+		"other cancels":     {dealInFile{Side: mostro.SideSell}, []message.Message{held, say(message.ActionCooperativeCancelInitiatedByPeer, nil)}, "Waiting for the fiat", "dispute,cancel"},
+		"I have asked":      {dealInFile{Side: mostro.SideSell}, []message.Message{held, say(message.ActionCooperativeCancelInitiatedByYou, nil)}, "Waiting for the fiat", "dispute"},
+		"both cancelled":    {dealInFile{Side: mostro.SideSell}, []message.Message{held, say(message.ActionCooperativeCancelAccepted, nil)}, "Canceled by both", ""},
 	} {
 		for range 2 {
 			v := view(c.d, c.mail)

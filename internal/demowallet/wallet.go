@@ -94,6 +94,9 @@ type dealInFile struct {
 	Order string      `json:"order,omitzero"` // id; "" until the Mostro has answered the maker
 	Paid  bool        `json:"paid,omitzero"`  // the hold invoice was paid
 	Rated bool        `json:"rated,omitzero"`
+	// Invoices is the number of invoices that were sent. The Mostro asks for one before or after
+	// the seller pays, and again if a payout fails.
+	Invoices int `json:"invoices,omitzero"`
 }
 
 // Wallet serves the pages.

@@ -65,6 +65,43 @@ func TestReserveFile(t *testing.T) {
 	}
 }
 
+// TestSpareFile checks that the second reserve file exists while the disk has room, is given up
+// while the store is open, and comes back when the disk has room again. A file of a process before
+// is used as well.
+func TestSpareFile(t *testing.T) {
+	const reserve = 1 << 20
+	free := int64(10 * reserve)
+	dir := t.TempDir()
+	open := func() *Watch {
+		return New(Config{Data: dir, Store: dir, Reserve: reserve, Free: func(string) (int64, error) { return free, nil }})
+	}
+	w := open()
+	exists := func() bool { _, err := os.Stat(filepath.Join(dir, "reserve-open")); return err == nil }
+	move := func(to int64) { free = to; w.Measure(); w.keepRoom() }
+	if move(10 * reserve); !exists() {
+		t.Fatal("no space is kept")
+	}
+	if move(reserve / 2); !exists() || !w.Urgent() {
+		t.Error("half of the reserve is free, and the space is given up or urgent events are refused")
+	}
+	if move(reserve/2 - 1); !exists() || w.Urgent() {
+		t.Error("less than half of the reserve is free, and the space is given up or urgent events are taken")
+	}
+	w = open() // the process ends here
+	if move(reserve/spareBelow - 1); exists() {
+		t.Error("the space is not given up")
+	}
+	if w.Spare() {
+		t.Error("space is given up twice")
+	}
+	if move(reserve); exists() {
+		t.Error("the space is taken while the disk counts as full")
+	}
+	if move(10 * reserve); !exists() {
+		t.Error("the space does not come back")
+	}
+}
+
 // TestUnwatchedDisk: with a negative reserve no disk is full.
 func TestUnwatchedDisk(t *testing.T) {
 	w := New(Config{Data: t.TempDir(), Store: t.TempDir(), Reserve: -1, Free: func(string) (int64, error) { return 0, nil }})

@@ -218,3 +218,64 @@ func FuzzAsked(f *testing.F) {
 		}
 	})
 }
+
+func TestTranslate(t *testing.T) {
+	for english, want := range map[string]string{
+		"unknown parameter; known are q, fiat and sort":                     "parámetro desconocido; se conocen q, fiat y sort",
+		`"a or b" is not buy or sell`:                                       `"a or b" no es buy o sell`,
+		`"0" is not a whole number from 1 to 500`:                           `"0" no es un número entero de 1 a 500`,
+		`"x is not y" is not true, false or any`:                            `"x is not y" no es true, false o any`,
+		"nothing like this is known":                                        "nothing like this is known",
+		`"<b>%s%d" is not a decimal number`:                                 `"<b>%s%d" no es un número decimal`,
+		strings.Repeat("x is not y ", 10_000):                               strings.Repeat("x is not y ", 10_000),
+		`"x" is not a decimal number of percent, such as -1.5`:              `"x" no es un porcentaje decimal, como -1.5`,
+		"The answer took too long. Ask for less, or try again in a moment.": "La respuesta tardó demasiado. Se puede pedir menos, o probar de nuevo en un momento.",
+	} {
+		if got, _ := Spanish.Translate(english); got != want {
+			t.Errorf("%.80q is %.120q, want %.80q", english, got, want)
+		}
+		if got, _ := English.Translate(english); got != english {
+			t.Errorf("%.80q in English is %.80q", english, got)
+		}
+	}
+}
+
+// reasons are the sentences of errors in the sources.
+var reasons = regexp.MustCompile("Reason: (?:fmt\\.Sprintf\\()?\"((?:[^\"\\\\]|\\\\.)*)\"|refuse\\(http\\.\\w+, \"((?:[^\"\\\\]|\\\\.)*)\"|return (?:\\w+, |time\\.Time\\{\\}, )?fmt\\.Errorf\\(\"(%q (?:[^\"\\\\]|\\\\.)*)\"")
+
+// TestReasonsHaveTranslations reads the sentences of errors of the orders and the site. Each has
+// a translation.
+func TestReasonsHaveTranslations(t *testing.T) {
+	n := 0
+	for _, pattern := range []string{"../../indexer/orders/*.go", "../../indexer/web/*.go"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			raw, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			for _, m := range reasons.FindAllStringSubmatch(string(raw), -1) {
+				english := m[1] + m[2] + m[3]
+				english = strings.NewReplacer("%q", `"x"`, "%d", "5", "%s", "x", `\"`, `"`).Replace(english)
+				n++
+				found := false
+				for _, rest := range []string{"", "x", "5 bytes", "5 times"} { // the source may continue the sentence
+					_, code := Spanish.Translate(english + rest)
+					found = found || code != ""
+				}
+				if !found {
+					t.Errorf("%s: %q has no translation", name, english)
+				}
+			}
+		}
+	}
+	if n < 40 {
+		t.Errorf("only %d sentences were found", n)
+	}
+}

@@ -149,6 +149,31 @@ func Plain(text string) (bool, error) {
 	return false, ErrForbidden
 }
 
+// Get returns the status and at most max bytes of the answer of a URL.
+func (n *Net) Get(ctx context.Context, from string, max int64) (status int, answer []byte, err error) {
+	plain, err := Plain(from)
+	if err != nil {
+		return 0, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
+	if err != nil {
+		return 0, nil, ErrForbidden
+	}
+	client := n.Client(plain)
+	defer client.CloseIdleConnections()
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, nil, fmt.Errorf("get: %w", err)
+	}
+	defer resp.Body.Close()
+	if answer, err = io.ReadAll(io.LimitReader(resp.Body, max)); err != nil {
+		return 0, nil, fmt.Errorf("get: %w", err)
+	}
+	return resp.StatusCode, answer, nil
+}
+
 // Post sends a body and returns the status and at most maxAnswer bytes of the answer.
 func (n *Net) Post(ctx context.Context, to string, header http.Header, body io.Reader, maxAnswer int64) (status int, answer []byte, err error) {
 	plain, err := Plain(to)

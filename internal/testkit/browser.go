@@ -125,6 +125,9 @@ func (b *Browser) call(method string, params, result any) {
 		if err := json.Unmarshal(answer, &m); err != nil || m.ID != b.n {
 			continue
 		}
+		if m.Error != nil && method == "Runtime.evaluate" && (strings.Contains(m.Error.Message, "navigated or closed") || strings.Contains(m.Error.Message, "context")) {
+			return // the tab changes its page
+		}
 		if m.Error != nil {
 			b.tb.Fatalf("%s: %s", method, m.Error.Message)
 		}

@@ -357,6 +357,7 @@ func (r *Receipt) readDisclosed(plain []byte, transport envelope.Transport) erro
 		if !ok || !disputed || ref.Info != nil {
 			return forged(RulePayload, "only the id of a dispute may be published")
 		}
+		r.Dispute = ref.ID.String()
 	}
 	r.Kind, r.Action, r.Role = R0, m.Action, provingActions[m.Action]
 	return nil

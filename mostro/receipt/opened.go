@@ -75,7 +75,39 @@ type paidInvoice struct {
 	msat  int64 // -1 if the invoice has no amount
 	payee string
 
-	network string
+	network     string
+	description string // hash of the description, hex; "" if the invoice has none
+}
+
+// Invoice holds the fields of a BOLT11 invoice that prove a payment together with its
+// preimage.
+type Invoice struct {
+	Hash            string // payment hash, hex
+	MSat            int64  // -1 if the invoice has no amount
+	Payee           string // key that signed the invoice, compressed, hex
+	Network         string // as mostro.Order.Network
+	DescriptionHash string // hex; "" if the invoice has none
+}
+
+// OpenInvoice parses an invoice and recovers the key that signed it. The error is an Error
+// with RuleInvoice.
+func OpenInvoice(bolt11 string) (Invoice, error) {
+	inv, err := readInvoice(bolt11)
+	if err != nil {
+		return Invoice{}, forged(RuleInvoice, "not a signed BOLT11 invoice")
+	}
+	return Invoice{Hash: hex.EncodeToString(inv.hash[:]), MSat: inv.msat, Payee: inv.payee, Network: inv.network, DescriptionHash: inv.description}, nil
+}
+
+// IsPreimage reports whether the SHA-256 of a preimage is a payment hash, both in lower-case
+// hex.
+func IsPreimage(preimage, hash string) bool {
+	var p [32]byte
+	if !hex32.Decode(p[:], preimage) {
+		return false
+	}
+	sum := sha256.Sum256(p[:])
+	return hex.EncodeToString(sum[:]) == hash
 }
 
 var errInvoiceForm = errors.New("not a BOLT11 invoice")
@@ -119,6 +151,12 @@ func readInvoice(text string) (inv paidInvoice, err error) {
 			}
 			copy(inv.hash[:], raw)
 			hashes++
+		case tag == 23 && size == 52 && inv.description == "": // h: hash of the description, the first holds
+			raw, err := bech32.ConvertBits(data, 5, 8, true)
+			if err != nil {
+				return inv, errInvoiceForm
+			}
+			inv.description = hex.EncodeToString(raw[:32])
 		case tag == 19 && size == 53: // n: payee
 			raw, err := bech32.ConvertBits(data, 5, 8, true)
 			if err != nil {

@@ -53,6 +53,10 @@ type Receipt struct {
 	// field.
 	Action message.Action
 
+	// Dispute is the id of the dispute that the host's message names, or "". Only R0 sets
+	// this field.
+	Dispute string
+
 	// Nullifier is 64 hex digits. Ratings with the same nullifier count once. On R2 the
 	// nullifier is derived from the blind token. On the other kinds the nullifier is
 	// derived from host, order and role, or from host, order and author if the role is

@@ -126,6 +126,9 @@ func TestDisclosed(t *testing.T) {
 				evt := said(t, host, rater.Pubkey(), transport, m)
 				r := showing{host: host, rater: rater, order: testOrder, receipt: disclosed(t, evt, rater)}.mustHold(t)
 				want := Receipt{Kind: R0, Node: host.Pubkey(), Rater: rater.Pubkey(), Order: testOrder, Role: role, Action: action, Nullifier: r.Nullifier}
+				if m.Payload != nil {
+					want.Dispute = dispute.ID.String()
+				}
 				if r != want || len(r.Nullifier) != 64 {
 					t.Errorf("%s %s: have %+v, want %+v", transport, action, r, want)
 				}

@@ -80,7 +80,8 @@ const MailLifetime = 30 * 24 * time.Hour
 type Enqueued struct {
 	Arrival // Event is nil if only keys are written
 	writes  []keyWrite
-	expired bool // a replayed or restored event had expired, or was archived, at its arrival
+	call    func(*committer) error // called between two groups; nil: not a call
+	expired bool                   // a replayed or restored event had expired, or was archived, at its arrival
 	queue   *arrivalQueue
 	done    chan struct{}
 	seq     uint64

@@ -74,6 +74,11 @@ func (c *committer) run() {
 				continue
 			}
 		}
+		if held.call != nil {
+			c.serve(held)
+			held = nil
+			continue
+		}
 		group = append(group[:0], held)
 		size := writeBytes(held.JSON)
 		deletions := held.IsDeletion()
@@ -83,7 +88,7 @@ func (c *committer) run() {
 			select {
 			case p := <-c.queue.ch:
 				// Deletions read back into the store, so they form groups of their own.
-				if p.IsDeletion() != deletions {
+				if p.IsDeletion() != deletions || p.call != nil {
 					held = p
 					break gather
 				}
@@ -99,6 +104,20 @@ func (c *committer) run() {
 		}
 		c.commit(group)
 	}
+}
+
+// serve commits the derived keys and runs a call.
+func (c *committer) serve(p *Enqueued) {
+	err := c.failure.get()
+	if err == nil {
+		if err = c.flush(); err != nil {
+			c.failure.fail(err)
+		}
+	}
+	if err == nil {
+		err = p.call(c)
+	}
+	p.answer(0, 0, err)
 }
 
 // commit appends a group to the log with one sync, then makes the group visible, then

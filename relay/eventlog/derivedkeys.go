@@ -41,6 +41,10 @@ type derivedKeys struct {
 	room    int         // limit of size
 	applied uint64      // last seq whose derived keys are in txn or committed
 	toScrub []uint64    // seqs whose payloads are scrubbed after the commit of txn
+	// copies is the number of open copies of the log. While it is not 0, no file is compacted,
+	// and scrubbed collects the seqs whose payloads are scrubbed.
+	copies   int
+	scrubbed []uint64
 }
 
 func newDerivedKeys(db *badger.DB, committed func() error) *derivedKeys {
@@ -126,9 +130,14 @@ func (k *derivedKeys) flushPart() error {
 			return err
 		}
 	}
+	if k.copies > 0 {
+		k.scrubbed = append(k.scrubbed, seqs...)
+	}
 	for _, first := range firsts {
-		if err := k.log.Compact(first); err != nil {
-			return err
+		if k.copies == 0 {
+			if err := k.log.Compact(first); err != nil {
+				return err
+			}
 		}
 		if err := k.set(seqKey(spaceErasedBytes, first), binary.BigEndian.AppendUint64(nil, uint64(k.log.ErasedBytes(first)))); err != nil {
 			return err

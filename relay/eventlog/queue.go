@@ -108,3 +108,14 @@ func (q *arrivalQueue) writeKeys(ctx context.Context, writes ...keyWrite) error 
 	_, _, err = p.Wait(ctx)
 	return err
 }
+
+// call runs fn in the goroutine of the committer, between two groups and after a commit of
+// the derived keys.
+func (q *arrivalQueue) call(ctx context.Context, fn func(*committer) error) error {
+	p := &Enqueued{call: fn, done: make(chan struct{})}
+	if _, err := q.put(ctx, p); err != nil {
+		return err
+	}
+	<-p.done // the committer serves every call, also while the store closes
+	return p.err
+}

@@ -49,6 +49,13 @@ func (st *Store) Read(ctx context.Context, after uint64, fn func(mostro.Entry) e
 	return st.ReadRaw(ctx, after, func(e mostro.Entry, _ []byte) error { return fn(e) })
 }
 
+// Copy begins a copy of the store. have are the spans that the caller holds from an earlier
+// copy; the spans of the new copy contain the ones that did not change. The caller closes the
+// copy before the store.
+func (st *Store) Copy(ctx context.Context, have []recordlog.Span) (*Copy, error) {
+	return newCopy(ctx, st.parts, have)
+}
+
 // ReadRaw works like Read and passes the stored payload of each entry too. The payload
 // is sent unchanged and must not be modified.
 //

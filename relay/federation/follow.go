@@ -61,6 +61,11 @@ func (u *upstream) filters() (list []followed) {
 			both(nostr.Filter{Kinds: kinds, Authors: part})
 		}
 	}
+	if lists := u.owner.kinds([]int{mostro.KindAppData}); len(lists) > 0 {
+		for part := range slices.Chunk(slices.Sorted(slices.Values(cfg.Lists)), authorsPerFilter) {
+			both(nostr.Filter{Kinds: lists, Authors: part})
+		}
+	}
 	if len(u.instances) == 0 && deletions {
 		// The deletions of authors that have orders here and are not known Mostros.
 		writers := u.store.AuthorsOf(mostro.KindOrder)

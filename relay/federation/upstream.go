@@ -40,6 +40,10 @@ type Config struct {
 	Forward []string        // URLs of relays that own events are sent to
 	Mail    func() []string // hex keys whose mail is fetched; nil: none
 
+	// Lists are hex keys whose lists (kind 30078) are requested from every upstream: funds
+	// and witnesses, which are no Mostros.
+	Lists []string
+
 	// Discover is how many relays found in events are followed, besides the configured
 	// ones; 0: none. Such relays are dialled only at public addresses. DiscoveredPerHour
 	// limits the new events taken from each of them (0: 20,000).

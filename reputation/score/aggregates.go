@@ -20,6 +20,7 @@ type aggregates struct {
 	evidence  Evidence            // sums of the settled orders
 	trades    []trade             // sorted
 	successes map[int64]int64     // number of successes by epoch
+	claimed   tradeDays           // number of claimed successes by day
 	open      map[uint32]struct{} // numbers of open orders
 
 	claims map[uint32]struct{} // settled orders that are still on offer by the node's claim, until expiry
@@ -150,7 +151,7 @@ func aggregated(p *Params, b *book, pubkey string, n *node, asOf int64) *aggrega
 }
 
 func newAggregates(p *Params) *aggregates {
-	return &aggregates{p: p, successes: map[int64]int64{}, open: map[uint32]struct{}{}, claims: map[uint32]struct{}{}, seen: seen{days: map[int64]bool{}}}
+	return &aggregates{p: p, successes: map[int64]int64{}, claimed: tradeDays{}, open: map[uint32]struct{}{}, claims: map[uint32]struct{}{}, seen: seen{days: map[int64]bool{}}}
 }
 
 // settled reports whether the passing of time alone cannot change the outcome of an order.
@@ -183,6 +184,11 @@ func (t *aggregates) count(o *order, n int64) {
 	t.evidence.order(t.p, o, n)
 	if o.lifecycle.Claimed == underWay {
 		t.evidence.OpenSats.Claimed += n * o.Sats
+	}
+	if on := int64(o.lifecycle.ClaimedOn); on > 0 {
+		if t.claimed[on] += n; t.claimed[on] == 0 {
+			delete(t.claimed, on)
+		}
 	}
 	if o.lifecycle.Witnessed == succeeded {
 		epoch := o.lifecycle.End / day / t.p.EpochDays

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mostrodex/mostrodex/mostro"
@@ -28,7 +29,10 @@ import (
 // event in that line is valid.
 
 // BundleFormat is the name of the bundle format.
-const BundleFormat = "mostrodex reputation bundle 2"
+const BundleFormat = "mostrodex reputation bundle 3"
+
+// bundleFormat2 is the format without omissions and without a signature.
+const bundleFormat2 = "mostrodex reputation bundle 2"
 
 // bundleChain is the running hash of the links.
 type bundleChain [32]byte
@@ -77,6 +81,7 @@ type bundleEnd struct {
 	Root    string            `json:"root"`    // Merkle root of the bytes of the scores
 	Entries int               `json:"entries"` // number of lines between the head and the end
 	Chain   string            `json:"chain"`   // the last link, in full
+	Omits   []Omission        `json:"omits,omitempty"`
 }
 
 // ErrUnsound means that a bundle does not hold the events or scores that it claims.
@@ -101,6 +106,11 @@ func originOf(name string) (mostro.Origin, error) {
 // kept. These facts are claims of the relay, with the author's signed deletion request as
 // support.
 func WriteBundle(ctx context.Context, w io.Writer, log Reader, params Params, asOf time.Time, only string, progress func(int)) ([]Score, error) {
+	return WriteSignedBundle(ctx, w, log, params, asOf, only, nil, progress)
+}
+
+// WriteSignedBundle works like WriteBundle, and signs the bundle if by is not nil.
+func WriteSignedBundle(ctx context.Context, w io.Writer, log Reader, params Params, asOf time.Time, only string, by BundleSigner, progress func(int)) ([]Score, error) {
 	asOf = asOf.Truncate(time.Second) // the precision of the head: a later event of the same second is left out
 	l := NewLedger(params, Receipts{})
 	read := 0
@@ -144,11 +154,20 @@ func WriteBundle(ctx context.Context, w io.Writer, log Reader, params Params, as
 		return nil, err
 	}
 	chain, entries := chainOf(first), 0
-	about := evidenceOf(&l.book, params.Funds, wanted)
-	err = until(ctx, log, asOf, func(batch []mostro.Entry) error {
+	left := omissions{only: only, given: len(scores), nodes: len(l.book.Nodes)}
+	about := evidenceOf(&l.book, &params, wanted)
+	err = EachBatch(ctx, log, 0, func(batch []mostro.Entry) error {
 		for _, e := range batch {
-			if !about(e.Event) {
+			if e.ReceivedAt.After(asOf) {
+				left.later++
 				continue
+			}
+			if !about(e.Event) {
+				left.others++
+				continue
+			}
+			if e.Erased {
+				left.erased++
 			}
 			raw, err := json.Marshal(e.Event)
 			if err != nil {
@@ -171,11 +190,11 @@ func WriteBundle(ctx context.Context, w io.Writer, log Reader, params Params, as
 	if err != nil {
 		return nil, err
 	}
-	end.Entries, end.Chain = entries, hex.EncodeToString(chain[:])
-	if err := enc.Encode(end); err != nil {
+	end.Entries, end.Chain, end.Omits = entries, hex.EncodeToString(chain[:]), left.list(l, log)
+	if err := errors.Join(signEnd(out, end, asOf.Unix(), by), out.Flush()); err != nil {
 		return nil, err
 	}
-	return scores, out.Flush()
+	return scores, nil
 }
 
 // until reads in batches the entries that were received up to a moment.
@@ -187,7 +206,7 @@ func until(ctx context.Context, log Reader, asOf time.Time, fn func([]mostro.Ent
 
 // evidenceOf returns a filter for the events that a bundle needs: all evidence, or the evidence
 // of the wanted nodes.
-func evidenceOf(b *book, funds []string, wanted map[string]bool) func(*nostr.Event) bool {
+func evidenceOf(b *book, p *Params, wanted map[string]bool) func(*nostr.Event) bool {
 	raters := map[string]bool{}
 	for pubkey := range wanted {
 		for _, r := range b.Nodes[pubkey].Ratings {
@@ -197,7 +216,8 @@ func evidenceOf(b *book, funds []string, wanted map[string]bool) func(*nostr.Eve
 	return func(evt *nostr.Event) bool {
 		switch evt.Kind {
 		case mostro.KindAppData:
-			return slices.Contains(funds, evt.PubKey)
+			return slices.Contains(p.Funds, evt.PubKey) && strings.HasPrefix(evt.Tags.GetD(), FundListD) ||
+				slices.Contains(p.FeeAskers, evt.PubKey) && strings.HasPrefix(evt.Tags.GetD(), FeeAnswerD)
 		case mostro.KindDeletion:
 			return wanted == nil || wanted[evt.PubKey] || raters[evt.PubKey]
 		case mostro.KindHostRating:
@@ -257,6 +277,9 @@ type Verified struct {
 	Algo   string    `json:"algo"`
 	Root   string    `json:"root"`
 	Only   string    `json:"only,omitempty"`
+
+	Signer string     `json:"signer,omitempty"` // key that signed the bundle; "" if it is not signed
+	Omits  []Omission `json:"omits,omitempty"`  // as the author of the bundle states
 }
 
 // VerifyBundle checks the id and the signature of every event of a bundle, computes the
@@ -287,7 +310,7 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 		return Verified{}, err
 	}
 	var head bundleHead
-	if err := json.Unmarshal(line, &head); err != nil || head.Format != BundleFormat {
+	if err := json.Unmarshal(line, &head); err != nil || head.Format != BundleFormat && head.Format != bundleFormat2 {
 		return Verified{}, fmt.Errorf("%w: line 1 is not the head of a %q", ErrUnsound, BundleFormat)
 	}
 	if algo := head.Params.Algo(); algo != head.Algo {
@@ -298,6 +321,7 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 	v := Verified{AsOf: time.Unix(head.AsOf, 0).UTC(), Algo: head.Algo, Only: head.Only}
 	var end bundleEnd
 	var erased erasures
+	var unsigned error // why the signature is wrong
 	chain := chainOf(line)
 	for n := 2; ; n++ {
 		if line, err = readLine(in); err != nil {
@@ -306,6 +330,12 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 		if bytes.HasPrefix(line, []byte(`{"scores":`)) {
 			if err := json.Unmarshal(line, &end); err != nil {
 				return v, fmt.Errorf("%w: line %d: %w", ErrUnsound, n, err)
+			}
+			if head.Format == BundleFormat {
+				// A difference in the scores is named before a wrong signature.
+				if v.Signer, unsigned = readSigner(in, line, checkEvent); unsigned != nil {
+					unsigned = fmt.Errorf("line %d: %w", n+1, unsigned)
+				}
 			}
 			if rest, err := in.Peek(1); len(rest) > 0 {
 				return v, fmt.Errorf("%w: line %d: data follows the end of the bundle", ErrUnsound, n+1)
@@ -330,6 +360,12 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 			progress(v.Events)
 		}
 	}
+	if head.Format == BundleFormat {
+		if err := checkOmits(end.Omits, head.Only, int64(len(erased.events))); err != nil {
+			return v, err
+		}
+	}
+	v.Omits = end.Omits
 	if n, ok := erased.unnamed(); ok {
 		return v, fmt.Errorf("%w: line %d: the event is marked as erased, but no deletion request of its author names it", ErrUnsound, n)
 	}
@@ -342,7 +378,10 @@ func VerifyBundle(r io.Reader, checkEvent func(*nostr.Event) error, progress fun
 		return v, err
 	}
 	v.Root = own.Root
-	return v, own.differs(end)
+	if err := own.differs(end); err != nil {
+		return v, err
+	}
+	return v, unsigned
 }
 
 // erasures match the erased events of a bundle with the deletion requests of the authors.

@@ -119,6 +119,7 @@ type userRating struct {
 type named struct {
 	Since   int64 // unix ms, first witnessed
 	Witness bool
+	Signed  bool // the Lightning node signed the key of the Mostro
 }
 
 // node holds all facts about one key.
@@ -136,6 +137,7 @@ type node struct {
 	Erased        map[string]Sighting // deletion requests of the node about evidence, by event id
 	Equivocations []Equivocation
 	IsNode        bool // set if the key published an info event
+	Health        healthHours
 
 	orders nodeOrders
 	*kept

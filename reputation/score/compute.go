@@ -71,7 +71,7 @@ func (v view) score(d *derived, q parts, linked []string, asOf int64) Score {
 	p := v.params
 	s := Score{
 		Pubkey: d.pubkey, Name: d.node.Name, AsOf: time.Unix(asOf, 0).UTC(), N: d.users.n, NEff: d.users.nEff(), Mu: q.mu,
-		Linked: linked, Evidence: d.evidence, Algo: p.Algo(), Root: d.node.root(),
+		Linked: linked, Evidence: d.evidence, Facts: d.shown, Algo: p.Algo(), Root: d.node.root(),
 		WatchDays: p.WatchDays, ExposureSats: int64(d.sunk / One), Gates: []string{}, Flags: []Flag{},
 	}
 	if s.Linked == nil {

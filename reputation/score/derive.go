@@ -30,6 +30,9 @@ type derived struct {
 	users     users
 	rawMean   Micro // mean rating over trades with confirmed cost; -1 if there are too few
 	up, down  Micro // days of presence and days of absence, decayed
+	upSum     Micro // days of presence, not decayed
+	upOf      Micro // days of presence and absence, not decayed
+	shown     Facts
 	sparse    bool
 	successes map[int64]int64 // by epoch
 }
@@ -80,6 +83,9 @@ func (v view) derive(pubkey string, asOf int64) *derived {
 	for _, q := range n.Disputes { // after all sightings, because seen.first must be final
 		d.dispute(v.params, q.outcomeSince(d.seen.first), asOf)
 	}
+	if v.params.DisputeReceipts {
+		countDisclosed(d, v.book, t.ratings)
+	}
 	e.UserRatings = t.users
 	for _, r := range t.ratings {
 		e.Ratings.add(1, r.Witness, false)
@@ -98,6 +104,7 @@ func (v view) derive(pubkey string, asOf int64) *derived {
 	d.presence(v.params, asOf)
 	d.clock(v.params, asOf)
 	d.weighRatings(v, t, asOf)
+	d.shown = factsOf(d, t.claimed, asOf)
 	return d
 }
 
@@ -281,6 +288,8 @@ func (d *derived) presence(p *Params, asOf int64) {
 		weight := ratio(to-from, day).times(halved(asOf-to, p.LiveHalfDays*day))
 		d.up += share.times(weight)
 		d.down += (One - share).times(weight)
+		d.upSum += share.times(ratio(to-from, day))
+		d.upOf += ratio(to-from, day)
 	}
 }
 

@@ -114,9 +114,23 @@ func (l *Ledger) info(v mostro.Info, s Sighting) {
 	}
 	if v.LND != nil && len(v.LND.Pubkey) == 66 {
 		held, ok := n.Lightning[v.LND.Pubkey]
+		signed := held.Signed || v.LND.Signature != "" && receipt.NodeSigned(v.LND.Pubkey, v.Pubkey, v.LND.Signature)
 		if !ok || s.Witness && (!held.Witness || s.Received < held.Since) || !s.Witness && !held.Witness && s.Received < held.Since {
-			n.Lightning[v.LND.Pubkey] = named{s.Received, s.Witness}
+			held.Since, held.Witness = s.Received, s.Witness
 		}
+		held.Signed = signed
+		n.Lightning[v.LND.Pubkey] = held
+	}
+}
+
+// health notes that a Mostro said that it was up or down. Health changes no score, so the
+// node does not count as changed, and a key that published no info is ignored.
+func (l *Ledger) health(v mostro.Health, s Sighting) {
+	if n := l.book.Nodes[v.Pubkey]; n != nil && s.Witness {
+		if n.Health == nil {
+			n.Health = healthHours{}
+		}
+		n.Health.note(s.Received/1000, v.Status == mostro.HealthDown)
 	}
 }
 
@@ -148,6 +162,9 @@ func (l *Ledger) fee(v mostro.DevFee, s Sighting) {
 	n.tree.add(s.leaf)
 	n.Fees[v.OrderID] = slices.Insert(fees, at, f)
 	l.useHash(v.Hash, v.Pubkey+":"+v.OrderID, s)
+	if sats, ok := opensFee(&l.params, v); ok {
+		l.confirm(v.Hash, payment{Sats: sats, By: s.ID})
+	}
 }
 
 // useHash records that an order names a payment hash. For each node only the first
@@ -231,18 +248,31 @@ func (l *Ledger) fundList(evt *nostr.Event) {
 		if len(tag) > 3 && nostr.IsValid32ByteHex(tag[3]) {
 			p.Node = strings.Clone(tag[3])
 		}
-		before := l.book.payer(tag[1])
-		held, known := l.book.Paid[tag[1]]
-		// If two lists differ, the lower amount holds, in whatever order the lists arrive.
-		// If the amounts are equal, the list that names a payer holds.
-		if !known || p.compare(held) < 0 {
-			l.book.Paid[tag[1]] = p
+		l.confirm(tag[1], p)
+	}
+}
+
+// confirm records that a payment was received. If two confirmations differ, the lower amount
+// holds, in whatever order they arrive. If the amounts are equal, the one that names a payer
+// holds.
+func (l *Ledger) confirm(hash string, p payment) {
+	before := l.book.payer(hash)
+	held, known := l.book.Paid[hash]
+	if !known || p.compare(held) < 0 {
+		l.book.Paid[hash] = p
+	}
+	for _, order := range []string{before, l.book.payer(hash)} {
+		if order != "" {
+			l.touch(order)
 		}
-		for _, order := range []string{before, l.book.payer(tag[1])} {
-			if order != "" {
-				l.touch(order)
-			}
-		}
+	}
+}
+
+// feeAnswer records a payment that a payment service confirmed.
+func (l *Ledger) feeAnswer(evt *nostr.Event) {
+	if hash, sats, ok := answeredFee(&l.params, evt); ok {
+		l.book.Applied++
+		l.confirm(hash, payment{Sats: sats, By: idOf(evt.ID)})
 	}
 }
 

@@ -12,6 +12,7 @@ type lightningIndex map[string][]claimant
 type claimant struct {
 	pubkey string
 	since  int64
+	signed bool // the Lightning node signed the key
 }
 
 func newLightningIndex(b *book) lightningIndex {
@@ -19,7 +20,7 @@ func newLightningIndex(b *book) lightningIndex {
 	for pubkey, n := range b.Nodes {
 		for ln, since := range n.Lightning {
 			if since.Witness {
-				index[ln] = append(index[ln], claimant{pubkey, since.Since})
+				index[ln] = append(index[ln], claimant{pubkey, since.Since, since.Signed})
 			}
 		}
 	}
@@ -28,11 +29,12 @@ func newLightningIndex(b *book) lightningIndex {
 
 // before returns the pubkeys that named one of the node's Lightning nodes earlier than the
 // node, sorted. Any key can name a Lightning node, even before the owner does. Therefore a
-// link is shown and does not reduce a rank.
+// link is shown and does not reduce a rank. If the Lightning node signed the key of the node,
+// only older keys that it signed as well are links.
 func (x lightningIndex) before(pubkey string, n *node) (list []string) {
 	for ln, since := range n.Lightning {
 		for _, c := range x[ln] {
-			if c.pubkey != pubkey && since.Witness && c.since < since.Since {
+			if c.pubkey != pubkey && since.Witness && c.since < since.Since && (c.signed || !since.Signed) {
 				list = append(list, c.pubkey)
 			}
 		}

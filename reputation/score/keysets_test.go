@@ -46,7 +46,7 @@ func TestKeysetsOfBothKinds(t *testing.T) {
 					t.Errorf("the rating's proof is %+v, %q", r.Proof, r.Refusal)
 				}
 			}
-			for _, about := range []func(*nostr.Event) bool{evidenceOf(&l.book, l.params.Funds, nil), evidenceOf(&l.book, l.params.Funds, map[string]bool{node: true})} {
+			for _, about := range []func(*nostr.Event) bool{evidenceOf(&l.book, &l.params, nil), evidenceOf(&l.book, &l.params, map[string]bool{node: true})} {
 				for _, e := range w.Entries {
 					if want := e.Event.ID == rating.ID || e.Event.Kind == mostro.KindInfo || mostro.Classify(e.Event) == mostro.ClassKeyset; about(e.Event) != want {
 						t.Errorf("kind %d %v is in the bundle: %v, want %v", e.Event.Kind, e.Event.Tags, !want, want)

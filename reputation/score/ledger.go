@@ -58,6 +58,9 @@ func (l *Ledger) node(pubkey string) *node {
 func (l *Ledger) Commit(e mostro.Entry, p Prepared) {
 	l.book.Cursor = max(l.book.Cursor, e.Seq)
 	evt := e.Event
+	if p.err != nil && p.class == mostro.ClassHealth {
+		return // health is no evidence, and a node may publish one event a minute
+	}
 	if p.err != nil {
 		l.refuse(evt, p.err)
 		return
@@ -81,6 +84,9 @@ func (l *Ledger) Commit(e mostro.Entry, p Prepared) {
 		l.userRating(v, s)
 	case receipt.Keyset:
 		l.keyset(v, evt, s)
+	case mostro.Health:
+		l.book.Applied--
+		l.health(v, s)
 	case mostro.HostRating:
 		l.rating(v, evt, s, e.Source.String(), p)
 	default:
@@ -90,6 +96,7 @@ func (l *Ledger) Commit(e mostro.Entry, p Prepared) {
 			l.deletion(evt, s)
 		case evt.Kind == mostro.KindAppData:
 			l.fundList(evt)
+			l.feeAnswer(evt)
 		case p.class == mostro.ClassForeign && sharedKind(evt.Kind):
 			l.refuse(evt, mostro.ErrForeign)
 		}
@@ -203,6 +210,26 @@ func (l *Ledger) Ratings(pubkey string, mu Micro, asOf int64) []RatedBy {
 	}
 	l.book.ready()
 	return ratingsOf(l.view().derive(pubkey, asOf), &l.params, mu, asOf)
+}
+
+// Stars returns the stars of a host by ratings with a valid receipt or token. If there is no
+// such rating, Count is 0.
+func (l *Ledger) Stars(pubkey string, asOf int64) HostStars {
+	l.book.ready()
+	return starsOf(&l.book, pubkey, asOf)
+}
+
+// Coordinators returns the stars of the hosts that are no Mostro and have verified ratings of
+// RoboSats, those with the most ratings first.
+func (l *Ledger) Coordinators(asOf int64) []HostStars {
+	l.book.ready()
+	return coordinatorsOf(&l.book, asOf)
+}
+
+// TrustGraph returns the proven good opinions of Mostros at a moment.
+func (l *Ledger) TrustGraph(asOf int64) *TrustGraph {
+	l.book.ready()
+	return trustGraph(&l.book, asOf)
 }
 
 // Encode writes the facts as a gob stream. Encode returns the first error of the encoder

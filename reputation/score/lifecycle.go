@@ -21,6 +21,7 @@ type lifecycle struct {
 	Claimed   outcome // according to the claims of the node
 	Witnessed outcome // according to events received in time; unknownOutcome if there are none
 	Taken     bool    // witnessed in progress, or witnessed as a success
+	ClaimedOn int32   // day (UTC, since 1970) of the success that the node claims; 0 if it claims none
 	Start     int64   // unix seconds, first witnessed
 	TakenAt   int64   // unix seconds, witnessed in progress since then; 0 if never
 	End       int64   // unix seconds, receipt of the end; for an omission the time at which the end was due
@@ -35,6 +36,9 @@ func (o *order) lifecycleAt(versions packed, p *Params, asOf int64, equivocated 
 	claimedTaken := false
 	for v := range versions.all() {
 		claimed = v.Status
+		if claimed == isSuccess {
+			l.ClaimedOn = int32(min(max(v.Created, 0)/day, 1<<30))
+		}
 		claimedTaken = claimedTaken && v.Status != isPending || v.Status == isInProgress
 		at := v.Received / 1000
 		if !v.Witness {
@@ -71,6 +75,9 @@ func (o *order) lifecycleAt(versions packed, p *Params, asOf int64, equivocated 
 		l.Claimed = underWay
 	default:
 		l.Claimed = offered
+	}
+	if l.Claimed != succeeded {
+		l.ClaimedOn = 0
 	}
 	if l.Start == 0 {
 		return l

@@ -8,7 +8,11 @@ import (
 )
 
 // AlgoName is the name of the method. In Algo the hash of the parameters follows.
-const AlgoName = "mostrodex@2"
+const AlgoName = "mostrodex@3"
+
+// algoBefore is the name of the method without the rules that DefaultParams has set since.
+// Bundles of that method are verified with their own parameters.
+const algoBefore = "mostrodex@2"
 
 // Params are all constants of the score. Two programs with the same Params and the same
 // facts compute the same bytes. docs/reputation.md explains the source of each number.
@@ -20,6 +24,16 @@ type Params struct {
 	// of the payees, the receipt confirms that payment. A payment to any other Lightning
 	// node may be a payment of the node to itself.
 	Payees []string `json:"payees"`
+
+	// FeeDescriptions are the SHA-256 hashes of the LNURL metadata of the fee addresses, hex.
+	// An invoice with such a hash, of one of Payees, is an invoice of the address. A node that
+	// discloses the invoice and the preimage confirms the fee. If FeeDescriptions is empty, no
+	// disclosure and no answer confirms a fee.
+	FeeDescriptions []string `json:"fee_descriptions,omitempty"`
+	// FeeAddresses are Lightning addresses whose service is believed about payments (LUD-21).
+	// FeeAskers are the keys whose record of the answers is believed: the own key.
+	FeeAddresses []string `json:"fee_addresses,omitempty"`
+	FeeAskers    []string `json:"fee_askers,omitempty"`
 
 	LateSeconds     int64 `json:"late_seconds"`      // an event received later than this after created_at is not witnessed
 	AheadSeconds    int64 `json:"ahead_seconds"`     // an event received earlier than this before created_at is not witnessed
@@ -95,6 +109,10 @@ type Params struct {
 	ShiftSamples   int   `json:"shift_samples"`
 	InfoSlotSecond int64 `json:"info_slot_seconds"` // one info event of a node is kept per slot
 
+	// DisputeReceipts counts a dispute that the node opened by a message to a user (R0) and
+	// did not publish. mostrodex@2 did not count such disputes.
+	DisputeReceipts bool `json:"dispute_receipts,omitempty"`
+
 	// Weights are the weights of the sub-scores in the order U C D V L G. The sum is 1.
 	Weights [subScores]Micro `json:"weights"`
 }
@@ -102,7 +120,7 @@ type Params struct {
 // DefaultParams returns the parameters of AlgoName.
 func DefaultParams() Params {
 	return Params{
-		LateSeconds: 600, AheadSeconds: 600, MinTradeSeconds: 60, NeutralSeconds: 1920, WatchDays: 30, FeeTimes: 2000,
+		LateSeconds: 600, AheadSeconds: 600, MinTradeSeconds: 60, NeutralSeconds: 1920, WatchDays: 30, FeeTimes: 2000, DisputeReceipts: true,
 		CPlain: 50_000, CWitnessed: 250_000, CostFullSats: 25, AgeHalfDays: 90,
 		AmountUnit: 1000, AmountTop: 3 * One, AmountFloor: 200_000,
 		PerOrder: 2, DayCap: 200_000, ClusterCap: 100_000, PlainCap: 50_000, FreeCap: 4 * One, FreeShare: 50_000,
@@ -123,6 +141,9 @@ func DefaultParams() Params {
 // Hash returns the SHA-256 of the JSON of the parameters, in hex.
 func (p Params) Hash() string {
 	p.Funds, p.Payees = slices.Sorted(slices.Values(p.Funds)), slices.Sorted(slices.Values(p.Payees))
+	for _, list := range []*[]string{&p.FeeDescriptions, &p.FeeAddresses, &p.FeeAskers} {
+		*list = slices.Sorted(slices.Values(*list))
+	}
 	b, err := json.Marshal(p)
 	if err != nil {
 		panic(err) // impossible: numbers and strings always encode
@@ -131,9 +152,14 @@ func (p Params) Hash() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Algo returns the name of the method and the hash of the parameters: "mostrodex@2
+// Algo returns the name of the method and the hash of the parameters: "mostrodex@3
 // <sha256>".
-func (p Params) Algo() string { return AlgoName + " " + p.Hash() }
+func (p Params) Algo() string {
+	if !p.DisputeReceipts {
+		return algoBefore + " " + p.Hash()
+	}
+	return AlgoName + " " + p.Hash()
+}
 
 // confirmedSats returns the part of a trade's amount that its fee confirms. The amount is
 // only a claim of the node, and a fee of one sat is no proof of millions.

@@ -81,6 +81,8 @@ func parse(e mostro.Entry) (p Prepared) {
 		p.value, p.err = mostro.ParseUserRating(evt)
 	case mostro.ClassKeyset:
 		p.value, p.err = receipt.ParseKeyset(evt)
+	case mostro.ClassHealth:
+		p.value, p.err = mostro.ParseHealth(evt)
 	case mostro.ClassHostRating:
 		p.value, p.err = mostro.ParseHostRating(evt)
 	}

@@ -14,6 +14,7 @@ type Proof struct {
 	Grade     string // "R0" to "R3"
 	Role      string // "buyer", "seller"; "" if unknown
 	Action    string // R0: the action of the node's message; "" for other grades
+	Dispute   string // R0: the id of the dispute that the node's message names; "" if there is none
 	Nullifier string // a value that may be used only once
 	OfOrder   bool   // set if the receipt proves the order that the rating names; never set for a blind receipt
 	// PaymentHash is the hash of a payment that belongs to the order, as the node claims.
@@ -76,7 +77,7 @@ func proofOf(r receipt.Receipt, err error) (Proof, error) {
 	if r.Kind == receipt.None {
 		return Proof{}, ErrNoReceipt
 	}
-	p := Proof{Grade: strings.ToUpper(r.Kind.String()), Role: r.Role, Action: string(r.Action), Nullifier: r.Nullifier,
+	p := Proof{Grade: strings.ToUpper(r.Kind.String()), Role: r.Role, Action: string(r.Action), Dispute: r.Dispute, Nullifier: r.Nullifier,
 		OfOrder: r.Order != "", PaymentHash: r.PaymentHash, Payee: r.Payee}
 	if r.PaidSats != nil {
 		p.PaidSats = *r.PaidSats

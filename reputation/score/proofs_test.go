@@ -12,7 +12,7 @@ import (
 )
 
 // saysSo is a fake Proofs. The receipt tag states the grade and, if present, the action of
-// the host. Real receipts are tested in package mostro.
+// the host and the id of a dispute. Real receipts are tested in package mostro.
 type saysSo struct{}
 
 var errForged = errors.New("forged")
@@ -30,6 +30,9 @@ func (saysSo) Check(evt *nostr.Event, r mostro.HostRating, _ receipt.Keysets) (P
 	}
 	if len(r.Receipt) > 1 {
 		p.Action = r.Receipt[1]
+	}
+	if len(r.Receipt) > 2 {
+		p.Dispute = r.Receipt[2]
 	}
 	return p, nil
 }

@@ -55,6 +55,7 @@ type Score struct {
 	Flags    []Flag              `json:"flags"` // warnings that a user should read before a trade
 	Linked   []string            `json:"linked"`
 	Evidence Evidence            `json:"evidence"`
+	Facts    Facts               `json:"-"` // follows from the same events; a bundle does not repeat it
 
 	// Unranked is the reason why no rank is shown, one of the Unranked constants. Unranked
 	// is "" if the rank is shown. If Unranked is UnrankedWatching, Rank is the rank that
@@ -73,21 +74,18 @@ type Score struct {
 }
 
 // WatchProgress says for how many of the needed days the node was watched. The text makes
-// sense only if Unranked is UnrankedWatching.
+// sense only if the node has no rank.
 func (s *Score) WatchProgress() string {
 	return fmt.Sprintf("watched %d of %d days", s.Evidence.WitnessedDays, s.WatchDays)
 }
 
-// WhyUnranked returns a sentence that says why a node has no rank: the last gate, or the
-// watch progress if the node is watched for too short a time.
+// WhyUnranked returns a sentence that says why a node has no rank: the watch progress, or
+// the clock of the node if nothing can be witnessed because the clock is off.
 func (s *Score) WhyUnranked() string {
-	if len(s.Gates) == 0 {
-		return s.Unranked
+	if s.Unranked == UnrankedClock && len(s.Gates) > 0 {
+		return s.Gates[len(s.Gates)-1]
 	}
-	if s.Unranked == UnrankedWatching {
-		return s.WatchProgress()
-	}
-	return s.Gates[len(s.Gates)-1]
+	return s.WatchProgress()
 }
 
 // Reasons why no rank of a node is shown.

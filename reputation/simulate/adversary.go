@@ -192,11 +192,17 @@ func claimedFirst(_ context.Context, g *game) error {
 // r0Canceled rates a host. The receipt is the host's own signed message that an order
 // was cancelled.
 func (m *market) r0Canceled(h *host, orderID string, trade *envelope.Keys, rating float64, when time.Time, r *rand.Rand) error {
+	return m.r0(h, orderID, trade, message.Message{Action: message.ActionCanceled}, rating, when, r)
+}
+
+// r0 rates a host. The receipt is a signed message of the host about the order.
+func (m *market) r0(h *host, orderID string, trade *envelope.Keys, said message.Message, rating float64, when time.Time, r *rand.Rand) error {
 	id, err := message.ParseUUID(orderID)
 	if err != nil {
 		return err
 	}
-	evt, err := envelope.Seal(context.Background(), message.Message{Wrapper: message.WrapperOrder, Action: message.ActionCanceled, ID: &id},
+	said.Wrapper, said.ID = message.WrapperOrder, &id
+	evt, err := envelope.Seal(context.Background(), said,
 		envelope.SealOptions{Transport: envelope.TransportV2, To: trade.Pubkey(), Trade: h.keys, Unsigned: true, Now: when.Add(-time.Minute), Rand: source{r}})
 	if err != nil {
 		return err

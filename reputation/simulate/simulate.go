@@ -68,6 +68,11 @@ var scenarios = []scenario{
 	{20, "large-offer", largeOffer},
 	{21, "clock-off", clockOff},
 	{22, "own-outage", ownOutage},
+	{23, "borrowed-witness", borrowedWitness},
+	{24, "lying-witness", lyingWitness},
+	{25, "fee-proofs", feeProofs},
+	{26, "hidden-disputes", hiddenDisputes},
+	{27, "seeds", seedOrder},
 }
 
 // Names returns the names of all scenarios.

@@ -77,6 +77,13 @@ func TestAttacksThatCostNothing(t *testing.T) {
 	}
 }
 
+// TestNewEvidence plays borrowed receive logs and proofs of fees in small markets.
+func TestNewEvidence(t *testing.T) {
+	for _, name := range []string{"borrowed-witness", "lying-witness", "fee-proofs", "hidden-disputes", "seeds"} {
+		t.Run(name, func(t *testing.T) { meetsTargets(t, name) })
+	}
+}
+
 // TestSeedDecides checks that the same seed produces the same market to the byte, and
 // another seed a different one.
 func TestSeedDecides(t *testing.T) {

@@ -44,6 +44,7 @@ Scenarios:
   decisions   decisions a second of the escrow's engine
   lnd         trades on real Lightning nodes beside the bare calls (needs make lnd)
   market      statistics, lists with prices, the stream and the rebuild
+  backup      a backup of a million events beside clients, the restore, and --follow
   all         all scenarios, in this order
 
   corpora     only sign the events of the scenarios, into the cache
@@ -89,6 +90,7 @@ var scenarios = []struct {
 	{"decisions", (*bench).decisions},
 	{"lnd", (*bench).lnd},
 	{"market", (*bench).market},
+	{"backup", (*bench).backup},
 }
 
 func main() {

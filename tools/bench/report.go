@@ -191,6 +191,10 @@ func goals(all []result, book resultBook) []goal {
 	below("stream: 100 readers of 200 changes a second, p99", "< 100 ms", 100, "ms", "p99_ms", "market", 100, "stream")
 	below("rebuild of everything from 5,000,000 events", "< 10 min", 10, "min", "minutes_of_5000000", "market", 0, "rebuild")
 	below("reputation: one new event of a usual node", "< 50 ms", 50, "ms", "ms", "reputation", 0, "usual node, an order")
+	below("backup of 1,000,000 events beside clients: seconds for 1,000 MB", "< 20 s (50 MB/s)", 20, "s", "s_of_1000_mb", "backup", backupClients, "with clients")
+	below("backup: p99 of an OK beside it, to the p99 before", "< 2", 2, "", "p99_ratio", "backup", backupClients, "with clients")
+	below("restore of 1,000,000 events until /readyz", "< 180 s", 180, "s", "ready_s", "backup", 0, "restore")
+	below("backup --follow: longest time behind a commit", "< 2 s", 2, "s", "max_s", "backup", 0, "follow")
 	return append(list, tradeGoals(book)...)
 }
 

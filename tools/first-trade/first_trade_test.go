@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -26,8 +27,8 @@ import (
 // the third is set, the test writes the transcript to that path.
 const (
 	envClient     = "MOSTRODEX_INTEROP_CLI"
-	envProgram    = "MOSTRODEX_FIRST_TRADE_PROGRAM"
-	envTranscript = "MOSTRODEX_FIRST_TRADE_TRANSCRIPT"
+	envProgram    = "MOSTRODEX_INTEROP_FIRST_TRADE_SERVER"
+	envTranscript = "MOSTRODEX_INTEROP_FIRST_TRADE_TRANSCRIPT"
 )
 
 var (
@@ -42,6 +43,10 @@ const (
 	tradeSats = 10_000
 	sideFee   = 30
 )
+
+// noPrices turns the price sources off, because the test speaks with no other machine. The order
+// states its amount in sats.
+const noPrices = "MOSTRODEX_ESCROW_PRICES="
 
 // operator records what is typed and what is printed.
 type operator struct {
@@ -99,6 +104,17 @@ func (o *operator) must(who string, typed []string, env []string, name string, a
 	return out
 }
 
+// renamed writes a path as another one.
+type renamed struct {
+	io.Writer
+	from, to string
+}
+
+func (r renamed) Write(b []byte) (int, error) {
+	_, err := r.Writer.Write(bytes.ReplaceAll(b, []byte(r.from), []byte(r.to)))
+	return len(b), err
+}
+
 // server is the running program. Its log is kept.
 type server struct {
 	cmd  *exec.Cmd
@@ -116,7 +132,7 @@ func (s *server) log() string {
 func (o *operator) serve(args ...string) *server {
 	o.t.Helper()
 	s := &server{cmd: exec.Command(o.program, args...), done: make(chan struct{})}
-	s.cmd.Dir, s.cmd.Env = o.home, append(os.Environ(), "HOME="+o.home, "XDG_STATE_HOME=")
+	s.cmd.Dir, s.cmd.Env = o.home, append(os.Environ(), "HOME="+o.home, "XDG_STATE_HOME=", noPrices)
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		o.t.Fatal(err)
@@ -144,11 +160,12 @@ func (o *operator) serve(args ...string) *server {
 	return s
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+// eventually waits for a condition. log returns the log of the server for a failure.
+func eventually(t *testing.T, condition string, log func() string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("timeout while waiting for: %s", what)
+			t.Fatalf("timeout while waiting for: %s\n%s", condition, log())
 		}
 	}
 }
@@ -185,6 +202,8 @@ func TestFirstTrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(home) })
+	// The transcript has a path that says more than that of a temporary directory.
+	transcript = renamed{transcript, home, "/home/operator"}
 	o := &operator{t: t, program: program, home: home, out: transcript, began: time.Now()}
 	config, listen, private := filepath.Join(home, "mostrodex.toml"), freePort(t), freePort(t)
 
@@ -194,18 +213,25 @@ func TestFirstTrade(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	macaroon := filepath.Join(home, "mostrodex.macaroon")
+	macaroon, cert := filepath.Join(home, "mostrodex.macaroon"), filepath.Join(home, ".lnd", "tls.cert")
+	pem, err := os.ReadFile(baked.CertFile)
+	if err == nil {
+		err = errors.Join(os.Mkdir(filepath.Dir(cert), 0o700), os.WriteFile(cert, pem, 0o600))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	o.note("init asks, and writes")
 	out := o.must("operator", []string{
-		"en", config, "mostro", "", "none", listen, private, "none", "First Mostro", "none", baked.Address, baked.CertFile, macaroon,
+		"en", config, "mostro", "", "none", listen, private, "none", "First Mostro", "none", baked.Address, "", "",
 	}, nil, program, "init")
 	npub := npubText.FindString(out)
 	if npub == "" {
 		t.Fatalf("init prints no key:\n%s", out)
 	}
 
-	o.note("doctor says what is missing")
+	o.note("doctor names the missing file")
 	if out, err := o.run("operator", nil, nil, program, "doctor", "-c", config); err == nil || !strings.Contains(out, "macaroon") {
 		t.Fatalf("doctor misses that there is no macaroon: %v\n%s", err, out)
 	}
@@ -228,14 +254,14 @@ func TestFirstTrade(t *testing.T) {
 	o.note("serve")
 	s := o.serve("serve", "-c", config, "--upstream", "none")
 	var pubkey string
-	eventually(t, "the Mostro serves", func() bool {
+	eventually(t, "the Mostro serves", s.log, func() bool {
 		m := pubkeyText.FindStringSubmatch(s.log())
 		if m != nil {
 			pubkey = m[1]
 		}
 		return m != nil
 	})
-	fmt.Fprintf(transcript, "operator$ mostrodex serve -c %s --upstream none\n", config)
+	fmt.Fprintf(transcript, "operator$ %s mostrodex serve -c %s --upstream none\n", noPrices, config)
 	env := func(who string) []string {
 		dir := filepath.Join(home, who)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -243,7 +269,7 @@ func TestFirstTrade(t *testing.T) {
 		}
 		return []string{"HOME=" + dir, "MOSTRO_PUBKEY=" + pubkey, "RELAYS=ws://" + listen}
 	}
-	eventually(t, "the Lightning node can be used", func() bool { return strings.Contains(s.log(), "can be used") || ready(t, listen) })
+	eventually(t, "the Lightning node can be used", s.log, func() bool { return strings.Contains(s.log(), "can be used") || ready(t, listen) })
 	fmt.Fprintf(transcript, "%s\n", s.log())
 	seller, buyer := env("seller"), env("buyer")
 	cli := func(who string, env []string, args ...string) string {
@@ -252,7 +278,7 @@ func TestFirstTrade(t *testing.T) {
 	}
 
 	o.note("the seller makes an order")
-	eventually(t, "the Mostro describes itself", func() bool {
+	eventually(t, "the Mostro describes itself", s.log, func() bool {
 		out, _ := (&operator{t: t, home: home, out: io.Discard}).run("", nil, nil, program, "instances", "--url", "http://"+listen)
 		return strings.Contains(out, pubkey[:8]) || strings.Contains(out, "First Mostro")
 	})
@@ -275,9 +301,9 @@ func TestFirstTrade(t *testing.T) {
 	}
 	cli("buyer", buyer, "addinvoice", "-o", id, "-i", invoice)
 
-	o.note("the seller pays the hold invoice with his own LND")
+	o.note("the seller pays the hold invoice with an LND of its own")
 	var hold string
-	eventually(t, "the hold invoice", func() bool {
+	eventually(t, "the hold invoice", s.log, func() bool {
 		out, err := (&operator{t: t, home: home, out: io.Discard}).run("seller", []string{"y"}, seller, client, "getdm")
 		hold = invoiceText.FindString(out)
 		return err == nil && hold != ""
@@ -293,7 +319,7 @@ func TestFirstTrade(t *testing.T) {
 	}
 	mailed := func(who string, env []string, words ...string) {
 		t.Helper()
-		eventually(t, fmt.Sprint(who, " receives ", words), func() bool {
+		eventually(t, fmt.Sprint(who, " receives ", words), s.log, func() bool {
 			out, _ := (&operator{t: t, home: home, out: io.Discard}).run(who, []string{"y"}, env, client, "getdm")
 			for _, w := range words {
 				if !strings.Contains(out, w) {
@@ -310,7 +336,7 @@ func TestFirstTrade(t *testing.T) {
 	cli("seller", seller, "release", "-o", id)
 	mailed("buyer", buyer, "PurchaseCompleted")
 	cli("buyer", buyer, "getdm")
-	eventually(t, "the buyer is paid", func() bool {
+	eventually(t, "the buyer is paid", s.log, func() bool {
 		after, err := nodes.Buyer.BalanceMsat(ctx)
 		return err == nil && after-before == (tradeSats-sideFee)*1000
 	})

@@ -109,7 +109,7 @@ var guards = []guard{
 	{"devfee", "fees do not wait behind calls of trades", "escrow", "		return laneFund\n", "		return laneMint\n", []string{fundTests}},
 	{"devfee", "the event is published once", "escrow", "} else if !f.Published {", "} else {", []string{fundTests}},
 	{"devfee", "a fee of a trade that an operator continues is parked", "escrow", `	if byHand && f.Phase != "" {`, "	if false {", []string{fundTests}},
-	{"devfee", "a frozen trade pays no fee", "escrow", "!ok || err != nil || t.Frozen", "!ok || err != nil || t.Frozen && false", []string{fundTests}},
+	{"devfee", "a frozen trade pays no fee", "escrow", "return err != nil || t.Frozen\n", "return err != nil || t.Frozen && false\n", []string{fundTests}},
 	{"devfee", "nothing is paid while a copy is compared", "escrow", "if d.book.Reconciling || len", "if len", []string{fundTests}},
 	{"devfee", "a fee settled by hand is of exactly the fee's amount", "escrow", "paid.Status != trade.PaymentSucceeded || paid.AmountMsat != t.DevFeeSats*1000 ||", "paid.Status != trade.PaymentSucceeded ||", []string{fundTests}},
 	{"devfee", "a payment settles one fee by hand", "escrow", " || dest.Taken && h != f.Hash", "", []string{fundTests}},

@@ -42,7 +42,9 @@ mkdir -p "$work/share/man" "$work/share/completions"
 gzip -9n "$work/share/man"/*.1
 for shell in bash zsh fish; do "$host" completion $shell >"$work/share/completions/mostrodex.$shell"; done
 # A package installs to /usr, a person to /usr/local.
-sed 's,/usr/local/bin/,/usr/bin/,' deploy/mostrodex.service >"$work/share/mostrodex.service"
+for unit in mostrodex mostrodex-backup; do
+	sed 's,/usr/local/bin/,/usr/bin/,' "deploy/$unit.service" >"$work/share/$unit.service"
+done
 # The section of the changelog: that of the version, or what is not released yet.
 awk -v v="## $version" 'BEGIN { u = "## Unreleased" }
 	/^## / { take = index($0, v) == 1 || (!found && $0 == u); if (index($0, v) == 1) { found = 1; text = "" } }
@@ -50,7 +52,8 @@ awk -v v="## $version" 'BEGIN { u = "## Unreleased" }
 	END { printf "%s", text }' CHANGELOG.md >"$work/CHANGES.md"
 [ -s "$work/CHANGES.md" ] || { echo "CHANGELOG.md has no section for $version" >&2; exit 1; }
 
-GOFLAGS='' GOOS='' GOARCH='' GOBIN="$work" "$GO" install "$CYCLONEDX"
+# The SBOM has a checksum of the tool that made it.
+GOFLAGS='' GOOS='' GOARCH='' CGO_ENABLED=0 GOBIN="$work" "$GO" install -trimpath "$CYCLONEDX"
 
 # pack DIR FILE writes a tar archive whose bytes depend on the files' content alone.
 pack() {
@@ -73,8 +76,8 @@ for arch in $ARCHES; do
 		env GOFLAGS="" BINARY="$work/mostrodex-linux-$arch" SHARE="$work/share" ARCH="$arch" VERSION="$version" \
 			"$GO" run "$NFPM" package -f deploy/nfpm.yaml -p $format -t "$dir/$name.$format" >/dev/null
 	done
-	env GOFLAGS=-tags=libsecp256k1,netgo,osusergo GOOS=linux GOARCH="$arch" CGO_ENABLED=1 \
-		"$work/cyclonedx-gomod" app -json -noserial -notimestamp -std -licenses -main cmd/mostrodex -output "$dir/$name.cdx.json" . 2>"$work/sbom.log" ||
+	# From the program itself, which names all of its modules.
+	"$work/cyclonedx-gomod" bin -json -noserial -notimestamp -std -licenses -version "$version" -output "$dir/$name.cdx.json" "$work/mostrodex-linux-$arch" 2>"$work/sbom.log" ||
 		{ cat "$work/sbom.log" >&2; exit 1; }
 done
 cp "$work/CHANGES.md" "$dir/CHANGES.md"

@@ -325,6 +325,9 @@ func checkContainerRoot(t *testing.T, dir string) {
 		}
 		command(t, ".", nil, "chown", c[1]+":"+c[1], to)
 	}
+	if err := os.Mkdir(filepath.Join(root, "proc"), 0o555); err != nil { // every engine mounts it
+		t.Fatal(err)
+	}
 	if len(copies) != 4 {
 		t.Errorf("%d lines COPY found", len(copies))
 	}
@@ -349,6 +352,7 @@ mount --make-rprivate /
 mount --bind "$1" "$1"
 mount --bind "$1/data" "$1/data"
 mount --bind "$1/state" "$1/state"
+mount --bind /proc "$1/proc"
 mount -o remount,bind,ro "$1"
 root=$1 user=$2
 shift 2

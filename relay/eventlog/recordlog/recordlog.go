@@ -155,8 +155,11 @@ func fileFirsts(dir string) (firsts []uint64, err error) {
 	return firsts, nil
 }
 
+// FileName returns the name of the file whose first record is first.
+func FileName(first uint64, suffix string) string { return fmt.Sprintf("%020d%s", first, suffix) }
+
 func (l *Log) path(first uint64, suffix string) string {
-	return filepath.Join(l.dir, fmt.Sprintf("%020d%s", first, suffix))
+	return filepath.Join(l.dir, FileName(first, suffix))
 }
 
 // openFile opens one file and finds the offsets of its records. Only the last file may
@@ -706,7 +709,7 @@ func (l *Log) Scrub(seqs []uint64) (firsts []uint64, err error) {
 		}
 		lf := l.fileOf(seq)
 		l.mu.Lock()
-		lf.erasedBytes += int64(len(body))
+		lf.erasedBytes = min(lf.erasedBytes+int64(len(body)), lf.size) // a scrub that is repeated after a crash counts twice
 		l.mu.Unlock()
 		if !slices.Contains(touched, lf) {
 			touched = append(touched, lf)
