@@ -58,7 +58,7 @@ func (x cards) serve(w http.ResponseWriter, r *http.Request) {
 	} else if v, err := x.instance(r.Context(), pubkey, false); err == nil {
 		d.Known, d.Row, d.Pubkey, d.IsOwn = true, x.instanceRowOf(l, v, x.index.Now()), pubkey, pubkey == x.own
 		if v.Health != nil {
-			d.State, d.Down = l.T("health."+v.Health.Status), v.Health.Status == string(mostro.HealthDown)
+			d.State, d.Down = l.T("instances.health")+": "+l.T("health."+v.Health.Status), v.Health.Status != string(mostro.HealthOK)
 		}
 		if v.Maintenance != nil && *v.Maintenance {
 			d.State, d.Down = l.T("card.maintenance"), true

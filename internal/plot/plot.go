@@ -249,7 +249,7 @@ func newPlane(c *Chart) *plane {
 		for n := len(p.values); n > 6; n = len(p.values) {
 			kept := p.values[:0]
 			for i, v := range p.values {
-				if (n-1-i)%2 == 0 { // the last one stays
+				if i%2 == 0 { // the first one stays, which is often 0
 					kept = append(kept, v)
 				}
 			}
