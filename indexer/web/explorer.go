@@ -252,6 +252,7 @@ type instanceRow struct {
 	First, Last                              webpage.Moment
 	Rank                                     rankCell
 	Transport, Bond, Health, HealthClass     string // "" if unknown
+	Since, Seen                              string // day of the first event, and the time since the last
 	Own                                      bool   // the operator of this site runs it
 }
 
@@ -272,6 +273,12 @@ func (x *explorer) instanceRowOf(l *lang.Lang, v *instanceView, now time.Time) i
 	}
 	if v.MinOrderSats != nil && v.MaxOrderSats != nil {
 		row.Limits = l.Int(*v.MinOrderSats) + "–" + l.Int(*v.MaxOrderSats)
+	}
+	if v.FirstSeenAt != nil {
+		row.Since = time.Unix(*v.FirstSeenAt, 0).UTC().Format(time.DateOnly)
+	}
+	if v.LastSeenAt != nil {
+		row.Seen = l.Ago(now.Sub(time.Unix(*v.LastSeenAt, 0)))
 	}
 	if v.ProtocolVersion != nil {
 		row.Transport = "v" + strconv.Itoa(*v.ProtocolVersion)
