@@ -82,7 +82,7 @@ func soundConfig(t *testing.T) Config {
 	cfg.Escrow.Key, cfg.Escrow.LND.Cert, cfg.Escrow.LND.Macaroon = filepath.Join(dir, "key"), filepath.Join(dir, "tls.cert"), filepath.Join(dir, "macaroon")
 	cfg.Escrow.LND.Address = "127.0.0.1:1" // a port without a listener
 	cfg.Escrow.Publish.Relays = []string{"wss://other.example"}
-	cfg.Operator.Nostr = strings.Repeat("79", 32)
+	cfg.Operator.Nostr = mustKeys(t).Pubkey()
 	if err := ensureKey(cfg.Escrow.Key); err != nil {
 		t.Fatal(err)
 	}
